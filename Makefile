@@ -1,0 +1,71 @@
+# Everything by two commands on a machine that has only Python 3.11 (or newer) and make: `make demo` and `make test`.
+# `make` alone lists the rest. Nothing outside of .venv/ and .demo/ is written.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_EXIT ?=
+LABELS ?=
+IMAGE ?= file-upload
+CONTAINERS ?= docker
+
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+UV = uv==0.13.9
+COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format image image-check requirements clean
+
+help: ## List what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: $(INSTALLED) ## Three real S3 servers, the service, two files in every account; DEMO_EXIT=1 does not stay up
+	@DEMO_EXIT=$(DEMO_EXIT) $(BIN)/python -m demo
+
+test: $(INSTALLED) ## The whole suite; LABELS="tests/s3" for less
+	@$(BIN)/python manage.py test $(LABELS)
+
+check: $(INSTALLED) ## Format, lint, types, who may import whom, Dockerfile
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/hadolint Dockerfile
+
+format: $(INSTALLED) ## Put right what the formatter and the linter can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+image: ## Build the image; CONTAINERS=podman for another engine
+	$(CONTAINERS) build -t $(IMAGE) .
+
+image-check: $(INSTALLED) ## Build the image, run it and upload through it (needs root, buildah and podman)
+	@PYTHON=$(BIN)/python bash scripts/image-check
+
+requirements: $(INSTALLED) ## Compile requirements.txt and requirements/run.txt again, with the newest releases allowed
+	@$(PIP) install --quiet $(UV)
+	$(COMPILE) --upgrade requirements/run.in -o requirements/run.txt
+	$(COMPILE) --upgrade -c requirements/run.txt requirements/run.in requirements/test.in -o requirements.txt
+
+clean: ## Remove what was made here: the environment, the demo's folder, the tools' caches
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed again only when requirements.txt is newer than the last time that it went well.
+$(INSTALLED): requirements.txt $(BIN)/python
+	@echo "installing requirements into $(VENV) ..."
+	@$(PIP) install --quiet -r requirements.txt
+	@touch $@
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" > /dev/null || { \
+		echo "error: there is no $(PYTHON): install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $$("$(PYTHON)" -V 2>&1) is too old: 3.10 reached its end of life in October 2026, and the HTTP client needs 3.11. Name a newer one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "making $(VENV) with $$("$(PYTHON)" -V) ..."
+	@"$(PYTHON)" -m venv --clear "$(VENV)"

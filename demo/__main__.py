@@ -1,0 +1,174 @@
+"""Three accounts on three real S3 servers, the service before them, and two files that must arrive in all of them.
+
+Uploads a small file by `POST /upload` and a large one by `PUT /files/`, reads both back from each account with that
+account's own keys, and shows what a wrong secret looks like. Stays up until Ctrl-C, unless DEMO_EXIT=1.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.service import Service, ServiceError
+from stores.errors import StoreError
+from stores.seaweed import Seaweed, start_stores, stop_stores
+
+FOLDER = Path(__file__).resolve().parent.parent / ".demo"
+PORT = int(os.environ.get("DEMO_PORT", "8000"))
+MiB = 1024 * 1024
+
+
+class DemoError(Exception):
+    """One line on what went wrong."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object in one account, as that account gave it back."""
+
+    account: str
+    bucket: str
+    key: str
+    size: int
+    right: bool
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ExitStack() as running:
+            return run(running)
+    except (DemoError, ServiceError, StoreError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped: the service and the three S3 servers.")
+        return 0 if os.environ.get("DEMO_EXIT") != "1" else 130
+
+
+def run(running: ExitStack) -> int:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    say("Starting three S3 servers, one for each of the accounts A, B and C ...")
+    stores = start_stores(FOLDER / "stores", ["A", "B", "C"])
+    running.callback(stop_stores, stores)
+    token = secrets.token_urlsafe(24)
+    say(f"Starting the service on http://127.0.0.1:{PORT} ...")
+    service = running.enter_context(Service(PORT, environment(stores, token), FOLDER / "service.log"))
+
+    small = b"The small file of the demo.\n" * 64
+    large = secrets.token_bytes(20 * MiB)
+    say("Uploading a small file by POST /upload and 20 MiB by PUT /files/ ...")
+    keys = [
+        (post_form(service, token, "small.txt", small)["key"], small),
+        (put(service, token, "demo/large.bin", large)["key"], large),
+    ]
+    rows = [read_back(store, key, content) for key, content in keys for store in stores]
+    say("What each account gave back, read with its own keys:\n")
+    print_table(rows)
+    refusal_is_told = show_wrong_secret(stores)
+
+    curl = f'curl -F file=@README.md -H "Authorization: Bearer {token}" {service.url}/upload'
+    print(f"\nTry it yourself:\n\n  {curl}\n", flush=True)
+    if os.environ.get("DEMO_EXIT") == "1":
+        return 0 if all(row.right for row in rows) and refusal_is_told else 1
+    print(f"The log is {service.log.relative_to(FOLDER.parent)}. Ctrl-C stops everything.", flush=True)
+    signal.pause()
+    return 0
+
+
+def environment(stores: Sequence[Seaweed], token: str) -> dict[str, str]:
+    accounts = [store.account.environment() for store in stores]
+    return {
+        "DEBUG": "true",
+        "DATABASE_URL": f"sqlite:///{FOLDER / 'mentum.sqlite3'}",
+        "UPLOAD_TOKENS": json.dumps({"demo": token}),
+        "UPLOAD_MAX_REQUEST_BYTES": str(64 * MiB),
+        **{name: value for account in accounts for name, value in account.items()},
+    }
+
+
+def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
+    """The same service with one wrong secret: the answer must name the account, and nothing may be left."""
+    say("\nThe same upload where account B's secret_access_key is wrong:\n")
+    token = secrets.token_urlsafe(24)
+    settings = environment(stores, token)
+    wrong = json.loads(settings["AWS_ACCOUNT_B"]) | {"secret_access_key": "not-the-secret-of-account-b"}
+    settings["AWS_ACCOUNT_B"] = json.dumps(wrong)
+    service = Service(PORT + 1, settings, FOLDER / "wrong-secret.log")
+    with service:
+        before = [store.account.contents() for store in stores]
+        try:
+            put(service, token, "demo/refused.txt", b"refused")
+        except DemoError as error:
+            problem: dict[str, Any] = error.args[1]
+        else:
+            return False
+        after = [store.account.contents() for store in stores]
+    print(f"  {problem['status']} {problem['code']}: {problem['detail']}")
+    for name, outcome in problem["accounts"].items():
+        print(f"  {name}: {outcome['status']}. {outcome['error']['detail']}")
+    return before == after and problem["accounts"]["B"]["error"]["code"] == "access_refused"
+
+
+def post_form(service: Service, token: str, name: str, content: bytes) -> dict[str, Any]:
+    boundary = secrets.token_hex(16)
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    request = urllib.request.Request(f"{service.url}/upload", data=body, method="POST")
+    request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
+    return send(request, token)
+
+
+def put(service: Service, token: str, key: str, content: bytes) -> dict[str, Any]:
+    return send(urllib.request.Request(f"{service.url}/files/{key}", data=content, method="PUT"), token)
+
+
+def send(request: urllib.request.Request, token: str) -> dict[str, Any]:
+    request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            receipt: dict[str, Any] = json.load(answer)
+            return receipt
+    except urllib.error.HTTPError as error:
+        problem = json.load(error)
+        raise DemoError(f"{request.method} {request.selector} was answered {problem['detail']}", problem) from error
+    except OSError as error:
+        raise DemoError(f"{request.method} {request.selector} was not answered: {error}") from error
+
+
+def read_back(store: Seaweed, key: str, content: bytes) -> Row:
+    account = store.account
+    found = account.boto3().get_object(Bucket=account.s3_bucket_name, Key=key)["Body"].read()
+    right = hashlib.sha256(found).digest() == hashlib.sha256(content).digest()
+    return Row(account.name, account.s3_bucket_name, key, len(found), right)
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    lines = [("account", "bucket", "key", "size", "SHA-256")]
+    lines += [(r.account, r.bucket, r.key, f"{r.size:,}", "matches" if r.right else "DIFFERS") for r in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    for number, line in enumerate(lines):
+        cells = [text.rjust(width) if column == 3 else text.ljust(width) for column, (text, width) in enumerate(zip(line, widths, strict=True))]
+        print("  " + "  ".join(cells).rstrip())
+        if number == 0:
+            print("  " + "  ".join("-" * width for width in widths))
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

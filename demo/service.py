@@ -1,0 +1,89 @@
+"""The service as the demo runs it: `manage.py runserver` in a process of its own, configured by its environment only."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_ROOT = Path(__file__).resolve().parent.parent
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+
+
+class ServiceError(Exception):
+    """One line on why the service is not there."""
+
+
+class Service:
+    """A running service. `environment` is all that it is told; nothing of `mentumfileupload/.env` is read."""
+
+    def __init__(self, port: int, environment: Mapping[str, str], log: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+        self._port = port
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UPLOAD_"))}
+        self._environment = {**inherited, "UPLOAD_ENV_FILE": "", **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises `ServiceError`."""
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "manage.py", "runserver", f"127.0.0.1:{self._port}"],
+                cwd=_ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to pass on, once the accounts need not be there any more
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            if self._process.poll() is not None:
+                raise ServiceError(f"the service did not start: {self._last_line()}")
+            if time.monotonic() > deadline:
+                raise ServiceError(f"the service was not ready within {_START_SECONDS:.0f} seconds; see {self.log}")
+            time.sleep(0.05)  # nothing signals readiness but the answer itself
+
+    def stop(self) -> int:
+        """SIGTERM, and wait. Returns the exit code."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/_/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _last_line(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else "it said nothing"

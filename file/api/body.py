@@ -1,0 +1,124 @@
+"""A request's body, counted, timed, and read on after an early answer.
+
+Every request has one `Body`, made by the outermost layer; the ways in and Django read through it, so that the limit
+holds for all of them. Time counts against the client only while we wait for it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.types import Message, Receive, Scope
+
+from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
+from file.logic.values import MiB
+
+_DISCARD_BYTES = 8 * MiB
+_DISCARD_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """`request_bytes` counts request line, headers and decoded body; 0 is no limit. So is 0 bytes a second."""
+
+    request_bytes: int
+    min_bytes_per_second: int
+    grace_seconds: float
+
+
+def head_size(scope: Scope) -> int:
+    """Bytes of request line and headers, as HTTP/1.1 writes them."""
+    target = len(scope["raw_path"]) + (len(scope["query_string"]) + 1 if scope["query_string"] else 0)
+    line = len(scope["method"]) + 1 + target + len(" HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) + 2
+
+
+class Body:
+    """`declared` is the Content-Length, None where there is none."""
+
+    def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits) -> None:
+        self.received = 0
+        self.gone = False
+        self._receive = receive
+        self._limits = limits
+        self._waited = 0.0
+        lengths = {value for name, value in scope["headers"] if name == b"content-length"}
+        self.declared = _whole(lengths)
+        # A request has a body only if it says so (RFC 9112, 6.3).
+        self.ended = not self.declared and not any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        self._most = limits.request_bytes - head_size(scope) if limits.request_bytes else None
+
+    @property
+    def at_most(self) -> int | None:
+        """What the body can have at most, where that is known before it is read."""
+        return self.declared if self.declared is not None else self._most
+
+    def check_declared(self) -> None:
+        """Raises `RequestTooLargeError` if the head already says that it is too large."""
+        if self._most is not None and (self.declared or 0) > self._most:
+            raise self._too_large()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `RequestTooLargeError`, `ClientTooSlowError`, `ClientGoneError`."""
+        while not self.ended:
+            if chunk := (await self.next_message()).get("body"):
+                yield chunk
+
+    async def next_message(self) -> Message:
+        """One ASGI message, checked; after the body's end, whatever the server says."""
+        if self.ended:
+            return await self._receive()
+        message = await self._in_time()
+        if message["type"] == "http.disconnect":
+            self.gone = True
+            raise ClientGoneError
+        self.received += len(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
+        if self._most is not None and self.received > self._most:
+            raise self._too_large()
+        if self.ended and self.declared is not None and self.received != self.declared:
+            raise ClientGoneError
+        return message
+
+    async def discard(self) -> None:
+        """Read on for a while after an early answer: a client that only writes would meet a broken pipe."""
+        left = _DISCARD_BYTES
+        try:
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while not self.ended and not self.gone and left > 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    self.gone = message["type"] == "http.disconnect"
+                    self.ended = not message.get("more_body", False)
+        except TimeoutError:
+            return
+
+    async def _in_time(self) -> Message:
+        rate, grace = self._limits.min_bytes_per_second, self._limits.grace_seconds
+        if not rate:
+            return await self._receive()
+        began = time.monotonic()
+        # Silence ends with the grace; a drip ends when what arrived is too little for the time that we waited.
+        patience = min(grace, grace + self.received / rate - self._waited)
+        try:
+            async with asyncio.timeout(max(0.0, patience)):
+                return await self._receive()
+        except TimeoutError:
+            raise ClientTooSlowError(f"The body arrives slower than {rate} bytes a second.") from None
+        finally:
+            self._waited += time.monotonic() - began
+
+    def _too_large(self) -> RequestTooLargeError:
+        return RequestTooLargeError(
+            f"The request is larger than {self._limits.request_bytes} bytes, its line and headers included "
+            "(UPLOAD_MAX_REQUEST_BYTES)."
+        )
+
+
+def _whole(lengths: set[bytes]) -> int | None:
+    if not lengths:
+        return None
+    if len(lengths) > 1 or not (length := lengths.pop()).isdigit():
+        raise MalformedRequestError("The header Content-Length is not one whole number.")
+    return int(length)

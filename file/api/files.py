@@ -1,0 +1,79 @@
+"""PUT /files/{key}: the raw body is the file, the path is its key."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from file.api.body import Body
+from file.api.form import content_type
+from file.api.responses import receipt_response
+from file.api.uploads import Uploads
+from file.logic.errors import DigestRefusedError, KeyRefusedError, MalformedRequestError
+from file.logic.naming import key_from_path, name_of, new_file_id
+from file.logic.values import Identity, IncomingFile
+
+PATH = b"/files/"
+_METADATA = "x-amz-meta-"
+# A member of a dictionary of structured fields (RFC 9651), as RFC 9530 uses it.
+_SHA256 = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):\s*(?=,|$)", re.IGNORECASE)
+
+
+async def put_file(request: Request) -> Response:
+    """The endpoint of `PUT /files/{key}`."""
+    uploads: Uploads = request.app.uploads
+    who = uploads.access.name_of(request)
+    body: Body = request.scope["mentum.body"]
+    raw: bytes = request.scope["raw_path"]
+    if not raw.startswith(PATH):
+        raise KeyRefusedError("The path is spelt in an unusual way: send PUT /files/{key}.")
+    key = key_from_path(raw.removeprefix(PATH), longest_prefix_bytes=uploads.longest_prefix_bytes)
+    if "content-range" in request.headers:
+        raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.5).")
+    identity = Identity(key, name_of(key))
+    file = IncomingFile(
+        id=new_file_id(),
+        chunks=body.chunks(),
+        identify=lambda: identity,
+        size=body.declared,
+        at_most=body.at_most,
+        content_type=content_type(request.headers.get("content-type")),
+        metadata=_metadata(request.headers),
+        sha256=_declared_sha256(request.headers),
+    )
+
+    async def arrived() -> IncomingFile:
+        return file
+
+    return receipt_response(await uploads.take(arrived, request, who))
+
+
+def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(_METADATA): value.strip() for name, value in headers.items() if name.startswith(_METADATA)
+    }
+
+
+def _declared_sha256(headers: Mapping[str, str]) -> bytes | None:
+    """From Content-Digest or Repr-Digest; the two are the same here, since no content coding is undone."""
+    declared = set()
+    for name in ("content-digest", "repr-digest"):
+        value = headers.get(name)
+        if value is None or "sha-256" not in value.lower():
+            continue  # another algorithm: RFC 9530 lets us ignore it
+        match = _SHA256.search(value)
+        try:
+            digest = base64.b64decode(match[1], validate=True) if match else b""
+        except binascii.Error:
+            digest = b""
+        if len(digest) != 32:
+            raise DigestRefusedError
+        declared.add(digest)
+    if len(declared) > 1:
+        raise DigestRefusedError("Content-Digest and Repr-Digest declare different SHA-256.")
+    return declared.pop() if declared else None
+
+

@@ -1,0 +1,148 @@
+"""POST /upload: a form with a file in it, streamed.
+
+Fields: `file`, and `filename`, which wins over the name that the file part carries. A form may name the file after it
+for as long as the first byte has not left for the accounts; a name that comes later and differs is an error.
+"""
+
+import re
+from collections.abc import AsyncIterator
+
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from file.api.body import Body
+from file.api.responses import receipt_response
+from file.api.uploads import Uploads
+from file.logic.errors import (
+    FileMissingError,
+    FilenameMissingError,
+    FilenameRefusedError,
+    MalformedFormError,
+    NotMultipartError,
+)
+from file.logic.naming import check_name, key_for, new_file_id
+from file.logic.values import Identity, IncomingFile
+
+MAX_FIELDS = 100
+_MAX_NAME_FIELD_BYTES = 4096
+_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ -~]{0,255})")
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+
+async def upload_form(request: Request) -> Response:
+    """The endpoint of `POST /upload`."""
+    uploads: Uploads = request.app.uploads
+    who = uploads.access.name_of(request)
+    body: Body = request.scope["mentum.body"]
+    form = _Form(body, _boundary(request.headers.get("content-type", "")))
+    receipt = await uploads.take(form.file, request, who)
+    return receipt_response(receipt)
+
+
+def content_type(value: str | None) -> str:
+    """What is safe to keep as an object's type; anything else is just bytes."""
+    return value if value and _CONTENT_TYPE.fullmatch(value) else DEFAULT_CONTENT_TYPE
+
+
+def _boundary(header: str) -> str:
+    kind, options = parse_options_header(header)
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data" or not boundary:
+        raise NotMultipartError
+    # RFC 2046, 5.1.1
+    if len(boundary) > 70 or not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]", boundary):
+        raise NotMultipartError("The boundary in Content-Type is not one that RFC 2046 allows.")
+    return boundary
+
+
+class _Form:
+    """One form, read once, from its first field to its last."""
+
+    def __init__(self, body: Body, boundary: str) -> None:
+        self._body = body
+        self._parser = PushMultipartParser(
+            boundary, max_segment_count=MAX_FIELDS, max_header_size=8192, max_header_count=16
+        )
+        self._events = self._parse()
+        self._file: MultipartSegment | None = None
+        self._name: str | None = None  # the field `filename`
+        self._identity: Identity | None = None
+
+    async def file(self) -> IncomingFile:
+        """Read up to the beginning of the file. Raises `RequestError`."""
+        async for event in self._events:
+            if isinstance(event, MultipartSegment):
+                if event.name == "file":
+                    self._file = event
+                    return IncomingFile(
+                        id=new_file_id(),
+                        chunks=self._chunks(),
+                        identify=self._identify,
+                        at_most=self._body.at_most,
+                        content_type=content_type(event.header("content-type", None)),
+                    )
+                await self._field(event)
+        raise FileMissingError
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """The file's bytes; then the rest of the form, which may still name it."""
+        async for event in self._events:
+            if event is None:
+                break
+            assert isinstance(event, bytes)
+            yield event
+        async for event in self._events:
+            if isinstance(event, MultipartSegment):
+                if event.name == "file":
+                    raise MalformedFormError("The form has more than one field `file`.")
+                await self._field(event)
+
+    async def _field(self, segment: MultipartSegment) -> None:
+        value = bytearray()
+        async for event in self._events:
+            if event is None:
+                break
+            if segment.name == "filename":
+                assert isinstance(event, bytes)
+                value += event
+                if len(value) > _MAX_NAME_FIELD_BYTES:
+                    raise FilenameRefusedError(f"The field `filename` is longer than {_MAX_NAME_FIELD_BYTES} bytes.")
+        if segment.name == "filename":
+            self._take_name(bytes(value))
+
+    def _take_name(self, value: bytes) -> None:
+        try:
+            name = check_name(value.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise FilenameRefusedError("The field `filename` is not UTF-8.") from None
+        if self._name is not None and name != self._name:
+            raise FilenameRefusedError("The form has two fields `filename` that differ.")
+        if self._identity is not None and name != self._identity.name:
+            raise FilenameRefusedError(
+                "The field `filename` came after the file had begun to be stored under another name; send it first."
+            )
+        self._name = name
+
+    def _identify(self) -> Identity:
+        assert self._file is not None
+        name = self._name
+        if name is None:
+            if not self._file.filename:
+                raise FilenameMissingError
+            name = check_name(self._file.filename)
+        self._identity = Identity(key_for(name), name)
+        return self._identity
+
+    async def _parse(self) -> AsyncIterator[MultipartSegment | bytes | None]:
+        try:
+            async for chunk in self._body.chunks():
+                for event in self._parser.parse(chunk):
+                    yield bytes(event) if isinstance(event, bytearray) else event
+            self._parser.close()
+        except ParserLimitReached:
+            raise MalformedFormError(
+                f"The form has more than {MAX_FIELDS} fields, or a field with more or longer headers than 16 of 8 KiB."
+            ) from None
+        except MultipartError:
+            raise MalformedFormError from None

@@ -1,0 +1,71 @@
+"""The API: which path leads where, and what begins and ends with the service."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Protocol
+
+import structlog
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from file.api import files, form, probes
+from file.api.uploads import Uploads
+from file.logic.seams import Bucket
+
+_log = structlog.get_logger()
+
+
+class AccountBucket(Bucket, probes.Probed, Protocol):
+    """What the service keeps an account: it stores, and it can be asked how it is."""
+
+
+OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[AccountBucket]]]
+
+
+class Api:
+    """An ASGI application. `open_buckets` gives the accounts' buckets for as long as the service runs."""
+
+    def __init__(self, uploads: Uploads, open_buckets: OpenBuckets, *, version: str) -> None:
+        self.uploads = uploads
+        self.version = version
+        self.started = False
+        self.account_states = probes.AccountStates()
+        self._open_buckets = open_buckets
+        self._router = Router(
+            [
+                Route("/upload", form.upload_form, methods=["POST"]),
+                Route("/files/{key:path}", files.put_file, methods=["PUT"]),
+                Route("/_/health", probes.health, methods=["GET"]),
+                Route("/_/ready", probes.ready, methods=["GET"]),
+                Route("/_/accounts", probes.accounts, methods=["GET"]),
+            ],
+            redirect_slashes=False,
+        )
+
+    def owns(self, path: str) -> bool:
+        """Everything else is Django's."""
+        return path == "/upload" or path.startswith(("/files/", "/_/"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            scope["app"] = self
+            await self._router(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        async with AsyncExitStack() as stack:
+            try:
+                buckets = await stack.enter_async_context(self._open_buckets())
+            except Exception as error:
+                _log.exception("start_failed")
+                await send({"type": "lifespan.startup.failed", "message": repr(error)})
+                return
+            self.uploads.buckets = buckets
+            self.account_states.probed = tuple(buckets)
+            self.started = True
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown
+            self.started = False
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,63 @@
+"""The memory that all uploads together may hold, given out in whole parts.
+
+A part is reserved before its bytes are read and given back when the last lane has sent it. Who waits is served in
+order, so a large part is not starved by small ones. An upload never waits for memory while it holds bytes that only
+more memory would set free; that is what keeps this free of deadlocks (docs/decisions/0003).
+"""
+
+import asyncio
+from collections import deque
+
+from file.logic.errors import BusyError
+
+
+class Budget:
+    """`total` bytes. Not thread-safe: it belongs to one event loop."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+        self.peak = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def largest_part(self) -> int:
+        """A part above a quarter of the budget would let a handful of uploads stop all others."""
+        return self.total // 4
+
+    async def reserve(self, size: int, *, wait_seconds: float | None = None) -> None:
+        """Take `size` bytes, after those who asked before. Raises `BusyError` after `wait_seconds`."""
+        if not self._waiting and self.used + size <= self.total:
+            self._take(size)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = (size, turn)
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.release(size)  # our turn came together with the time limit or the cancellation
+            else:
+                self._waiting.remove(place)
+                self._serve()
+            if isinstance(error, TimeoutError):
+                raise BusyError from None
+            raise
+
+    def release(self, size: int) -> None:
+        self.used -= size
+        self._serve()
+
+    def _take(self, size: int) -> None:
+        self.used += size
+        self.peak = max(self.peak, self.used)
+
+    def _serve(self) -> None:
+        while self._waiting and self.used + self._waiting[0][0] <= self.total:
+            size, turn = self._waiting.popleft()
+            if turn.cancelled():
+                continue
+            self._take(size)
+            turn.set_result(None)

@@ -1,0 +1,224 @@
+"""Every error of the service, in one tree.
+
+UploadError                     never raised itself; class attributes: code, message, retryable
++- RequestError                 the client's fault, or a rule of ours that the request met
+|  +- NotMultipartError  MalformedFormError  MalformedRequestError  FileMissingError  FilenameMissingError
+|  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
+|  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
+|  +- KeyTakenError  TokenMissingError  TokenRefusedError  ClientTooSlowError  ClientGoneError
++- AccountError(account, operation)    travels inside `Failed`, its cause kept by `from`
+|  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError  AccountFailingError
+|  +- AccountUnreachableError  AccountStalledError  PartRefusedError  KeyOccupiedError  TakenBackError
++- BusyError
+   +- ShuttingDownError
+
+`code` is stable and documented in docs/errors.md. `message` is what a client reads: it names a field and a limit,
+never the text of a foreign exception. HTTP statuses live in `file/api/responses.py`, not here.
+"""
+
+from typing import ClassVar
+
+
+class UploadError(Exception):
+    """The root: catch it, never raise it."""
+
+    code: ClassVar[str] = "upload_error"
+    message: ClassVar[str] = "The upload failed."
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.message
+        super().__init__(self.detail)
+
+
+class RequestError(UploadError):
+    """The request cannot be carried out as it was sent."""
+
+    code = "bad_request"
+    message = "The request cannot be carried out."
+
+
+class NotMultipartError(RequestError):
+    code = "not_multipart"
+    message = "POST /upload takes multipart/form-data with a boundary."
+
+
+class MalformedFormError(RequestError):
+    code = "malformed_form"
+    message = "The form is not well-formed multipart/form-data."
+
+
+class MalformedRequestError(RequestError):
+    code = "malformed_request"
+    message = "The request is malformed."
+
+
+class FileMissingError(RequestError):
+    code = "file_missing"
+    message = "The form has no field `file`."
+
+
+class FilenameMissingError(RequestError):
+    code = "filename_missing"
+    message = "The file has no name: send a field `filename`, or a name with the field `file`."
+
+
+class FilenameRefusedError(RequestError):
+    code = "filename_refused"
+    message = "The field `filename` cannot be used."
+
+
+class KeyRefusedError(RequestError):
+    code = "key_refused"
+    message = "The key in the path cannot be used."
+
+
+class MetadataRefusedError(RequestError):
+    code = "metadata_refused"
+    message = "The metadata cannot be stored."
+
+
+class DigestRefusedError(RequestError):
+    code = "digest_refused"
+    message = "The digest header cannot be read: send sha-256=:<base64>: (RFC 9530)."
+
+
+class RequestTooLargeError(RequestError):
+    code = "request_too_large"
+    message = "The request is larger than UPLOAD_MAX_REQUEST_BYTES."
+
+
+class FileTooLargeError(RequestError):
+    code = "file_too_large"
+    message = "The file is too large for this service."
+
+
+class DigestMismatchError(RequestError):
+    code = "digest_mismatch"
+    message = "The bytes that arrived do not have the SHA-256 that the request declared."
+
+
+class SizeMismatchError(RequestError):
+    code = "size_mismatch"
+    message = "The bytes that arrived are not as many as the request declared."
+
+
+class KeyTakenError(RequestError):
+    code = "key_taken"
+    message = "The key belongs to another file, or is being uploaded right now."
+
+
+class TokenMissingError(RequestError):
+    code = "token_missing"
+    message = "Send a token: Authorization: Bearer <token>."
+
+
+class TokenRefusedError(RequestError):
+    code = "token_refused"
+    message = "The token is not one of this service's."
+
+
+class ClientTooSlowError(RequestError):
+    code = "client_too_slow"
+    message = "The body arrives slower than UPLOAD_MIN_BYTES_PER_SECOND."
+    retryable = True
+
+
+class ClientGoneError(RequestError):
+    """The connection closed before the last byte: nobody is left to be told, the log is."""
+
+    code = "client_gone"
+    message = "The client closed the connection before its last byte."
+    retryable = True
+
+
+class AccountError(UploadError):
+    """What went wrong in one account. Travels inside `Failed`; the flow never raises it.
+
+    `unanswered` says that the request was sent and no answer came: it may land later, so "failed" is not known.
+    `s3_code` is S3's own error code where there was one, for the log.
+    """
+
+    code = "account_error"
+    message = "could not carry out the request"
+
+    def __init__(
+        self,
+        account: str,
+        operation: str,
+        detail: str | None = None,
+        *,
+        unanswered: bool = False,
+        s3_code: str | None = None,
+    ) -> None:
+        self.account = account
+        self.operation = operation
+        self.unanswered = unanswered
+        self.s3_code = s3_code
+        super().__init__(f"Account {account} {detail or self.message}.")
+
+
+class AccessRefusedError(AccountError):
+    code = "access_refused"
+    message = "refused our credentials"
+
+
+class BucketMissingError(AccountError):
+    code = "bucket_missing"
+    message = "has no bucket of the configured name (s3_bucket_name)"
+
+
+class WrongRegionError(AccountError):
+    code = "wrong_region"
+    message = "keeps its bucket in another region than the configured one (region_name)"
+
+
+class AccountThrottledError(AccountError):
+    code = "account_throttled"
+    message = "asks us to slow down"
+    retryable = True
+
+
+class AccountFailingError(AccountError):
+    code = "account_failing"
+    message = "answers with an error of its own"
+    retryable = True
+
+
+class AccountUnreachableError(AccountError):
+    code = "account_unreachable"
+    message = "cannot be reached, or dropped the connection"
+    retryable = True
+
+
+class AccountStalledError(AccountError):
+    code = "account_stalled"
+    message = "did not answer in time"
+    retryable = True
+
+
+class PartRefusedError(AccountError):
+    code = "part_refused"
+    message = "refused what we sent"
+
+
+class KeyOccupiedError(AccountError):
+    code = "key_taken"
+    message = "already has another object under this key"
+
+
+class TakenBackError(AccountError):
+    code = "taken_back"
+    message = "was given up because another account does not have the file"
+    retryable = True
+
+
+class BusyError(UploadError):
+    code = "busy"
+    message = "The service is busy: no memory for another upload came free in time."
+    retryable = True
+
+
+class ShuttingDownError(BusyError):
+    code = "shutting_down"
+    message = "The service is shutting down."

@@ -1,0 +1,110 @@
+"""File names and object keys: what is accepted, and how one becomes the other.
+
+A name is what a person calls the file; it is kept in the metadata and given back. A key is where the object lies.
+`POST /upload` makes the key from time, a random slug and the name; `PUT /files/{key}` takes it from the path.
+"""
+
+import re
+import secrets
+import time
+import unicodedata
+import uuid
+from collections.abc import Mapping
+from urllib.parse import quote, unquote_to_bytes
+
+from file.logic.errors import FilenameRefusedError, KeyRefusedError, MetadataRefusedError
+from file.logic.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, RESERVED_METADATA
+
+MAX_NAME_BYTES = 255  # what file systems take
+_SLUG_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_METADATA_NAME = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
+# XML 1.0, in which S3 lists keys, cannot carry these even as references.
+_NOT_IN_XML = {"\ufffe", "\uffff"}
+
+
+def new_file_id() -> str:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random, so that ids sort by time."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))
+
+
+def check_name(name: str) -> str:
+    """Return the name as it is kept (Unicode NFC). Raises `FilenameRefusedError`."""
+    name = unicodedata.normalize("NFC", name)
+    if not name.strip():
+        raise FilenameRefusedError("The field `filename` is empty.")
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        raise FilenameRefusedError(f"The field `filename` is longer than {MAX_NAME_BYTES} bytes of UTF-8.")
+    if _has_unprintable(name):
+        raise FilenameRefusedError("The field `filename` has a control character, or one that is not Unicode text.")
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise FilenameRefusedError("The field `filename` is a path; send the last segment only.")
+    return name
+
+
+def key_for(name: str) -> str:
+    """`<seconds>-<slug>-<cleaned name>`, for example `1795334400-k3v9q2-report.pdf`."""
+    slug = "".join(secrets.choice(_SLUG_LETTERS) for _ in range(6))
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    cleaned = _UNSAFE.sub("-", ascii_name).strip("-.")
+    stem, dot, suffix = cleaned.rpartition(".")
+    short = f"{stem[:80]}{dot}{suffix[:19]}" if dot else cleaned[:100]
+    return f"{int(time.time())}-{slug}-{short or 'file'}"
+
+
+def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:
+    """Decode the percent-encoded path after `/files/`. Raises `KeyRefusedError`.
+
+    Decoding is strict: two spellings that are no UTF-8 once became one key.
+    """
+    if re.search(rb"%(?![0-9A-Fa-f]{2})", raw):
+        raise KeyRefusedError("The key has a `%` that is not followed by two hexadecimal digits.")
+    encoded = unquote_to_bytes(raw)
+    try:
+        key = encoded.decode("utf-8")
+    except UnicodeDecodeError:
+        raise KeyRefusedError("The key is not UTF-8 once percent-decoded.") from None
+    if not key:
+        raise KeyRefusedError("The key is empty: send PUT /files/{key}.")
+    longest = MAX_KEY_BYTES - longest_prefix_bytes
+    if len(encoded) > longest:
+        raise KeyRefusedError(f"The key is longer than {longest} bytes of UTF-8.")
+    if _has_unprintable(key):
+        raise KeyRefusedError("The key has a control character.")
+    if any(segment in (".", "..") for segment in key.split("/")):
+        raise KeyRefusedError("The key has a segment `.` or `..`.")
+    if key.endswith("/"):
+        raise KeyRefusedError("The key ends in `/`; stores treat such a key as a folder and may drop its bytes.")
+    return key
+
+
+def name_of(key: str) -> str:
+    """The last segment of a key: the name of a file that came by `PUT`, cut to what a name may have."""
+    last = key.rsplit("/", 1)[-1]
+    return last.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+
+
+def encode_name(name: str) -> str:
+    """The name as metadata: percent-encoded UTF-8."""
+    return quote(name, safe=" !#$&'()+,;=@[]^`{}~")
+
+
+def check_metadata(metadata: Mapping[str, str], *, ours: Mapping[str, str]) -> None:
+    """S3 counts names and values together, ours too. Raises `MetadataRefusedError`."""
+    for name, value in metadata.items():
+        if not _METADATA_NAME.fullmatch(name):
+            raise MetadataRefusedError("A header x-amz-meta-* has a name that is no HTTP token.")
+        if name.lower().startswith(RESERVED_METADATA):
+            raise MetadataRefusedError(f"The header x-amz-meta-{name} is reserved for this service.")
+        if not value.isascii() or not value.isprintable():
+            raise MetadataRefusedError(f"The header x-amz-meta-{name} is not printable ASCII; percent-encode it.")
+    total = sum(len(name) + len(value) for entries in (metadata, ours) for name, value in entries.items())
+    if total > MAX_METADATA_BYTES:
+        room = MAX_METADATA_BYTES - sum(len(name) + len(value) for name, value in ours.items())
+        raise MetadataRefusedError(f"The headers x-amz-meta-* have more than {room} bytes, names and values together.")
+
+
+def _has_unprintable(text: str) -> bool:
+    return any(unicodedata.category(c) in ("Cc", "Cs") or c in _NOT_IN_XML for c in text)

@@ -1,0 +1,180 @@
+"""The values that travel between the rooms. All frozen; none knows how it is stored or sent.
+
+Sizes are bytes, durations seconds. Digests are raw bytes (SHA-256) or whole numbers (CRC64NVME) and become text only
+at the edge that needs text. A `repr` of any of them is safe to log: credentials are left out.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from file.logic.errors import AccountError, KeyOccupiedError
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+# S3's own rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+MAX_PARTS = 10_000
+MAX_KEY_BYTES = 1024
+MAX_METADATA_BYTES = 2 * KiB
+MAX_FILE_BYTES = 5 * 1024 * GiB
+
+RESERVED_METADATA = "mentum-"  # entries of ours; a client may not send one that begins so
+FILE_ID = "mentum-file-id"
+FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
+FILE_SHA256 = "mentum-sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One AWS account: the JSON of `AWS_ACCOUNT_<name>`, with the defaults filled in."""
+
+    name: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    region_name: str
+    s3_bucket_name: str
+    endpoint_url: str | None = None
+    allow_http: bool = False
+    session_token: str | None = field(default=None, repr=False)
+    prefix: str = ""
+    expected_bucket_owner: str | None = None
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+    storage_class: str | None = None
+    addressing: str | None = None  # "virtual", "path", or None: decided by address.py
+    conditional_writes: bool = True
+    checksums: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one upload, one account and all uploads together may take. docs/settings.md says what each is for."""
+
+    memory: int = 192 * MiB
+    part_size: int = 8 * MiB
+    parts_in_flight: int = 3  # a lane: as many workers, and one part more waiting
+    wait_seconds: float = 10.0
+    stall_seconds: float = 30.0
+    account_bytes_per_second: int = 256 * KiB
+    complete_seconds: float = 120.0
+    remove_seconds: float = 10.0
+    settle_seconds: float = 2.0
+    attempts: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file it is: its object key (without an account's prefix) and the name that its sender gave it."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingFile:
+    """A file as it arrives.
+
+    `size` is exact or None; `at_most` is an upper bound where the request gives one. `identify` is called once, when
+    the first byte is about to leave for the accounts: until then a form may still name the file.
+    """
+
+    id: str
+    chunks: AsyncIterator[bytes]
+    identify: Callable[[], Identity]
+    size: int | None = None
+    at_most: int | None = None
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectDescription:
+    """What a bucket needs to know of the object that it is to hold, besides its bytes."""
+
+    file_id: str
+    key: str
+    content_type: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes as S3 wants them. One `body`, shared by all lanes, never copied an account."""
+
+    number: int
+    body: bytes = field(repr=False)
+    crc64nvme: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What was computed while the bytes came in."""
+
+    size: int
+    sha256: bytes
+    crc64nvme: int
+
+
+def checksum_text(crc64nvme: int) -> str:
+    """S3's form of a CRC64NVME: base64 of its eight bytes, big-endian."""
+    return base64.b64encode(crc64nvme.to_bytes(8, "big")).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An account has the whole file; S3 itself said so. `checked_by` names what S3 checked the bytes against."""
+
+    account: str
+    bucket: str
+    object_key: str
+    etag: str
+    version_id: str | None
+    request_id: str | None
+    checked_by: str = "crc64nvme"
+    attempts: int = 1
+
+
+class Removal(StrEnum):
+    """What is left in an account after an upload that failed: nothing, or something that could not be ruled out."""
+
+    REMOVED = "removed"
+    PENDING = "removal_pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An account does not have the file, why, and whether anything of it may still be there."""
+
+    account: str
+    bucket: str
+    object_key: str
+    error: AccountError
+    removal: Removal = Removal.REMOVED
+    attempts: int = 1
+
+
+Outcome = Stored | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """All outcomes of one file. Digests are None when the body was not read to its end."""
+
+    id: str
+    key: str
+    name: str
+    content_type: str
+    digests: Digests | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def stored(self) -> bool:
+        return all(isinstance(outcome, Stored) for outcome in self.outcomes)
+
+    @property
+    def key_taken(self) -> bool:
+        return any(isinstance(o, Failed) and isinstance(o.error, KeyOccupiedError) for o in self.outcomes)

@@ -1,0 +1,73 @@
+"""`manage.py runserver [addr:port]`: the whole service, API and pages, as it runs in production."""
+
+import asyncio
+import dataclasses
+import re
+import secrets
+import socket
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from file.management.serving import serve
+
+_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):)?(?P<port>\d{1,5})")
+
+
+class Command(BaseCommand):
+    help = "Starts the service: uploads, probes and pages. Ctrl-C or SIGTERM ends it after the uploads under way."
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "addrport", nargs="?", default="127.0.0.1:8000", help="port, or address:port (default: 127.0.0.1:8000)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = _parse(options["addrport"])
+        _refuse_used_port(host, port)
+        if connection.vendor == "sqlite":
+            call_command("migrate", interactive=False, verbosity=0)
+        upload = settings.UPLOAD
+        if not upload.tokens and not upload.open:
+            # The checks let this through with DEBUG only: a token for this run, so that the first try just works.
+            upload = settings.UPLOAD = dataclasses.replace(upload, tokens={"debug": secrets.token_urlsafe(24)})
+        application = import_string(settings.ASGI_APPLICATION)
+        import_string("mentumfileupload.logs.configure")(upload.log_level)
+        self._greet(host, port, next(iter(upload.tokens.values()), None) if settings.DEBUG else None)
+        try:
+            asyncio.run(serve(application, host.strip("[]"), port, shutdown_seconds=upload.shutdown_seconds))
+        except OSError as error:
+            raise CommandError(f"cannot serve on {host}:{port}: {error}") from error
+
+    def _greet(self, host: str, port: int, token: str | None) -> None:
+        names = ", ".join(account.name for account in settings.UPLOAD.accounts)
+        reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - a comparison
+        self.stdout.write(f"Every file goes to the accounts {names}. Listening on http://{host}:{port}/")
+        if token is not None:
+            self.stdout.write(
+                f'Try it:  curl -F file=@README.md -H "Authorization: Bearer {token}" http://{reached}:{port}/upload'
+            )
+        self.stdout.flush()
+
+
+def _parse(text: str) -> tuple[str, int]:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise CommandError(f"{text!r} is neither a port nor address:port; for example 8000 or 0.0.0.0:8000")
+    return match["host"] or "127.0.0.1", int(match["port"])
+
+
+def _refuse_used_port(host: str, port: int) -> None:
+    """Before anything is printed or started: the server's own message comes late and is long."""
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host.strip("[]"), port))
+        except OSError as error:
+            raise CommandError(f"cannot serve on {host}:{port}: {error.strerror}") from error

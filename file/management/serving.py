@@ -1,0 +1,72 @@
+"""Run the application under Granian, in this process, and own its end.
+
+Granian waits for requests without limit when it is told to stop, and only then runs lifespan's shutdown. So the
+signals are ours: SIGTERM or SIGINT stops accepting, uploads may finish for a while, the rest is cancelled and takes
+back what it stored, and then the server ends. A second signal cuts the waiting short.
+"""
+
+import asyncio
+import signal
+from typing import Protocol
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from starlette.types import Receive, Scope, Send
+
+# Of a body that nobody reads, Granian keeps this much; a megabyte by default.
+_READ_BUFFER_BYTES = 65_536
+# Connections, idle ones included; beyond it clients wait in the kernel's queue.
+_CONNECTIONS = 4096
+_BACKLOG = 1024
+_LAST_ANSWERS_SECONDS = 5.0
+
+
+class Drained(Protocol):
+    """What has to end before the server may."""
+
+    async def drain(self, seconds: float) -> None: ...
+
+
+class Served(Protocol):
+    """An ASGI application that knows what is under way in it."""
+
+    @property
+    def gate(self) -> Drained: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+async def serve(application: Served, host: str, port: int, *, shutdown_seconds: float) -> None:
+    """Serve until a signal comes. Raises OSError if the address cannot be had, RuntimeError if the server dies."""
+    server = Server(
+        application,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=_READ_BUFFER_BYTES),
+        backlog=_BACKLOG,
+        backpressure=_CONNECTIONS,
+        websockets=False,
+        log_enabled=False,
+    )
+    signalled = asyncio.Queue[None]()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.put_nowait, None)
+    serving = asyncio.ensure_future(server.serve())
+    asked = asyncio.ensure_future(signalled.get())
+    await asyncio.wait((serving, asked), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        asked.cancel()
+        serving.result()
+        raise RuntimeError("the server ended by itself")
+    draining = asyncio.ensure_future(application.gate.drain(shutdown_seconds))
+    server.stop()
+    hurry = asyncio.ensure_future(signalled.get())
+    await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        await asyncio.gather(draining, application.gate.drain(0))
+    hurry.cancel()
+    await asyncio.wait((serving,), timeout=_LAST_ANSWERS_SECONDS)

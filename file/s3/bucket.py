@@ -1,0 +1,175 @@
+"""The seam `Bucket`, made of S3 requests: put, the multipart calls, and the question that settles a lost answer.
+
+Every object carries our file's id. After a 412, a `NoSuchUpload` or an answer that never came, HEAD tells whether the
+object under the key is ours; an equal object of somebody else's is never adopted. Bodies are sent with a CRC64NVME
+computed as the bytes came in, so that S3 refuses a damaged one (or Content-MD5, for stores without checksums).
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
+from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
+from file.s3.answers import complete_answer, complete_request, upload_id
+from file.s3.client import Answer, S3Client
+from file.s3.inventory import abort_upload, abort_uploads_since, remove_versions
+from file.s3.refusals import account_error
+
+_CHECKSUM = "x-amz-checksum-crc64nvme"
+
+
+class S3Bucket:
+    """One account's bucket. `slots` bounds the writes under way in it."""
+
+    def __init__(self, client: S3Client, *, requests: int) -> None:
+        self.account = client.account
+        self.slots = asyncio.Semaphore(requests)
+        self.client = client
+
+    async def put(self, description: ObjectDescription, part: Part) -> Stored:
+        """One PutObject. See `Bucket.put`."""
+        if not self.account.conditional_writes:
+            await self._refuse_occupied(description)
+        headers = {**self._headers(description), **self._integrity(part), **self._condition()}
+        try:
+            answer = await self.client.write("put", "PUT", self._key(description), headers=headers, body=part.body)
+        except AccountError as error:
+            return await self._settle(description, "put", error)
+        return self._stored(description, answer)
+
+    async def begin(self, description: ObjectDescription) -> "S3Upload":
+        """CreateMultipartUpload. See `Bucket.begin`."""
+        await self._refuse_occupied(description)
+        headers = self._headers(description)
+        if self.account.checksums:
+            headers |= {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
+        answer = await self.client.write(
+            "begin", "POST", self._key(description), query=[("uploads", "")], headers=headers
+        )
+        return S3Upload(self, description, self.client.understood("begin", upload_id, answer))
+
+    async def remove(self, description: ObjectDescription) -> None:
+        """Delete every version that carries the file's id. See `Bucket.remove`."""
+        await remove_versions(self.client, self._key(description), description.file_id)
+
+    async def abort_lost(self, description: ObjectDescription, *, since: datetime) -> None:
+        """See `Bucket.abort_lost`."""
+        await abort_uploads_since(self.client, self._key(description), since)
+
+    async def probe(self) -> None:
+        """One cheap question: may these credentials list this bucket? Raises `AccountError`."""
+        await self.client.read("probe", "GET", None, query=[("list-type", "2"), ("max-keys", "1")])
+
+    def _key(self, description: ObjectDescription) -> str:
+        return self.account.prefix + description.key
+
+    def _headers(self, description: ObjectDescription) -> dict[str, str]:
+        account = self.account
+        headers = {"content-type": description.content_type}
+        headers |= {f"x-amz-meta-{name}": value for name, value in description.metadata.items()}
+        for name, value in (
+            ("x-amz-server-side-encryption", account.server_side_encryption),
+            ("x-amz-server-side-encryption-aws-kms-key-id", account.kms_key_id),
+            ("x-amz-storage-class", account.storage_class),
+        ):
+            if value is not None:
+                headers[name] = value
+        return headers
+
+    def _integrity(self, part: Part) -> dict[str, str]:
+        if self.account.checksums:
+            return {_CHECKSUM: checksum_text(part.crc64nvme)}
+        md5 = hashlib.md5(part.body, usedforsecurity=False).digest()
+        return {"content-md5": base64.b64encode(md5).decode()}
+
+    def _condition(self) -> dict[str, str]:
+        return {"if-none-match": "*"} if self.account.conditional_writes else {}
+
+    async def _refuse_occupied(self, description: ObjectDescription) -> None:
+        """Before the bytes are sent rather than after; S3's own condition is asked at the end all the same."""
+        found = await self._look(description)
+        if found is not None and found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:
+            raise KeyOccupiedError(self.account.name, "head")
+
+    async def _look(self, description: ObjectDescription) -> Answer | None:
+        """What lies under the key now, or None."""
+        answer = await self.client.read("head", "HEAD", self._key(description), tolerate=(404,))
+        return None if answer.status == 404 else answer
+
+    async def _settle(self, description: ObjectDescription, operation: str, error: AccountError) -> Stored:
+        """Find out what became of a put or complete that was refused as a repeat, or went unanswered.
+
+        Returns `Stored` if our object is there. Otherwise raises: that the key is another's, or `error` itself. A
+        revoked key comes out here, too: S3's early 403 is often lost with the connection it closed.
+        """
+        if not (error.unanswered or isinstance(error, KeyOccupiedError) or error.s3_code == "NoSuchUpload"):
+            raise error
+        found = await self._look(description)
+        if found is None:
+            raise error
+        if found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:
+            raise KeyOccupiedError(self.account.name, operation) from error
+        return self._stored(description, found)
+
+    def _stored(self, description: ObjectDescription, answer: Answer, etag: str | None = None) -> Stored:
+        version_id = answer.headers.get("x-amz-version-id")
+        return Stored(
+            account=self.account.name,
+            bucket=self.account.s3_bucket_name,
+            object_key=self._key(description),
+            etag=etag or answer.headers.get("etag", ""),
+            version_id=None if version_id == "null" else version_id,
+            request_id=answer.headers.get("x-amz-request-id"),
+            checked_by="crc64nvme" if self.account.checksums else "md5",
+        )
+
+
+class S3Upload:
+    """One open multipart upload and the ETags of its parts."""
+
+    def __init__(self, bucket: S3Bucket, description: ObjectDescription, id: str) -> None:
+        self.id = id
+        self._bucket = bucket
+        self._description = description
+        self._key = bucket._key(description)
+        self._etags: dict[int, tuple[str, str | None]] = {}
+
+    async def send(self, part: Part) -> None:
+        """UploadPart. See `Upload.send`."""
+        query = [("partNumber", str(part.number)), ("uploadId", self.id)]
+        headers = self._bucket._integrity(part)
+        answer = await self._bucket.client.write(
+            "part", "PUT", self._key, query=query, headers=headers, body=part.body
+        )
+        self._etags[part.number] = (answer.headers.get("etag", ""), headers.get(_CHECKSUM))
+
+    async def complete(self, digests: Digests) -> Stored:
+        """CompleteMultipartUpload, which may answer 200 with an error inside. See `Upload.complete`."""
+        bucket, account = self._bucket, self._bucket.account
+        headers: dict[str, str] = {"content-type": "application/xml", **bucket._condition()}
+        if account.checksums:
+            headers |= {_CHECKSUM: checksum_text(digests.crc64nvme), "x-amz-checksum-type": "FULL_OBJECT"}
+            headers["x-amz-mp-object-size"] = str(digests.size)
+        parts = [(number, etag, checksum) for number, (etag, checksum) in sorted(self._etags.items())]
+        try:
+            answer = await bucket.client.write(
+                "complete",
+                "POST",
+                self._key,
+                query=[("uploadId", self.id)],
+                headers=headers,
+                body=complete_request(parts),
+            )
+            completed = bucket.client.understood("complete", complete_answer, answer)
+            if completed.code is not None:
+                raise account_error(account, "complete", 500, completed.code)
+        except AccountError as error:
+            return await bucket._settle(self._description, "complete", error)
+        return bucket._stored(self._description, answer, completed.etag)
+
+    async def abort(self) -> None:
+        """AbortMultipartUpload until S3 says that it does not know the upload. See `Upload.abort`."""
+        await abort_upload(self._bucket.client, self._key, self.id)

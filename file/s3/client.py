@@ -1,0 +1,219 @@
+"""One signed request and its answer, or one of our errors. The only file that knows the HTTP client.
+
+An account has a client of its own, so that connections are never shared between accounts. What the library would do by
+itself and S3 must not have done is switched off: redirects (they would carry body and session token elsewhere),
+content decoding (it damages stored encodings), referer, cookies, the environment's proxies, retries.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import RequestError as TransportError
+from pyreqwest.exceptions import RequestTimeoutError
+from pyreqwest.proxy import ProxyBuilder
+
+from file.logic.errors import AccountFailingError, AccountStalledError, AccountUnreachableError
+from file.logic.values import Account, MiB
+from file.s3.address import address_of
+from file.s3.answers import UnreadableAnswerError, parse_error
+from file.s3.refusals import account_error
+from file.s3.sigv4 import Signer, encode_query
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
+_IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
+_MAX_ANSWER_BYTES = 8 * MiB
+_READS_UNDER_WAY = 16
+_DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How to get out: what HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE said."""
+
+    https_proxy: str | None = None
+    no_proxy: str | None = None
+    ca_pem: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`headers` has lower-case names; of a repeated header the last value."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class S3Client:
+    """Speaks for one account. Close it when done."""
+
+    def __init__(self, account: Account, network: Network) -> None:
+        self.account = account
+        self._address = address_of(account)
+        self._signer = Signer(account)
+        self._client = _build(network)
+        self._reads = asyncio.Semaphore(_READS_UNDER_WAY)
+        self._skew = timedelta()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def write(
+        self,
+        operation: str,
+        method: str,
+        key: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] = {},  # noqa: B006 - a Mapping is not written to
+        body: bytes = b"",
+        tolerate: Sequence[int] = (),
+    ) -> Answer:
+        """Send a request that changes something; the caller keeps the deadline.
+
+        Raises `AccountError` for every status but 2xx and those in `tolerate`; `unanswered` where it may have landed.
+        """
+        return await self._signed(operation, method, key, query, headers, body, tolerate)
+
+    async def read(
+        self,
+        operation: str,
+        method: str,
+        key: str | None,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        tolerate: Sequence[int] = (),
+    ) -> Answer:
+        """Send a request that changes nothing, within READ_SECONDS. `key` None asks the bucket itself."""
+        try:
+            async with self._reads, asyncio.timeout(READ_SECONDS):
+                return await self._signed(operation, method, key, query, {}, b"", tolerate)
+        except TimeoutError:
+            raise AccountStalledError(self.account.name, operation) from None
+
+    def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
+        """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
+        try:
+            return parse(answer.body)
+        except UnreadableAnswerError as error:
+            refusal = account_error(self.account, operation, answer.status, None)
+            refusal.unanswered = True  # whatever it was, it did not say what became of the request
+            raise refusal from error
+
+    async def _signed(
+        self,
+        operation: str,
+        method: str,
+        key: str | None,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        body: bytes,
+        tolerate: Sequence[int],
+    ) -> Answer:
+        owner = self.account.expected_bucket_owner
+        if owner is not None:
+            headers = {**headers, "x-amz-expected-bucket-owner": owner}
+        for last in (False, True):
+            answer = await self._exchange(operation, method, key, query, headers, body)
+            if 200 <= answer.status < 300 or answer.status in tolerate:
+                return answer
+            error = parse_error(answer.body)
+            damaged = error.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+            if last or not (damaged or (error.code == "RequestTimeTooSkewed" and self._correct_skew(answer))):
+                break
+        raise account_error(
+            self.account,
+            operation,
+            answer.status,
+            error.code,
+            region=answer.headers.get("x-amz-bucket-region") or error.region,
+        )
+
+    async def _exchange(
+        self,
+        operation: str,
+        method: str,
+        key: str | None,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Answer:
+        host, path = self._address.host, self._address.path(key)
+        signed = self._signer.sign(method, host, path, query, headers, datetime.now(UTC) + self._skew)
+        url = self._address.url(path, encode_query(query))
+        request = self._client.request(method, url).headers(signed)
+        if body or method in ("PUT", "POST"):
+            request = request.body_bytes(body)
+        try:
+            async with request.build_streamed() as response:
+                received = []
+                size = 0
+                while (piece := await response.body_reader.read(65_536)) is not None:
+                    size += len(piece)
+                    if size > _MAX_ANSWER_BYTES:
+                        raise AccountFailingError(
+                            self.account.name, operation, f"answers with more than {_MAX_ANSWER_BYTES} bytes"
+                        )
+                    received.append(bytes(piece))
+                return Answer(response.status, dict(response.headers.items()), b"".join(received))
+        except TransportError as error:
+            raise self._unreachable(operation, error) from error
+
+    def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
+        """Never connected is known to have changed nothing; lost later is not. Both are one class there."""
+        causes = [cause["message"] for cause in error.details.get("causes") or ()]
+        if "client error (Connect)" in causes:
+            late = isinstance(error, RequestTimeoutError)
+            refused = any("refused" in cause for cause in causes)
+            untrusted = any("certificate" in cause for cause in causes)
+            why = (
+                "cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)"
+                if untrusted
+                else "cannot be reached: it refuses connections"
+                if refused
+                else f"cannot be reached: no connection within {CONNECT_SECONDS} seconds"
+                if late
+                else "cannot be reached"
+            )
+            return AccountUnreachableError(self.account.name, operation, why)
+        return AccountUnreachableError(
+            self.account.name, operation, "dropped the connection before it answered", unanswered=True
+        )
+
+    def _correct_skew(self, answer: Answer) -> bool:
+        """Follow the account's clock from now on. False if it does not tell the time."""
+        try:
+            theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
+            return False
+        self._skew = theirs.astimezone(UTC) - datetime.now(UTC)
+        return True
+
+
+def _build(network: Network) -> Client:
+    builder = (
+        ClientBuilder()
+        .http1_only()
+        .follow_redirects(False)
+        .referer(False)
+        .gzip(False)
+        .brotli(False)
+        .zstd(False)
+        .deflate(False)
+        .no_proxy()
+        .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
+        .pool_idle_timeout(timedelta(seconds=_IDLE_SECONDS))
+        .user_agent("mentum-file-upload")
+    )
+    if network.https_proxy:
+        builder = builder.proxy(ProxyBuilder.https(network.https_proxy).no_proxy(network.no_proxy))
+    if network.ca_pem:
+        builder = builder.add_root_certificate_pem(network.ca_pem)
+    return builder.build()

@@ -1,0 +1,89 @@
+"""What lies in an account under one key: versions and open uploads, and taking ours out.
+
+An object is ours if it carries the file's id; everything else under the key is a stranger's and is left alone. Delete
+always names a version (`null` where the bucket keeps none), with the ETag that was looked at as its condition.
+Listings match by prefix, so that keys are compared exactly here.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from file.logic.errors import AccessRefusedError, AccountFailingError
+from file.logic.values import FILE_ID
+from file.s3.answers import OpenUpload, Version, uploads, versions
+from file.s3.client import S3Client
+
+_ABORT_ROUNDS = 3
+# A bucket's clock and ours may differ by some seconds without either being wrong.
+_CLOCK_TOLERANCE = timedelta(seconds=5)
+
+
+async def remove_versions(client: S3Client, key: str, file_id: str) -> None:
+    """Delete every version of `key` that carries `file_id`. Raises `AccountError`."""
+    try:
+        found = [version async for version in _versions_of(client, key)]
+    except AccessRefusedError:
+        found = [Version(key=key, version_id=None)]  # no permission to list: look at the current one
+    for version in found:
+        if not version.is_delete_marker:
+            await _remove_if_ours(client, key, version.version_id, file_id)
+
+
+async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
+    """Abort until the upload is gone: a part that was in flight may outlive the first abort. Raises `AccountError`."""
+    query = [("uploadId", upload_id)]
+    for _ in range(_ABORT_ROUNDS):
+        await client.write("abort", "DELETE", key, query=query, tolerate=(404,))
+        left = await client.read("list_parts", "GET", key, query=[("max-parts", "1"), *query], tolerate=(404,))
+        if left.status == 404:
+            return
+    raise AccountFailingError(client.account.name, "abort", "still has the upload after it was aborted")
+
+
+async def abort_uploads_since(client: S3Client, key: str, since: datetime) -> None:
+    """Abort the open uploads under exactly `key` begun at or after `since`. Raises `AccountError`."""
+    lost = [
+        upload
+        async for upload in _uploads_of(client, key)
+        if upload.initiated is None or upload.initiated >= since - _CLOCK_TOLERANCE
+    ]
+    for upload in lost:
+        await abort_upload(client, key, upload.upload_id)
+
+
+async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> None:
+    query = [] if version_id is None else [("versionId", version_id)]
+    found = await client.read("head", "HEAD", key, query=query, tolerate=(404, 405))
+    if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
+        return
+    named = version_id or found.headers.get("x-amz-version-id", "null")
+    # A numbered version never changes; "null" may have been replaced since we looked.
+    headers = {"if-match": found.headers["etag"]} if named == "null" and client.account.conditional_writes else {}
+    await client.write("delete", "DELETE", key, query=[("versionId", named)], headers=headers, tolerate=(404, 412))
+
+
+async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
+    markers: list[tuple[str, str]] = []
+    while True:
+        query = [("versions", ""), ("prefix", key), ("encoding-type", "url"), *markers]
+        page = client.understood("list_versions", versions, await client.read("list_versions", "GET", None, query=query))
+        for version in page.versions:
+            if version.key == key:
+                yield version
+        # Keys are listed in order: past ours, nothing of ours follows.
+        if not page.next_markers or page.versions[-1].key > key:
+            return
+        markers = list(page.next_markers)
+
+
+async def _uploads_of(client: S3Client, key: str) -> AsyncIterator[OpenUpload]:
+    markers: list[tuple[str, str]] = []
+    while True:
+        query = [("uploads", ""), ("prefix", key), ("encoding-type", "url"), *markers]
+        page = client.understood("list_uploads", uploads, await client.read("list_uploads", "GET", None, query=query))
+        for upload in page.uploads:
+            if upload.key == key:
+                yield upload
+        if not page.next_markers:
+            return
+        markers = list(page.next_markers)

@@ -1,0 +1,61 @@
+"""Django's settings, made of the environment and `mentumfileupload/.env`. The only reader of the environment.
+
+Promises: importing it never fails for what somebody configured, so that an image can be built and tests run without
+any of it; the faults stand in `UPLOAD_FAULTS`, and `file/checks.py` turns them into system checks. Everything of ours
+is in `UPLOAD`, whose attributes `uploadsettings.py` describes; docs/settings.md describes each variable.
+"""
+
+import os
+from pathlib import Path
+
+from django.core.management.utils import get_random_secret_key
+
+from mentumfileupload.environmentfile import read_environment
+from mentumfileupload.uploadsettings import read_settings
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+_environment, _file_faults = read_environment(os.environ, BASE_DIR / "mentumfileupload" / ".env")
+_project = read_settings(_environment)
+
+UPLOAD = _project.upload
+UPLOAD_FAULTS: tuple[str, ...] = (*_file_faults, *_project.faults)
+
+DEBUG = _project.debug
+SECRET_KEY = _project.secret_key or get_random_secret_key()
+ALLOWED_HOSTS = list(_project.allowed_hosts)
+DATABASES = {"default": dict(_project.database)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# `file` stands first: its runserver starts the whole application, and not only Django.
+INSTALLED_APPS = ["file", "django.contrib.contenttypes", "django.contrib.auth"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "mentumfileupload.urls"
+ASGI_APPLICATION = "mentumfileupload.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+TEST_RUNNER = "tests.runner.PytestRunner"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+LOGGING_CONFIG = None  # structlog is set up where the service starts
+
+# Uploads never come here; what Django reads into memory are forms of its own pages.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG

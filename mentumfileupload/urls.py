@@ -1,0 +1,35 @@
+"""Django's pages, which stand behind the API: a front page for whoever opens the address in a browser.
+
+Promises: the page tells how to upload and how many accounts there are, but neither their names nor their buckets, for
+it is open to everybody. Everything else is a plain 404, with DEBUG on as well.
+"""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
+from django.shortcuts import render
+from django.urls import path, re_path
+from django.views.decorators.http import require_safe
+
+_CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+@require_safe
+def front(request: HttpRequest) -> HttpResponse:
+    upload = settings.UPLOAD
+    context = {
+        "address": f"{request.scheme}://{request.get_host()}",
+        "account_count": len(upload.accounts),
+        "needs_token": not upload.open,
+        "max_request_bytes": upload.max_request_bytes,
+    }
+    response = render(request, "file/front.html", context)
+    response["Content-Security-Policy"] = _CONTENT_SECURITY
+    return response
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return HttpResponseNotFound("404: there is nothing here.\n", content_type="text/plain; charset=utf-8")
+
+
+handler404 = not_found
+urlpatterns = [path("", front), re_path("", not_found)]

@@ -1,0 +1,88 @@
+"""One account as the stores' users need it: to configure the service with it, and to look into its bucket.
+
+The client is boto3's, on purpose: what lies in an account is never asserted with the service's own S3 client.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import boto3  # type: ignore[import-untyped,unused-ignore]
+from botocore.config import Config  # type: ignore[import-untyped,unused-ignore]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What lies in a bucket: versions (delete markers too) and open multipart uploads, each as (key, id)."""
+
+    versions: list[tuple[str, str]]
+    uploads: list[tuple[str, str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.versions or self.uploads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreAccount:
+    """The credentials and the address of one account's bucket."""
+
+    name: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    region_name: str
+    s3_bucket_name: str
+    endpoint_url: str
+
+    def environment(self) -> dict[str, str]:
+        """The variable that makes the service use this account."""
+        value = {
+            "access_key_id": self.access_key_id,
+            "secret_access_key": self.secret_access_key,
+            "region_name": self.region_name,
+            "s3_bucket_name": self.s3_bucket_name,
+            "endpoint_url": self.endpoint_url,
+            "allow_http": True,
+        }
+        return {f"AWS_ACCOUNT_{self.name}": json.dumps(value)}
+
+    def at(self, endpoint_url: str) -> "StoreAccount":
+        """The same account behind another address, a fault proxy's for example."""
+        return replace(self, endpoint_url=endpoint_url)
+
+    def boto3(self, *, read_timeout_seconds: float = 10.0) -> Any:
+        """An S3 client with these credentials: no retries, no proxy of the environment, short timeouts."""
+        return boto3.session.Session().client(
+            "s3",
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            region_name=self.region_name,
+            endpoint_url=self.endpoint_url,
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 1},
+                connect_timeout=2,
+                read_timeout=read_timeout_seconds,
+                proxies={},
+            ),
+        )
+
+    def contents(self) -> Contents:
+        """Ask the bucket, with the account's own keys, for everything that lies in it."""
+        client, bucket = self.boto3(), self.s3_bucket_name
+        versions: list[tuple[str, str]] = []
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+            versions += [(each["Key"], each["VersionId"]) for each in found]
+        uploads: list[tuple[str, str]] = []
+        for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+            uploads += [(each["Key"], each["UploadId"]) for each in page.get("Uploads", [])]
+        return Contents(versions, uploads)
+
+    def empty(self) -> None:
+        """Take everything out of the bucket, whoever put it there."""
+        client, bucket = self.boto3(), self.s3_bucket_name
+        contents = self.contents()
+        for key, upload_id in contents.uploads:
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        for key, version_id in contents.versions:
+            client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)

@@ -1,0 +1,167 @@
+"""What may go wrong between the service and an account, as scripts for the fault proxy.
+
+A fault says which requests it meets (`operation`, `part_number`, `key`), how often (`times`, None for always) and after
+how many that it lets pass (`after`). The names are those of the documentation: `refuses_begin` is
+`Fault.refuses("SlowDown", operation="begin")`, `stalls_at_part` is `Fault.stalls(operation="part")`,
+`loses_complete_reply` is `Fault.loses_reply(operation="complete")`, `drops_connection` is `Fault.drops_connection()`.
+An account that refuses connections meets no single request: that is `FaultProxy.refuse_connections()`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self, TypedDict, Unpack
+
+from stores.operations import OPERATIONS, Operation
+
+# The status that S3 sends with each code: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+STATUSES = {
+    "AccessDenied": 403,
+    "AuthorizationHeaderMalformed": 400,
+    "BadDigest": 400,
+    "ConditionalRequestConflict": 409,
+    "EntityTooLarge": 400,
+    "ExpiredToken": 400,
+    "InternalError": 500,
+    "InvalidAccessKeyId": 403,
+    "InvalidPart": 400,
+    "InvalidRequest": 400,
+    "KeyTooLongError": 400,
+    "MetadataTooLarge": 400,
+    "NoSuchBucket": 404,
+    "NoSuchKey": 404,
+    "NoSuchUpload": 404,
+    "PermanentRedirect": 301,
+    "PreconditionFailed": 412,
+    "RequestTimeTooSkewed": 403,
+    "RequestTimeout": 400,
+    "ServiceUnavailable": 503,
+    "SignatureDoesNotMatch": 403,
+    "SlowDown": 503,
+    "TemporaryRedirect": 307,
+}
+
+
+class Which(TypedDict, total=False):
+    """Which requests a fault meets."""
+
+    operation: str | None
+    part_number: int | None
+    key: str | None
+    times: int | None
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One fault. Made by the functions below; the fields are what the proxy looks at."""
+
+    name: str
+    operation: str | None = None
+    part_number: int | None = None
+    key: str | None = None
+    times: int | None = 1
+    after: int = 0
+
+    code: str | None = None
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    early: bool = False
+    carried_out: bool = False
+    stalls_after: int | None = None
+    drops_after: int | None = None
+    reply_lost: bool = False
+    damaged_byte: int | None = None
+    damaged_reply_byte: int | None = None
+    bytes_per_second: int | None = None
+    delay_seconds: float = 0.0
+    clock_ahead_seconds: float | None = None
+    clock_tolerance_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.operation is not None and self.operation not in OPERATIONS:
+            raise ValueError(f"There is no operation {self.operation!r}; there are {', '.join(OPERATIONS)}.")
+
+    @classmethod
+    def refuses(
+        cls,
+        code: str = "InternalError",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        early: bool = False,
+        carried_out: bool = False,
+        **which: Unpack[Which],
+    ) -> Self:
+        """Answer with an S3 error.
+
+        `status` is the code's own unless told: 200 makes the error body that a complete may answer with.
+        `early` answers without reading the body and closes, as S3 does; `carried_out` does what was asked all the same.
+        """
+        status = STATUSES[code] if status is None else status
+        return cls(
+            name="refuses",
+            code=code,
+            status=status,
+            headers=headers or {},
+            early=early,
+            carried_out=carried_out,
+            **which,
+        )
+
+    @classmethod
+    def stalls(cls, *, after_bytes: int | None = None, **which: Unpack[Which]) -> Self:
+        """Never answer. Reads the whole body, or stops reading after `after_bytes` of it."""
+        return cls(name="stalls", stalls_after=-1 if after_bytes is None else after_bytes, **which)
+
+    @classmethod
+    def drops_connection(cls, *, after_bytes: int = 0, **which: Unpack[Which]) -> Self:
+        """Reset the connection once so many bytes of the body were passed on."""
+        return cls(name="drops_connection", drops_after=after_bytes, **which)
+
+    @classmethod
+    def loses_reply(cls, **which: Unpack[Which]) -> Self:
+        """Let the server do what was asked, then close the connection without its answer."""
+        return cls(name="loses_reply", reply_lost=True, **which)
+
+    @classmethod
+    def delays_reply(cls, seconds: float, **which: Unpack[Which]) -> Self:
+        """Let the server do what was asked, and hold its answer back."""
+        return cls(name="delays_reply", delay_seconds=seconds, **which)
+
+    @classmethod
+    def slows(cls, bytes_per_second: int, **which: Unpack[Which]) -> Self:
+        """Pass bodies on, both ways, no faster than this."""
+        return cls(name="slows", bytes_per_second=bytes_per_second, **which)
+
+    @classmethod
+    def damages_body(cls, *, at_byte: int = 0, **which: Unpack[Which]) -> Self:
+        """Change one byte of the body on its way to the server."""
+        return cls(name="damages_body", damaged_byte=at_byte, **which)
+
+    @classmethod
+    def damages_reply(cls, *, at_byte: int = 0, **which: Unpack[Which]) -> Self:
+        """Change one byte of the answer's body on its way to the client."""
+        return cls(name="damages_reply", damaged_reply_byte=at_byte, **which)
+
+    @classmethod
+    def has_wrong_clock(
+        cls, *, ahead_seconds: float = 600.0, tolerance_seconds: float = 60.0, **which: Unpack[Which]
+    ) -> Self:
+        """The account's clock differs: `Date` says so, and requests not dated by that clock are refused as skewed.
+
+        Stay under the fifteen minutes of the real server behind, so that a corrected request passes it.
+        """
+        return cls(
+            name="has_wrong_clock",
+            clock_ahead_seconds=ahead_seconds,
+            clock_tolerance_seconds=tolerance_seconds,
+            **which,
+        )
+
+    def meets(self, operation: Operation) -> bool:
+        """Whether this fault is meant for the request, however often it has happened already."""
+        return (
+            self.operation in (None, operation.name)
+            and self.part_number in (None, operation.part_number)
+            and self.key in (None, operation.key)
+        )

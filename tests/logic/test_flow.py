@@ -1,0 +1,256 @@
+"""The flow, from the first chunk to the receipt, against memory buckets: all accounts have the file, or none."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import pytest
+
+from file.ledger.claims import ProcessClaims
+from file.logic.budget import Budget
+from file.logic.errors import (
+    ClientGoneError,
+    DigestMismatchError,
+    FileTooLargeError,
+    KeyTakenError,
+    SizeMismatchError,
+)
+from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
+from file.logic.naming import new_file_id
+from file.logic.values import Failed, Identity, IncomingFile, Limits, Receipt, Removal, Stored
+from tests.memory import MemoryBucket
+
+PART = 1024
+LIMITS = Limits(
+    memory=64 * PART,
+    part_size=PART,
+    wait_seconds=0.5,
+    stall_seconds=0.3,
+    account_bytes_per_second=1 << 30,
+    complete_seconds=0.5,
+    remove_seconds=0.3,
+    settle_seconds=0.05,
+)
+
+
+async def chunks_of(content: bytes, size: int = 300) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+async def send(
+    buckets: Sequence[MemoryBucket],
+    content: bytes,
+    *,
+    key: str = "k",
+    declared: bool = True,
+    sha256: bytes | None = None,
+    chunks: AsyncIterator[bytes] | None = None,
+    size: int | None = None,
+    budget: Budget | None = None,
+    ledger: ProcessClaims | None = None,
+) -> Receipt:
+    file = IncomingFile(
+        id=new_file_id(),
+        chunks=chunks or chunks_of(content),
+        identify=lambda: Identity(key, key),
+        size=size if size is not None else len(content) if declared else None,
+        sha256=sha256,
+    )
+    budget = budget or Budget(LIMITS.memory)
+    try:
+        return await handle_in_multiple_accounts(
+            file, buckets, limits=LIMITS, budget=budget, ledger=ledger or ProcessClaims()
+        )
+    finally:
+        assert budget.used == 0
+
+
+def buckets(**of_b: int) -> list[MemoryBucket]:
+    return [MemoryBucket("A"), MemoryBucket("B", **of_b), MemoryBucket("C")]
+
+
+def assert_nothing_left(among: Iterable[MemoryBucket]) -> None:
+    for bucket in among:
+        assert not bucket.objects, bucket.account.name
+        assert not bucket.uploads, bucket.account.name
+
+
+SIZES = [0, 1, PART - 1, PART, PART + 1, 4 * PART, 4 * PART + 1]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_account_has_the_bytes_when_all_is_well(size: int, declared: bool) -> None:
+    content = hashlib.shake_256(str(size).encode()).digest(size)
+    among = buckets()
+    receipt = await send(among, content, declared=declared)
+    assert receipt.stored
+    assert receipt.digests is not None
+    assert receipt.digests.sha256 == hashlib.sha256(content).digest()
+    for bucket in among:
+        assert bucket.objects["k"].body == content
+        assert not bucket.uploads
+
+
+async def test_one_put_is_used_when_the_declared_size_fits_one_part() -> None:
+    among = buckets()
+    await send(among, b"x" * PART)
+    assert all(bucket.calls["put"] == 1 and bucket.calls["begin"] == 0 for bucket in among)
+
+
+REFUSALS = ["refuses_put", "refuses_begin", "refuses_part", "refuses_complete"]
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+async def test_no_account_keeps_anything_when_one_refuses(fault: str) -> None:
+    among = buckets(**{fault: 1})
+    receipt = await send(among, b"x" * (PART if fault == "refuses_put" else 5 * PART))
+    assert not receipt.stored
+    assert_nothing_left(among)
+    told = {o.account: o for o in receipt.outcomes}
+    assert {name: type(o) for name, o in told.items()} == {"A": Failed, "B": Failed, "C": Failed}
+    codes = {name: o.error.code for name, o in told.items() if isinstance(o, Failed)}
+    assert codes == {"A": "taken_back", "B": "access_refused", "C": "taken_back"}
+
+
+@pytest.mark.parametrize("size", [PART, 5 * PART])
+@pytest.mark.parametrize("fault", ["drops_connection", "loses_put_reply", "loses_complete_reply", "loses_begin_reply"])
+async def test_the_file_is_stored_when_an_answer_is_lost_once(fault: str, size: int) -> None:
+    among = buckets(**{fault: 1})
+    receipt = await send(among, b"x" * size)
+    assert receipt.stored
+    for bucket in among:
+        assert bucket.objects["k"].body == b"x" * size
+        assert not bucket.uploads
+
+
+@pytest.mark.parametrize(("fault", "size"), [("stalls_at_put", PART), ("stalls_at_part", 5 * PART)])
+async def test_the_others_take_it_back_when_one_account_hangs(fault: str, size: int) -> None:
+    among = buckets(**{fault: 1 << 30, "stalls_at_remove": 1 << 30, "stalls_at_abort": 1 << 30})
+    receipt = await send(among, b"x" * size)
+    a, b, c = receipt.outcomes
+    assert isinstance(a, Failed) and isinstance(b, Failed) and isinstance(c, Failed)
+    assert b.error.code == "account_stalled"
+    assert (a.removal, b.removal, c.removal) == (Removal.REMOVED, Removal.PENDING, Removal.REMOVED)
+    assert_nothing_left([among[0], among[2]])
+
+
+async def test_both_failures_are_told_when_two_accounts_fail_at_once() -> None:
+    among = [MemoryBucket("A", refuses_put=1), MemoryBucket("B"), MemoryBucket("C", fails_put=99)]
+    receipt = await send(among, b"x")
+    codes = {o.account: o.error.code for o in receipt.outcomes if isinstance(o, Failed)}
+    assert codes == {"A": "access_refused", "B": "taken_back", "C": "account_failing"}
+    assert_nothing_left(among)
+
+
+async def test_removal_is_pending_when_an_account_refuses_to_remove() -> None:
+    among = [MemoryBucket("A", refuses_remove=1), MemoryBucket("B", refuses_put=1)]
+    receipt = await send(among, b"x")
+    assert [o.removal for o in receipt.outcomes if isinstance(o, Failed)] == [Removal.PENDING, Removal.REMOVED]
+
+
+async def test_nothing_is_published_when_the_digest_differs() -> None:
+    for size in (10, 5 * PART):
+        among = buckets()
+        with pytest.raises(DigestMismatchError):
+            await send(among, b"x" * size, sha256=bytes(32))
+        assert_nothing_left(among)
+        assert not any(bucket.calls["complete"] or bucket.calls["put"] for bucket in among)
+
+
+@pytest.mark.parametrize("declared_size", [10, 5 * PART, 7 * PART])
+async def test_nothing_is_left_when_the_body_is_not_of_the_declared_size(declared_size: int) -> None:
+    for real in (declared_size - 1, declared_size + 1, declared_size + 3 * PART):
+        among = buckets()
+        with pytest.raises(SizeMismatchError):
+            await send(among, b"x" * real, size=declared_size)
+        assert_nothing_left(among)
+
+
+@pytest.mark.parametrize("after", [0, 100, 3 * PART + 1])
+async def test_nothing_is_left_when_the_client_goes_away(after: int) -> None:
+    async def leaving() -> AsyncIterator[bytes]:
+        async for chunk in chunks_of(b"x" * after):
+            yield chunk
+        raise ClientGoneError
+
+    among = buckets()
+    with pytest.raises(ClientGoneError):
+        await send(among, b"", chunks=leaving(), size=10 * PART)
+    assert_nothing_left(among)
+
+
+async def test_the_rest_of_the_body_is_not_awaited_when_an_account_has_failed() -> None:
+    never = asyncio.Event()
+
+    async def stopping() -> AsyncIterator[bytes]:
+        yield b"x" * 2 * PART
+        await never.wait()
+
+    among = buckets(refuses_begin=1)
+    receipt = await asyncio.wait_for(send(among, b"", chunks=stopping(), size=10 * PART), 5)
+    assert not receipt.stored
+    assert_nothing_left(among)
+
+
+async def test_the_first_part_leaves_when_the_last_byte_has_not_arrived() -> None:
+    among = buckets()
+
+    async def waiting() -> AsyncIterator[bytes]:
+        yield b"x" * 2 * PART
+        for bucket in among:
+            await asyncio.wait_for(bucket.first_part.wait(), 5)
+        yield b"y"
+
+    receipt = await send(among, b"", chunks=waiting(), size=2 * PART + 1)
+    assert receipt.stored
+
+
+async def test_everything_is_taken_back_when_the_upload_is_cancelled() -> None:
+    for fault, size in (("stalls_at_put", PART), ("stalls_at_part", 5 * PART), ("stalls_at_complete", 5 * PART)):
+        among = buckets(**{fault: 1})
+        upload = asyncio.ensure_future(send(among, b"x" * size))
+        await asyncio.wait_for(among[1].stalled.wait(), 5)
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+        assert_nothing_left(among)
+
+
+async def test_one_wins_when_two_uploads_go_to_one_key_at_once() -> None:
+    among = buckets(stalls_at_put=1)
+    ledger, budget = ProcessClaims(), Budget(LIMITS.memory)
+    first = asyncio.ensure_future(send(among, b"first", ledger=ledger))
+    await asyncio.wait_for(among[1].stalled.wait(), 5)
+    with pytest.raises(KeyTakenError):
+        await send(among, b"second", ledger=ledger, budget=budget)
+    among[1].released.set()
+    assert (await first).stored
+    assert all(bucket.objects["k"].body == b"first" for bucket in among)
+
+
+async def test_another_files_object_stays_when_its_key_is_wanted_again() -> None:
+    for size in (5, 5 * PART):
+        among = buckets()
+        assert (await send([among[1]], b"x" * size)).stored
+        receipt = await send(among, b"x" * size)  # an equal one: not ours to adopt
+        assert receipt.key_taken
+        assert_nothing_left([among[0], among[2]])
+        assert among[1].objects["k"].body == b"x" * size
+
+
+async def test_the_slowest_account_decides_when_each_takes_its_time() -> None:
+    loop = asyncio.get_running_loop()
+    for count in (1, 3, 8):
+        among = [MemoryBucket(str(number), delay_seconds=0.1) for number in range(count)]
+        began = loop.time()
+        receipt = await send(among, b"x")
+        assert receipt.stored
+        assert loop.time() - began < 0.2
+        assert all(isinstance(o, Stored) for o in receipt.outcomes)
+
+
+async def test_the_file_is_refused_when_its_parts_would_exceed_a_quarter_of_the_memory() -> None:
+    with pytest.raises(FileTooLargeError):
+        await send(buckets(), b"", size=1 << 40, chunks=chunks_of(b""))

@@ -1,0 +1,171 @@
+"""A bucket in memory: the seam's promises without S3, and faults by name.
+
+`tests/contract/` holds it to the same promises as the real one, so that what the flow is tested against is no fiction.
+Faults: `refuses_put`, `refuses_begin`, `refuses_part`, `refuses_complete`, `stalls_at_part`, `drops_connection`,
+`loses_put_reply`, `loses_complete_reply`, `refuses_remove`.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from file.logic.errors import (
+    AccessRefusedError,
+    AccountFailingError,
+    AccountUnreachableError,
+    KeyOccupiedError,
+    PartRefusedError,
+)
+from file.logic.values import FILE_ID, Account, Digests, ObjectDescription, Part, Stored
+
+
+@dataclass
+class MemoryObject:
+    body: bytes
+    metadata: dict[str, str]
+    content_type: str
+
+
+@dataclass
+class OpenUpload:
+    key: str
+    begun: datetime
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
+def account(name: str, prefix: str = "") -> Account:
+    return Account(
+        name=name,
+        access_key_id="id",
+        secret_access_key="secret",
+        region_name="eu-central-1",
+        s3_bucket_name=f"bucket-{name.lower()}",
+        prefix=prefix,
+    )
+
+
+class MemoryBucket:
+    """`faults` maps a fault's name to how often it still strikes. `released` lets what stalls go on."""
+
+    def __init__(self, name: str, *, prefix: str = "", delay_seconds: float = 0.0, **faults: int) -> None:
+        self.account = account(name, prefix)
+        self.slots = asyncio.Semaphore(64)
+        self.objects: dict[str, MemoryObject] = {}
+        self.uploads: dict[str, OpenUpload] = {}
+        self.calls: Counter[str] = Counter()
+        self.faults = faults
+        self.delay_seconds = delay_seconds
+        self.stalled = asyncio.Event()
+        self.released = asyncio.Event()
+        self.first_part = asyncio.Event()
+        self._next = 0
+
+    def strikes(self, fault: str) -> bool:
+        if self.faults.get(fault, 0) <= 0:
+            return False
+        self.faults[fault] -= 1
+        return True
+
+    async def put(self, description: ObjectDescription, part: Part) -> Stored:
+        await self._meet("put")
+        key = self._key(description)
+        if key in self.objects:
+            return self._settled(description)
+        self.objects[key] = MemoryObject(part.body, dict(description.metadata), description.content_type)
+        if self.strikes("loses_put_reply"):
+            raise AccountUnreachableError(self.account.name, "put", unanswered=True)
+        return self._stored(key)
+
+    async def begin(self, description: ObjectDescription) -> "MemoryUpload":
+        await self._meet("begin")
+        if self._key(description) in self.objects:
+            raise KeyOccupiedError(self.account.name, "begin")
+        self._next += 1
+        upload_id = f"upload-{self._next}"
+        self.uploads[upload_id] = OpenUpload(self._key(description), datetime.now(UTC))
+        if self.strikes("loses_begin_reply"):
+            raise AccountUnreachableError(self.account.name, "begin", unanswered=True)
+        return MemoryUpload(self, description, upload_id)
+
+    async def remove(self, description: ObjectDescription) -> None:
+        await self._meet("remove")
+        found = self.objects.get(self._key(description))
+        if found is not None and found.metadata.get(FILE_ID) == description.file_id:
+            del self.objects[self._key(description)]
+
+    async def abort_lost(self, description: ObjectDescription, *, since: datetime) -> None:
+        await self._meet("abort_lost")
+        for upload_id, upload in list(self.uploads.items()):
+            if upload.key == self._key(description) and upload.begun >= since:
+                del self.uploads[upload_id]
+
+    async def probe(self) -> None:
+        await self._meet("probe")
+
+    def _key(self, description: ObjectDescription) -> str:
+        return self.account.prefix + description.key
+
+    async def _meet(self, operation: str) -> None:
+        self.calls[operation] += 1
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        if self.strikes(f"refuses_{operation}"):
+            raise AccessRefusedError(self.account.name, operation)
+        if self.strikes(f"fails_{operation}"):
+            raise AccountFailingError(self.account.name, operation)
+        if self.strikes("drops_connection"):
+            raise AccountUnreachableError(self.account.name, operation, unanswered=True)
+        if self.strikes(f"stalls_at_{operation}"):
+            self.stalled.set()
+            await self.released.wait()
+
+    def _settled(self, description: ObjectDescription) -> Stored:
+        """Ours after a lost answer, or another's."""
+        if self.objects[self._key(description)].metadata.get(FILE_ID) != description.file_id:
+            raise KeyOccupiedError(self.account.name, "put")
+        return self._stored(self._key(description))
+
+    def _stored(self, key: str) -> Stored:
+        return Stored(
+            account=self.account.name,
+            bucket=self.account.s3_bucket_name,
+            object_key=key,
+            etag='"memory"',
+            version_id=None,
+            request_id="memory",
+        )
+
+
+class MemoryUpload:
+    def __init__(self, bucket: MemoryBucket, description: ObjectDescription, upload_id: str) -> None:
+        self.id = upload_id
+        self._bucket = bucket
+        self._description = description
+
+    async def send(self, part: Part) -> None:
+        await self._bucket._meet("part")
+        if self.id not in self._bucket.uploads:
+            raise PartRefusedError(self._bucket.account.name, "part")
+        self._bucket.uploads[self.id].parts[part.number] = part.body
+        self._bucket.first_part.set()
+
+    async def complete(self, digests: Digests) -> Stored:
+        bucket = self._bucket
+        await bucket._meet("complete")
+        key = bucket._key(self._description)
+        if key in bucket.objects:
+            return bucket._settled(self._description)
+        upload = bucket.uploads[self.id]
+        body = b"".join(upload.parts[number] for number in sorted(upload.parts))
+        if len(body) != digests.size:
+            raise PartRefusedError(bucket.account.name, "complete")
+        del bucket.uploads[self.id]
+        bucket.objects[key] = MemoryObject(body, dict(self._description.metadata), self._description.content_type)
+        if bucket.strikes("loses_complete_reply"):
+            raise AccountUnreachableError(bucket.account.name, "complete", unanswered=True)
+        return bucket._stored(key)
+
+    async def abort(self) -> None:
+        await self._bucket._meet("abort")
+        self._bucket.uploads.pop(self.id, None)
