@@ -20,7 +20,7 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes 
 .PHONY: help demo test check format image image-check requirements clean
 
 help: ## List what there is to make
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED) ## Three real S3 servers, the service, two files in every account; DEMO_EXIT=1 does not stay up
 	@DEMO_EXIT=$(DEMO_EXIT) $(BIN)/python -m demo
@@ -60,6 +60,7 @@ $(INSTALLED): requirements.txt $(BIN)/python
 	@$(PIP) install --quiet -r requirements.txt
 	@touch $@
 
+# Also when the Python that it was made with is gone.
 $(BIN)/python:
 	@command -v "$(PYTHON)" > /dev/null || { \
 		echo "error: there is no $(PYTHON): install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -68,4 +69,5 @@ $(BIN)/python:
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
 		echo "error: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "making $(VENV) with $$("$(PYTHON)" -V) ..."
-	@"$(PYTHON)" -m venv --clear "$(VENV)"
+	@rm -f "$(BIN)"/python "$(BIN)"/python3*
+	@"$(PYTHON)" -m venv "$(VENV)"

@@ -159,7 +159,10 @@ def print_table(rows: Sequence[Row]) -> None:
     lines += [(r.account, r.bucket, r.key, f"{r.size:,}", "matches" if r.right else "DIFFERS") for r in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     for number, line in enumerate(lines):
-        cells = [text.rjust(width) if column == 3 else text.ljust(width) for column, (text, width) in enumerate(zip(line, widths, strict=True))]
+        cells = [
+            text.rjust(width) if column == 3 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
         print("  " + "  ".join(cells).rstrip())
         if number == 0:
             print("  " + "  ".join("-" * width for width in widths))

@@ -3,12 +3,18 @@
 The client is boto3's, on purpose: what lies in an account is never asserted with the service's own S3 client.
 """
 
+import functools
 import json
+import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import boto3  # type: ignore[import-untyped,unused-ignore]
 from botocore.config import Config  # type: ignore[import-untyped,unused-ignore]
+
+# Reading S3's model costs a tenth of a second, and a session remembers it; clients are safe in threads, making them is not.
+_making = threading.Lock()
+_session = functools.cache(boto3.session.Session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +57,22 @@ class StoreAccount:
 
     def boto3(self, *, read_timeout_seconds: float = 10.0) -> Any:
         """An S3 client with these credentials: no retries, no proxy of the environment, short timeouts."""
-        return boto3.session.Session().client(
-            "s3",
-            aws_access_key_id=self.access_key_id,
-            aws_secret_access_key=self.secret_access_key,
-            region_name=self.region_name,
-            endpoint_url=self.endpoint_url,
-            config=Config(
-                s3={"addressing_style": "path"},
-                retries={"total_max_attempts": 1},
-                connect_timeout=2,
-                read_timeout=read_timeout_seconds,
-                proxies={},
-            ),
+        config = Config(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            connect_timeout=2,
+            read_timeout=read_timeout_seconds,
+            proxies={},
         )
+        with _making:
+            return _session().client(
+                "s3",
+                aws_access_key_id=self.access_key_id,
+                aws_secret_access_key=self.secret_access_key,
+                region_name=self.region_name,
+                endpoint_url=self.endpoint_url,
+                config=config,
+            )
 
     def contents(self) -> Contents:
         """Ask the bucket, with the account's own keys, for everything that lies in it."""
@@ -80,8 +88,10 @@ class StoreAccount:
 
     def empty(self) -> None:
         """Take everything out of the bucket, whoever put it there."""
-        client, bucket = self.boto3(), self.s3_bucket_name
         contents = self.contents()
+        if not contents:
+            return
+        client, bucket = self.boto3(), self.s3_bucket_name
         for key, upload_id in contents.uploads:
             client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
         for key, version_id in contents.versions:

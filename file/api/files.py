@@ -75,5 +75,3 @@ def _declared_sha256(headers: Mapping[str, str]) -> bytes | None:
     if len(declared) > 1:
         raise DigestRefusedError("Content-Digest and Repr-Digest declare different SHA-256.")
     return declared.pop() if declared else None
-
-

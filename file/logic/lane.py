@@ -89,7 +89,9 @@ class Lane:
             async with asyncio.timeout(self._limits.remove_seconds):
                 await self._abort_lost()
         except (AccountError, TimeoutError) as error:
-            _log.warning("upload_left_open", account=self._bucket.account.name, key=self._description.key, error=repr(error))
+            _log.warning(
+                "upload_left_open", account=self._bucket.account.name, key=self._description.key, error=repr(error)
+            )
 
     async def _work(self) -> None:
         while (shared := await self._parts.get()) is not None:

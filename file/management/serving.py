@@ -37,9 +37,9 @@ class Served(Protocol):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-async def serve(application: Served, host: str, port: int, *, shutdown_seconds: float) -> None:
-    """Serve until a signal comes. Raises OSError if the address cannot be had, RuntimeError if the server dies."""
-    server = Server(
+def new_server(application: Served, host: str, port: int) -> Server:
+    """Granian around the application, with what matters set explicitly."""
+    return Server(
         application,
         address=host,
         port=port,
@@ -51,6 +51,11 @@ async def serve(application: Served, host: str, port: int, *, shutdown_seconds: 
         websockets=False,
         log_enabled=False,
     )
+
+
+async def serve(application: Served, host: str, port: int, *, shutdown_seconds: float) -> None:
+    """Serve until a signal comes. Raises OSError if the address cannot be had, RuntimeError if the server dies."""
+    server = new_server(application, host, port)
     signalled = asyncio.Queue[None]()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ from datetime import datetime
 from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
 from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.answers import complete_answer, complete_request, upload_id
-from file.s3.client import Answer, S3Client
+from file.s3.client import Answer, Call, S3Client
 from file.s3.inventory import abort_upload, abort_uploads_since, remove_versions
 from file.s3.refusals import account_error
 
@@ -35,7 +35,9 @@ class S3Bucket:
             await self._refuse_occupied(description)
         headers = {**self._headers(description), **self._integrity(part), **self._condition()}
         try:
-            answer = await self.client.write("put", "PUT", self._key(description), headers=headers, body=part.body)
+            answer = await self.client.write(
+                Call("put", "PUT", self._key(description), headers=headers, body=part.body)
+            )
         except AccountError as error:
             return await self._settle(description, "put", error)
         return self._stored(description, answer)
@@ -47,7 +49,7 @@ class S3Bucket:
         if self.account.checksums:
             headers |= {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
         answer = await self.client.write(
-            "begin", "POST", self._key(description), query=[("uploads", "")], headers=headers
+            Call("begin", "POST", self._key(description), query=[("uploads", "")], headers=headers)
         )
         return S3Upload(self, description, self.client.understood("begin", upload_id, answer))
 
@@ -61,7 +63,7 @@ class S3Bucket:
 
     async def probe(self) -> None:
         """One cheap question: may these credentials list this bucket? Raises `AccountError`."""
-        await self.client.read("probe", "GET", None, query=[("list-type", "2"), ("max-keys", "1")])
+        await self.client.read(Call("probe", "GET", None, query=[("list-type", "2"), ("max-keys", "1")]))
 
     def _key(self, description: ObjectDescription) -> str:
         return self.account.prefix + description.key
@@ -96,7 +98,7 @@ class S3Bucket:
 
     async def _look(self, description: ObjectDescription) -> Answer | None:
         """What lies under the key now, or None."""
-        answer = await self.client.read("head", "HEAD", self._key(description), tolerate=(404,))
+        answer = await self.client.read(Call("head", "HEAD", self._key(description), tolerate=(404,)))
         return None if answer.status == 404 else answer
 
     async def _settle(self, description: ObjectDescription, operation: str, error: AccountError) -> Stored:
@@ -142,7 +144,7 @@ class S3Upload:
         query = [("partNumber", str(part.number)), ("uploadId", self.id)]
         headers = self._bucket._integrity(part)
         answer = await self._bucket.client.write(
-            "part", "PUT", self._key, query=query, headers=headers, body=part.body
+            Call("part", "PUT", self._key, query=query, headers=headers, body=part.body)
         )
         self._etags[part.number] = (answer.headers.get("etag", ""), headers.get(_CHECKSUM))
 
@@ -156,12 +158,14 @@ class S3Upload:
         parts = [(number, etag, checksum) for number, (etag, checksum) in sorted(self._etags.items())]
         try:
             answer = await bucket.client.write(
-                "complete",
-                "POST",
-                self._key,
-                query=[("uploadId", self.id)],
-                headers=headers,
-                body=complete_request(parts),
+                Call(
+                    "complete",
+                    "POST",
+                    self._key,
+                    query=[("uploadId", self.id)],
+                    headers=headers,
+                    body=complete_request(parts),
+                )
             )
             completed = bucket.client.understood("complete", complete_answer, answer)
             if completed.code is not None:

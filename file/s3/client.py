@@ -7,7 +7,7 @@ content decoding (it damages stored encodings), referer, cookies, the environmen
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -43,6 +43,19 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `key` None asks the bucket itself; statuses in `tolerate` are answers, not errors."""
+
+    operation: str
+    method: str
+    key: str | None
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+    tolerate: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """`headers` has lower-case names; of a repeated header the last value."""
 
@@ -65,38 +78,29 @@ class S3Client:
     async def close(self) -> None:
         await self._client.close()
 
-    async def write(
-        self,
-        operation: str,
-        method: str,
-        key: str,
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        headers: Mapping[str, str] = {},  # noqa: B006 - a Mapping is not written to
-        body: bytes = b"",
-        tolerate: Sequence[int] = (),
-    ) -> Answer:
+    async def write(self, call: Call) -> Answer:
         """Send a request that changes something; the caller keeps the deadline.
 
-        Raises `AccountError` for every status but 2xx and those in `tolerate`; `unanswered` where it may have landed.
+        Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
         """
-        return await self._signed(operation, method, key, query, headers, body, tolerate)
+        for last in (False, True):
+            answer = await self._exchange(call)
+            if 200 <= answer.status < 300 or answer.status in call.tolerate:
+                return answer
+            error = parse_error(answer.body)
+            damaged = error.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+            if last or not (damaged or (error.code == "RequestTimeTooSkewed" and self._correct_skew(answer))):
+                break
+        region = answer.headers.get("x-amz-bucket-region") or error.region
+        raise account_error(self.account, call.operation, answer.status, error.code, region=region)
 
-    async def read(
-        self,
-        operation: str,
-        method: str,
-        key: str | None,
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        tolerate: Sequence[int] = (),
-    ) -> Answer:
-        """Send a request that changes nothing, within READ_SECONDS. `key` None asks the bucket itself."""
+    async def read(self, call: Call) -> Answer:
+        """Send a request that changes nothing, within READ_SECONDS; otherwise as `write`."""
         try:
             async with self._reads, asyncio.timeout(READ_SECONDS):
-                return await self._signed(operation, method, key, query, {}, b"", tolerate)
+                return await self.write(call)
         except TimeoutError:
-            raise AccountStalledError(self.account.name, operation) from None
+            raise AccountStalledError(self.account.name, call.operation) from None
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
@@ -107,50 +111,16 @@ class S3Client:
             refusal.unanswered = True  # whatever it was, it did not say what became of the request
             raise refusal from error
 
-    async def _signed(
-        self,
-        operation: str,
-        method: str,
-        key: str | None,
-        query: Sequence[tuple[str, str]],
-        headers: Mapping[str, str],
-        body: bytes,
-        tolerate: Sequence[int],
-    ) -> Answer:
-        owner = self.account.expected_bucket_owner
-        if owner is not None:
-            headers = {**headers, "x-amz-expected-bucket-owner": owner}
-        for last in (False, True):
-            answer = await self._exchange(operation, method, key, query, headers, body)
-            if 200 <= answer.status < 300 or answer.status in tolerate:
-                return answer
-            error = parse_error(answer.body)
-            damaged = error.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-            if last or not (damaged or (error.code == "RequestTimeTooSkewed" and self._correct_skew(answer))):
-                break
-        raise account_error(
-            self.account,
-            operation,
-            answer.status,
-            error.code,
-            region=answer.headers.get("x-amz-bucket-region") or error.region,
-        )
-
-    async def _exchange(
-        self,
-        operation: str,
-        method: str,
-        key: str | None,
-        query: Sequence[tuple[str, str]],
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> Answer:
-        host, path = self._address.host, self._address.path(key)
-        signed = self._signer.sign(method, host, path, query, headers, datetime.now(UTC) + self._skew)
-        url = self._address.url(path, encode_query(query))
-        request = self._client.request(method, url).headers(signed)
-        if body or method in ("PUT", "POST"):
-            request = request.body_bytes(body)
+    async def _exchange(self, call: Call) -> Answer:
+        host, path = self._address.host, self._address.path(call.key)
+        headers = call.headers
+        if self.account.expected_bucket_owner is not None:
+            headers = {**headers, "x-amz-expected-bucket-owner": self.account.expected_bucket_owner}
+        signed = self._signer.sign(call.method, host, path, call.query, headers, datetime.now(UTC) + self._skew)
+        url = self._address.url(path, encode_query(call.query))
+        request = self._client.request(call.method, url).headers(signed)
+        if call.method in ("PUT", "POST"):
+            request = request.body_bytes(call.body)
         try:
             async with request.build_streamed() as response:
                 received = []
@@ -159,12 +129,12 @@ class S3Client:
                     size += len(piece)
                     if size > _MAX_ANSWER_BYTES:
                         raise AccountFailingError(
-                            self.account.name, operation, f"answers with more than {_MAX_ANSWER_BYTES} bytes"
+                            self.account.name, call.operation, f"answers with more than {_MAX_ANSWER_BYTES} bytes"
                         )
                     received.append(bytes(piece))
                 return Answer(response.status, dict(response.headers.items()), b"".join(received))
         except TransportError as error:
-            raise self._unreachable(operation, error) from error
+            raise self._unreachable(call.operation, error) from error
 
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
         """Never connected is known to have changed nothing; lost later is not. Both are one class there."""

@@ -6,14 +6,17 @@ Listings match by prefix, so that keys are compared exactly here.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from file.logic.errors import AccessRefusedError, AccountFailingError
+from file.logic.errors import AccessRefusedError, AccountFailingError, PartRefusedError
 from file.logic.values import FILE_ID
 from file.s3.answers import OpenUpload, Version, uploads, versions
-from file.s3.client import S3Client
+from file.s3.client import Call, S3Client
 
 _ABORT_ROUNDS = 3
+# What stores say that know no condition on a delete, or none together with a version.
+_NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")
 # A bucket's clock and ours may differ by some seconds without either being wrong.
 _CLOCK_TOLERANCE = timedelta(seconds=5)
 
@@ -33,8 +36,8 @@ async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
     """Abort until the upload is gone: a part that was in flight may outlive the first abort. Raises `AccountError`."""
     query = [("uploadId", upload_id)]
     for _ in range(_ABORT_ROUNDS):
-        await client.write("abort", "DELETE", key, query=query, tolerate=(404,))
-        left = await client.read("list_parts", "GET", key, query=[("max-parts", "1"), *query], tolerate=(404,))
+        await client.write(Call("abort", "DELETE", key, query=query, tolerate=(404,)))
+        left = await client.read(Call("list_parts", "GET", key, query=[("max-parts", "1"), *query], tolerate=(404,)))
         if left.status == 404:
             return
     raise AccountFailingError(client.account.name, "abort", "still has the upload after it was aborted")
@@ -53,20 +56,29 @@ async def abort_uploads_since(client: S3Client, key: str, since: datetime) -> No
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> None:
     query = [] if version_id is None else [("versionId", version_id)]
-    found = await client.read("head", "HEAD", key, query=query, tolerate=(404, 405))
+    found = await client.read(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
     if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
         return
     named = version_id or found.headers.get("x-amz-version-id", "null")
-    # A numbered version never changes; "null" may have been replaced since we looked.
-    headers = {"if-match": found.headers["etag"]} if named == "null" and client.account.conditional_writes else {}
-    await client.write("delete", "DELETE", key, query=[("versionId", named)], headers=headers, tolerate=(404, 412))
+    delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404, 412))
+    if named != "null" or not client.account.conditional_writes:
+        await client.write(delete)  # a numbered version never changes
+        return
+    try:  # "null" may have been replaced since we looked
+        await client.write(replace(delete, headers={"if-match": found.headers["etag"]}))
+    except PartRefusedError as error:
+        if error.s3_code not in _NO_CONDITION_HERE:
+            raise
+        await client.write(delete)
 
 
 async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
     markers: list[tuple[str, str]] = []
     while True:
         query = [("versions", ""), ("prefix", key), ("encoding-type", "url"), *markers]
-        page = client.understood("list_versions", versions, await client.read("list_versions", "GET", None, query=query))
+        page = client.understood(
+            "list_versions", versions, await client.read(Call("list_versions", "GET", None, query=query))
+        )
         for version in page.versions:
             if version.key == key:
                 yield version
@@ -80,7 +92,9 @@ async def _uploads_of(client: S3Client, key: str) -> AsyncIterator[OpenUpload]:
     markers: list[tuple[str, str]] = []
     while True:
         query = [("uploads", ""), ("prefix", key), ("encoding-type", "url"), *markers]
-        page = client.understood("list_uploads", uploads, await client.read("list_uploads", "GET", None, query=query))
+        page = client.understood(
+            "list_uploads", uploads, await client.read(Call("list_uploads", "GET", None, query=query))
+        )
         for upload in page.uploads:
             if upload.key == key:
                 yield upload

@@ -18,8 +18,23 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 # Proxies and HTTP clients may add or rewrite these on the way, so a signature must not depend on them; botocore's list.
 _NEVER_SIGNED = frozenset(
-    "authorization baggage connection expect keep-alive proxy-authenticate proxy-authorization te traceparent "
-    "tracestate trailer transfer-encoding upgrade user-agent x-amzn-trace-id".split()
+    [
+        "authorization",
+        "baggage",
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-amzn-trace-id",
+    ]
 )
 
 

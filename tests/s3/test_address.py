@@ -1,6 +1,7 @@
 """Our addresses against botocore's: every partition, every region, both ways of addressing, regions to come."""
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -12,10 +13,21 @@ from botocore.endpoint_provider import EndpointProvider
 from file.logic.values import Account
 from file.s3.address import Address, address_of
 
-FUTURE_REGIONS = (
-    "eu-west-99 sa-north-7 mx-south-2 us-gov-central-1 cn-west-3 eusc-de-south-2 eusc-fr-west-1 us-iso-north-1 "
-    "us-isob-west-9 eu-isoe-south-1 us-isof-west-4 zz-nowhere-1 us-new-east-1"
-).split()
+FUTURE_REGIONS = [
+    "eu-west-99",
+    "sa-north-7",
+    "mx-south-2",
+    "us-gov-central-1",
+    "cn-west-3",
+    "eusc-de-south-2",
+    "eusc-fr-west-1",
+    "us-iso-north-1",
+    "us-isob-west-9",
+    "eu-isoe-south-1",
+    "us-isof-west-4",
+    "zz-nowhere-1",
+    "us-new-east-1",
+]
 
 
 def account(**changes: str | None) -> Account:
@@ -75,15 +87,14 @@ def test_the_address_is_botocores_when_the_account_is_on_aws(
 
 
 def urls_by_botocore(owner: Account, keys: tuple[str, ...]) -> list[str]:
+    style: Any = {"addressing_style": owner.addressing} if owner.addressing else None
     client = boto3.client(
         "s3",
         aws_access_key_id="a",
         aws_secret_access_key="b",
         region_name=owner.region_name,
         endpoint_url=owner.endpoint_url,
-        config=Config(
-            signature_version="s3v4", s3={"addressing_style": owner.addressing} if owner.addressing else None
-        ),
+        config=Config(signature_version="s3v4", s3=style),
     )
     requests = ({"Bucket": owner.s3_bucket_name, "Key": key} for key in keys)
     return [str(client.generate_presigned_url("get_object", request)).partition("?")[0] for request in requests]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from file.logic.errors import (
@@ -37,9 +37,21 @@ from file.s3.answers import (
 )
 from file.s3.refusals import account_error
 
-OPERATIONS = (
-    "put begin part complete abort head get delete list_versions list_uploads list_parts probe something_new"
-).split()
+OPERATIONS = [
+    "put",
+    "begin",
+    "part",
+    "complete",
+    "abort",
+    "head",
+    "get",
+    "delete",
+    "list_versions",
+    "list_uploads",
+    "list_parts",
+    "probe",
+    "something_new",
+]
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, and what other stores add.
 CODES_BY_STATUS = {
@@ -299,7 +311,7 @@ def test_a_refusal_stays_one_when_the_answer_also_names_the_region() -> None:
     assert "us-west-2" not in str(error)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(code=st.text(max_size=80) | st.text("Az. -", min_size=60, max_size=70), status=st.integers(100, 999))
 def test_no_foreign_text_comes_through_when_a_code_is_not_one(code: str, status: int) -> None:
     error = account_error(account(), "put", status, code)
@@ -388,7 +400,7 @@ def test_deep_nesting_is_survived_when_xml_is_hostile() -> None:
     assert parse_error(body) == ErrorAnswer()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(body=st.binary(max_size=200) | st.text("<>/!&;ErroCd[]- x", max_size=60).map(str.encode))
 def test_an_error_body_never_raises_when_it_is_noise(body: bytes) -> None:
     assert isinstance(parse_error(body), ErrorAnswer)

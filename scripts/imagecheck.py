@@ -1,0 +1,172 @@
+"""Run the built image as its users do, upload through it, and ask every account what it got.
+
+Used by scripts/image-check, which has built the image. Promises: says what held, a line each, and ends with 1 at the
+first thing that did not; nothing that it started goes on, but for the container, which the caller removes.
+"""
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from stores.seaweed import Seaweed, start_stores, stop_stores
+
+IMAGE = "file-upload"
+ADDRESS = "http://127.0.0.1:8000"
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+# Loopback is reached directly, whatever proxy the environment names.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class CheckError(Exception):
+    """One line on what did not hold."""
+
+
+class Container:
+    """The image, running under podman on the host's network."""
+
+    def __init__(self, podman: list[str], name: str) -> None:
+        self._podman = podman
+        self.name = name
+
+    def run(self, env_file: Path) -> None:
+        self._call("run", "--detach", "--network", "host", "--env-file", str(env_file), "--name", self.name, IMAGE)
+
+    def execute(self, *command: str) -> str:
+        return self._call("exec", self.name, *command)
+
+    def configuration(self) -> dict[str, Any]:
+        configuration: dict[str, Any] = json.loads(self._call("image", "inspect", IMAGE))[0]
+        return configuration
+
+    def log(self) -> str:
+        found = subprocess.run([*self._podman, "logs", self.name], capture_output=True, text=True, check=False)
+        return found.stdout + found.stderr
+
+    def running(self) -> bool:
+        return self._call("inspect", "--format", "{{.State.Running}}", self.name) == "true"
+
+    def stop(self) -> int:
+        """Send SIGTERM alone, and return the exit code."""
+        self._call("kill", "--signal", "TERM", self.name)
+        return int(self._call("wait", self.name, timeout_seconds=STOP_SECONDS))
+
+    def _call(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
+        try:
+            done = subprocess.run(
+                [*self._podman, *arguments], capture_output=True, text=True, timeout=timeout_seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"podman {arguments[0]} did not end within {timeout_seconds:g} seconds") from None
+        if done.returncode != 0:
+            raise CheckError(f"podman {arguments[0]} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+
+def main(scratch: Path, name: str, podman: list[str]) -> int:
+    container = Container(podman, name)
+    stores: list[Seaweed] = []
+    try:
+        stores = start_stores(scratch / "stores", ["A", "B", "C"])
+        check(container, stores, scratch)
+    except CheckError as error:
+        print(f"image check: {error}", file=sys.stderr)
+        print(container.log(), file=sys.stderr)
+        return 1
+    finally:
+        stop_stores(stores)
+    return 0
+
+
+def check(container: Container, stores: list[Seaweed], scratch: Path) -> None:
+    configuration = container.configuration()["Config"]
+    expect(configuration["User"] not in ("", "0", "root"), "the image's user is not root")
+    expect("/data" in (configuration.get("Volumes") or {}), "the image declares the volume /data")
+    test = container.configuration().get("HealthCheck") or configuration.get("Healthcheck") or {}
+    expect(bool(test.get("Test")), "the image has a health check")
+
+    token = secrets.token_urlsafe(24)
+    container.run(env_file(scratch / "env", stores, token))
+    wait_for_health(container)
+    expect(container.execute("python", "-c", "import os; print(os.getuid())") not in ("", "0"), "it does not run as root")
+    container.execute(*test["Test"][1:])
+    say("its own health check passes")
+    listing = "import os; print([f for d, _, fs in os.walk('/app') for f in fs if f.startswith('.env')])"
+    expect(container.execute("python", "-c", listing) == "[]", "there is no .env file in it")
+    expect(container.execute("python", "-c", "import os; print(os.access('/data', os.W_OK))") == "True", "/data can be written")
+
+    content = secrets.token_bytes(100_000)
+    receipt = upload(token, content)
+    for store in stores:
+        client = store.account.boto3()
+        body = client.get_object(Bucket=store.account.s3_bucket_name, Key=receipt["key"])["Body"].read()
+        expect(body == content, f"account {store.account.name} has the whole file")
+
+    start = time.monotonic()
+    code = container.stop()
+    expect(code == 0, f"SIGTERM ends it with exit code 0 (exit code {code}, {time.monotonic() - start:.1f} seconds)")
+
+
+def env_file(path: Path, stores: list[Seaweed], token: str) -> Path:
+    variables = {"DEBUG": "true", "UPLOAD_TOKENS": json.dumps({"check": token})}
+    for store in stores:
+        variables |= store.account.environment()
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    return path
+
+
+def wait_for_health(container: Container) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with HTTP.open(f"{ADDRESS}/_/health", timeout=5) as answer:
+                expect(json.load(answer)["data"]["status"] == "ok", "it answers /_/health")
+                return
+        except OSError:
+            if not container.running():
+                raise CheckError("the container ended at its start") from None
+            if time.monotonic() > deadline:
+                raise CheckError(f"nothing answers at {ADDRESS} after {START_SECONDS:g} seconds") from None
+            time.sleep(0.2)
+
+
+def upload(token: str, content: bytes) -> dict[str, Any]:
+    """As a browser or curl sends it: POST /upload with `file` and `filename`."""
+    boundary = secrets.token_hex(16)
+    fields = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="filename"\r\n\r\nimage check.bin\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+    )
+    body = fields.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": f"multipart/form-data; boundary={boundary}"}
+    request = urllib.request.Request(f"{ADDRESS}/upload", data=body, headers=headers, method="POST")
+    try:
+        with HTTP.open(request, timeout=60) as answer:
+            expect(answer.status == 201, "an upload through it is answered 201")
+            receipt: dict[str, Any] = json.load(answer)
+            return receipt
+    except OSError as error:
+        raise CheckError(f"the upload was not answered with 201: {error}") from error
+
+
+def expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise CheckError(f"does not hold: {what}")
+    say(what)
+
+
+def say(what: str) -> None:
+    print(f"image check: {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

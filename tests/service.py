@@ -1,0 +1,91 @@
+"""The service in the test's own event loop, behind a real socket: real HTTP, and the test can look inside.
+
+For what only a process of its own can show (signals, memory, the log) there is `demo.service.Service`.
+"""
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from starlette.types import Receive, Scope, Send
+
+from file.api.routes import AccountBucket
+from file.management.serving import new_server
+from mentumfileupload.asgi import Application, compose
+from mentumfileupload.uploadsettings import UploadSettings, read_settings
+
+TOKEN = "the-token-of-the-tests"
+HEADERS = {"authorization": f"Bearer {TOKEN}"}
+
+
+def upload_settings(**changes: Any) -> UploadSettings:
+    """The defaults, with a token and what a test changes; names of `Limits` go there."""
+    upload = read_settings({}).upload
+    limits = {field.name for field in dataclasses.fields(upload.limits)}
+    changed_limits = dataclasses.replace(upload.limits, **{k: v for k, v in changes.items() if k in limits})
+    rest = {"tokens": {"tests": TOKEN}, **{k: v for k, v in changes.items() if k not in limits}}
+    return dataclasses.replace(upload, limits=changed_limits, **rest)
+
+
+@dataclasses.dataclass
+class RunningService:
+    """`url` is where it listens; `application` is what it is made of."""
+
+    url: str
+    application: Application
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """With the token, unless told otherwise."""
+        return httpx.AsyncClient(base_url=self.url, **{"headers": HEADERS, "timeout": 30, **options})
+
+
+async def no_pages(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands where Django is: reads the body, as Django does, and says 404."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def running(buckets: Sequence[AccountBucket], **changes: Any) -> AsyncIterator[RunningService]:
+    """Serve these buckets until the block ends; then everything under way is cancelled."""
+
+    @asynccontextmanager
+    async def open_buckets() -> AsyncIterator[Sequence[AccountBucket]]:
+        yield buckets
+
+    application = compose(upload_settings(**changes), no_pages, open_buckets)
+    port = free_port()
+    server = new_server(application, "127.0.0.1", port)
+    serving = asyncio.ensure_future(server.serve())
+    service = RunningService(f"http://127.0.0.1:{port}", application)
+    try:
+        async with service.client() as client, asyncio.timeout(10):
+            while not await _is_ready(client):
+                await asyncio.sleep(0.01)
+        yield service
+    finally:
+        await application.gate.drain(0)
+        server.stop()
+        await asyncio.wait((serving,), timeout=10)
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/_/ready")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
