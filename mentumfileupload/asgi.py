@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 
@@ -77,4 +78,6 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
     return open_buckets
 
 
-application = compose(settings.UPLOAD, get_asgi_application(), s3_buckets(settings.UPLOAD))
+# Django's and Starlette's types for the same ASGI differ in letter only.
+_pages = cast(ASGIApp, get_asgi_application())
+application = compose(settings.UPLOAD, _pages, s3_buckets(settings.UPLOAD))

@@ -4,13 +4,14 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
-_SHARED = [
+_SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-_RENDERED = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+_RENDERED: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
 def configure(level: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import boto3  # type: ignore[import-untyped,unused-ignore]
 from botocore.config import Config  # type: ignore[import-untyped,unused-ignore]
 
-# Reading S3's model costs a tenth of a second, and a session remembers it; clients are safe in threads, making them is not.
+# Reading S3's model costs a tenth of a second, and a session remembers it. Clients are safe in threads, making them is
+# not.
 _making = threading.Lock()
 _session = functools.cache(boto3.session.Session)
 
@@ -76,7 +77,7 @@ class StoreAccount:
 
     def contents(self) -> Contents:
         """Ask the bucket, with the account's own keys, for everything that lies in it."""
-        client, bucket = self.boto3(), self.s3_bucket_name
+        client, bucket = _asking(self), self.s3_bucket_name
         versions: list[tuple[str, str]] = []
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found = page.get("Versions", []) + page.get("DeleteMarkers", [])
@@ -88,11 +89,14 @@ class StoreAccount:
 
     def empty(self) -> None:
         """Take everything out of the bucket, whoever put it there."""
-        contents = self.contents()
-        if not contents:
-            return
-        client, bucket = self.boto3(), self.s3_bucket_name
+        client, bucket, contents = _asking(self), self.s3_bucket_name, self.contents()
         for key, upload_id in contents.uploads:
             client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
         for key, version_id in contents.versions:
             client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
+
+
+@functools.lru_cache(maxsize=64)
+def _asking(account: StoreAccount) -> Any:
+    """The client for our own questions: making one costs more than asking."""
+    return account.boto3()

@@ -195,7 +195,7 @@ class Exchange:
     async def _body_as_sent(self) -> AsyncIterator[bytes]:
         while isinstance(event := await self._client.next_event(), h11.Data):
             self._seen.body_bytes += len(event.data)
-            yield bytes(event.data)
+            yield event.data
 
     async def _receive_reply(self, server: Side) -> None:
         while isinstance(event := await server.next_event(), h11.InformationalResponse):
@@ -221,7 +221,7 @@ class Exchange:
         damaged = fault.damaged_reply_byte
         while isinstance(data := await server.next_event(), h11.Data):
             self._seen.reply_bytes += len(data.data)
-            async for piece in _pace(_damage(bytes(data.data), damaged), fault.bytes_per_second):
+            async for piece in _pace(_damage(data.data, damaged), fault.bytes_per_second):
                 await self._client.send(h11.Data(data=piece))
             damaged = None if damaged is None else damaged - len(data.data)
         await self._client.send(h11.EndOfMessage())

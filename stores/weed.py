@@ -61,11 +61,16 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subpr
     ).result()
 
 
-def remove_sockets(port: int) -> None:
+def sockets_of(port: int) -> list[Path]:
     """weed puts these into /tmp whatever TMPDIR says, and leaves them there when it is killed."""
     ports = {"s3": 10, "master": 11, "volume": 12, "filer": 13, "admin": ADMIN_OFFSET}
-    for role, offset in ports.items():
-        Path(f"/tmp/seaweedfs-{role}-grpc-{port + offset}.sock").unlink(missing_ok=True)
+    return [Path(f"/tmp/seaweedfs-{role}-grpc-{port + offset}.sock") for role, offset in ports.items()]
+
+
+def remove_sockets(port: int) -> None:
+    """Take away what a server that was killed has left."""
+    for left in sockets_of(port):
+        left.unlink(missing_ok=True)
 
 
 def _options(port: int, bucket: str) -> list[str]:

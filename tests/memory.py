@@ -48,13 +48,15 @@ def account(name: str, prefix: str = "") -> Account:
 class MemoryBucket:
     """`faults` maps a fault's name to how often it still strikes. `released` lets what stalls go on."""
 
-    def __init__(self, name: str, *, prefix: str = "", delay_seconds: float = 0.0, **faults: int) -> None:
+    def __init__(
+        self, name: str, *, prefix: str = "", delay_seconds: float = 0.0, faults: dict[str, int] | None = None
+    ) -> None:
         self.account = account(name, prefix)
         self.slots = asyncio.Semaphore(64)
         self.objects: dict[str, MemoryObject] = {}
         self.uploads: dict[str, OpenUpload] = {}
         self.calls: Counter[str] = Counter()
-        self.faults = faults
+        self.faults = faults or {}
         self.delay_seconds = delay_seconds
         self.stalled = asyncio.Event()
         self.released = asyncio.Event()
@@ -72,7 +74,7 @@ class MemoryBucket:
         key = self._key(description)
         if key in self.objects:
             return self._settled(description)
-        self.objects[key] = MemoryObject(part.body, dict(description.metadata), description.content_type)
+        self.objects[key] = MemoryObject(bytes(part.body), dict(description.metadata), description.content_type)
         if self.strikes("loses_put_reply"):
             raise AccountUnreachableError(self.account.name, "put", unanswered=True)
         return self._stored(key)
@@ -147,7 +149,7 @@ class MemoryUpload:
         await self._bucket._meet("part")
         if self.id not in self._bucket.uploads:
             raise PartRefusedError(self._bucket.account.name, "part")
-        self._bucket.uploads[self.id].parts[part.number] = part.body
+        self._bucket.uploads[self.id].parts[part.number] = bytes(part.body)
         self._bucket.first_part.set()
 
     async def complete(self, digests: Digests) -> Stored:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management.base import CommandError
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_PROCESSES = 4  # each that needs S3 servers starts its own three
@@ -38,6 +39,7 @@ class PytestRunner:
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
+        parser.add_argument("--failfast", action="store_true", help="Stop at the first test that fails.")
         parser.add_argument("--keepdb", action="store_true", help="Accepted; every test makes its own database.")
         parser.add_argument(
             "--parallel", type=int, metavar="N", help="Processes; 0 for none. Default: one a core, 0 for a single file."
@@ -71,7 +73,7 @@ class PytestRunner:
 
 def pytest_argument(label: str) -> str:
     """`tests/a/test_b.py::test_c` as it is; `tests.a.test_b.test_c`, as Django has it, as the former."""
-    if "::" in label or Path(label).exists():
+    if Path(label.split("::")[0]).exists():
         return label
     names = label.split(".")
     for end in range(len(names), 0, -1):
@@ -79,7 +81,7 @@ def pytest_argument(label: str) -> str:
         for found in (path, path.with_suffix(".py")):
             if found.exists():
                 return "::".join([str(found), *names[end:]])
-    return label
+    raise CommandError(f"there is no test {label!r}: name a file, a folder, or as in tests.s3.test_sigv4")
 
 
 def _is_one_file(arguments: Sequence[str]) -> bool:

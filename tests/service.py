@@ -73,7 +73,7 @@ async def running(buckets: Sequence[AccountBucket], **changes: Any) -> AsyncIter
     service = RunningService(f"http://127.0.0.1:{port}", application)
     try:
         async with service.client() as client, asyncio.timeout(10):
-            while not await _is_ready(client):
+            while not await _is_ready(client):  # noqa: ASYNC110 - only an answer tells that the socket is served
                 await asyncio.sleep(0.01)
         yield service
     finally:
@@ -87,5 +87,3 @@ async def _is_ready(client: httpx.AsyncClient) -> bool:
         return (await client.get("/_/ready")).status_code == 200
     except httpx.TransportError:
         return False
-
-

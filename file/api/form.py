@@ -47,7 +47,7 @@ def content_type(value: str | None) -> str:
 
 def _boundary(header: str) -> str:
     kind, options = parse_options_header(header)
-    boundary = options.get("boundary", "")
+    boundary: str = options.get("boundary", "")
     if kind != "multipart/form-data" or not boundary:
         raise NotMultipartError
     # RFC 2046, 5.1.1

@@ -97,14 +97,17 @@ class Lane:
         while (shared := await self._parts.get()) is not None:
             try:
                 if self.error is None:
-                    upload = await self._begun()
-                    part = shared.part
-                    await self._attempt("part", lambda: upload.send(part), self._patience(len(part.body)))
+                    await self._send(shared.part)
             except AccountError as error:
                 self._fail(error)
             finally:
                 shared.let_go()
         self._parts.put_nowait(None)  # for the next worker; there is room, this one just took it out
+
+    async def _send(self, part: Part) -> None:
+        """In a frame of its own: a worker that waits for its next part must not hold the bytes of its last."""
+        upload = await self._begun()
+        await self._attempt("part", lambda: upload.send(part), self._patience(len(part.body)))
 
     async def _begun(self) -> Upload:
         async with self._beginning:
@@ -174,6 +177,10 @@ class Lane:
         return self._limits.stall_seconds + size / self._limits.account_bytes_per_second
 
     def _fail(self, error: AccountError) -> None:
+        # A traceback holds frames, and they the bytes of a part whose memory has been given back.
+        error.__traceback__ = None
+        if error.__cause__ is not None:
+            error.__cause__.__traceback__ = None
         if self.error is None:
             self.error = error
             self._on_failure()

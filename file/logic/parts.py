@@ -1,12 +1,13 @@
 """Chunks as the network gave them become parts as S3 wants them, hashed once on the way.
 
-`PartReader` reserves a whole part (or the smaller rest) before it reads the first byte of it, joins the chunks, and
-computes SHA-256 of the file and CRC64NVME of each part. A part of unknown successor is handed on at once: holding it
+`PartReader` reserves a whole part (or the smaller rest) before it reads the first byte of it, puts its chunks together,
+and computes SHA-256 of the file and CRC64NVME of each part. A part of unknown successor is handed on at once: holding it
 back until the next byte is seen would hold memory while waiting for more of it.
 """
 
 import asyncio
 import hashlib
+import mmap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,10 +15,11 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from file.logic.budget import Budget
 from file.logic.errors import DigestMismatchError, FileTooLargeError, SizeMismatchError
-from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Digests, IncomingFile, Limits, MiB, Part
+from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, KiB, Limits, MiB, Part
 
 # Below this, the hop into a thread costs more than the hashing.
-_HASH_INLINE_BYTES = 256 * 1024
+_HASH_INLINE_BYTES = 256 * KiB
+_MAPPED_BYTES = 256 * KiB
 _hashing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hashing")
 
 
@@ -33,14 +35,22 @@ def part_size_of(number: int, size: int | None, limits: Limits, largest: int) ->
 
 
 class SharedPart:
-    """A part and how many lanes still need it. The last one to let go gives its memory back."""
+    """A part and how many lanes still need it. The last one to let go gives its memory back, and drops the bytes:
 
-    __slots__ = ("_give_back", "_holders", "part")
+    whoever still has a reference to this has none to them.
+    """
+
+    __slots__ = ("_give_back", "_holders", "_part")
 
     def __init__(self, part: Part, give_back: Callable[[], None]) -> None:
-        self.part = part
+        self._part: Part | None = part
         self._give_back = give_back
         self._holders = 1
+
+    @property
+    def part(self) -> Part:
+        assert self._part is not None  # a holder has not let go yet
+        return self._part
 
     def hold(self, lanes: int) -> None:
         """Hand it on: `lanes` let go of it instead of one."""
@@ -49,7 +59,42 @@ class SharedPart:
     def let_go(self) -> None:
         self._holders -= 1
         if self._holders == 0:
+            self._part = None
             self._give_back()
+
+
+class _Room:
+    """Where a part's chunks are put together, each as it arrives: a part is never in memory twice.
+
+    Large rooms are mapped memory, which goes back to the system with the part; a heap would keep its holes.
+    """
+
+    __slots__ = ("_buffer", "_first", "_size", "filled")
+
+    def __init__(self, size: int) -> None:
+        self.filled = 0
+        self._size = size
+        self._first = b""
+        self._buffer: bytearray | mmap.mmap | None = None
+
+    def take(self, chunk: bytes) -> bytes:
+        """Keep what fits; return the rest."""
+        missing = self._size - self.filled
+        fitting, rest = (chunk, b"") if len(chunk) <= missing else (chunk[:missing], chunk[missing:])
+        if not self.filled:
+            self._first = fitting
+        elif fitting:
+            if self._buffer is None:
+                self._buffer = mmap.mmap(-1, self._size) if self._size >= _MAPPED_BYTES else bytearray(self._size)
+                self._buffer[: self.filled] = self._first
+                self._first = b""
+            self._buffer[self.filled : self.filled + len(fitting)] = fitting
+        self.filled += len(fitting)
+        return rest
+
+    def body(self) -> Body:
+        """What was taken; the very chunk if it was one."""
+        return self._first if self._buffer is None else memoryview(self._buffer)[: self.filled]
 
 
 class PartReader:
@@ -107,31 +152,20 @@ class PartReader:
             raise FileTooLargeError(f"A file of undeclared size may have {self._size} bytes here; declare its size.")
         return size if bound is None else max(0, min(size, bound - self._size))
 
-    async def _fill(self, wanted: int) -> bytes:
+    async def _fill(self, wanted: int) -> Body:
         """Up to `wanted` bytes; fewer only at the end of the file."""
-        pieces, missing = [], wanted
-        chunk = self._rest
-        self._rest = b""
-        while True:
-            if len(chunk) > missing:
-                pieces.append(chunk[:missing])
-                self._rest = chunk[missing:]
-                missing = 0
-                if self._end_is_near(wanted):
-                    raise SizeMismatchError(f"More bytes arrive than the {self._bound()} that the request declared.")
-                break
-            if chunk:
-                pieces.append(chunk)
-                missing -= len(chunk)
-            if missing == 0 and not self._end_is_near(wanted):
-                break
+        room = _Room(wanted)
+        self._rest = room.take(self._rest)
+        while room.filled < wanted or (self._end_is_near(wanted) and not self._rest):
             try:
-                chunk = await anext(self._chunks)
+                self._rest = room.take(await anext(self._chunks))
             except StopAsyncIteration:
                 self.ended = True
                 break
-        self._size += wanted - missing
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._rest and self._end_is_near(wanted):
+            raise SizeMismatchError(f"More bytes arrive than the {self._bound()} that the request declared.")
+        self._size += room.filled
+        return room.body()
 
     def _end_is_near(self, wanted: int) -> bool:
         """The request's own size says that nothing follows: wait for its end, to know it and to use one put."""
@@ -141,7 +175,7 @@ class PartReader:
     def _bound(self) -> int | None:
         return self._file.size if self._file.size is not None else self._file.at_most
 
-    async def _hash(self, body: bytes) -> int:
+    async def _hash(self, body: Body) -> int:
         if len(body) < _HASH_INLINE_BYTES:
             part_crc = self._digest(body)
         else:
@@ -149,6 +183,6 @@ class PartReader:
         self._crc64nvme = combine_crc64nvme(self._crc64nvme, part_crc, len(body))
         return part_crc
 
-    def _digest(self, body: bytes) -> int:
+    def _digest(self, body: Body) -> int:
         self._sha256.update(body)
         return int(crc64nvme(body))

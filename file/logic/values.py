@@ -21,6 +21,9 @@ MAX_KEY_BYTES = 1024
 MAX_METADATA_BYTES = 2 * KiB
 MAX_FILE_BYTES = 5 * 1024 * GiB
 
+# The bytes of a part: sent, hashed and compared as they are, wherever they lie.
+Body = bytes | memoryview
+
 RESERVED_METADATA = "mentum-"  # entries of ours; a client may not send one that begins so
 FILE_ID = "mentum-file-id"
 FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
@@ -106,7 +109,7 @@ class Part:
     """Bytes as S3 wants them. One `body`, shared by all lanes, never copied an account."""
 
     number: int
-    body: bytes = field(repr=False)
+    body: Body = field(repr=False)
     crc64nvme: int
 
 

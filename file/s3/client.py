@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TypeVar
 
 from pyreqwest.client import Client, ClientBuilder
@@ -18,7 +19,7 @@ from pyreqwest.exceptions import RequestTimeoutError
 from pyreqwest.proxy import ProxyBuilder
 
 from file.logic.errors import AccountFailingError, AccountStalledError, AccountUnreachableError
-from file.logic.values import Account, MiB
+from file.logic.values import Account, Body, MiB
 from file.s3.address import address_of
 from file.s3.answers import UnreadableAnswerError, parse_error
 from file.s3.refusals import account_error
@@ -30,6 +31,7 @@ _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write 
 _MAX_ANSWER_BYTES = 8 * MiB
 _READS_UNDER_WAY = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
+_SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
 T = TypeVar("T")
 
 
@@ -51,7 +53,7 @@ class Call:
     key: str | None
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = field(default=b"", repr=False)
+    body: Body = field(default=b"", repr=False)
     tolerate: Sequence[int] = ()
 
 
@@ -89,7 +91,7 @@ class S3Client:
                 return answer
             error = parse_error(answer.body)
             damaged = error.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-            if last or not (damaged or (error.code == "RequestTimeTooSkewed" and self._correct_skew(answer))):
+            if last or not (damaged or self._correct_skew(answer, error.code)):
                 break
         region = answer.headers.get("x-amz-bucket-region") or error.region
         raise account_error(self.account, call.operation, answer.status, error.code, region=region)
@@ -157,13 +159,18 @@ class S3Client:
             self.account.name, operation, "dropped the connection before it answered", unanswered=True
         )
 
-    def _correct_skew(self, answer: Answer) -> bool:
-        """Follow the account's clock from now on. False if it does not tell the time."""
+    def _correct_skew(self, answer: Answer, code: str | None) -> bool:
+        """Follow the account's clock from now on, if the refusal may come of ours. A HEAD's has no code to say so."""
+        if code != "RequestTimeTooSkewed" and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
+            return False
         try:
             theirs = parsedate_to_datetime(answer.headers.get("date", ""))
         except ValueError:
             return False
-        self._skew = theirs.astimezone(UTC) - datetime.now(UTC)
+        skew = theirs.astimezone(UTC) - datetime.now(UTC)
+        if abs(skew - self._skew) < _SKEW_THAT_MATTERS:
+            return False
+        self._skew = skew
         return True
 
 

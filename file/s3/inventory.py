@@ -2,7 +2,8 @@
 
 An object is ours if it carries the file's id; everything else under the key is a stranger's and is left alone. Delete
 always names a version (`null` where the bucket keeps none), with the ETag that was looked at as its condition.
-Listings match by prefix, so that keys are compared exactly here.
+Listings match by prefix, so that keys are compared exactly here. They are asked for as plain XML: our keys have nothing
+that XML cannot carry, and stores disagree about `encoding-type`.
 """
 
 from collections.abc import AsyncIterator
@@ -75,7 +76,7 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fi
 async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
     markers: list[tuple[str, str]] = []
     while True:
-        query = [("versions", ""), ("prefix", key), ("encoding-type", "url"), *markers]
+        query = [("versions", ""), ("prefix", key), *markers]
         page = client.understood(
             "list_versions", versions, await client.read(Call("list_versions", "GET", None, query=query))
         )
@@ -83,7 +84,7 @@ async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
             if version.key == key:
                 yield version
         # Keys are listed in order: past ours, nothing of ours follows.
-        if not page.next_markers or page.versions[-1].key > key:
+        if not page.next_markers or (page.versions and page.versions[-1].key > key):
             return
         markers = list(page.next_markers)
 
@@ -91,7 +92,7 @@ async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
 async def _uploads_of(client: S3Client, key: str) -> AsyncIterator[OpenUpload]:
     markers: list[tuple[str, str]] = []
     while True:
-        query = [("uploads", ""), ("prefix", key), ("encoding-type", "url"), *markers]
+        query = [("uploads", ""), ("prefix", key), *markers]
         page = client.understood(
             "list_uploads", uploads, await client.read(Call("list_uploads", "GET", None, query=query))
         )

@@ -67,7 +67,7 @@ async def send(
 
 
 def buckets(**of_b: int) -> list[MemoryBucket]:
-    return [MemoryBucket("A"), MemoryBucket("B", **of_b), MemoryBucket("C")]
+    return [MemoryBucket("A"), MemoryBucket("B", faults=of_b), MemoryBucket("C")]
 
 
 def assert_nothing_left(among: Iterable[MemoryBucket]) -> None:
@@ -130,14 +130,20 @@ async def test_the_others_take_it_back_when_one_account_hangs(fault: str, size: 
     among = buckets(**{fault: 1 << 30, "stalls_at_remove": 1 << 30, "stalls_at_abort": 1 << 30})
     receipt = await send(among, b"x" * size)
     a, b, c = receipt.outcomes
-    assert isinstance(a, Failed) and isinstance(b, Failed) and isinstance(c, Failed)
+    assert isinstance(a, Failed)
+    assert isinstance(b, Failed)
+    assert isinstance(c, Failed)
     assert b.error.code == "account_stalled"
     assert (a.removal, b.removal, c.removal) == (Removal.REMOVED, Removal.PENDING, Removal.REMOVED)
     assert_nothing_left([among[0], among[2]])
 
 
 async def test_both_failures_are_told_when_two_accounts_fail_at_once() -> None:
-    among = [MemoryBucket("A", refuses_put=1), MemoryBucket("B"), MemoryBucket("C", fails_put=99)]
+    among = [
+        MemoryBucket("A", faults={"refuses_put": 1}),
+        MemoryBucket("B"),
+        MemoryBucket("C", faults={"fails_put": 99}),
+    ]
     receipt = await send(among, b"x")
     codes = {o.account: o.error.code for o in receipt.outcomes if isinstance(o, Failed)}
     assert codes == {"A": "access_refused", "B": "taken_back", "C": "account_failing"}
@@ -145,7 +151,7 @@ async def test_both_failures_are_told_when_two_accounts_fail_at_once() -> None:
 
 
 async def test_removal_is_pending_when_an_account_refuses_to_remove() -> None:
-    among = [MemoryBucket("A", refuses_remove=1), MemoryBucket("B", refuses_put=1)]
+    among = [MemoryBucket("A", faults={"refuses_remove": 1}), MemoryBucket("B", faults={"refuses_put": 1})]
     receipt = await send(among, b"x")
     assert [o.removal for o in receipt.outcomes if isinstance(o, Failed)] == [Removal.PENDING, Removal.REMOVED]
 

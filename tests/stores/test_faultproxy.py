@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -34,9 +34,9 @@ def client(proxy: FaultProxy) -> Any:
 
 
 @pytest.fixture
-def account(proxy: FaultProxy, accounts: dict[str, StoreAccount]) -> Iterator[StoreAccount]:
+def account(accounts: dict[str, StoreAccount]) -> StoreAccount:
     """The account itself, around the proxy."""
-    yield accounts["A"]
+    return accounts["A"]
 
 
 def keys(account: StoreAccount) -> list[str]:
@@ -103,20 +103,18 @@ def test_everything_passes_and_is_recorded_when_there_is_no_fault(
 
 
 def test_large_body_passes_both_ways_when_there_is_no_fault(proxy: FaultProxy, client: Any) -> None:
-    body = os.urandom(64 * MiB)
+    body = os.urandom(20 * MiB)
     client.put_object(Bucket=BUCKET, Key="large", Body=body)
     assert client.get_object(Bucket=BUCKET, Key="large")["Body"].read() == body
 
 
-@pytest.mark.parametrize("code", sorted(set(STATUSES) - {"PermanentRedirect", "TemporaryRedirect"}))
-def test_s3_error_is_answered_when_a_put_is_refused(
-    code: str, proxy: FaultProxy, client: Any, account: StoreAccount
-) -> None:
-    proxy.add(Fault.refuses(code, operation="put"))
-    with pytest.raises(ClientError) as refused:
-        client.put_object(Bucket=BUCKET, Key="k", Body=b"1" * MiB)
-    answer = refused.value.response
-    assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, STATUSES[code])
+def test_s3_error_is_answered_when_a_put_is_refused(proxy: FaultProxy, client: Any, account: StoreAccount) -> None:
+    for code in sorted(set(STATUSES) - {"PermanentRedirect", "TemporaryRedirect"}):
+        proxy.add(Fault.refuses(code, operation="put"))
+        with pytest.raises(ClientError) as refused:
+            client.put_object(Bucket=BUCKET, Key="k", Body=b"1" * MiB)
+        answer = refused.value.response
+        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, STATUSES[code])
     assert keys(account) == []
     client.put_object(Bucket=BUCKET, Key="k", Body=b"1")
     assert keys(account) == ["k"]

@@ -1,0 +1,34 @@
+"""Real buckets, as the service makes them: from the accounts' JSON, through the service's own S3 client."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from file.logic.accounts import read_accounts
+from file.logic.values import Account
+from file.s3.bucket import S3Bucket
+from file.s3.client import Network, S3Client
+from stores.account import StoreAccount
+
+
+def account_of(store: StoreAccount, **changes: Any) -> Account:
+    """The store's account as the service reads it; `changes` are keys of its JSON."""
+    [(variable, text)] = store.environment().items()
+    (account,), faults = read_accounts({variable: json.dumps(json.loads(text) | changes)}, str)
+    assert not faults
+    return account
+
+
+@asynccontextmanager
+async def s3_buckets(
+    *stores: StoreAccount, network: Network | None = None, **changes: Any
+) -> AsyncIterator[list[S3Bucket]]:
+    """A bucket an account, open until the block ends."""
+    async with AsyncExitStack() as stack:
+        buckets = []
+        for store in stores:
+            client = S3Client(account_of(store, **changes), network or Network())
+            stack.push_async_callback(client.close)
+            buckets.append(S3Bucket(client, requests=64))
+        yield buckets

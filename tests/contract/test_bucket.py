@@ -1,0 +1,200 @@
+"""What the seam promises (`Bucket` and `Upload` in file/logic/seams.py), asked of the memory bucket and of real S3."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from file.logic.errors import KeyOccupiedError, PartRefusedError
+from file.logic.seams import Bucket, Upload
+from file.logic.values import ObjectDescription, Stored
+from tests.contract.conftest import PREFIX, Found, Inside
+from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of
+
+LARGE = bytes_of(PART_BYTES + 1)
+KEYS = ["k", "ü/ñ 空 +&?=%41#x", "a//b"]
+
+
+async def begun(bucket: Bucket, description: ObjectDescription, body: bytes = LARGE) -> Upload:
+    """An upload with all its parts sent."""
+    upload = await bucket.begin(description)
+    for part in parts_of(body):
+        await upload.send(part)
+    return upload
+
+
+def found(description: ObjectDescription, body: bytes) -> dict[str, Found]:
+    return {PREFIX + description.key: Found(body, description.content_type, dict(description.metadata))}
+
+
+def assert_is_told(stored: Stored, bucket: Bucket, description: ObjectDescription) -> None:
+    account = bucket.account
+    assert (stored.account, stored.bucket) == (account.name, account.s3_bucket_name)
+    assert stored.object_key == PREFIX + description.key
+    assert stored.etag and stored.request_id
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_object_has_bytes_type_and_metadata_when_it_is_put(inside: Inside, key: str) -> None:
+    description = described(key)
+    assert_is_told(await inside.bucket.put(description, part_of(b"content")), inside.bucket, description)
+    assert inside.objects() == found(description, b"content")
+
+
+async def test_object_is_there_when_an_empty_file_is_put(inside: Inside) -> None:
+    description = described()
+    await inside.bucket.put(description, part_of(b""))
+    assert inside.objects() == found(description, b"")
+
+
+async def test_our_own_object_is_found_when_a_put_is_repeated(inside: Inside) -> None:
+    description = described()
+    first = await inside.bucket.put(description, part_of(b"content"))
+    again = await inside.bucket.put(description, part_of(b"content"))
+    assert (again.etag, again.version_id) == (first.etag, first.version_id)
+    assert inside.objects() == found(description, b"content")
+
+
+async def test_put_is_refused_when_the_key_has_another_file_of_ours(inside: Inside) -> None:
+    description = described()
+    await inside.bucket.put(description, part_of(b"content"))
+    with pytest.raises(KeyOccupiedError):
+        await inside.bucket.put(described(), part_of(b"content"))
+    assert inside.objects() == found(description, b"content")
+
+
+@pytest.mark.parametrize("body", [b"equal", b"different"])
+async def test_put_and_begin_are_refused_when_the_key_has_somebody_elses_object(inside: Inside, body: bytes) -> None:
+    inside.put(f"{PREFIX}k", body)
+    before = inside.objects()
+    with pytest.raises(KeyOccupiedError):
+        await inside.bucket.put(described(), part_of(b"equal"))
+    with pytest.raises(KeyOccupiedError):
+        await inside.bucket.begin(described())
+    assert inside.objects() == before
+    assert inside.open_uploads() == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_nothing_is_visible_when_an_upload_is_not_completed(inside: Inside, key: str) -> None:
+    description = described(key)
+    upload = await begun(inside.bucket, description)
+    assert inside.objects() == {}
+    assert inside.open_uploads() == [PREFIX + key]
+    assert_is_told(await upload.complete(digests_of(LARGE)), inside.bucket, description)
+    assert inside.objects() == found(description, LARGE)
+    assert inside.open_uploads() == []
+
+
+async def test_parts_are_joined_in_order_when_they_come_at_once_out_of_order_and_twice(inside: Inside) -> None:
+    body = bytes_of(2 * PART_BYTES + 7)
+    first, second, third = parts_of(body)
+    description = described()
+    upload = await inside.bucket.begin(description)
+    await upload.send(third)
+    await asyncio.gather(upload.send(second), upload.send(first))
+    await upload.send(third)
+    await upload.complete(digests_of(body))
+    assert inside.objects() == found(description, body)
+
+
+async def test_our_own_object_is_found_when_a_complete_is_repeated(inside: Inside) -> None:
+    description = described()
+    upload = await begun(inside.bucket, description)
+    first = await upload.complete(digests_of(LARGE))
+    assert (await upload.complete(digests_of(LARGE))).etag == first.etag
+    assert inside.objects() == found(description, LARGE)
+
+
+async def test_complete_is_refused_when_somebody_else_took_the_key_meanwhile(inside: Inside) -> None:
+    upload = await begun(inside.bucket, described())
+    inside.put(f"{PREFIX}k", LARGE)
+    before = inside.objects()
+    with pytest.raises(KeyOccupiedError):
+        await upload.complete(digests_of(LARGE))
+    await upload.abort()
+    assert inside.objects() == before
+    assert inside.open_uploads() == []
+
+
+async def test_complete_is_refused_when_a_part_is_missing(inside: Inside) -> None:
+    upload = await inside.bucket.begin(described())
+    await upload.send(parts_of(LARGE)[0])
+    with pytest.raises(PartRefusedError):
+        await upload.complete(digests_of(LARGE))
+    assert inside.objects() == {}
+
+
+async def test_nothing_is_open_when_an_upload_is_aborted_once_or_twice(inside: Inside) -> None:
+    upload = await begun(inside.bucket, described())
+    await upload.abort()
+    assert inside.open_uploads() == []
+    await upload.abort()
+    assert inside.objects() == {}
+
+
+async def test_part_and_complete_are_refused_when_the_upload_was_aborted(inside: Inside) -> None:
+    upload = await begun(inside.bucket, described())
+    await upload.abort()
+    with pytest.raises(PartRefusedError):
+        await upload.send(part_of(b"x", 3))
+    with pytest.raises(PartRefusedError):
+        await upload.complete(digests_of(LARGE))
+    assert inside.objects() == {}
+    assert inside.open_uploads() == []
+
+
+async def test_object_stays_when_its_upload_is_aborted_after_it_was_completed(inside: Inside) -> None:
+    description = described()
+    upload = await begun(inside.bucket, description)
+    await upload.complete(digests_of(LARGE))
+    await upload.abort()
+    assert inside.objects() == found(description, LARGE)
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_our_object_is_gone_when_it_is_removed(inside: Inside, key: str) -> None:
+    description = described(key)
+    inside.put(f"{PREFIX}{key}2", b"a neighbour's")
+    await inside.bucket.put(description, part_of(b"content"))
+    await inside.bucket.remove(description)
+    await inside.bucket.remove(description)
+    assert list(inside.objects()) == [f"{PREFIX}{key}2"]
+
+
+async def test_object_of_many_parts_is_gone_when_it_is_removed(inside: Inside) -> None:
+    description = described()
+    await (await begun(inside.bucket, description)).complete(digests_of(LARGE))
+    await inside.bucket.remove(description)
+    assert inside.objects() == {}
+
+
+async def test_objects_of_others_stay_when_ours_under_their_key_is_removed(inside: Inside) -> None:
+    inside.put(f"{PREFIX}k", b"content")
+    other = described("of another file of ours")
+    await inside.bucket.put(other, part_of(b"content"))
+    before = inside.objects()
+    await inside.bucket.remove(described())
+    await inside.bucket.remove(described(other.key))
+    assert inside.objects() == before
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_uploads_under_exactly_this_key_are_aborted_when_they_began_after_the_moment(
+    inside: Inside, key: str
+) -> None:
+    description = described(key)
+    since = datetime.now(UTC)
+    for neighbour in (f"{key}2", f"{key}/x", "another"):
+        inside.begin(PREFIX + neighbour)
+    await inside.bucket.begin(description)
+    await inside.bucket.begin(description)
+    await inside.bucket.abort_lost(description, since=since)
+    assert inside.open_uploads() == sorted(PREFIX + neighbour for neighbour in (f"{key}2", f"{key}/x", "another"))
+
+
+async def test_uploads_stay_open_when_they_began_before_the_moment(inside: Inside) -> None:
+    description = described()
+    await inside.bucket.begin(description)
+    await inside.bucket.abort_lost(description, since=datetime.now(UTC) + timedelta(minutes=1))
+    assert inside.open_uploads() == [f"{PREFIX}k"]
