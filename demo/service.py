@@ -1,4 +1,4 @@
-"""The service as the demo runs it: `manage.py runserver` in a process of its own, configured by its environment only."""
+"""The service in a process of its own: `manage.py runserver`, configured by its environment only."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
 """The process's environment and the .env file, as one mapping; the environment wins.
 
 Promises: nothing is written back to the environment, so a child process does not inherit what only the file says; a
-line that cannot be read is a fault with its number, never its text. The file's form is django-environ's, which reads it.
+line that cannot be read is a fault with its number, never its text. django-environ reads the file, in its form.
 """
 
 import io

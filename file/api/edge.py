@@ -73,7 +73,7 @@ class Edge:
                 HTTPStatus(error.status_code), line["code"], error.detail, headers=dict(error.headers or {})
             )
             await answer.instead(response, scope)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last place where an answer can be given
             _log.exception("request_crashed", method=line["method"], path=line["path"])
             line["code"] = "internal_error"
             detail = "The service met an error of its own; the log has it under this request's id."

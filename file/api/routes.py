@@ -58,7 +58,7 @@ class Api:
         async with AsyncExitStack() as stack:
             try:
                 buckets = await stack.enter_async_context(self._open_buckets())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told to the server, which ends
                 _log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 return

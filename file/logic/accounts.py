@@ -33,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 _SHOWABLE_KEY = re.compile(r"[A-Za-z][A-Za-z_-]{0,30}", re.ASCII)
 
 
-class _Fault(Exception):
+class _Fault(Exception):  # noqa: N818 - the house's word for it
     """Why a text could not be read, as the end of a sentence that begins with the variable's name."""
 
 

@@ -1,8 +1,8 @@
 """Chunks as the network gave them become parts as S3 wants them, hashed once on the way.
 
 `PartReader` reserves a whole part (or the smaller rest) before it reads the first byte of it, puts its chunks together,
-and computes SHA-256 of the file and CRC64NVME of each part. A part of unknown successor is handed on at once: holding it
-back until the next byte is seen would hold memory while waiting for more of it.
+and computes SHA-256 of the file and CRC64NVME of each part. A part whose successor is unknown is handed on at once:
+holding it back until the next byte is seen would hold memory while waiting for more of it.
 """
 
 import asyncio

@@ -8,10 +8,9 @@ computed as the bytes came in, so that S3 refuses a damaged one (or Content-MD5,
 import asyncio
 import base64
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 
-from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
+from file.logic.errors import AccountError, KeyOccupiedError
 from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.answers import complete_answer, complete_request, upload_id
 from file.s3.client import Answer, Call, S3Client
