@@ -30,10 +30,11 @@ from mentumfileupload.uploadsettings import UploadSettings
 
 
 class Application:
-    """The whole service as one ASGI application. `gate` is for whoever has to end it."""
+    """The whole service as one ASGI application. `gate` is for whoever has to end it, `uploads` for a look inside."""
 
-    def __init__(self, gate: Gate, asgi: ASGIApp) -> None:
-        self.gate = gate
+    def __init__(self, uploads: Uploads, asgi: ASGIApp) -> None:
+        self.uploads = uploads
+        self.gate = uploads.gate
         self._asgi = asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +58,7 @@ def compose(upload: UploadSettings, pages: ASGIApp, open_buckets: OpenBuckets) -
             allow_headers=["*"],
             expose_headers=["x-request-id"],
         )
-    return Application(gate, asgi)
+    return Application(uploads, asgi)
 
 
 def s3_buckets(upload: UploadSettings) -> OpenBuckets:

@@ -36,11 +36,10 @@ class Container:
         self.name = name
 
     def run(self, env_file: Path) -> None:
-        # Podman raises the limits beyond what a root without all capabilities may.
-        limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
-        ulimits = [f"--ulimit={name}={resource.getrlimit(number)[1]}" for name, number in limits.items()]
-        options = ("--detach", "--network=host", f"--env-file={env_file}", f"--name={self.name}")
-        self._call("run", *options, *ulimits, IMAGE)
+        # Podman raises this one beyond what a root without all capabilities may.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        options = ("--detach", "--network=host", f"--ulimit=nofile={files}", f"--env-file={env_file}")
+        self._call("run", *options, f"--name={self.name}", IMAGE)
 
     def execute(self, *command: str) -> str:
         return self._call("exec", self.name, *command)

@@ -64,6 +64,10 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._run, name="fault-proxy", daemon=True)
         self._running: Future[None] = Future()
 
+    def __repr__(self) -> str:
+        """What a failing test shows: every request so far."""
+        return f"FaultProxy(port={self._port}, requests={self.requests})"
+
     def add(self, *faults: Fault) -> None:
         """Script faults for the requests that begin from now on."""
         with self._changed:

@@ -1,0 +1,133 @@
+"""HTTP/1.1 byte by byte: requests that no well-behaved client sends, and what the service answers to them.
+
+A `Connection` writes exactly what it is told and reads one answer after the other. Everything has a bound.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.service import TOKEN, RunningService
+
+BOUND_SECONDS = 10.0
+BOUNDARY = "the-boundary"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status 0 stands for a connection that ended without an answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Connection:
+    """One connection to the service."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, *pieces: bytes) -> None:
+        """Write, and go on when the service has stopped reading: it may have answered already."""
+        try:
+            for piece in pieces:
+                self._writer.write(piece)
+                async with asyncio.timeout(BOUND_SECONDS):
+                    await self._writer.drain()
+        except ConnectionError:
+            return
+
+    async def answer(self) -> Answer:
+        try:
+            async with asyncio.timeout(BOUND_SECONDS):
+                head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                line, *fields = head.removesuffix("\r\n\r\n").split("\r\n")
+                headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
+                body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return Answer(0, {}, b"")
+        return Answer(int(line.split(" ")[1]), headers, body)
+
+    async def ended(self) -> bool:
+        """Whether the service closes the connection, without another byte."""
+        try:
+            async with asyncio.timeout(BOUND_SECONDS):
+                return await self._reader.read(1) == b""
+        except ConnectionError:
+            return True
+
+    def end_of_sending(self) -> None:
+        """Close our half only: the answer can still be read."""
+        self._writer.write_eof()
+
+    async def cut(self) -> None:
+        """Break the connection off at once, with a reset."""
+        self._writer.transport.abort()
+        await self._closed()
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._closed()
+
+    async def _closed(self) -> None:
+        try:
+            async with asyncio.timeout(BOUND_SECONDS):
+                await self._writer.wait_closed()
+        except ConnectionError:
+            return
+
+
+@asynccontextmanager
+async def connected(service: RunningService) -> AsyncIterator[Connection]:
+    host, _, port = service.url.removeprefix("http://").partition(":")
+    connection = Connection(*await asyncio.open_connection(host, int(port)))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def exchange(service: RunningService, *pieces: bytes) -> Answer:
+    """Send one request on a connection of its own, whole, and read its answer."""
+    async with connected(service) as connection:
+        await connection.send(*pieces)
+        return await connection.answer()
+
+
+def head(method: str, target: str, *fields: str | bytes) -> bytes:
+    """Request line and headers, with a host and the token."""
+    lines = [f"{method} {target} HTTP/1.1", "host: x", f"authorization: Bearer {TOKEN}", *fields]
+    return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n"
+
+
+def form_head(*fields: str) -> bytes:
+    return head("POST", "/upload", f"content-type: multipart/form-data; boundary={BOUNDARY}", *fields)
+
+
+def form_part(name: str, content: bytes, *, filename: str | None = None) -> bytes:
+    told = "" if filename is None else f'; filename="{filename}"'
+    disposition = f'content-disposition: form-data; name="{name}"{told}'
+    return f"--{BOUNDARY}\r\n{disposition}\r\n\r\n".encode() + content + b"\r\n"
+
+
+FORM_END = f"--{BOUNDARY}--\r\n".encode()
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join((*parts, FORM_END))
+
+
+def in_chunks(content: bytes, size: int = 65_536) -> Iterable[bytes]:
+    """As `Transfer-Encoding: chunked` frames it, with its end."""
+    for start in range(0, len(content), size):
+        piece = content[start : start + size]
+        yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+    yield b"0\r\n\r\n"
