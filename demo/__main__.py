@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -23,9 +24,10 @@ from demo.service import Service, ServiceError
 from stores.errors import StoreError
 from stores.seaweed import Seaweed, start_stores, stop_stores
 
-FOLDER = Path(__file__).resolve().parent.parent / ".demo"
+FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).resolve().parent.parent / ".demo"))
 PORT = int(os.environ.get("DEMO_PORT", "8000"))
 MiB = 1024 * 1024
+LEFT = {"removed": "nothing", "removal_pending": "perhaps something"}
 
 
 class DemoError(Exception):
@@ -57,8 +59,9 @@ def main() -> int:
 
 
 def run(running: ExitStack) -> int:
+    refuse_used_port(PORT)
     shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    FOLDER.mkdir(parents=True)
     say("Starting three S3 servers, one for each of the accounts A, B and C ...")
     stores = start_stores(FOLDER / "stores", ["A", "B", "C"])
     running.callback(stop_stores, stores)
@@ -82,9 +85,25 @@ def run(running: ExitStack) -> int:
     print(f"\nTry it yourself:\n\n  {curl}\n", flush=True)
     if os.environ.get("DEMO_EXIT") == "1":
         return 0 if all(row.right for row in rows) and refusal_is_told else 1
-    print(f"The log is {service.log.relative_to(FOLDER.parent)}. Ctrl-C stops everything.", flush=True)
+    print(f"The log is {service.log}. Ctrl-C stops everything.", flush=True)
     signal.pause()
     return 0
+
+
+def refuse_used_port(port: int) -> None:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DemoError(f"port {port} cannot be had ({error.strerror}); free it, or set DEMO_PORT") from error
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port
 
 
 def environment(stores: Sequence[Seaweed], token: str) -> dict[str, str]:
@@ -105,7 +124,7 @@ def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
     settings = environment(stores, token)
     wrong = json.loads(settings["AWS_ACCOUNT_B"]) | {"secret_access_key": "not-the-secret-of-account-b"}
     settings["AWS_ACCOUNT_B"] = json.dumps(wrong)
-    service = Service(PORT + 1, settings, FOLDER / "wrong-secret.log")
+    service = Service(free_port(), settings, FOLDER / "wrong-secret.log")
     with service:
         before = [store.account.contents() for store in stores]
         try:
@@ -117,7 +136,7 @@ def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
         after = [store.account.contents() for store in stores]
     print(f"  {problem['status']} {problem['code']}: {problem['detail']}")
     for name, outcome in problem["accounts"].items():
-        print(f"  {name}: {outcome['status']}. {outcome['error']['detail']}")
+        print(f"  {name}: {outcome['error']['detail']} Left there: {LEFT[outcome['status']]}.")
     return before == after and problem["accounts"]["B"]["error"]["code"] == "access_refused"
 
 

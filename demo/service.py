@@ -32,6 +32,11 @@ class Service:
         self._environment = {**inherited, "UPLOAD_ENV_FILE": "", **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def process_id(self) -> int | None:
+        """While it runs."""
+        return self._process.pid if self._process is not None else None
+
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServiceError`."""
         with self.log.open("wb") as log:

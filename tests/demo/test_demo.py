@@ -1,0 +1,84 @@
+"""`make demo`, from outside: what it prints, how it ends, and that nothing runs on after it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "MENTUM_TEST_DEMO"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What a demo runs in; every process that it starts carries the mark, by which one left behind is found."""
+    mark = str(tmp_path)
+    yield {**os.environ, "DEMO_PORT": str(free_port()), "DEMO_FOLDER": str(tmp_path / "demo"), MARK: mark}
+    left = processes_with(mark)
+    for process_id in left:
+        os.kill(process_id, signal.SIGKILL)
+    assert not left
+
+
+def processes_with(mark: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it ended, or is not ours to look at
+    return found
+
+
+def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env=environment | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_every_account_gives_both_files_back_when_the_demo_runs(environment: dict[str, str]) -> None:
+    process = demo(environment, DEMO_EXIT="1")
+    output, errors = process.communicate(timeout=110)
+    assert (process.returncode, errors) == (0, "")
+    assert output.count("matches") == 6
+    assert "DIFFERS" not in output
+    assert "Account B refused our credentials: its secret_access_key does not belong to its access_key_id" in output
+    assert "curl -F file=@README.md" in output
+
+
+def test_everything_stops_when_ctrl_c_is_pressed(environment: dict[str, str]) -> None:
+    process = demo(environment)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert "Stopped" in output
+
+
+def test_one_line_says_why_when_the_port_is_in_use(environment: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(environment["DEMO_PORT"])))
+        taken.listen()
+        process = demo(environment, DEMO_EXIT="1")
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output == ""
+    assert errors.splitlines() == [
+        f"demo: port {environment['DEMO_PORT']} cannot be had (Address already in use); free it, or set DEMO_PORT"
+    ]
