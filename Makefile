@@ -34,6 +34,7 @@ check: $(INSTALLED) ## Format, lint, types, who may import whom, Dockerfile
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint Dockerfile
+	@bash -n .ci/run && bash -n scripts/image-check
 
 format: $(INSTALLED) ## Put right what the formatter and the linter can
 	@$(BIN)/ruff check --fix .

@@ -5,7 +5,6 @@ first thing that did not; nothing that it started goes on, but for the container
 """
 
 import json
-import resource
 import secrets
 import subprocess
 import sys
@@ -36,10 +35,10 @@ class Container:
         self.name = name
 
     def run(self, env_file: Path) -> None:
-        # Podman raises this one beyond what a root without all capabilities may.
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        options = ("--detach", "--network=host", f"--ulimit=nofile={files}", f"--env-file={env_file}")
-        self._call("run", *options, f"--name={self.name}", IMAGE)
+        # Podman's own limits are higher than a root without all capabilities may set.
+        limits = ("--ulimit=nofile=4096", "--ulimit=nproc=4096")
+        options = ("--detach", "--network=host", f"--env-file={env_file}", f"--name={self.name}")
+        self._call("run", *options, *limits, IMAGE)
 
     def execute(self, *command: str) -> str:
         return self._call("exec", self.name, *command)

@@ -5,11 +5,8 @@ valid; only `Connection` is ours, because each request has its own connection to
 """
 
 import asyncio
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -19,18 +16,9 @@ import h11
 
 from stores.faults import Fault
 from stores.operations import Operation
+from stores.side import READ_BYTES, ServerGoneError, Side
 
-HEAD_BYTES = 64 * 1024
-READ_BYTES = 256 * 1024
 HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection")
-
-
-class ClientGoneError(Exception):
-    """The client closed its connection."""
-
-
-class ServerGoneError(Exception):
-    """The server closed its connection, or there is none to be had."""
 
 
 class DroppedError(Exception):
@@ -58,61 +46,6 @@ class SeenRequest:
     server_status: int | None = None
     body_bytes: int = 0
     reply_bytes: int = 0
-
-
-class Side:
-    """One of the two connections: h11 on asyncio's streams."""
-
-    def __init__(
-        self,
-        role: type[h11.CLIENT] | type[h11.SERVER],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        gone: type[Exception],
-    ) -> None:
-        self.protocol = h11.Connection(role, max_incomplete_event_size=HEAD_BYTES)
-        self._reader = reader
-        self._writer = writer
-        self._gone = gone
-
-    async def next_event(self) -> h11.Event:
-        """The next event from the other end."""
-        try:
-            while True:
-                event = self.protocol.next_event()
-                if isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
-                    return event
-                if event is not h11.NEED_DATA:
-                    raise self._gone
-                self.protocol.receive_data(await self._reader.read(READ_BYTES))
-        except (OSError, h11.RemoteProtocolError) as error:
-            raise self._gone from error
-
-    async def send(self, event: h11.Event) -> None:
-        """Send one event, waiting while the other end is slow."""
-        try:
-            self._writer.writelines(self.protocol.send_with_data_passthrough(event) or [])
-            await self._writer.drain()
-        except OSError as error:
-            raise self._gone from error
-
-    async def until_gone(self) -> None:
-        """Wait until the other end closes; what it sends meanwhile is kept for the next request."""
-        with suppress(OSError):
-            while received := await self._reader.read(READ_BYTES):
-                self.protocol.receive_data(received)
-        raise self._gone
-
-    def close(self, *, reset: bool = False) -> None:
-        """End the connection; a reset discards what is still to be sent and tells the other end so."""
-        if reset:
-            # No OSError of a connection that is gone already is of interest here.
-            with suppress(OSError):
-                linger = struct.pack("ii", 1, 0)
-                self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self._writer.transport.abort()
-        else:
-            self._writer.close()
 
 
 class Exchange:
@@ -154,11 +87,12 @@ class Exchange:
             # Sending never ends by itself: it goes on to watch the client, so that a client that leaves is noticed.
             await (receiving if receiving.done() else sending)
         finally:
+            # A server that waits for the rest of a request is to see it break off, not end. Closed before anything is
+            # awaited: a proxy that is stopped cancels this very place.
+            server.close(reset=not receiving.done() or receiving.exception() is not None)
             sending.cancel()
             receiving.cancel()
             await asyncio.gather(sending, receiving, return_exceptions=True)
-            # A server that still waits for the rest of a request is to see it break off, not end.
-            server.close(reset=not (receiving.done() and not receiving.cancelled() and not receiving.exception()))
 
     async def _send_request(self, server: Side) -> None:
         headers = [(n, v) for n, v in self._request.headers.raw_items() if n.lower() not in HOP_BY_HOP]

@@ -23,18 +23,11 @@ from urllib.parse import urlsplit
 import h11
 
 from stores.account import StoreAccount
-from stores.exchange import (
-    READ_BYTES,
-    ClientGoneError,
-    DroppedError,
-    Exchange,
-    SeenRequest,
-    ServerGoneError,
-    Side,
-)
+from stores.exchange import DroppedError, Exchange, SeenRequest
 from stores.faults import Fault
 from stores.operations import Operation, recognise
 from stores.ports import HOST
+from stores.side import READ_BYTES, ClientGoneError, ServerGoneError, Side
 
 # What the kernel takes in on its own is not ours to slow down or stop, so it is kept far below the size of a part.
 RECEIVE_BYTES = 256 * 1024

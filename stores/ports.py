@@ -3,10 +3,14 @@
 A store listens on the ports P to P+14 and P+10004. Blocks are multiples of sixteen: the sixteenth port is never
 listened on, binding it is the claim on the block, and the kernel gives it back when the claimer ends, however it ends.
 All blocks lie below the ephemeral ports, so no outgoing connection of anybody can sit on one by accident.
+
+For five of its ports a store also listens on a Unix socket in /tmp, under a name made of the port, and it takes away
+whatever it finds there. Network namespaces have their own ports but share /tmp, so these count as ports in use, too.
 """
 
 import random
 import socket
+from pathlib import Path
 
 from stores.errors import StoreError
 
@@ -22,6 +26,19 @@ def ports_of(first: int) -> list[int]:
     return [*range(first, first + 15), first + ADMIN_OFFSET]
 
 
+def sockets_of(first: int) -> dict[int, Path]:
+    """The Unix sockets of a store at `first`, by port: in /tmp, whatever TMPDIR says."""
+    roles = {"s3": 10, "master": 11, "volume": 12, "filer": 13, "admin": ADMIN_OFFSET}
+    return {first + far: Path(f"/tmp/seaweedfs-{role}-grpc-{first + far}.sock") for role, far in roles.items()}
+
+
+def remove_sockets(first: int) -> None:
+    """Take away what a server that was killed has left; never the sockets of one that lives."""
+    for path in sockets_of(first).values():
+        if not _is_listened_on(path):
+            path.unlink(missing_ok=True)
+
+
 def port_in_use(first: int) -> int | None:
     """The first port of the block that somebody listens on, or None."""
     for port in ports_of(first):
@@ -32,7 +49,7 @@ def port_in_use(first: int) -> int | None:
                 probe.bind((HOST, port))
             except OSError:
                 return port
-    return None
+    return next((port for port, path in sockets_of(first).items() if _is_listened_on(path)), None)
 
 
 def free_port_block() -> tuple[int, socket.socket]:
@@ -50,3 +67,15 @@ def free_port_block() -> tuple[int, socket.socket]:
             return first, claim
         claim.close()
     raise StoreError(f"No block of {BLOCK} free ports between {FIRST} and {LAST + BLOCK}.")
+
+
+def _is_listened_on(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True  # somebody does, too busy to answer
+        except OSError:
+            return False
+    return True

@@ -24,8 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from stores.account import StoreAccount
 from stores.errors import StoreError
-from stores.ports import HOST, free_port_block, port_in_use
-from stores.weed import remove_sockets, start_weed
+from stores.ports import HOST, free_port_block, port_in_use, remove_sockets
+from stores.weed import start_weed
 
 ACTIONS = ("Read", "List", "Tagging", "Write", "Admin")
 

@@ -1,7 +1,7 @@
 """The `weed` process: where its binary is, how it is told to be one account's S3 server, how it is started.
 
 A process never outlives the one that started it. Everything that it writes lies in its folder, but for sockets of its
-own in /tmp, which `remove_sockets` takes away.
+own in /tmp (ports.py).
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from stores.errors import StoreError
-from stores.ports import ADMIN_OFFSET, HOST
+from stores.ports import HOST
 
 PR_SET_PDEATHSIG = 1
 
@@ -47,7 +47,6 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subpr
         (folder / inside).mkdir(parents=True, exist_ok=True)
     # weed reads back the options of its last run from here, ports of another run among them.
     (folder / "files" / "mini.options").unlink(missing_ok=True)
-    remove_sockets(port)
     return _starter.submit(
         subprocess.Popen,
         [weed, *_options(port, bucket)],
@@ -59,18 +58,6 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subpr
         start_new_session=True,  # Ctrl-C in a terminal is ours to act on, not the server's
         preexec_fn=_die_with_parent,
     ).result()
-
-
-def sockets_of(port: int) -> list[Path]:
-    """weed puts these into /tmp whatever TMPDIR says, and leaves them there when it is killed."""
-    ports = {"s3": 10, "master": 11, "volume": 12, "filer": 13, "admin": ADMIN_OFFSET}
-    return [Path(f"/tmp/seaweedfs-{role}-grpc-{port + offset}.sock") for role, offset in ports.items()]
-
-
-def remove_sockets(port: int) -> None:
-    """Take away what a server that was killed has left."""
-    for left in sockets_of(port):
-        left.unlink(missing_ok=True)
 
 
 def _options(port: int, bucket: str) -> list[str]:

@@ -158,6 +158,8 @@ class MemoryUpload:
         key = bucket._key(self._description)
         if key in bucket.objects:
             return bucket._settled(self._description)
+        if self.id not in bucket.uploads:
+            raise PartRefusedError(bucket.account.name, "complete", s3_code="NoSuchUpload")
         upload = bucket.uploads[self.id]
         body = b"".join(upload.parts[number] for number in sorted(upload.parts))
         if len(body) != digests.size:

@@ -1,7 +1,8 @@
 """A request's body, counted, timed, and read on after an early answer.
 
 Every request has one `Body`, made by the outermost layer; the ways in and Django read through it, so that the limit
-holds for all of them. Time counts against the client only while we wait for it.
+holds for all of them. Time counts against the client only while we wait for it, and bytes pay for what has passed,
+never for what will: a fast beginning buys no silence later.
 """
 
 import asyncio
@@ -42,11 +43,14 @@ class Body:
         self.gone = False
         self._receive = receive
         self._limits = limits
-        self._waited = 0.0
+        self._owed_seconds = 0.0
         lengths = {value for name, value in scope["headers"] if name == b"content-length"}
         self.declared = _whole(lengths)
+        codings = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
+        if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            raise MalformedRequestError("The header Transfer-Encoding may only be chunked.")
         # A request has a body only if it says so (RFC 9112, 6.3).
-        self.ended = not self.declared and not any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        self.ended = not self.declared and not codings
         self._most = limits.request_bytes - head_size(scope) if limits.request_bytes else None
 
     @property
@@ -99,15 +103,14 @@ class Body:
         if not rate:
             return await self._receive()
         began = time.monotonic()
-        # Silence ends with the grace; a drip ends when what arrived is too little for the time that we waited.
-        patience = min(grace, grace + self.received / rate - self._waited)
         try:
-            async with asyncio.timeout(max(0.0, patience)):
-                return await self._receive()
+            async with asyncio.timeout(max(0.0, grace - self._owed_seconds)):
+                message = await self._receive()
         except TimeoutError:
             raise ClientTooSlowError(f"The body arrives slower than {rate} bytes a second.") from None
-        finally:
-            self._waited += time.monotonic() - began
+        waited, paid = time.monotonic() - began, len(message.get("body", b"")) / rate
+        self._owed_seconds = max(0.0, self._owed_seconds + waited - paid)
+        return message
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(

@@ -3,8 +3,8 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,6 +31,8 @@ async def put_file(request: Request) -> Response:
     if not raw.startswith(PATH):
         raise KeyRefusedError("The path is spelt in an unusual way: send PUT /files/{key}.")
     key = key_from_path(raw.removeprefix(PATH), longest_prefix_bytes=uploads.longest_prefix_bytes)
+    if request.scope["query_string"]:
+        raise KeyRefusedError("The path has a query; write a question mark that belongs to the key as %3F.")
     if "content-range" in request.headers:
         raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.5).")
     identity = Identity(key, name_of(key))
@@ -51,18 +53,21 @@ async def put_file(request: Request) -> Response:
     return receipt_response(await uploads.take(arrived, request, who))
 
 
-def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name.removeprefix(_METADATA): value.strip() for name, value in headers.items() if name.startswith(_METADATA)
-    }
+def _metadata(headers: Headers) -> dict[str, str]:
+    """An entry that is sent more than once is one with all its values, as in S3."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers.items():
+        if name.startswith(_METADATA):
+            found.setdefault(name.removeprefix(_METADATA), []).append(value.strip())
+    return {name: ",".join(values) for name, values in found.items()}
 
 
-def _declared_sha256(headers: Mapping[str, str]) -> bytes | None:
+def _declared_sha256(headers: Headers) -> bytes | None:
     """From Content-Digest or Repr-Digest; the two are the same here, since no content coding is undone."""
     declared = set()
     for name in ("content-digest", "repr-digest"):
-        value = headers.get(name)
-        if value is None or "sha-256" not in value.lower():
+        value = ", ".join(headers.getlist(name))
+        if "sha-256" not in value.lower():
             continue  # another algorithm: RFC 9530 lets us ignore it
         match = _SHA256.search(value)
         try:

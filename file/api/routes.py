@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol
 
 import structlog
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +19,20 @@ _log = structlog.get_logger()
 class AccountBucket(Bucket, probes.Probed, Protocol):
     """What the service keeps an account: it stores, and it can be asked how it is."""
 
+
+class _Key(Convertor[str]):
+    """Whatever follows, line breaks included: `put_file` says why a key is refused, a 404 would not."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("key", _Key())
 
 OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[AccountBucket]]]
 
@@ -34,7 +49,7 @@ class Api:
         self._router = Router(
             [
                 Route("/upload", form.upload_form, methods=["POST"]),
-                Route("/files/{key:path}", files.put_file, methods=["PUT"]),
+                Route("/files/{key:key}", files.put_file, methods=["PUT"]),
                 Route("/_/health", probes.health, methods=["GET"]),
                 Route("/_/ready", probes.ready, methods=["GET"]),
                 Route("/_/accounts", probes.accounts, methods=["GET"]),

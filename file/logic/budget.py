@@ -39,7 +39,7 @@ class Budget:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self.release(size)  # our turn came together with the time limit or the cancellation
-            else:
+            elif place in self._waiting:  # if not, `_serve` has passed over it already
                 self._waiting.remove(place)
                 self._serve()
             if isinstance(error, TimeoutError):

@@ -124,7 +124,7 @@ class Lane:
         try:
             return await self._bucket.begin(self._description)
         except AccountError as error:
-            self._lost_begin |= error.unanswered
+            self._lost_begin |= error.retryable or error.unanswered
             raise
         except asyncio.CancelledError:
             self._lost_begin = True
@@ -148,10 +148,13 @@ class Lane:
 
     async def _remove(self) -> None:
         async with asyncio.timeout(self._limits.remove_seconds):
-            if self._upload is not None:
-                await self._upload.abort()
-            await self._abort_lost()
-            await self._bucket.remove(self._description)
+            await self._retry(self._remove_once, [])
+
+    async def _remove_once(self) -> None:
+        if self._upload is not None:
+            await self._upload.abort()
+        await self._abort_lost()
+        await self._bucket.remove(self._description)
 
     async def _abort_lost(self) -> None:
         if self._lost_begin and self._begun_after is not None:
@@ -196,7 +199,12 @@ class Lane:
         """Call until it succeeds, fails for good, or time is up. Raises `AccountError`."""
         name = self._bucket.account.name
         started = time.monotonic()
-        last: list[AccountError] = []
+        errors: list[AccountError] = []
+
+        async def counted() -> T:
+            self.attempts += 1
+            return await call()
+
         try:
             async with asyncio.timeout(self._limits.stall_seconds):
                 await self._bucket.slots.acquire()
@@ -204,29 +212,29 @@ class Lane:
             raise AccountStalledError(name, operation, "has too many requests under way") from None
         try:
             async with asyncio.timeout(seconds):
-                return await self._retry(call, last)
+                return await self._retry(counted, errors)
         except AccountError:
             raise
         except BaseException as error:  # out of time, cancelled, or a bug: nobody knows what became of the request
             self._left_traces = self._unanswered = True
             if isinstance(error, TimeoutError):
-                raise (last[-1] if last else AccountStalledError(name, operation, unanswered=True)) from None
+                raise (errors[-1] if errors else AccountStalledError(name, operation, unanswered=True)) from None
             raise
         finally:
             self._bucket.slots.release()
             self.seconds += time.monotonic() - started
 
     async def _retry(self, call: Callable[[], Awaitable[T]], errors: list[AccountError]) -> T:
+        """Full jitter between attempts. `errors` is the caller's, to look at when time runs out in here."""
         for attempt in range(self._limits.attempts):
             if attempt:
                 longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt)
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
-            self.attempts += 1
             try:
                 return await call()
             except AccountError as error:
                 # An account that answers "500" may have done it all the same.
-                self._left_traces |= error.retryable
+                self._left_traces |= error.retryable or error.unanswered
                 self._unanswered |= error.unanswered
                 errors.append(error)
                 if not error.retryable:

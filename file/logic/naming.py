@@ -87,8 +87,8 @@ def name_of(key: str) -> str:
 
 
 def encode_name(name: str) -> str:
-    """The name as metadata: percent-encoded UTF-8."""
-    return quote(name, safe=" !#$&'()+,;=@[]^`{}~")
+    """The name as metadata: percent-encoded UTF-8. Spaces, too: a header loses them at its ends, a signature inside."""
+    return quote(name, safe="!#$&'()+,;=@[]^`{}~")
 
 
 def check_metadata(metadata: Mapping[str, str], *, ours: Mapping[str, str]) -> None:

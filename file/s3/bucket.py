@@ -10,7 +10,7 @@ import base64
 import hashlib
 from datetime import datetime
 
-from file.logic.errors import AccountError, KeyOccupiedError
+from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
 from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.answers import complete_answer, complete_request, upload_id
 from file.s3.client import Answer, Call, S3Client
@@ -37,9 +37,9 @@ class S3Bucket:
             answer = await self.client.write(
                 Call("put", "PUT", self._key(description), headers=headers, body=part.body)
             )
+            return self._stored(description, answer, self._etag("put", answer))
         except AccountError as error:
-            return await self._settle(description, "put", error)
-        return self._stored(description, answer)
+            return await self._settle(description, "put", error, part.crc64nvme)
 
     async def begin(self, description: ObjectDescription) -> "S3Upload":
         """CreateMultipartUpload. See `Bucket.begin`."""
@@ -62,7 +62,7 @@ class S3Bucket:
 
     async def probe(self) -> None:
         """One cheap question: may these credentials list this bucket? Raises `AccountError`."""
-        await self.client.read(Call("probe", "GET", None, query=[("list-type", "2"), ("max-keys", "1")]))
+        await self.client.brief(Call("probe", "GET", None, query=[("list-type", "2"), ("max-keys", "1")]))
 
     def _key(self, description: ObjectDescription) -> str:
         return self.account.prefix + description.key
@@ -97,10 +97,17 @@ class S3Bucket:
 
     async def _look(self, description: ObjectDescription) -> Answer | None:
         """What lies under the key now, or None."""
-        answer = await self.client.read(Call("head", "HEAD", self._key(description), tolerate=(404,)))
-        return None if answer.status == 404 else answer
+        headers = {"x-amz-checksum-mode": "ENABLED"} if self.account.checksums else {}
+        call = Call("head", "HEAD", self._key(description), headers=headers, tolerate=(404,))
+        answer = await self.client.brief(call)
+        if answer.status == 404:
+            return None
+        self._etag("head", answer)
+        return answer
 
-    async def _settle(self, description: ObjectDescription, operation: str, error: AccountError) -> Stored:
+    async def _settle(
+        self, description: ObjectDescription, operation: str, error: AccountError, crc64nvme: int
+    ) -> Stored:
         """Find out what became of a put or complete that was refused as a repeat, or went unanswered.
 
         Returns `Stored` if our object is there. Otherwise raises: that the key is another's, or `error` itself. A
@@ -108,12 +115,25 @@ class S3Bucket:
         """
         if not (error.unanswered or isinstance(error, KeyOccupiedError) or error.s3_code == "NoSuchUpload"):
             raise error
-        found = await self._look(description)
+        try:
+            found = await self._look(description)
+        except AccountError as unknown:
+            unknown.unanswered = True  # what became of the write is as open as before
+            raise unknown from error
         if found is None:
             raise error
         if found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:
             raise KeyOccupiedError(self.account.name, operation) from error
+        # S3 checked the bytes when it took them; where it shows its checksum, it is looked at once more.
+        if found.headers.get(_CHECKSUM, expected := checksum_text(crc64nvme)) != expected:
+            raise PartRefusedError(self.account.name, operation, "keeps other bytes than we sent") from error
         return self._stored(description, found)
+
+    def _etag(self, operation: str, answer: Answer) -> str:
+        """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
+        if etag := answer.headers.get("etag"):
+            return etag
+        raise self.client.not_understood(operation, answer)
 
     def _stored(self, description: ObjectDescription, answer: Answer, etag: str | None = None) -> Stored:
         version_id = answer.headers.get("x-amz-version-id")
@@ -145,7 +165,7 @@ class S3Upload:
         answer = await self._bucket.client.write(
             Call("part", "PUT", self._key, query=query, headers=headers, body=part.body)
         )
-        self._etags[part.number] = (answer.headers.get("etag", ""), headers.get(_CHECKSUM))
+        self._etags[part.number] = (self._bucket._etag("part", answer), headers.get(_CHECKSUM))
 
     async def complete(self, digests: Digests) -> Stored:
         """CompleteMultipartUpload, which may answer 200 with an error inside. See `Upload.complete`."""
@@ -170,7 +190,7 @@ class S3Upload:
             if completed.code is not None:
                 raise account_error(account, "complete", 500, completed.code)
         except AccountError as error:
-            return await bucket._settle(self._description, "complete", error)
+            return await bucket._settle(self._description, "complete", error, digests.crc64nvme)
         return bucket._stored(self._description, answer, completed.etag)
 
     async def abort(self) -> None:

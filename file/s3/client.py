@@ -7,6 +7,7 @@ content decoding (it damages stored encodings), referer, cookies, the environmen
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,7 +19,7 @@ from pyreqwest.exceptions import RequestError as TransportError
 from pyreqwest.exceptions import RequestTimeoutError
 from pyreqwest.proxy import ProxyBuilder
 
-from file.logic.errors import AccountFailingError, AccountStalledError, AccountUnreachableError
+from file.logic.errors import AccountError, AccountFailingError, AccountStalledError, AccountUnreachableError
 from file.logic.values import Account, Body, MiB
 from file.s3.address import address_of
 from file.s3.answers import UnreadableAnswerError, parse_error
@@ -26,10 +27,10 @@ from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
 
 CONNECT_SECONDS = 5
-READ_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
+BRIEF_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
 _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
 _MAX_ANSWER_BYTES = 8 * MiB
-_READS_UNDER_WAY = 16
+_BRIEF_UNDER_WAY = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
 _SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`headers` has lower-case names; of a repeated header the last value."""
+    """`headers` has lower-case names; of a repeated header the first value."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,7 +75,7 @@ class S3Client:
         self._address = address_of(account)
         self._signer = Signer(account)
         self._client = _build(network)
-        self._reads = asyncio.Semaphore(_READS_UNDER_WAY)
+        self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
         self._skew = timedelta()
 
     async def close(self) -> None:
@@ -86,32 +87,38 @@ class S3Client:
         Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
         """
         for last in (False, True):
+            skew = self._skew
             answer = await self._exchange(call)
             if 200 <= answer.status < 300 or answer.status in call.tolerate:
                 return answer
             error = parse_error(answer.body)
             damaged = error.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-            if last or not (damaged or self._correct_skew(answer, error.code)):
+            if last or not (damaged or self._correct_skew(answer, error.code, skew)):
                 break
         region = answer.headers.get("x-amz-bucket-region") or error.region
         raise account_error(self.account, call.operation, answer.status, error.code, region=region)
 
-    async def read(self, call: Call) -> Answer:
-        """Send a request that changes nothing, within READ_SECONDS; otherwise as `write`."""
+    async def brief(self, call: Call) -> Answer:
+        """Send a request without a body, within BRIEF_SECONDS, few of them at once; otherwise as `write`."""
         try:
-            async with self._reads, asyncio.timeout(READ_SECONDS):
+            async with self._brief, asyncio.timeout(BRIEF_SECONDS):
                 return await self.write(call)
         except TimeoutError:
-            raise AccountStalledError(self.account.name, call.operation) from None
+            unanswered = call.method == "DELETE"  # a question that is answered late changes nothing
+            raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
         try:
             return parse(answer.body)
         except UnreadableAnswerError as error:
-            refusal = account_error(self.account, operation, answer.status, None)
-            refusal.unanswered = True  # whatever it was, it did not say what became of the request
-            raise refusal from error
+            raise self.not_understood(operation, answer) from error
+
+    def not_understood(self, operation: str, answer: Answer) -> AccountError:
+        """The error for a 2xx that is not what S3 sends: it does not say what became of the request."""
+        error = account_error(self.account, operation, answer.status, None)
+        error.unanswered = True
+        return error
 
     async def _exchange(self, call: Call) -> Answer:
         host, path = self._address.host, self._address.path(call.key)
@@ -130,11 +137,10 @@ class S3Client:
                 while (piece := await response.body_reader.read(65_536)) is not None:
                     size += len(piece)
                     if size > _MAX_ANSWER_BYTES:
-                        raise AccountFailingError(
-                            self.account.name, call.operation, f"answers with more than {_MAX_ANSWER_BYTES} bytes"
-                        )
+                        why = f"answers with more than {_MAX_ANSWER_BYTES} bytes"
+                        raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
                     received.append(bytes(piece))
-                return Answer(response.status, dict(response.headers.items()), b"".join(received))
+                return Answer(response.status, _readable(response.headers), b"".join(received))
         except TransportError as error:
             raise self._unreachable(call.operation, error) from error
 
@@ -159,8 +165,11 @@ class S3Client:
             self.account.name, operation, "dropped the connection before it answered", unanswered=True
         )
 
-    def _correct_skew(self, answer: Answer, code: str | None) -> bool:
-        """Follow the account's clock from now on, if the refusal may come of ours. A HEAD's has no code to say so."""
+    def _correct_skew(self, answer: Answer, code: str | None, signed_with: timedelta) -> bool:
+        """Follow the account's clock from now on, if the refusal may come of ours. A HEAD's has no code to say so.
+
+        Many requests may be refused at once: each is compared with the skew that it was signed with.
+        """
         if code != "RequestTimeTooSkewed" and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
             return False
         try:
@@ -168,10 +177,19 @@ class S3Client:
         except ValueError:
             return False
         skew = theirs.astimezone(UTC) - datetime.now(UTC)
-        if abs(skew - self._skew) < _SKEW_THAT_MATTERS:
+        if abs(skew - signed_with) < _SKEW_THAT_MATTERS:
             return False
         self._skew = skew
         return True
+
+
+def _readable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Without those that are not ASCII: somebody else's object may have such metadata, which is nothing to us."""
+    readable = {}
+    for name in headers:
+        with suppress(ValueError):
+            readable[name] = headers[name]
+    return readable
 
 
 def _build(network: Network) -> Client:

@@ -7,6 +7,7 @@ that XML cannot carry, and stores disagree about `encoding-type`.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -24,11 +25,11 @@ _CLOCK_TOLERANCE = timedelta(seconds=5)
 
 async def remove_versions(client: S3Client, key: str, file_id: str) -> None:
     """Delete every version of `key` that carries `file_id`. Raises `AccountError`."""
-    try:
+    found: list[Version] = []
+    with suppress(AccessRefusedError):  # no permission to list
         found = [version async for version in _versions_of(client, key)]
-    except AccessRefusedError:
-        found = [Version(key=key, version_id=None)]  # no permission to list: look at the current one
-    for version in found:
+    # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
+    for version in found or [Version(key=key, version_id=None)]:
         if not version.is_delete_marker:
             await _remove_if_ours(client, key, version.version_id, file_id)
 
@@ -37,8 +38,8 @@ async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
     """Abort until the upload is gone: a part that was in flight may outlive the first abort. Raises `AccountError`."""
     query = [("uploadId", upload_id)]
     for _ in range(_ABORT_ROUNDS):
-        await client.write(Call("abort", "DELETE", key, query=query, tolerate=(404,)))
-        left = await client.read(Call("list_parts", "GET", key, query=[("max-parts", "1"), *query], tolerate=(404,)))
+        await client.brief(Call("abort", "DELETE", key, query=query, tolerate=(404,)))
+        left = await client.brief(Call("list_parts", "GET", key, query=[("max-parts", "1"), *query], tolerate=(404,)))
         if left.status == 404:
             return
     raise AccountFailingError(client.account.name, "abort", "still has the upload after it was aborted")
@@ -57,20 +58,20 @@ async def abort_uploads_since(client: S3Client, key: str, since: datetime) -> No
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> None:
     query = [] if version_id is None else [("versionId", version_id)]
-    found = await client.read(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
+    found = await client.brief(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
     if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
         return
     named = version_id or found.headers.get("x-amz-version-id", "null")
     delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404, 412))
     if named != "null" or not client.account.conditional_writes:
-        await client.write(delete)  # a numbered version never changes
+        await client.brief(delete)  # a numbered version never changes
         return
     try:  # "null" may have been replaced since we looked
-        await client.write(replace(delete, headers={"if-match": found.headers["etag"]}))
+        await client.brief(replace(delete, headers={"if-match": found.headers["etag"]}))
     except PartRefusedError as error:
         if error.s3_code not in _NO_CONDITION_HERE:
             raise
-        await client.write(delete)
+        await client.brief(delete)
 
 
 async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
@@ -78,7 +79,7 @@ async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
     while True:
         query = [("versions", ""), ("prefix", key), *markers]
         page = client.understood(
-            "list_versions", versions, await client.read(Call("list_versions", "GET", None, query=query))
+            "list_versions", versions, await client.brief(Call("list_versions", "GET", None, query=query))
         )
         for version in page.versions:
             if version.key == key:
@@ -94,7 +95,7 @@ async def _uploads_of(client: S3Client, key: str) -> AsyncIterator[OpenUpload]:
     while True:
         query = [("uploads", ""), ("prefix", key), *markers]
         page = client.understood(
-            "list_uploads", uploads, await client.read(Call("list_uploads", "GET", None, query=query))
+            "list_uploads", uploads, await client.brief(Call("list_uploads", "GET", None, query=query))
         )
         for upload in page.uploads:
             if upload.key == key:

@@ -18,9 +18,9 @@ BOUNDARY = "the-boundary"
 
 @dataclass(frozen=True)
 class Answer:
-    """Status 0 stands for a connection that ended without an answer."""
+    """Status 0 stands for a connection that ended without an answer. The names are httpx's."""
 
-    status: int
+    status_code: int
     headers: dict[str, str]
     body: bytes
 
@@ -95,11 +95,25 @@ async def connected(service: RunningService) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def exchange(service: RunningService, *pieces: bytes) -> Answer:
-    """Send one request on a connection of its own, whole, and read its answer."""
+async def exchange(service: RunningService, *pieces: bytes, end: bool = False) -> Answer:
+    """Send one request on a connection of its own and read its answer; with `end`, close our half in between."""
     async with connected(service) as connection:
         await connection.send(*pieces)
+        if end:
+            connection.end_of_sending()
         return await connection.answer()
+
+
+async def put(service: RunningService, key: str | bytes, content: bytes = b"x", *fields: str | bytes) -> Answer:
+    """The key stands in the request line as it is given."""
+    raw = key.encode() if isinstance(key, str) else key
+    first, _, rest = head("PUT", "/files/@", f"content-length: {len(content)}", *fields).partition(b"@")
+    return await exchange(service, first + raw + rest, content)
+
+
+async def post_form(service: RunningService, *parts: bytes) -> Answer:
+    body = form(*parts)
+    return await exchange(service, form_head(f"content-length: {len(body)}"), body)
 
 
 def head(method: str, target: str, *fields: str | bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +17,6 @@ from stores import ports, seaweed
 from stores.account import StoreAccount
 from stores.errors import StoreError
 from stores.seaweed import Seaweed, start_stores, stop_stores
-from stores.weed import sockets_of
 
 Accounts = dict[str, StoreAccount]
 Stores = dict[str, Seaweed]
@@ -136,6 +136,8 @@ def test_one_line_says_which_port_when_it_is_in_use(stores: Stores, accounts: Ac
     taken = stores["A"].port
     with pytest.raises(StoreError, match=rf"^Account D: port {taken} is in use\.$"):
         start_stores(tmp_path, ["D"], ports=[taken])
+    assert all(path.exists() for path in ports.sockets_of(taken).values()), "the running server has kept its sockets"
+    put(accounts["A"])
 
 
 def test_nothing_is_left_running_when_one_of_several_cannot_start(stores: Stores, tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_nothing_is_left_running_when_one_of_several_cannot_start(stores: Stores
         start_stores(tmp_path, ["D", "E"], ports=[free, stores["A"].port])
     assert (tmp_path / "D" / "weed.log").exists(), "D was started before E failed"
     assert processes_in(tmp_path) == []
-    assert not any(left.exists() for left in sockets_of(free))
+    assert not any(left.exists() for left in ports.sockets_of(free).values())
 
 
 def test_one_line_says_what_to_install_when_weed_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +173,20 @@ def test_blocks_differ_when_claimed_at_once_and_come_back_when_let_go() -> None:
         assert not set(ports.ports_of(first)) & set(ports.ports_of(second))
 
 
+def test_block_is_in_use_when_a_server_of_another_network_namespace_has_its_sockets() -> None:
+    free, claim = ports.free_port_block()
+    path = ports.sockets_of(free)[free + 11]
+    with claim, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        ports.remove_sockets(free)
+        assert ports.port_in_use(free) == free + 11
+        listening.close()
+        assert ports.port_in_use(free) is None
+        ports.remove_sockets(free)
+        assert not path.exists()
+
+
 def test_no_block_reaches_into_another() -> None:
     blocks = [ports.ports_of(first) for first in range(ports.FIRST, ports.LAST + 1, ports.BLOCK)]
     every = [port for block in blocks for port in block]
@@ -182,30 +198,31 @@ def test_server_dies_when_its_parent_dies(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from stores.seaweed import start_stores\n"
         "[store] = start_stores(Path(sys.argv[1]), ['D']); store.freeze()\n"
-        "print(store.process_id, flush=True); os.kill(os.getpid(), 9)\n"
+        "print(store.process_id, store.port, flush=True); os.kill(os.getpid(), 9)\n"
     )
     root = Path(seaweed.__file__).parent.parent
     ended = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], cwd=root, capture_output=True, text=True, timeout=60, check=False
     )
-    process_id = int(ended.stdout)
+    process_id, port = (int(number) for number in ended.stdout.split())
     if is_running(process_id):  # killed by the kernel, but perhaps not quite gone
         ending = os.pidfd_open(process_id)
         select.select([ending], [], [], 10)
         os.close(ending)
     assert not is_running(process_id)
+    ports.remove_sockets(port)
 
 
 def test_nothing_is_left_when_stopped(tmp_path: Path) -> None:
     stores = start_stores(tmp_path, ["D"])
     process_id, port = stores[0].process_id, stores[0].port
     assert is_running(process_id)
-    assert any(socket.exists() for socket in sockets_of(port))
+    assert any(path.exists() for path in ports.sockets_of(port).values())
     stores[0].freeze()
     stop_stores(stores)
     assert not is_running(process_id)
     assert ports.port_in_use(port) is None
-    assert not any(left.exists() for left in sockets_of(port))
+    assert not any(left.exists() for left in ports.sockets_of(port).values())
 
 
 def test_secrets_are_not_shown_when_an_account_is_printed(accounts: Accounts) -> None:

@@ -1,0 +1,84 @@
+"""The whole service over real HTTP into real accounts, and the question that ends each test: what lies there now?"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import httpx
+
+from file.logic.values import KiB, MiB
+from stores.account import StoreAccount
+from stores.faultproxy import FaultProxy
+from tests.buckets import s3_buckets
+from tests.files import bytes_of
+from tests.service import RunningService, running
+
+Accounts = dict[str, StoreAccount]
+Proxied = Callable[[str], FaultProxy]
+
+PART_BYTES = 5 * MiB
+ONE_PART = 5 * KiB
+MANY_PARTS = PART_BYTES + KiB
+
+# Patient where nothing stalls, for the machine may be slow; what an account may take to fail is SHORT.
+PATIENT = {"part_size": PART_BYTES, "max_request_bytes": 0, "settle_seconds": 0.3, "stall_seconds": 10.0}
+SHORT = {
+    "stall_seconds": 1.5,
+    "account_bytes_per_second": 4 * MiB,
+    "complete_seconds": 1.5,
+    "remove_seconds": 1.5,
+    "settle_seconds": 0.3,
+}
+
+
+@asynccontextmanager
+async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[RunningService]:
+    """The service with these accounts; `settings` as in `tests.service`."""
+    async with s3_buckets(*accounts) as buckets, running(buckets, **{**PATIENT, **settings}) as service:
+        yield service
+
+
+@cache
+def asking(account: StoreAccount) -> Any:
+    """An account's own boto3 client: making one takes longer than asking."""
+    return account.boto3()
+
+
+@cache
+def content(size: int) -> bytes:
+    return bytes_of(size)
+
+
+async def put(service: RunningService, size: int, key: str = "k") -> httpx.Response:
+    async with service.client() as client:
+        return await client.put(f"/files/{key}", content=content(size))
+
+
+def assert_told(answer: httpx.Response, status: int, codes: Mapping[str, str | None]) -> dict[str, Any]:
+    """The answer has this status, and an account's own code for each of them (None: it has the file)."""
+    told: dict[str, Any] = answer.json()
+    assert answer.status_code == status, told
+    found = {name: outcome.get("error", {}).get("code") for name, outcome in told["accounts"].items()}
+    assert found == codes, json.dumps(told, indent=1)
+    return told
+
+
+def assert_nothing_left(accounts: Iterable[StoreAccount]) -> None:
+    """No object, no version, no delete marker, no open upload."""
+    for account in accounts:
+        contents = account.contents()
+        assert not contents, f"{account.name}: {contents}"
+
+
+def assert_stored(accounts: Iterable[StoreAccount], bodies: Mapping[str, bytes]) -> None:
+    """Exactly these objects, and no open upload."""
+    for account in accounts:
+        contents = account.contents()
+        assert contents.uploads == [], account.name
+        assert sorted(key for key, _ in contents.versions) == sorted(bodies), account.name
+        client = asking(account)
+        for key, body in bodies.items():
+            found = client.get_object(Bucket=account.s3_bucket_name, Key=key)["Body"].read()
+            assert found == body, f"{account.name}: {key} differs"
