@@ -181,9 +181,9 @@ class Lane:
 
     def _fail(self, error: AccountError) -> None:
         # A traceback holds frames, and they the bytes of a part whose memory has been given back.
-        error.__traceback__ = None
-        if error.__cause__ is not None:
-            error.__cause__.__traceback__ = None
+        behind: BaseException | None = error
+        while behind is not None:
+            behind.__traceback__, behind = None, behind.__context__
         if self.error is None:
             self.error = error
             self._on_failure()

@@ -20,6 +20,9 @@ from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, Incoming
 # Below this, the hop into a thread costs more than the hashing.
 _HASH_INLINE_BYTES = 256 * KiB
 _MAPPED_BYTES = 256 * KiB
+# A file that exceeds one part by no more than this fraction is one put: two requests less, and no part of a few bytes.
+# A form's own bytes fall under it, so that a file of exactly one part is one put in a form, too.
+_STRETCH = 128
 _hashing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hashing")
 
 
@@ -145,6 +148,9 @@ class PartReader:
 
     def _wanted(self) -> int:
         largest, bound = self._budget.largest_part, self._bound()
+        stretched = self._limits.part_size + self._limits.part_size // _STRETCH
+        if self._number == 1 and bound is not None and bound <= min(stretched, largest):
+            return bound
         size = part_size_of(self._number, self._file.size, self._limits, largest)
         if size > largest or (bound or 0) > MAX_FILE_BYTES:
             raise FileTooLargeError(f"The file needs parts of {size} bytes; UPLOAD_MEMORY allows {largest}.")

@@ -119,7 +119,7 @@ class S3Bucket:
             found = await self._look(description)
         except AccountError as unknown:
             unknown.unanswered = True  # what became of the write is as open as before
-            raise unknown from error
+            raise
         if found is None:
             raise error
         if found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:

@@ -35,6 +35,19 @@ _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
 _SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
 T = TypeVar("T")
 
+# Why no connection came about: what the HTTP client says, and what we do. The first that is found counts.
+_CONNECTING = "client error (Connect)"
+_LATE = f"no connection within {CONNECT_SECONDS} seconds"
+_UNCONNECTED = (
+    ("certificate not valid for name", "its certificate is for another host (endpoint_url)"),
+    ("certificate expired", "its certificate has expired"),
+    ("certificate", "its certificate is not trusted here (SSL_CERT_FILE)"),
+    ("proxy authorization required", "the proxy wants credentials (HTTPS_PROXY)"),
+    ("tunnel error", "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)"),
+    ("dns error", "its host is not known (region_name, endpoint_url)"),
+    ("refused", "it refuses connections"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -147,20 +160,12 @@ class S3Client:
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
         """Never connected is known to have changed nothing; lost later is not. Both are one class there."""
         causes = [cause["message"] for cause in error.details.get("causes") or ()]
-        if "client error (Connect)" in causes:
+        if _CONNECTING in causes:
+            said = "; ".join(causes[causes.index(_CONNECTING) :])  # before it stands the URL, which has the key in it
             late = isinstance(error, RequestTimeoutError)
-            refused = any("refused" in cause for cause in causes)
-            untrusted = any("certificate" in cause for cause in causes)
-            why = (
-                "cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)"
-                if untrusted
-                else "cannot be reached: it refuses connections"
-                if refused
-                else f"cannot be reached: no connection within {CONNECT_SECONDS} seconds"
-                if late
-                else "cannot be reached"
-            )
-            return AccountUnreachableError(self.account.name, operation, why)
+            why = _LATE if late else next((why for sign, why in _UNCONNECTED if sign in said), None)
+            detail = f"cannot be reached: {why}" if why else "cannot be reached"
+            return AccountUnreachableError(self.account.name, operation, detail)
         return AccountUnreachableError(
             self.account.name, operation, "dropped the connection before it answered", unanswered=True
         )

@@ -38,7 +38,7 @@ class Shared:
 
 def three(**of_b: int) -> list[MemoryBucket]:
     """The faults strike B."""
-    return [MemoryBucket("A"), MemoryBucket("B", **of_b), MemoryBucket("C")]
+    return [MemoryBucket("A"), MemoryBucket("B", faults=of_b), MemoryBucket("C")]
 
 
 def assert_problem(answer: Answered, status: int, code: str) -> None:
@@ -65,9 +65,9 @@ def assert_everywhere(buckets: Sequence[MemoryBucket], key: str, content: bytes)
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait for what nothing signals."""
+    """Poll, with a bound."""
     async with asyncio.timeout(BOUND_SECONDS):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
 
 

@@ -90,7 +90,20 @@ async def test_the_form_is_refused_when_name_or_file_cannot_be_used(
 
 @pytest.mark.parametrize(
     "name",
-    ["../../etc/passwd", "/etc/passwd", "a\\b", "..", ".", "a\0b", "a\x1fb", "a\x7f", "a\x85b", "a\tb", "  ", "a\uffff"],
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a\\b",
+        "..",
+        ".",
+        "a\0b",
+        "a\x1fb",
+        "a\x7f",
+        "a\x85b",
+        "a\tb",
+        "  ",
+        "a\uffff",
+    ],
 )
 @pytest.mark.parametrize("as_field", [True, False])
 async def test_the_name_is_refused_when_it_is_a_path_or_has_control_characters(

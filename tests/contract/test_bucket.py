@@ -8,7 +8,7 @@ import pytest
 from file.logic.errors import KeyOccupiedError, PartRefusedError
 from file.logic.seams import Bucket, Upload
 from file.logic.values import ObjectDescription, Stored
-from tests.contract.conftest import PREFIX, Found, Inside, InsideMemory
+from tests.contract.conftest import PREFIX, Found, Inside
 from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of
 
 LARGE = bytes_of(PART_BYTES + 1)

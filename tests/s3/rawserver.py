@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-HEAD_BYTES = 64 * 1024
+from tests.s3.network import listening
 
 
 @asynccontextmanager
@@ -12,20 +12,13 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
     """The server's address; it reads a whole request, answers, and closes the connection."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = next((line[15:] for line in head.split(b"\r\n") if line.startswith(b"content-length:")), b"0")
-            await reader.readexactly(int(length))
-            writer.write(answer)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has seen enough
-        finally:
-            writer.close()
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = next((line[15:] for line in head.split(b"\r\n") if line.startswith(b"content-length:")), b"0")
+        await reader.readexactly(int(length))
+        writer.write(answer)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=HEAD_BYTES)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(connected) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def ok(body: bytes, *headers: str) -> bytes:
