@@ -51,7 +51,8 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subpr
         subprocess.Popen,
         [weed, *_options(port, bucket)],
         cwd=folder,
-        env={**os.environ, "GOMEMLIMIT": "200MiB", "TMPDIR": str(folder / "tmp")},
+        # Idle, weed takes a tenth of a core; on one thread half of that. Tests run six of them.
+        env={**os.environ, "GOMEMLIMIT": "200MiB", "GOMAXPROCS": "1", "TMPDIR": str(folder / "tmp")},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

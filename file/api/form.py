@@ -26,6 +26,8 @@ from file.logic.values import Identity, IncomingFile
 
 MAX_FIELDS = 100
 _MAX_NAME_FIELD_BYTES = 4096
+_MAX_HEADERS = 16
+_MAX_HEADER_BYTES = 8192
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ -~]{0,255})")
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -62,7 +64,7 @@ class _Form:
     def __init__(self, body: Body, boundary: str) -> None:
         self._body = body
         self._parser = PushMultipartParser(
-            boundary, max_segment_count=MAX_FIELDS, max_header_size=8192, max_header_count=16
+            boundary, max_segment_count=MAX_FIELDS, max_header_size=_MAX_HEADER_BYTES, max_header_count=_MAX_HEADERS
         )
         self._events = self._parse()
         self._file: MultipartSegment | None = None
@@ -142,7 +144,8 @@ class _Form:
             self._parser.close()
         except ParserLimitReached:
             raise MalformedFormError(
-                f"The form has more than {MAX_FIELDS} fields, or a field with more or longer headers than 16 of 8 KiB."
+                f"The form has more than {MAX_FIELDS} fields, or a field has more than {_MAX_HEADERS} headers or one "
+                f"(a file's name stands there) of more than {_MAX_HEADER_BYTES} bytes."
             ) from None
         except MultipartError:
             raise MalformedFormError from None

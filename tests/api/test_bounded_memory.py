@@ -109,5 +109,5 @@ async def test_the_file_is_stored_when_it_is_larger_than_all_the_memory(size: in
 async def test_the_file_is_refused_when_its_parts_would_exceed_a_quarter_of_the_memory() -> None:
     buckets = three()
     async with running(buckets, **{**LIMITS, "memory": 4 * PART, "part_size": PART + 1}) as service:
-        assert_problem(await put(service, "k", b"x"), 413, "file_too_large")
+        assert_problem(await put(service, "k", b"x" * 2 * PART), 413, "file_too_large")
         assert_nothing_left(service, buckets)
