@@ -50,15 +50,22 @@ def problem(error: errors.UploadError) -> Response:
 
 
 def problem_response(
-    status: HTTPStatus, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    *,
+    retryable: bool = False,
+    headers: dict[str, str] | None = None,
+    **members: Any,
 ) -> Response:
-    """`members` are RFC 9457's extension members."""
+    """`members` are further extension members (RFC 9457). Retryable: the same request may succeed later."""
     content = {
         "type": f"urn:mentum:problem:{code}",
         "title": status.phrase,
         "status": status.value,
         "code": code,
         "detail": detail,
+        "retryable": retryable,
         **members,
     }
     return Response(_encode(content), status, headers, "application/problem+json")
@@ -67,15 +74,20 @@ def problem_response(
 def receipt_response(receipt: Receipt) -> Response:
     """201 if every account has the file; else 409 if the key is another's, or 502, and nothing of it is left."""
     accounts = {outcome.account: _outcome(outcome) for outcome in receipt.outcomes}
+    failed = [o for o in receipt.outcomes if isinstance(o, Failed) and not isinstance(o.error, errors.TakenBackError)]
+    if receipt.key_taken:
+        taken = errors.KeyTakenError
+        return problem_response(STATUSES[taken], taken.code, taken.message, accounts=accounts)
     if not receipt.stored:
-        failed = [o.account for o in receipt.outcomes if isinstance(o, Failed) and o.error.code != "taken_back"]
-        detail = f"Not stored: account {', '.join(failed)} failed; see `accounts`."
-        if receipt.key_taken:
-            return problem_response(
-                HTTPStatus.CONFLICT, errors.KeyTakenError.code, errors.KeyTakenError.message, accounts=accounts
-            )
+        names = ", ".join(outcome.account for outcome in failed)
         return problem_response(
-            HTTPStatus.BAD_GATEWAY, "accounts_failed", detail, id=receipt.id, key=receipt.key, accounts=accounts
+            HTTPStatus.BAD_GATEWAY,
+            "accounts_failed",
+            f"Not stored: {names} failed; see `accounts`.",
+            retryable=all(outcome.error.retryable for outcome in failed),
+            id=receipt.id,
+            key=receipt.key,
+            accounts=accounts,
         )
     assert receipt.digests is not None  # every account has it, so its end was seen
     content = {

@@ -138,7 +138,8 @@ async def _feed(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) ->
     except RequestError as fault:
         return fault
     finally:
-        await _despite_cancellation(_close(lanes))
+        for lane in lanes:
+            lane.close()
     return None
 
 
@@ -152,11 +153,6 @@ async def _offer(part: SharedPart, lanes: Sequence[Lane]) -> None:
     finally:
         for _ in lanes[offered:]:
             part.let_go()
-
-
-async def _close(lanes: Sequence[Lane]) -> None:
-    for lane in lanes:
-        await lane.close()
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:

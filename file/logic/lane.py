@@ -39,7 +39,8 @@ class Lane:
         self._limits = limits
         self._upload: Upload | None = None
         self._beginning = asyncio.Lock()
-        self._parts: asyncio.Queue[SharedPart | None] = asyncio.Queue(maxsize=1)
+        self._parts: asyncio.Queue[SharedPart | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(1)  # not the queue's own bound: closing must never wait
         self._on_failure: Callable[[], object] = lambda: None
         # What roll-back has to look for: something may be there; something may still land.
         self._left_traces = False
@@ -63,11 +64,12 @@ class Lane:
 
     async def offer(self, shared: SharedPart) -> None:
         """Wait for room in the queue."""
-        await self._parts.put(shared)
+        await self._room.acquire()
+        self._parts.put_nowait(shared)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """No more parts will be offered; the workers end after the last."""
-        await self._parts.put(None)
+        self._parts.put_nowait(None)
 
     def discard(self) -> None:
         """Let go of what is still queued, after the workers were cancelled."""
@@ -95,6 +97,7 @@ class Lane:
 
     async def _work(self) -> None:
         while (shared := await self._parts.get()) is not None:
+            self._room.release()
             try:
                 if self.error is None:
                     await self._send(shared.part)
@@ -102,7 +105,7 @@ class Lane:
                 self._fail(error)
             finally:
                 shared.let_go()
-        self._parts.put_nowait(None)  # for the next worker; there is room, this one just took it out
+        self._parts.put_nowait(None)  # for the next worker
 
     async def _send(self, part: Part) -> None:
         """In a frame of its own: a worker that waits for its next part must not hold the bytes of its last."""

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from file.logic.errors import AccountError
+from file.logic.values import ObjectDescription, Stored
 from file.s3.bucket import S3Bucket
 from stores.account import StoreAccount
 from tests.buckets import s3_buckets
+from tests.files import PART_BYTES, bytes_of, digests_of, parts_of
 
 OpenBucket = Callable[..., Awaitable[S3Bucket]]
+LARGE = bytes_of(PART_BYTES + 1)
+SMALL = b"content"
 
 
 @pytest.fixture
@@ -47,3 +51,17 @@ def _texts(error: BaseException | None) -> list[str]:
         return []
     own = [str(error), repr(error), repr(error.args), repr(vars(error)), "".join(traceback.format_exception(error))]
     return [*own, *_texts(error.__cause__), *_texts(error.__context__)]
+
+
+def head(account: StoreAccount, key: str = "k", **more: Any) -> dict[str, Any]:
+    """What lies under the key, as boto3 sees it."""
+    found: dict[str, Any] = account.boto3().head_object(Bucket=account.s3_bucket_name, Key=key, **more)
+    return found
+
+
+async def upload(bucket: S3Bucket, description: ObjectDescription, body: bytes = LARGE) -> Stored:
+    """A multipart upload from beginning to end."""
+    begun = await bucket.begin(description)
+    for part in parts_of(body):
+        await begun.send(part)
+    return await begun.complete(digests_of(body))
