@@ -49,15 +49,17 @@ def compose(upload: UploadSettings, pages: ASGIApp, open_buckets: OpenBuckets) -
     )
     api = Api(uploads, open_buckets, version=__version__)
     limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
-    asgi: ASGIApp = Edge(api, pages, limits=limits, gate=gate)
-    if upload.cors_origins:
-        asgi = CORSMiddleware(
+
+    def with_cors(asgi: ASGIApp) -> ASGIApp:
+        return CORSMiddleware(
             asgi,
             allow_origins=upload.cors_origins,
             allow_methods=["POST", "PUT"],
             allow_headers=["*"],
             expose_headers=["x-request-id"],
         )
+
+    asgi = Edge(api, pages, limits=limits, gate=gate, wrap=with_cors if upload.cors_origins else lambda asgi: asgi)
     return Application(uploads, asgi)
 
 

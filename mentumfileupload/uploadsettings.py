@@ -60,7 +60,7 @@ TABLE = (
     _row("UPLOAD_COMPLETE_SECONDS", "120", "seconds", "How long S3 may take to join the parts of a file.", 0.1),
     _row("UPLOAD_REMOVE_SECONDS", "10", "seconds", "How long taking a file back may take in one account.", 0.1),
     _row("UPLOAD_SETTLE_SECONDS", "2", "seconds", "How long after an unanswered request we look again.", 0),
-    _row("UPLOAD_MIN_BYTES_PER_SECOND", "1024", "bytes a second", "How slowly a client may send; 0 for no limit.", 0),
+    _row("UPLOAD_MIN_BYTES_PER_SECOND", "8192", "bytes a second", "How slowly a client may send; 0 for no limit.", 0),
     _row("UPLOAD_CLIENT_GRACE_SECONDS", "10", "seconds", "How long a client may be silent before that counts.", 0.1),
     _row("UPLOAD_SHUTDOWN_SECONDS", "30", "seconds", "How long uploads may go on once the service is told to stop.", 0),
 )

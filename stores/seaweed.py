@@ -82,12 +82,12 @@ class Seaweed:
             self._process = start_weed(self.folder, self.port, self._buckets[0], output)
 
     def wait_until_ready(self, timeout_seconds: float = 30.0) -> None:
-        """Return once the server is up and the account's own keys open its bucket."""
+        """Return once the server is up, bodies can be written and read, and the account's own keys open its bucket."""
 
         def ready() -> bool:
             if self.process_id is None:
                 raise StoreError(f"Account {self.account.name}: the server ended at its start: {self._last_line()}")
-            return self._healthy() and self._answer(self.account) == 200
+            return self._healthy() and self._has_volumes() and self._answer(self.account) == 200
 
         self._wait(ready, "did not become ready", timeout_seconds)
 
@@ -194,12 +194,22 @@ class Seaweed:
             self._process.send_signal(number)
 
     def _healthy(self) -> bool:
-        connection = HTTPConnection(HOST, self.port, timeout=2)
+        return self._get(self.port, "/healthz") is not None
+
+    def _has_volumes(self) -> bool:
+        """S3 answers before the part that holds the bodies is known; for a second or two every GET is a 500 then."""
+        topology = self._get(self.port + 1, "/dir/status")
+        return topology is not None and f'"{HOST}:{self.port + 2}"'.encode() in topology
+
+    def _get(self, port: int, path: str) -> bytes | None:
+        """The body of a 200, or None."""
+        connection = HTTPConnection(HOST, port, timeout=2)
         try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == 200
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read() if answer.status == 200 else None
         except (OSError, HTTPException):
-            return False
+            return None
         finally:
             connection.close()
 

@@ -44,13 +44,11 @@ class Body:
         self._receive = receive
         self._limits = limits
         self._owed_seconds = 0.0
-        lengths = {value for name, value in scope["headers"] if name == b"content-length"}
-        self.declared = _whole(lengths)
-        codings = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
-        if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
-            raise MalformedRequestError("The header Transfer-Encoding may only be chunked.")
+        self._lengths = {value for name, value in scope["headers"] if name == b"content-length"}
+        self._codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+        self.declared = _whole(self._lengths)
         # A request has a body only if it says so (RFC 9112, 6.3).
-        self.ended = not self.declared and not codings
+        self.ended = not self.declared and not self._codings
         self._most = limits.request_bytes - head_size(scope) if limits.request_bytes else None
 
     @property
@@ -58,8 +56,12 @@ class Body:
         """What the body can have at most, where that is known before it is read."""
         return self.declared if self.declared is not None else self._most
 
-    def check_declared(self) -> None:
-        """Raises `RequestTooLargeError` if the head already says that it is too large."""
+    def check_head(self) -> None:
+        """Raises `RequestTooLargeError` if the head already says that it is too large, `MalformedRequestError`."""
+        if self._lengths and self.declared is None:
+            raise MalformedRequestError("The header Content-Length is not one whole number.")
+        if self._codings not in ([], [b"chunked"]):
+            raise MalformedRequestError("The header Transfer-Encoding may only be chunked.")
         if self._most is not None and (self.declared or 0) > self._most:
             raise self._too_large()
 
@@ -120,8 +122,4 @@ class Body:
 
 
 def _whole(lengths: set[bytes]) -> int | None:
-    if not lengths:
-        return None
-    if len(lengths) > 1 or not (length := lengths.pop()).isdigit():
-        raise MalformedRequestError("The header Content-Length is not one whole number.")
-    return int(length)
+    return int(lengths.copy().pop()) if len(lengths) == 1 and all(map(bytes.isdigit, lengths)) else None

@@ -6,12 +6,12 @@ whole body before a view runs. What is left of a body after an early answer is r
 
 import re
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.body import Body, BodyLimits
@@ -35,86 +35,89 @@ class Routes(Protocol):
 
 
 class Edge:
-    """An ASGI application around `api` and `pages`."""
+    """An ASGI application around `api` and `pages`. `wrap` may put a layer around the answers, such as CORS."""
 
-    def __init__(self, api: Routes, pages: ASGIApp, *, limits: BodyLimits, gate: Gate) -> None:
+    def __init__(
+        self,
+        api: Routes,
+        pages: ASGIApp,
+        *,
+        limits: BodyLimits,
+        gate: Gate,
+        wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    ) -> None:
         self._api = api
         self._pages = pages
         self._limits = limits
         self._page_limits = BodyLimits(DJANGO_BYTES, limits.min_bytes_per_second, limits.grace_seconds)
         self._gate = gate
+        self._answered = wrap(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._api(scope, receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._serve(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The request's id and its log line, around everything that may become of it."""
         began = time.perf_counter()
         request_id = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        is_api = self._api.owns(scope["path"])
+        limits = self._limits if self._api.owns(scope["path"]) else self._page_limits
+        body = Body(scope, receive, limits)
         line: dict[str, Any] = {"method": scope["method"], "path": scope["path"][:1024]}
-        answer = _Answer(send, request_id, self._gate)
+        reply = _Reply(send, body, request_id, self._gate)
+        scope["mentum.body"], scope["mentum.line"], scope["mentum.reply"] = body, line, reply
+        await self._answered(scope, body.next_message, reply.send)
+        seconds = round(time.perf_counter() - began, 4)
+        _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
+        await body.discard()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever happens becomes an answer, unless one has begun already."""
+        line: dict[str, Any] = scope["mentum.line"]
+        response = None
         try:
-            body = Body(scope, receive, self._limits if is_api else self._page_limits)
-            answer.body = body
-            body.check_declared()
-            scope["mentum.body"], scope["mentum.line"] = body, line
-            await (self._api if is_api else self._pages)(scope, body.next_message, answer.send)
+            scope["mentum.body"].check_head()
+            await (self._api if self._api.owns(scope["path"]) else self._pages)(scope, receive, send)
         except UploadError as error:
             line["code"] = error.code
-            await answer.instead(problem(error), scope)
+            response = problem(error)
         except HTTPException as error:
             line["code"] = "no_such_resource" if error.status_code == HTTPStatus.NOT_FOUND else "method_not_allowed"
-            response = problem_response(
-                HTTPStatus(error.status_code), line["code"], error.detail, headers=dict(error.headers or {})
-            )
-            await answer.instead(response, scope)
+            headers = dict(error.headers or {})
+            response = problem_response(HTTPStatus(error.status_code), line["code"], error.detail, headers=headers)
         except Exception:  # noqa: BLE001 - the last place where an answer can be given
             _log.exception("request_crashed", method=line["method"], path=line["path"])
             line["code"] = "internal_error"
             detail = "The service met an error of its own; the log has it under this request's id."
-            await answer.instead(
-                problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id), scope
-            )
-        seconds = round(time.perf_counter() - began, 4)
-        received = answer.body.received if answer.body else 0
-        _log.info("request", **line, status=answer.status, received=received, seconds=seconds)
-        if answer.body is not None:
-            await answer.body.discard()
+            request_id = scope["mentum.reply"].request_id
+            response = problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
+        if response is not None and not scope["mentum.reply"].status:
+            await response(scope, receive, send)
 
 
-class _Answer:
+class _Reply:
     """What is sent back, with the headers that every answer has."""
 
-    def __init__(self, send: Send, request_id: str, gate: Gate) -> None:
-        self.body: Body | None = None
+    def __init__(self, send: Send, body: Body, request_id: str, gate: Gate) -> None:
         self.status = 0
+        self.request_id = request_id
         self._send = send
-        self._request_id = request_id.encode()
+        self._body = body
         self._gate = gate
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
             # A body that was not read ends with its connection, or the next request would begin inside it.
-            if self._gate.draining or self.body is None or not self.body.ended:
+            if self._gate.draining or not self._body.ended:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await self._send(message)
-
-    async def instead(self, response: Response, scope: Scope) -> None:
-        """Send `response`, unless an answer has begun already."""
-        if not self.status:
-            await response(scope, _nothing_more, self.send)
-
-
-async def _nothing_more() -> Message:
-    return {"type": "http.disconnect"}
 
 
 def _request_id(scope: Scope) -> str:

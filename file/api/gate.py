@@ -37,6 +37,8 @@ class Gate:
             if task.cancelled():  # by `drain`, not by the server
                 raise ShuttingDownError from None
             raise
+        finally:
+            del task  # or an error of the upload holds this frame, and the frame the error
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in any more; wait for those inside, then cancel them and wait until they have taken back."""

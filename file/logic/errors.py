@@ -136,7 +136,7 @@ class AccountError(UploadError):
     """What went wrong in one account. Travels inside `Failed`; the flow never raises it.
 
     `unanswered` says that the request was sent and no answer came: it may land later, so "failed" is not known.
-    `s3_code` is S3's own error code where there was one, for the log.
+    `s3_code` and `request_id` are S3's own, where it answered.
     """
 
     code = "account_error"
@@ -150,11 +150,13 @@ class AccountError(UploadError):
         *,
         unanswered: bool = False,
         s3_code: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         self.account = account
         self.operation = operation
         self.unanswered = unanswered
         self.s3_code = s3_code
+        self.request_id = request_id
         super().__init__(f"Account {account} {detail or self.message}.")
 
 

@@ -22,13 +22,11 @@ from file.logic.values import (
     FILE_ID,
     FILE_NAME,
     FILE_SHA256,
-    Digests,
     Failed,
     Identity,
     IncomingFile,
     Limits,
     ObjectDescription,
-    Outcome,
     Receipt,
     Removal,
 )
@@ -56,18 +54,19 @@ async def handle_in_multiple_accounts(
         first.let_go()
         raise
     lanes = [Lane(bucket, description, limits) for bucket in buckets]
-    digests = None
     try:
-        digests = await (_put(first, reader, lanes) if reader.ended else _send_parts(first, reader, lanes))
-        if digests is not None and not any(lane.error for lane in lanes):
-            await _complete(lanes, digests)
-    finally:
-        receipt = await _despite_cancellation(_conclude(file, identity, digests, lanes, ledger))
+        await (_put(first, reader, lanes) if reader.ended else _send_parts(first, reader, lanes))
+    except BaseException:
+        receipt = await _despite_cancellation(_conclude(file, identity, reader, lanes, ledger))
+        if not receipt.stored:
+            raise
+    else:
+        receipt = await _despite_cancellation(_conclude(file, identity, reader, lanes, ledger))
     return receipt
 
 
 async def _conclude(
-    file: IncomingFile, identity: Identity, digests: Digests | None, lanes: Sequence[Lane], ledger: Ledger
+    file: IncomingFile, identity: Identity, reader: PartReader, lanes: Sequence[Lane], ledger: Ledger
 ) -> Receipt:
     """Take everything back unless every account has the file; record what became of it."""
     if all(lane.stored for lane in lanes):
@@ -75,57 +74,65 @@ async def _conclude(
     else:
         removals = await asyncio.gather(*(lane.roll_back() for lane in lanes))
         outcomes = [lane.outcome(removal) for lane, removal in zip(lanes, removals, strict=True)]
-    _log_outcomes(file.id, identity.key, lanes, outcomes)
     receipt = Receipt(
         id=file.id,
         key=identity.key,
         name=identity.name,
         content_type=file.content_type,
-        digests=digests,
+        digests=reader.checked,
         outcomes=tuple(outcomes),
     )
+    _log_outcomes(receipt, lanes)
     await ledger.conclude(receipt)
     return receipt
 
 
-async def _put(part: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> Digests:
+async def _put(part: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> None:
     """One put an account, all at once. Each runs to its own end, so that every outcome is told."""
     try:
-        digests = reader.digests()
+        reader.digests()
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 group.create_task(lane.put(part.part))
     finally:
         part.let_go()
-    return digests
 
 
-async def _complete(lanes: Sequence[Lane], digests: Digests) -> None:
-    async with asyncio.TaskGroup() as group:
-        for lane in lanes:
-            group.create_task(lane.complete(digests))
+async def _send_parts(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> None:
+    """Offer each part to every lane; publish when every account has every part and the digests match.
 
-
-async def _send_parts(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> Digests | None:
-    """Offer each part to every lane. None if an account failed: then the rest of the body is not waited for.
-
-    Raises what the body raises, once the parts under way have ended: S3 may keep a part that is in flight when its
-    upload is aborted.
+    If an account fails, the rest of the body is not waited for. What the body raises is raised once the parts under
+    way have ended: S3 may keep a part that is in flight when its upload is aborted.
     """
     try:
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(_feed(first, reader, lanes))
             for lane in lanes:
-                lane.open(group, on_failure=feeding.cancel)
+                lane.open(group, on_failure=lambda: _give_up(feeding, lanes))
     finally:
+        _discard(lanes)
+    if any(lane.error for lane in lanes):
+        return
+    if (fault := feeding.result()) is not None:
+        try:
+            raise fault
+        finally:
+            del fault, feeding  # or the error holds this frame, and the frame the error
+    digests = reader.digests()
+    async with asyncio.TaskGroup() as group:
         for lane in lanes:
-            lane.discard()
-    if feeding.cancelled():
-        return None
-    fault = feeding.result()
-    if fault is not None:
-        raise fault
-    return reader.digests()
+            group.create_task(lane.complete(digests))
+
+
+def _give_up(feeding: asyncio.Task[Any], lanes: Sequence[Lane]) -> None:
+    """An account has failed: nothing more is read, nor sent to the others."""
+    feeding.cancel()
+    _discard(lanes)
+
+
+def _discard(lanes: Sequence[Lane]) -> None:
+    for lane in lanes:
+        lane.discard()
 
 
 async def _feed(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> RequestError | None:
@@ -136,7 +143,7 @@ async def _feed(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) ->
             await _offer(part, lanes)
             part = await reader.next()
     except RequestError as fault:
-        return fault
+        return fault.with_traceback(None)  # its frames hold bytes
     finally:
         for lane in lanes:
             lane.close()
@@ -175,20 +182,21 @@ def describe(file: IncomingFile, identity: Identity, sha256: bytes | None) -> Ob
     )
 
 
-def _log_outcomes(file_id: str, key: str, lanes: Sequence[Lane], outcomes: Sequence[Outcome]) -> None:
+def _log_outcomes(receipt: Receipt, lanes: Sequence[Lane]) -> None:
     """One line an account: the account's own truth."""
-    for lane, outcome in zip(lanes, outcomes, strict=True):
+    for lane, outcome in zip(lanes, receipt.outcomes, strict=True):
         entry = {
-            "id": file_id,
-            "key": key,
+            "id": receipt.id,
+            "key": receipt.key,
+            "size": receipt.digests.size if receipt.digests else None,
             "account": outcome.account,
             "bucket": outcome.bucket,
             "seconds": round(lane.seconds, 4),
             "attempts": lane.attempts,
+            "s3_request_id": outcome.request_id,
         }
         if isinstance(outcome, Failed):
             error = outcome.error
-            pending = outcome.removal is Removal.PENDING
             _log.warning(
                 "account_failed",
                 **entry,
@@ -198,7 +206,7 @@ def _log_outcomes(file_id: str, key: str, lanes: Sequence[Lane], outcomes: Seque
                 s3_code=error.s3_code,
                 removal=outcome.removal.value,
                 cause=repr(error.__cause__) if error.__cause__ else None,
-                object_key=outcome.object_key if pending else None,
+                object_key=outcome.object_key if outcome.removal is Removal.PENDING else None,
             )
         else:
-            _log.info("account_stored", **entry, s3_request_id=outcome.request_id, version_id=outcome.version_id)
+            _log.info("account_stored", **entry, version_id=outcome.version_id)

@@ -72,10 +72,17 @@ class Lane:
         self._parts.put_nowait(None)
 
     def discard(self) -> None:
-        """Let go of what is still queued, after the workers were cancelled."""
+        """Let go of what is still queued; the workers end as they would."""
+        closed = False
         while not self._parts.empty():
-            if (shared := self._parts.get_nowait()) is not None:
+            shared = self._parts.get_nowait()
+            if shared is None:
+                closed = True
+            else:
+                self._room.release()
                 shared.let_go()
+        if closed:
+            self.close()
 
     async def complete(self, digests: Digests) -> None:
         """Publish in this account."""
@@ -136,24 +143,24 @@ class Lane:
     # --- the end
 
     async def roll_back(self) -> Removal:
-        """Take back what this upload left in the account. Never raises for trouble in the account."""
+        """Take back what this upload left in the account. Never raises, whatever the account answers."""
         if not self._left_traces:
             return Removal.REMOVED
         try:
-            await self._remove()
+            await self._attempt("remove", self._remove, self._limits.remove_seconds)
             if self._unanswered:
                 # What went unanswered may land after we looked: look again once it had time to settle.
                 await asyncio.sleep(self._limits.settle_seconds)
-                await self._remove()
-        except (AccountError, TimeoutError):
+                await self._attempt("remove", self._remove, self._limits.remove_seconds)
+        except AccountError as error:
+            _log.warning("removal_pending", account=error.account, detail=error.detail, s3_code=error.s3_code)
+            return Removal.PENDING
+        except Exception:  # noqa: BLE001 - one account's nonsense must not hide the outcomes of the others
+            _log.exception("removal_crashed", account=self._bucket.account.name, key=self._description.key)
             return Removal.PENDING
         return Removal.REMOVED
 
     async def _remove(self) -> None:
-        async with asyncio.timeout(self._limits.remove_seconds):
-            await self._retry(self._remove_once, [])
-
-    async def _remove_once(self) -> None:
         if self._upload is not None:
             await self._upload.abort()
         await self._abort_lost()
@@ -174,7 +181,6 @@ class Lane:
             object_key=account.prefix + self._description.key,
             error=self.error or TakenBackError(account.name, "upload"),
             removal=removal or Removal.REMOVED,
-            attempts=self.attempts,
         )
 
     # --- under one slot and one deadline
@@ -183,10 +189,7 @@ class Lane:
         return self._limits.stall_seconds + size / self._limits.account_bytes_per_second
 
     def _fail(self, error: AccountError) -> None:
-        # A traceback holds frames, and they the bytes of a part whose memory has been given back.
-        behind: BaseException | None = error
-        while behind is not None:
-            behind.__traceback__, behind = None, behind.__context__
+        _without_frames(error)
         if self.error is None:
             self.error = error
             self._on_failure()
@@ -205,7 +208,8 @@ class Lane:
         errors: list[AccountError] = []
 
         async def counted() -> T:
-            self.attempts += 1
+            if operation != "remove":
+                self.attempts += 1
             return await call()
 
         try:
@@ -239,7 +243,16 @@ class Lane:
                 # An account that answers "500" may have done it all the same.
                 self._left_traces |= error.retryable or error.unanswered
                 self._unanswered |= error.unanswered
-                errors.append(error)
+                errors.append(_without_frames(error))
                 if not error.retryable:
                     break
         raise errors[-1]
+
+
+def _without_frames(error: AccountError) -> AccountError:
+    """A traceback holds frames, and they the bytes of parts that were given back, in cycles that may stay for long."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
+    return error

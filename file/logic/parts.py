@@ -99,12 +99,17 @@ class _Room:
         """What was taken; the very chunk if it was one."""
         return self._first if self._buffer is None else memoryview(self._buffer)[: self.filled]
 
+    def drop(self) -> None:
+        """Forget the bytes."""
+        self._first, self._buffer = b"", None
+
 
 class PartReader:
-    """Reads one file. `ended` is true once its last byte was seen."""
+    """Reads one file. `ended`: its last byte was seen. `checked`: what arrived, once it was found right."""
 
     def __init__(self, file: IncomingFile, limits: Limits, budget: Budget) -> None:
         self.ended = False
+        self.checked: Digests | None = None
         self._file = file
         self._limits = limits
         self._budget = budget
@@ -126,13 +131,15 @@ class PartReader:
         wanted = self._wanted()
         wait_seconds = self._limits.wait_seconds if self._number == 1 else None
         await self._budget.reserve(wanted, wait_seconds=wait_seconds)
+        room = _Room(wanted)
         try:
-            body = await self._fill(wanted)
-            if not body and self._number > 1:
+            await self._fill(room, wanted)
+            if not room.filled and self._number > 1:
                 self._budget.release(wanted)
                 return None
-            part = Part(self._number, body, await self._hash(body))
+            part = Part(self._number, room.body(), await self._hash(room.body()))
         except BaseException:
+            room.drop()  # or the error's frames hold the bytes
             self._budget.release(wanted)
             raise
         return SharedPart(part, lambda: self._budget.release(wanted))
@@ -144,7 +151,8 @@ class PartReader:
         sha256 = self._sha256.digest()
         if self._file.sha256 is not None and sha256 != self._file.sha256:
             raise DigestMismatchError
-        return Digests(self._size, sha256, self._crc64nvme)
+        self.checked = Digests(self._size, sha256, self._crc64nvme)
+        return self.checked
 
     def _wanted(self) -> int:
         largest, bound = self._budget.largest_part, self._bound()
@@ -158,9 +166,8 @@ class PartReader:
             raise FileTooLargeError(f"A file of undeclared size may have {self._size} bytes here; declare its size.")
         return size if bound is None else max(0, min(size, bound - self._size))
 
-    async def _fill(self, wanted: int) -> Body:
+    async def _fill(self, room: _Room, wanted: int) -> None:
         """Up to `wanted` bytes; fewer only at the end of the file."""
-        room = _Room(wanted)
         self._rest = room.take(self._rest)
         while room.filled < wanted or (self._end_is_near(wanted) and not self._rest):
             try:
@@ -171,7 +178,6 @@ class PartReader:
         if self._rest and self._end_is_near(wanted):
             raise SizeMismatchError(f"More bytes arrive than the {self._bound()} that the request declared.")
         self._size += room.filled
-        return room.body()
 
     def _end_is_near(self, wanted: int) -> bool:
         """The request's own size says that nothing follows: wait for its end, to know it and to use one put."""

@@ -138,7 +138,6 @@ class Stored:
     version_id: str | None
     request_id: str | None
     checked_by: str = "crc64nvme"
-    attempts: int = 1
 
 
 class Removal(StrEnum):
@@ -157,7 +156,11 @@ class Failed:
     object_key: str
     error: AccountError
     removal: Removal = Removal.REMOVED
-    attempts: int = 1
+
+    @property
+    def request_id(self) -> str | None:
+        """S3's own, if it answered."""
+        return self.error.request_id
 
 
 Outcome = Stored | Failed

@@ -126,7 +126,9 @@ class S3Bucket:
             raise KeyOccupiedError(self.account.name, operation) from error
         # S3 checked the bytes when it took them; where it shows its checksum, it is looked at once more.
         if found.headers.get(_CHECKSUM, expected := checksum_text(crc64nvme)) != expected:
-            raise PartRefusedError(self.account.name, operation, "keeps other bytes than we sent") from error
+            raise PartRefusedError(
+                self.account.name, operation, "keeps other bytes than we sent", unanswered=True
+            ) from error
         return self._stored(description, found)
 
     def _etag(self, operation: str, answer: Answer) -> str:
@@ -143,7 +145,7 @@ class S3Bucket:
             object_key=self._key(description),
             etag=etag or answer.headers.get("etag", ""),
             version_id=None if version_id == "null" else version_id,
-            request_id=answer.headers.get("x-amz-request-id"),
+            request_id=answer.request_id,
             checked_by="crc64nvme" if self.account.checksums else "md5",
         )
 

@@ -53,7 +53,7 @@ _UNCONNECTED = (
 class Network:
     """How to get out: what HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE said."""
 
-    https_proxy: str | None = None
+    https_proxy: str | None = field(default=None, repr=False)  # it may have a password in it
     no_proxy: str | None = None
     ca_pem: bytes | None = None
 
@@ -78,6 +78,19 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def request_id(self) -> str | None:
+        """S3's own, for whoever asks its support."""
+        return self.headers.get("x-amz-request-id")
+
+    @property
+    def date(self) -> datetime | None:
+        """The account's clock, in whole seconds."""
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
 
 
 class S3Client:
@@ -109,7 +122,9 @@ class S3Client:
             if last or not (damaged or self._correct_skew(answer, error.code, skew)):
                 break
         region = answer.headers.get("x-amz-bucket-region") or error.region
-        raise account_error(self.account, call.operation, answer.status, error.code, region=region)
+        refusal = account_error(self.account, call.operation, answer.status, error.code, region=region)
+        refusal.request_id = answer.request_id
+        raise refusal
 
     async def brief(self, call: Call) -> Answer:
         """Send a request without a body, within BRIEF_SECONDS, few of them at once; otherwise as `write`."""
@@ -130,7 +145,7 @@ class S3Client:
     def not_understood(self, operation: str, answer: Answer) -> AccountError:
         """The error for a 2xx that is not what S3 sends: it does not say what became of the request."""
         error = account_error(self.account, operation, answer.status, None)
-        error.unanswered = True
+        error.unanswered, error.request_id = True, answer.request_id
         return error
 
     async def _exchange(self, call: Call) -> Answer:
@@ -177,11 +192,9 @@ class S3Client:
         """
         if code != "RequestTimeTooSkewed" and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
             return False
-        try:
-            theirs = parsedate_to_datetime(answer.headers.get("date", ""))
-        except ValueError:
+        if answer.date is None:
             return False
-        skew = theirs.astimezone(UTC) - datetime.now(UTC)
+        skew = answer.date - datetime.now(UTC)
         if abs(skew - signed_with) < _SKEW_THAT_MATTERS:
             return False
         self._skew = skew

@@ -9,18 +9,17 @@ that XML cannot carry, and stores disagree about `encoding-type`.
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from file.logic.errors import AccessRefusedError, AccountFailingError, PartRefusedError
 from file.logic.values import FILE_ID
-from file.s3.answers import OpenUpload, Version, uploads, versions
-from file.s3.client import Call, S3Client
+from file.s3.answers import UploadPage, Version, uploads, versions
+from file.s3.client import Answer, Call, S3Client
 
 _ABORT_ROUNDS = 3
 # What stores say that know no condition on a delete, or none together with a version.
 _NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")
-# A bucket's clock and ours may differ by some seconds without either being wrong.
-_CLOCK_TOLERANCE = timedelta(seconds=5)
+_WHOLE_SECONDS = timedelta(seconds=2)  # dates and times of listings are cut to them
 
 
 async def remove_versions(client: S3Client, key: str, file_id: str) -> None:
@@ -46,14 +45,20 @@ async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
 
 
 async def abort_uploads_since(client: S3Client, key: str, since: datetime) -> None:
-    """Abort the open uploads under exactly `key` begun at or after `since`. Raises `AccountError`."""
-    lost = [
-        upload
-        async for upload in _uploads_of(client, key)
-        if upload.initiated is None or upload.initiated >= since - _CLOCK_TOLERANCE
-    ]
-    for upload in lost:
-        await abort_upload(client, key, upload.upload_id)
+    """Abort the open uploads under exactly `key` begun at or after `since`, by our clock. Raises `AccountError`.
+
+    An upload tells when it began by the account's clock, so that the listing's own date is what it is compared with.
+    """
+    elapsed = datetime.now(UTC) - since
+    for page, answer in [found async for found in _upload_pages(client, key)]:
+        begun = None if answer.date is None else answer.date - elapsed - _WHOLE_SECONDS
+        for upload in page.uploads:
+            if upload.key != key:
+                continue
+            if upload.initiated is None or begun is None:
+                raise AccountFailingError(client.account.name, "list_uploads", "does not say when an upload began")
+            if upload.initiated >= begun:
+                await abort_upload(client, key, upload.upload_id)
 
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> None:
@@ -67,7 +72,7 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fi
         await client.brief(delete)  # a numbered version never changes
         return
     try:  # "null" may have been replaced since we looked
-        await client.brief(replace(delete, headers={"if-match": found.headers["etag"]}))
+        await client.brief(replace(delete, headers={"if-match": found.headers.get("etag", "*")}))
     except PartRefusedError as error:
         if error.s3_code not in _NO_CONDITION_HERE:
             raise
@@ -90,16 +95,13 @@ async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
         markers = list(page.next_markers)
 
 
-async def _uploads_of(client: S3Client, key: str) -> AsyncIterator[OpenUpload]:
+async def _upload_pages(client: S3Client, key: str) -> AsyncIterator[tuple[UploadPage, Answer]]:
     markers: list[tuple[str, str]] = []
     while True:
         query = [("uploads", ""), ("prefix", key), *markers]
-        page = client.understood(
-            "list_uploads", uploads, await client.brief(Call("list_uploads", "GET", None, query=query))
-        )
-        for upload in page.uploads:
-            if upload.key == key:
-                yield upload
-        if not page.next_markers:
+        answer = await client.brief(Call("list_uploads", "GET", None, query=query))
+        page = client.understood("list_uploads", uploads, answer)
+        yield page, answer
+        if not page.next_markers or (page.uploads and page.uploads[-1].key > key):
             return
         markers = list(page.next_markers)

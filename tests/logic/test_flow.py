@@ -2,79 +2,21 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 
-from file.ledger.claims import ProcessClaims
-from file.logic.budget import Budget
 from file.logic.errors import (
     ClientGoneError,
     DigestMismatchError,
-    FileTooLargeError,
-    KeyTakenError,
     SizeMismatchError,
 )
-from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
-from file.logic.naming import new_file_id
-from file.logic.values import Failed, Identity, IncomingFile, Limits, Receipt, Removal, Stored
-from tests.memory import MemoryBucket
-
-PART = 1024
-LIMITS = Limits(
-    memory=64 * PART,
-    part_size=PART,
-    wait_seconds=0.5,
-    stall_seconds=0.3,
-    account_bytes_per_second=1 << 30,
-    complete_seconds=0.5,
-    remove_seconds=0.3,
-    settle_seconds=0.05,
+from file.logic.values import (
+    Failed,
+    Removal,
 )
-
-
-async def chunks_of(content: bytes, size: int = 300) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), size):
-        yield content[start : start + size]
-
-
-async def send(
-    buckets: Sequence[MemoryBucket],
-    content: bytes,
-    *,
-    key: str = "k",
-    declared: bool = True,
-    sha256: bytes | None = None,
-    chunks: AsyncIterator[bytes] | None = None,
-    size: int | None = None,
-    budget: Budget | None = None,
-    ledger: ProcessClaims | None = None,
-) -> Receipt:
-    file = IncomingFile(
-        id=new_file_id(),
-        chunks=chunks or chunks_of(content),
-        identify=lambda: Identity(key, key),
-        size=size if size is not None else len(content) if declared else None,
-        sha256=sha256,
-    )
-    budget = budget or Budget(LIMITS.memory)
-    try:
-        return await handle_in_multiple_accounts(
-            file, buckets, limits=LIMITS, budget=budget, ledger=ledger or ProcessClaims()
-        )
-    finally:
-        assert budget.used == 0
-
-
-def buckets(**of_b: int) -> list[MemoryBucket]:
-    return [MemoryBucket("A"), MemoryBucket("B", faults=of_b), MemoryBucket("C")]
-
-
-def assert_nothing_left(among: Iterable[MemoryBucket]) -> None:
-    for bucket in among:
-        assert not bucket.objects, bucket.account.name
-        assert not bucket.uploads, bucket.account.name
-
+from tests.flow import PART, assert_nothing_left, buckets, chunks_of, send
+from tests.memory import MemoryBucket
 
 SIZES = [0, 1, PART - 1, PART, PART + 1, 4 * PART, 4 * PART + 1]
 
@@ -198,65 +140,3 @@ async def test_the_rest_of_the_body_is_not_awaited_when_an_account_has_failed() 
     receipt = await asyncio.wait_for(send(among, b"", chunks=stopping(), size=10 * PART), 5)
     assert not receipt.stored
     assert_nothing_left(among)
-
-
-async def test_the_first_part_leaves_when_the_last_byte_has_not_arrived() -> None:
-    among = buckets()
-
-    async def waiting() -> AsyncIterator[bytes]:
-        yield b"x" * 2 * PART
-        for bucket in among:
-            await asyncio.wait_for(bucket.first_part.wait(), 5)
-        yield b"y"
-
-    receipt = await send(among, b"", chunks=waiting(), size=2 * PART + 1)
-    assert receipt.stored
-
-
-async def test_everything_is_taken_back_when_the_upload_is_cancelled() -> None:
-    for fault, size in (("stalls_at_put", PART), ("stalls_at_part", 5 * PART), ("stalls_at_complete", 5 * PART)):
-        among = buckets(**{fault: 1})
-        upload = asyncio.ensure_future(send(among, b"x" * size))
-        await asyncio.wait_for(among[1].stalled.wait(), 5)
-        upload.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await upload
-        assert_nothing_left(among)
-
-
-async def test_one_wins_when_two_uploads_go_to_one_key_at_once() -> None:
-    among = buckets(stalls_at_put=1)
-    ledger, budget = ProcessClaims(), Budget(LIMITS.memory)
-    first = asyncio.ensure_future(send(among, b"first", ledger=ledger))
-    await asyncio.wait_for(among[1].stalled.wait(), 5)
-    with pytest.raises(KeyTakenError):
-        await send(among, b"second", ledger=ledger, budget=budget)
-    among[1].released.set()
-    assert (await first).stored
-    assert all(bucket.objects["k"].body == b"first" for bucket in among)
-
-
-async def test_another_files_object_stays_when_its_key_is_wanted_again() -> None:
-    for size in (5, 5 * PART):
-        among = buckets()
-        assert (await send([among[1]], b"x" * size)).stored
-        receipt = await send(among, b"x" * size)  # an equal one: not ours to adopt
-        assert receipt.key_taken
-        assert_nothing_left([among[0], among[2]])
-        assert among[1].objects["k"].body == b"x" * size
-
-
-async def test_the_slowest_account_decides_when_each_takes_its_time() -> None:
-    loop = asyncio.get_running_loop()
-    for count in (1, 3, 8):
-        among = [MemoryBucket(str(number), delay_seconds=0.1) for number in range(count)]
-        began = loop.time()
-        receipt = await send(among, b"x")
-        assert receipt.stored
-        assert loop.time() - began < 0.2
-        assert all(isinstance(o, Stored) for o in receipt.outcomes)
-
-
-async def test_the_file_is_refused_when_its_parts_would_exceed_a_quarter_of_the_memory() -> None:
-    with pytest.raises(FileTooLargeError):
-        await send(buckets(), b"", size=1 << 40, chunks=chunks_of(b""))

@@ -31,18 +31,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = _parse(options["addrport"])
-        _refuse_used_port(host, port)
+        address = _free_address(host, port)
         if connection.vendor == "sqlite":
             call_command("migrate", interactive=False, verbosity=0)
         upload = settings.UPLOAD
+        token = None
         if not upload.tokens and not upload.open:
             # The checks let this through with DEBUG only: a token for this run, so that the first try just works.
-            upload = settings.UPLOAD = dataclasses.replace(upload, tokens={"debug": secrets.token_urlsafe(24)})
+            token = secrets.token_urlsafe(24)
+            upload = settings.UPLOAD = dataclasses.replace(upload, tokens={"debug": token})
         application = import_string(settings.ASGI_APPLICATION)
         import_string("mentumfileupload.logs.configure")(upload.log_level)
-        self._greet(host, port, next(iter(upload.tokens.values()), None) if settings.DEBUG else None)
+        self._greet(host, port, token)
         try:
-            asyncio.run(serve(application, host.strip("[]"), port, shutdown_seconds=upload.shutdown_seconds))
+            asyncio.run(serve(application, address, port, shutdown_seconds=upload.shutdown_seconds))
         except OSError as error:
             raise CommandError(f"cannot serve on {host}:{port}: {error}") from error
         # Rust threads of the server and of the HTTP client outlive the event loop, and some abort the process when the
@@ -70,12 +72,13 @@ def _parse(text: str) -> tuple[str, int]:
     return match["host"] or "127.0.0.1", int(match["port"])
 
 
-def _refuse_used_port(host: str, port: int) -> None:
-    """Before anything is printed or started: the server's own message comes late and is long."""
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host.strip("[]"), port))
-        except OSError as error:
-            raise CommandError(f"cannot serve on {host}:{port}: {error.strerror}") from error
+def _free_address(host: str, port: int) -> str:
+    """The numeric address, after trying it: the server takes no names, and its own complaint comes late and is long."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(place)
+    except OSError as error:
+        raise CommandError(f"cannot serve on {host}:{port}: {error.strerror}") from error
+    return str(place[0])
