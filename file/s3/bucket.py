@@ -191,6 +191,8 @@ class S3Upload:
             completed = bucket.client.understood("complete", complete_answer, answer)
             if completed.code is not None:
                 raise account_error(account, "complete", 500, completed.code)
+            if completed.checksum not in (None, checksum_text(digests.crc64nvme)):
+                raise PartRefusedError(account.name, "complete", "joined other bytes than we sent", unanswered=True)
         except AccountError as error:
             return await bucket._settle(self._description, "complete", error, digests.crc64nvme)
         return bucket._stored(self._description, answer, completed.etag)
