@@ -57,7 +57,7 @@ clean: ## Remove what was made here: the environment, the demo's folder, the too
 
 # Installed again only when requirements.txt is newer than the last time that it went well.
 $(INSTALLED): requirements.txt $(BIN)/python
-	@echo "installing requirements into $(VENV) ..."
+	@echo "installing requirements into $(VENV) (the first time some 150 MB, about a minute) ..."
 	@$(PIP) install --quiet -r requirements.txt
 	@touch $@
 

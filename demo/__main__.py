@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.service import Service, ServiceError
+from demo.process import HTTP, ServerProcess, ServerProcessError
 from stores.errors import StoreError
 from stores.seaweed import Seaweed, start_stores, stop_stores
 
-FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).resolve().parent.parent / ".demo"))
+FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).resolve().parent.parent / ".demo")).resolve()
+MARKER = ".made-by-the-demo"  # only a folder with this file in it is ever emptied
 PORT = int(os.environ.get("DEMO_PORT", "8000"))
 MiB = 1024 * 1024
 LEFT = {"removed": "nothing", "removal_pending": "perhaps something"}
@@ -50,7 +51,7 @@ def main() -> int:
     try:
         with ExitStack() as running:
             return run(running)
-    except (DemoError, ServiceError, StoreError) as error:
+    except (DemoError, ServerProcessError, StoreError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -60,14 +61,13 @@ def main() -> int:
 
 def run(running: ExitStack) -> int:
     refuse_used_port(PORT)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    make_folder(FOLDER)
     say("Starting three S3 servers, one for each of the accounts A, B and C ...")
     stores = start_stores(FOLDER / "stores", ["A", "B", "C"])
     running.callback(stop_stores, stores)
     token = secrets.token_urlsafe(24)
     say(f"Starting the service on http://127.0.0.1:{PORT} ...")
-    service = running.enter_context(Service(PORT, environment(stores, token), FOLDER / "service.log"))
+    service = running.enter_context(ServerProcess(PORT, environment(stores, token), FOLDER / "service.log"))
 
     small = b"The small file of the demo.\n" * 64
     large = secrets.token_bytes(20 * MiB)
@@ -99,6 +99,24 @@ def refuse_used_port(port: int) -> None:
             raise DemoError(f"port {port} cannot be had ({error.strerror}); free it, or set DEMO_PORT") from error
 
 
+def make_folder(folder: Path) -> None:
+    """An empty folder of the demo's own; what somebody else put there is never removed."""
+    marker = folder / MARKER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        left = [entry for entry in folder.iterdir() if entry != marker]
+        if left and not marker.exists():
+            raise DemoError(f"{folder} is not empty and not the demo's; empty it, or set DEMO_FOLDER")
+        marker.touch()
+        for entry in left:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    except OSError as error:
+        raise DemoError(f"the folder {folder} cannot be used ({error.strerror}); set DEMO_FOLDER") from error
+
+
 def free_port() -> int:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
@@ -124,7 +142,7 @@ def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
     settings = environment(stores, token)
     wrong = json.loads(settings["AWS_ACCOUNT_B"]) | {"secret_access_key": "not-the-secret-of-account-b"}
     settings["AWS_ACCOUNT_B"] = json.dumps(wrong)
-    service = Service(free_port(), settings, FOLDER / "wrong-secret.log")
+    service = ServerProcess(free_port(), settings, FOLDER / "wrong-secret.log")
     with service:
         before = [store.account.contents() for store in stores]
         try:
@@ -140,7 +158,7 @@ def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
     return before == after and problem["accounts"]["B"]["error"]["code"] == "access_refused"
 
 
-def post_form(service: Service, token: str, name: str, content: bytes) -> dict[str, Any]:
+def post_form(service: ServerProcess, token: str, name: str, content: bytes) -> dict[str, Any]:
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
@@ -149,14 +167,14 @@ def post_form(service: Service, token: str, name: str, content: bytes) -> dict[s
     return send(request, token)
 
 
-def put(service: Service, token: str, key: str, content: bytes) -> dict[str, Any]:
+def put(service: ServerProcess, token: str, key: str, content: bytes) -> dict[str, Any]:
     return send(urllib.request.Request(f"{service.url}/files/{key}", data=content, method="PUT"), token)
 
 
 def send(request: urllib.request.Request, token: str) -> dict[str, Any]:
     request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with HTTP.open(request, timeout=120) as answer:
             receipt: dict[str, Any] = json.load(answer)
             return receipt
     except urllib.error.HTTPError as error:

@@ -39,7 +39,12 @@ TABLE = (
     _row("DEBUG", "false", "true or false", "Debug capabilities, for as long as the service is not productive."),
     _row("SECRET_KEY", "", "text", "Django's key for what it signs; needed when `DEBUG` is off."),
     _row("ALLOWED_HOSTS", "", "list", "Host names under which Django's pages may be asked for."),
-    _row("DATABASE_URL", "sqlite:///mentum.sqlite3", "URL", "The ledger's database: `sqlite:///` or `postgres://`."),
+    _row(
+        "DATABASE_URL",
+        "sqlite:///mentum.sqlite3",
+        "URL",
+        "The database: `sqlite:///` or `postgres://`; uploads are not recorded in it yet.",
+    ),
     _row("CORS_ORIGINS", "", "list", "Sites whose pages may upload from a browser; `*` for every site."),
     _row("HTTPS_PROXY", "", "URL", "The proxy for requests to S3 by https."),
     _row("NO_PROXY", "", "list", "Hosts that are reached without the proxy."),
@@ -156,7 +161,7 @@ def _unknown_settings(environment: Mapping[str, str]) -> list[str]:
     """A misspelt limit would silently be its default; so nothing under our prefix may be unknown."""
     known = [row.name.removeprefix(PREFIX) for row in TABLE if row.name.startswith(PREFIX)]
     return [
-        f"{name}: there is no such setting; the nearest is {PREFIX}{nearest(name.removeprefix(PREFIX), known)}"
+        f"{name}: there is no such setting; the nearest is {PREFIX}{nearest(name.upper().removeprefix(PREFIX), known)}"
         for name in sorted(environment)
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known
+        if name.upper().startswith(PREFIX) and name.removeprefix(PREFIX) not in known
     ]

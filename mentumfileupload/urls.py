@@ -8,11 +8,13 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.shortcuts import render
 from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
+@csrf_exempt
 @require_safe
 def front(request: HttpRequest) -> HttpResponse:
     upload = settings.UPLOAD
@@ -27,8 +29,10 @@ def front(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@csrf_exempt  # a mistyped POST must hear that there is nothing here, not of a cookie
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return HttpResponseNotFound("404: there is nothing here.\n", content_type="text/plain; charset=utf-8")
+    text = "404: there is nothing here. Uploads go to POST /upload or PUT /files/{key}.\n"
+    return HttpResponseNotFound(text, content_type="text/plain; charset=utf-8")
 
 
 handler404 = not_found

@@ -16,6 +16,7 @@ from typing import Any
 from stores.seaweed import Seaweed, start_stores, stop_stores
 
 IMAGE = "file-upload"
+EXAMPLE = Path(__file__).resolve().parent.parent / "mentumfileupload" / ".env.example"
 ADDRESS = "http://127.0.0.1:8000"
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -122,11 +123,14 @@ def check(container: Container, stores: list[Seaweed], scratch: Path) -> None:
 
 
 def env_file(path: Path, stores: list[Seaweed], token: str) -> Path:
-    variables = {"DEBUG": "true", "UPLOAD_TOKENS": json.dumps({"check": token})}
+    """The example as its users fill it in: their own accounts in the places of the made-up ones, and a token."""
+    variables = {"UPLOAD_TOKENS": json.dumps({"check": token})}
     for store in stores:
         variables |= store.account.environment()
+    example = EXAMPLE.read_text().splitlines()
+    lines = [line for line in example if line.partition("=")[0] not in variables]
     path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    path.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in variables.items())]) + "\n")
     return path
 
 

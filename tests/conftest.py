@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.seaweed import Seaweed, start_stores
+
+# A loaded machine is slow at everything; what a test may take, pytest's own time limit says.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

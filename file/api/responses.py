@@ -128,4 +128,4 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def _encode(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False).encode()
+    return json.dumps(content, ensure_ascii=False).encode() + b"\n"

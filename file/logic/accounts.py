@@ -43,6 +43,11 @@ def read_accounts(
     """All accounts that `environment` describes, by name, and a line for each fault."""
     faults: list[str] = []
     texts = _find_texts(environment, read_file, faults)
+    faults += [
+        f"{variable}: looks like an account, but its name does not begin with {PREFIX}"
+        for variable, text in sorted(environment.items())
+        if '"access_key_id"' in text and not variable.startswith(PREFIX)
+    ]
     accounts = []
     for name, (variable, text) in sorted(texts.items()):
         account, reasons = _read_account(name, text)

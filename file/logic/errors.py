@@ -105,7 +105,7 @@ class SizeMismatchError(RequestError):
 
 class KeyTakenError(RequestError):
     code = "key_taken"
-    message = "The key belongs to another file, or is being uploaded right now."
+    message = "The key belongs to another file, or is being uploaded right now. What lies there was not touched."
 
 
 class TokenMissingError(RequestError):
@@ -206,7 +206,7 @@ class PartRefusedError(AccountError):
 
 class KeyOccupiedError(AccountError):
     code = "key_taken"
-    message = "already has another object under this key"
+    message = "already has another object under this key, which was not touched"
 
 
 class TakenBackError(AccountError):

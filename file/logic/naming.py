@@ -47,11 +47,17 @@ def check_name(name: str) -> str:
 def key_for(name: str) -> str:
     """`<seconds>-<slug>-<cleaned name>`, for example `1795334400-k3v9q2-report.pdf`."""
     slug = "".join(secrets.choice(_SLUG_LETTERS) for _ in range(6))
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    cleaned = _UNSAFE.sub("-", ascii_name).strip("-.")
-    stem, dot, suffix = cleaned.rpartition(".")
-    short = f"{stem[:80]}{dot}{suffix[:19]}" if dot else cleaned[:100]
-    return f"{int(time.time())}-{slug}-{short or 'file'}"
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    short = (_cleaned(stem)[:80].strip("-.") or "file") + dot + _cleaned(suffix)[:19]
+    return f"{int(time.time())}-{slug}-{short.rstrip('-.')}"
+
+
+def _cleaned(text: str) -> str:
+    """Letters, digits, `.`, `_` and `-` of ASCII; anything else becomes one `-`, none at an end or beside a dot."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"-*\.[-.]*", ".", _UNSAFE.sub("-", ascii_text)).strip("-.")
 
 
 def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:

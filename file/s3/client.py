@@ -44,7 +44,7 @@ _UNCONNECTED = (
     ("certificate", "its certificate is not trusted here (SSL_CERT_FILE)"),
     ("proxy authorization required", "the proxy wants credentials (HTTPS_PROXY)"),
     ("tunnel error", "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)"),
-    ("dns error", "its host is not known (region_name, endpoint_url)"),
+    ("dns error", "its host is not known: check region_name and endpoint_url, or the network here"),
     ("refused", "it refuses connections"),
 )
 

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.api.expectations import PART, Shared, three
-from tests.service import running
+from tests.serving import running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

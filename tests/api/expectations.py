@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tests.memory import MemoryBucket
-from tests.service import RunningService
+from tests.serving import Running
 
 ALWAYS = 1 << 30
 PART = 65_536  # the part size of services that are to see many parts without many bytes
@@ -29,7 +29,7 @@ class Answered(Protocol):
 class Shared:
     """A service for a whole module of tests, and its buckets."""
 
-    service: RunningService
+    service: Running
     buckets: list[MemoryBucket]
 
     def assert_nothing_left(self) -> None:
@@ -51,7 +51,7 @@ def assert_problem(answer: Answered, status: int, code: str) -> None:
     assert told["detail"]
 
 
-def assert_nothing_left(service: RunningService, buckets: Sequence[MemoryBucket]) -> None:
+def assert_nothing_left(service: Running, buckets: Sequence[MemoryBucket]) -> None:
     for bucket in buckets:
         assert not bucket.objects, bucket.account.name
         assert not bucket.uploads, bucket.account.name
@@ -71,5 +71,5 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def until_idle(service: RunningService) -> None:
+async def until_idle(service: Running) -> None:
     await until(lambda: service.application.gate.under_way == 0)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.api.expectations import assert_everywhere, assert_nothing_left, assert_problem, three
 from tests.api.rawhttp import exchange, form, form_part
-from tests.service import TOKEN, running
+from tests.serving import TOKEN, running
 
 ENDPOINTS = [("PUT", "/files/k"), ("POST", "/upload"), ("GET", "/_/accounts")]
 

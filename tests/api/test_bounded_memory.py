@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.expectations import ALWAYS, PART, assert_nothing_left, assert_problem, three, until
 from tests.api.rawhttp import BOUNDARY, form, form_part, put
-from tests.service import running
+from tests.serving import running
 
 LIMITS = {
     "part_size": PART,

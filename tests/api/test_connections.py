@@ -14,7 +14,7 @@ from tests.api.expectations import (
     three,
 )
 from tests.api.rawhttp import Answer, connected, exchange, form, form_head, form_part, head, put
-from tests.service import RunningService, running
+from tests.serving import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -164,7 +164,7 @@ async def test_the_body_is_asked_for_when_the_client_expects_that(shared: Shared
 # --- clients that take their time
 
 
-async def drip(service: RunningService, first: bytes, pieces: Iterable[bytes], pause_seconds: float) -> Answer:
+async def drip(service: Running, first: bytes, pieces: Iterable[bytes], pause_seconds: float) -> Answer:
     """Send a piece, pause, send the next, until the service answers."""
     async with connected(service) as connection:
         answering = asyncio.ensure_future(connection.answer())

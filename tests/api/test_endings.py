@@ -16,7 +16,7 @@ from tests.api.expectations import (
 )
 from tests.api.rawhttp import connected, form, form_head, form_part, head, put
 from tests.memory import MemoryBucket
-from tests.service import running
+from tests.serving import running
 
 QUICK = {
     "part_size": PART,

@@ -8,7 +8,7 @@ from file.api.form import MAX_FIELDS
 from file.logic.values import FILE_NAME
 from tests.api.expectations import PART, Shared, assert_nothing_left, assert_problem, three
 from tests.api.rawhttp import BOUNDARY, FORM_END, exchange, form, form_head, form_part, head, in_chunks, post_form
-from tests.service import running
+from tests.serving import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.expectations import PART, assert_everywhere, assert_nothing_left, assert_problem, three
 from tests.api.rawhttp import connected, exchange, form, form_head, form_part, head, in_chunks
-from tests.service import running
+from tests.serving import running
 
 LIMIT = 5_767_168
 TARGET = "/files/the/key"

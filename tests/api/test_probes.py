@@ -5,7 +5,7 @@ import asyncio
 from mentumfileupload import __version__
 from tests.api.expectations import ALWAYS, three
 from tests.memory import MemoryBucket
-from tests.service import running
+from tests.serving import running
 
 
 async def test_health_is_told_to_everybody_when_the_process_lives() -> None:

@@ -18,7 +18,7 @@ from tests.api.expectations import (
 )
 from tests.api.rawhttp import exchange, head, in_chunks, put
 from tests.memory import MemoryBucket
-from tests.service import running
+from tests.serving import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.api.expectations import ALWAYS, PART, three, until
 from tests.api.rawhttp import exchange, form_part, head, post_form, put
 from tests.memory import MemoryBucket
-from tests.service import TOKEN, RunningService, running
+from tests.serving import TOKEN, Running, running
 
 Line = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +141,7 @@ async def test_the_code_is_told_when_a_request_is_refused(lines: list[Line]) -> 
             assert (line["status"], line["code"]) == expected
 
 
-async def ask_for_trouble(service: RunningService) -> None:
+async def ask_for_trouble(service: Running) -> None:
     """Requests that succeed, fail, and carry the token where it does not belong."""
     await put(service, "k", b"x", "content-type: text/plain")
     await put(service, "k", b"x")
@@ -189,7 +189,7 @@ import asyncio, logging
 from mentumfileupload.logs import configure
 from tests.api.rawhttp import put
 from tests.memory import MemoryBucket
-from tests.service import running
+from tests.serving import running
 
 async def main():
     async with running([MemoryBucket("A")]) as service:

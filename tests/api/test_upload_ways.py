@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 
 from tests.memory import MemoryBucket
-from tests.service import running
+from tests.serving import running
 
 
 def three() -> list[MemoryBucket]:

@@ -13,7 +13,7 @@ from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from tests.buckets import s3_buckets
 from tests.files import bytes_of
-from tests.service import RunningService, running
+from tests.serving import Running, running
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]
@@ -34,8 +34,8 @@ SHORT = {
 
 
 @asynccontextmanager
-async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[RunningService]:
-    """The service with these accounts; `settings` as in `tests.service`."""
+async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[Running]:
+    """The service with these accounts; `settings` as in `tests.serving`."""
     async with s3_buckets(*accounts) as buckets, running(buckets, **{**PATIENT, **settings}) as service:
         yield service
 
@@ -51,7 +51,7 @@ def content(size: int) -> bytes:
     return bytes_of(size)
 
 
-async def put(service: RunningService, size: int, key: str = "k") -> httpx.Response:
+async def put(service: Running, size: int, key: str = "k") -> httpx.Response:
     async with service.client(verify=False) as client:  # by http: loading authorities takes longer than the upload
         return await client.put(f"/files/{key}", content=content(size))
 

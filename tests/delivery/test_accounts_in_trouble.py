@@ -33,7 +33,7 @@ from tests.delivery.conftest import (
     put,
     serving,
 )
-from tests.service import TOKEN
+from tests.serving import TOKEN
 
 SIZES = [ONE_PART, MANY_PARTS]
 Stores = dict[str, Seaweed]

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from demo.service import Service
+from demo.process import ServerProcess
 from stores.account import StoreAccount
-from tests.service import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS, TOKEN, free_port
 
 MiB = 1024 * 1024
 BUDGET = 32 * MiB
@@ -20,7 +20,7 @@ CONNECTION = 192 * 1024
 
 
 @pytest.fixture
-def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> Service:
+def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> ServerProcess:
     environment = {
         "DEBUG": "true",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
@@ -31,7 +31,7 @@ def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> Service:
     }
     for account in accounts.values():
         environment |= account.environment()
-    return Service(free_port(), environment, tmp_path / "service.log")
+    return ServerProcess(free_port(), environment, tmp_path / "service.log")
 
 
 def memory_of(process_id: int, field: str) -> int:
@@ -40,7 +40,7 @@ def memory_of(process_id: int, field: str) -> int:
 
 
 @pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/status").exists(), reason="reads /proc")
-async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at_once(service: Service) -> None:
+async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at_once(service: ServerProcess) -> None:
     async def body(size: int) -> AsyncIterator[bytes]:
         for _ in range(size // (256 * 1024)):
             yield bytes(256 * 1024)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from demo.service import Service, ServiceError
+from demo.process import ServerProcess, ServerProcessError
 from stores.account import StoreAccount
 from stores.faults import Fault
 from tests.api.rawhttp import Answer, Connection, head
@@ -27,22 +27,22 @@ from tests.delivery.conftest import (
     assert_stored,
     content,
 )
-from tests.service import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS, TOKEN, free_port
 
 SHUTDOWN_SECONDS = 1.0
 REMOVE_SECONDS = 2.0
 LAST_ANSWERS_SECONDS = 5.0
 SLACK_SECONDS = 3.0
 
-NewService = Callable[..., Service]
-Started = Callable[..., Awaitable[Service]]
+NewServer = Callable[..., ServerProcess]
+Started = Callable[..., Awaitable[ServerProcess]]
 
 
 @pytest.fixture
-def new_service(tmp_path: Path) -> NewService:
+def new_server(tmp_path: Path) -> NewServer:
     """A service that is not started yet, with these accounts and `environment`."""
 
-    def new(*accounts: StoreAccount, port: int | None = None, **environment: str) -> Service:
+    def new(*accounts: StoreAccount, port: int | None = None, **environment: str) -> ServerProcess:
         told = {
             "DEBUG": "false",
             "SECRET_KEY": "the-secret-key-of-the-tests",
@@ -55,18 +55,18 @@ def new_service(tmp_path: Path) -> NewService:
         }
         for account in accounts:
             told |= account.environment()
-        return Service(port or free_port(), {**told, **environment}, tmp_path / "service.log")
+        return ServerProcess(port or free_port(), {**told, **environment}, tmp_path / "service.log")
 
     return new
 
 
 @pytest.fixture
-async def started(new_service: NewService) -> AsyncIterator[Started]:
-    """`await started(...)`: a running service, as `new_service` has it, ended with the test."""
+async def started(new_server: NewServer) -> AsyncIterator[Started]:
+    """`await started(...)`: a running service, as `new_server` has it, ended with the test."""
     async with AsyncExitStack() as running:
 
-        async def start(*accounts: StoreAccount, **environment: str) -> Service:
-            service = new_service(*accounts, **environment)
+        async def start(*accounts: StoreAccount, **environment: str) -> ServerProcess:
+            service = new_server(*accounts, **environment)
             running.push_async_callback(asyncio.to_thread, service.stop)
             await asyncio.to_thread(service.start)
             return service
@@ -74,12 +74,12 @@ async def started(new_service: NewService) -> AsyncIterator[Started]:
         yield start
 
 
-def send_signal(service: Service, number: signal.Signals) -> None:
+def send_signal(service: ServerProcess, number: signal.Signals) -> None:
     assert service.process_id is not None
     os.kill(service.process_id, number)
 
 
-async def exit_code(service: Service, within_seconds: float) -> int:
+async def exit_code(service: ServerProcess, within_seconds: float) -> int:
     """Of a service that was told to end."""
     assert service.process_id is not None
     ending = os.pidfd_open(service.process_id)
@@ -91,13 +91,13 @@ async def exit_code(service: Service, within_seconds: float) -> int:
     return await asyncio.to_thread(service.stop)
 
 
-async def connection_to(service: Service) -> Connection:
+async def connection_to(service: ServerProcess) -> Connection:
     url = httpx.URL(service.url)
     assert url.port is not None
     return Connection(*await asyncio.open_connection(url.host, url.port))
 
 
-async def answer_of_another(service: Service) -> int:
+async def answer_of_another(service: ServerProcess) -> int:
     """What a new client gets, while the service drains: a status, or 0 for a connection that is refused."""
     try:
         async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
@@ -106,7 +106,7 @@ async def answer_of_another(service: Service) -> int:
         return 0
 
 
-async def until_refused(service: Service) -> None:
+async def until_refused(service: ServerProcess) -> None:
     """Until nobody is let in any more; asks what leaves nothing behind."""
     async with asyncio.timeout(5), httpx.AsyncClient(trust_env=False) as client:
         asked = client.build_request("GET", f"{service.url}/_/ready", headers={"connection": "close"})
@@ -117,7 +117,7 @@ async def until_refused(service: Service) -> None:
             return
 
 
-def lines_of(service: Service) -> list[dict[str, Any]]:
+def lines_of(service: ServerProcess) -> list[dict[str, Any]]:
     """The log, without what is said to people at the start."""
     return [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
 
@@ -236,13 +236,13 @@ async def test_log_tells_every_outcome_in_json_and_no_secret(
     assert all(line["request_id"] for line in [*outcomes, *requests])
 
 
-def test_start_fails_with_one_line_when_the_port_is_in_use(accounts: Accounts, new_service: NewService) -> None:
+def test_start_fails_with_one_line_when_the_port_is_in_use(accounts: Accounts, new_server: NewServer) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        service = new_service(accounts["A"], port=port)
-        with pytest.raises(ServiceError, match="did not start"):
+        service = new_server(accounts["A"], port=port)
+        with pytest.raises(ServerProcessError, match="did not start"):
             service.start()
     assert service.stop() == 1
     assert service.log.read_text() == f"CommandError: cannot serve on 127.0.0.1:{port}: Address already in use\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import free_port
+from tests.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_DEMO"
@@ -49,8 +49,10 @@ def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
     )
 
 
-def test_every_account_gives_both_files_back_when_the_demo_runs(environment: dict[str, str]) -> None:
-    process = demo(environment, DEMO_EXIT="1")
+def test_every_account_gives_both_files_back_when_the_demo_runs_behind_a_proxy(environment: dict[str, str]) -> None:
+    # Nothing listens there: whatever is sent to it is lost.
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    process = demo(environment, DEMO_EXIT="1", **proxies)
     output, errors = process.communicate(timeout=110)
     assert (process.returncode, errors) == (0, "")
     assert output.count("matches") == 6
@@ -82,3 +84,34 @@ def test_one_line_says_why_when_the_port_is_in_use(environment: dict[str, str]) 
     assert errors.splitlines() == [
         f"demo: port {environment['DEMO_PORT']} cannot be had (Address already in use); free it, or set DEMO_PORT"
     ]
+
+
+def test_one_line_says_why_when_the_folder_is_somebody_elses(environment: dict[str, str]) -> None:
+    folder = Path(environment["DEMO_FOLDER"])
+    (folder / "stores").mkdir(parents=True)
+    (folder / "stores" / "thesis").write_text("not the demo's")
+    process = demo(environment, DEMO_EXIT="1")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    assert errors.splitlines() == [f"demo: {folder} is not empty and not the demo's; empty it, or set DEMO_FOLDER"]
+    assert [path.relative_to(folder) for path in folder.rglob("*")] == [Path("stores"), Path("stores/thesis")]
+    assert (folder / "stores" / "thesis").read_text() == "not the demo's"
+
+
+def test_one_line_says_why_when_the_folder_cannot_be_made(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    process = demo(environment, DEMO_EXIT="1", DEMO_FOLDER=str(tmp_path / "file" / "demo"))
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    assert errors.splitlines() == [
+        f"demo: the folder {tmp_path / 'file' / 'demo'} cannot be used (Not a directory); set DEMO_FOLDER"
+    ]
+
+
+def test_one_line_says_why_and_nothing_runs_on_when_the_start_fails(environment: dict[str, str]) -> None:
+    process = demo(environment, DEMO_EXIT="1", CORS_ORIGINS="no-origin")  # a setting that stops the start
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    [line] = errors.splitlines()
+    assert line.startswith("demo: the service did not start: ")
+    assert "CORS_ORIGINS" in line

@@ -16,14 +16,14 @@ import httpx
 import pytest
 import trustme
 
-from demo.service import Service
+from demo.process import ServerProcess
 from file.logic.errors import AccountError, AccountUnreachableError
 from file.s3.client import Network
 from stores.account import StoreAccount
 from tests.files import described, part_of
 from tests.s3.conftest import OpenBucket, refusal
 from tests.s3.network import ConnectProxy, tls_before
-from tests.service import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS, TOKEN, free_port
 
 Accounts = dict[str, StoreAccount]
 UNKNOWN_HOST = "https://store.example"  # nobody can resolve it: only a proxy can lead there
@@ -119,7 +119,7 @@ async def test_connection_is_refused_or_unknown_when_nobody_is_there(
 ) -> None:
     for url, why in (
         (f"https://localhost:{free_port()}", "it refuses connections"),
-        (UNKNOWN_HOST, "its host is not known (region_name, endpoint_url)"),
+        (UNKNOWN_HOST, "its host is not known: check region_name and endpoint_url, or the network here"),
     ):
         error = await refused(open_bucket, accounts["A"].at(url), Network())
         assert str(error) == f"Account A cannot be reached: {why}."
@@ -203,7 +203,7 @@ async def test_settings_reach_the_wire_when_the_service_is_started_with_them(
             NO_PROXY="127.0.0.1, localhost",
             SSL_CERT_FILE=str(authorities),
         )
-        service = Service(free_port(), environment, tmp_path / "service.log")
+        service = ServerProcess(free_port(), environment, tmp_path / "service.log")
         await asyncio.to_thread(service.start)
         stack.push_async_callback(asyncio.to_thread, service.stop)
         client = await stack.enter_async_context(httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30))

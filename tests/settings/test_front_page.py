@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 Run = Callable[..., CompletedProcess[str]]
+NOTHING_HERE = "404: there is nothing here. Uploads go to POST /upload or PUT /files/{key}.\n"
 
 SCRIPT = """
 import json, os, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "mentumfileupload.settings"
 django.setup()
 from django.test import Client
-client = Client(headers={"host": "files.example"})
+client = Client(enforce_csrf_checks=True, headers={"host": "files.example"})
 asked = [("get", "/"), ("head", "/"), ("post", "/"), ("get", "/<b>none"), ("post", "/none/")]
 answers = [getattr(client, method)(path) for method, path in asked]
 print(json.dumps([[a.status_code, dict(a.headers), a.content.decode()] for a in answers]))
@@ -37,7 +38,7 @@ def test_the_front_page_tells_how_to_upload_when_a_token_is_needed(answers: Call
     (status, headers, page), head, post, missing, missing_post = answers()
     assert status == 200
     assert "3 AWS accounts" in page
-    assert 'curl -H "Authorization: Bearer $TOKEN" \\\n  -F file=@report.pdf' in page
+    assert 'curl -H "Authorization: Bearer $TOKEN" \\\n  -F filename=report.pdf -F file=@report.pdf' in page
     assert "http://files.example/upload" in page
     assert "http://files.example/files/reports" in page
     assert "5767168" in page
@@ -49,7 +50,7 @@ def test_the_front_page_tells_how_to_upload_when_a_token_is_needed(answers: Call
     assert head[0] == 200
     assert post[0] == 405
     for status, headers, text in (missing, missing_post):
-        assert (status, text) == (404, "404: there is nothing here.\n")
+        assert (status, text) == (404, NOTHING_HERE)
         assert headers["Content-Type"].startswith("text/plain")
 
 
@@ -58,6 +59,6 @@ def test_the_front_page_asks_for_no_token_and_the_404_stays_plain_when_open_and_
 ) -> None:
     (_, _, page), _, _, missing, _ = answers(UPLOAD_OPEN="true", DEBUG="true", UPLOAD_MAX_REQUEST_BYTES="0")
     assert "Bearer" not in page
-    assert "curl \\\n  -F file" in page
+    assert "curl \\\n  -F filename" in page
     assert "any size" in page
-    assert missing[2] == "404: there is nothing here.\n"
+    assert missing[2] == NOTHING_HERE

@@ -28,7 +28,7 @@ def test_the_defaults_hold_when_nothing_is_set(read: Read) -> None:
     upload = project.upload
     assert upload.max_request_bytes == 5_767_168 == int(5.5 * 1024 * 1024)
     assert upload.limits == Limits()
-    assert (upload.max_uploads, upload.account_requests, upload.min_bytes_per_second) == (1000, 64, 1024)
+    assert (upload.max_uploads, upload.account_requests, upload.min_bytes_per_second) == (1000, 64, 8192)
     assert (upload.client_grace_seconds, upload.shutdown_seconds) == (10, 30)
     assert dict(upload.tokens) == {}
     assert not upload.open
@@ -248,3 +248,11 @@ def test_a_certificate_file_arrives_when_it_holds_one(read: Read, tmp_path: Path
     bundle = tmp_path / "bundle.pem"
     bundle.write_text(ssl.DER_cert_to_PEM_cert(authorities[0]))
     assert read(SSL_CERT_FILE=str(bundle)).upload.ca_file == str(bundle)
+
+
+def test_a_fault_names_it_when_an_account_or_a_setting_is_nearly_spelt_right(read: Read) -> None:
+    account = '{"access_key_id": "the-value"}'
+    faults = read(AWS_ACOUNT_D=account, aws_account_e=account, upload_memory="5").faults
+    assert [fault.split(":")[0] for fault in faults] == ["upload_memory", "AWS_ACOUNT_D", "aws_account_e"]
+    assert "the-value" not in str(faults)
+    assert "UPLOAD_MEMORY" in faults[0]

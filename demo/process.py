@@ -15,20 +15,30 @@ from typing import Self
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+# Loopback is reached directly, whatever proxy the environment names.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class ServiceError(Exception):
+class ServerProcessError(Exception):
     """One line on why the service is not there."""
 
 
-class Service:
-    """A running service. `environment` is all that it is told; nothing of `mentumfileupload/.env` is read."""
+class ServerProcess:
+    """A running service. `environment` is all that it is told; nothing of `mentumfileupload/.env` is read.
+
+    Proxies of our own environment are not handed on: the accounts are on loopback, too.
+    """
 
     def __init__(self, port: int, environment: Mapping[str, str], log: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         self._port = port
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UPLOAD_"))}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "UPLOAD_")) and name.upper() not in _PROXIES
+        }
         self._environment = {**inherited, "UPLOAD_ENV_FILE": "", **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,7 +48,7 @@ class Service:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises `ServiceError`."""
+        """Start it and wait until it is ready. Raises `ServerProcessError`."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", "runserver", f"127.0.0.1:{self._port}"],
@@ -52,9 +62,11 @@ class Service:
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None:
-                raise ServiceError(f"the service did not start: {self._last_line()}")
+                raise ServerProcessError(f"the service did not start: {self._last_line()}")
             if time.monotonic() > deadline:
-                raise ServiceError(f"the service was not ready within {_START_SECONDS:.0f} seconds; see {self.log}")
+                raise ServerProcessError(
+                    f"the service was not ready within {_START_SECONDS:.0f} seconds; see {self.log}"
+                )
             time.sleep(0.05)  # nothing signals readiness but the answer itself
 
     def stop(self) -> int:
@@ -84,7 +96,7 @@ class Service:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/_/ready", timeout=2) as answer:
+            with HTTP.open(f"{self.url}/_/ready", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -1,6 +1,6 @@
 """The service in the test's own event loop, behind a real socket: real HTTP, and the test can look inside.
 
-For what only a process of its own can show (signals, memory, the log) there is `demo.service.Service`.
+For what only a process of its own can show (signals, memory, the log) there is `demo.process.ServerProcess`.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def upload_settings(**changes: Any) -> UploadSettings:
 
 
 @dataclasses.dataclass
-class RunningService:
+class Running:
     """`url` is where it listens; `application` is what it is made of."""
 
     url: str
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(buckets: Sequence[AccountBucket], **changes: Any) -> AsyncIterator[RunningService]:
+async def running(buckets: Sequence[AccountBucket], **changes: Any) -> AsyncIterator[Running]:
     """Serve these buckets until the block ends; then everything under way is cancelled."""
 
     @asynccontextmanager
@@ -70,7 +70,7 @@ async def running(buckets: Sequence[AccountBucket], **changes: Any) -> AsyncIter
     port = free_port()
     server = new_server(application, "127.0.0.1", port)
     serving = asyncio.ensure_future(server.serve())
-    service = RunningService(f"http://127.0.0.1:{port}", application)
+    service = Running(f"http://127.0.0.1:{port}", application)
     try:
         async with service.client() as client, asyncio.timeout(10):
             while not await _is_ready(client):  # noqa: ASYNC110 - only an answer tells that the socket is served
