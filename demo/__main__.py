@@ -4,6 +4,7 @@ Uploads a small file by `POST /upload` and a large one by `PUT /files/`, reads b
 account's own keys, and shows what a wrong secret looks like. Stays up until Ctrl-C, unless DEMO_EXIT=1.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -61,7 +62,7 @@ def main() -> int:
 
 def run(running: ExitStack) -> int:
     refuse_used_port(PORT)
-    make_folder(FOLDER)
+    make_folder(FOLDER, running)
     say("Starting three S3 servers, one for each of the accounts A, B and C ...")
     stores = start_stores(FOLDER / "stores", ["A", "B", "C"])
     running.callback(stop_stores, stores)
@@ -99,15 +100,19 @@ def refuse_used_port(port: int) -> None:
             raise DemoError(f"port {port} cannot be had ({error.strerror}); free it, or set DEMO_PORT") from error
 
 
-def make_folder(folder: Path) -> None:
-    """An empty folder of the demo's own; what somebody else put there is never removed."""
+def make_folder(folder: Path, running: ExitStack) -> None:
+    """An empty folder of the demo's own, locked while it runs; what somebody else put there is never removed."""
     marker = folder / MARKER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         left = [entry for entry in folder.iterdir() if entry != marker]
         if left and not marker.exists():
             raise DemoError(f"{folder} is not empty and not the demo's; empty it, or set DEMO_FOLDER")
-        marker.touch()
+        lock = running.enter_context(marker.open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(f"a demo is running in {folder} already; stop it, or set DEMO_FOLDER") from None
         for entry in left:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

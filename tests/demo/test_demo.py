@@ -67,6 +67,9 @@ def test_everything_stops_when_ctrl_c_is_pressed(environment: dict[str, str]) ->
     for line in process.stdout:
         if "Ctrl-C" in line:
             break
+    second = demo(environment, DEMO_PORT=str(free_port()))
+    assert "a demo is running in" in second.communicate(timeout=60)[1]
+    assert second.returncode == 1
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
