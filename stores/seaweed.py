@@ -87,7 +87,9 @@ class Seaweed:
         def ready() -> bool:
             if self.process_id is None:
                 raise StoreError(f"Account {self.account.name}: the server ended at its start: {self._last_line()}")
-            return self._healthy() and self._has_volumes() and self._answer(self.account) == 200
+            return (
+                self._healthy() and self._has_volumes() and self._answer(self.account) == 200 and self._takes_bodies()
+            )
 
         self._wait(ready, "did not become ready", timeout_seconds)
 
@@ -200,6 +202,17 @@ class Seaweed:
         """S3 answers before the part that holds the bodies is known; for a second or two every GET is a 500 then."""
         topology = self._get(self.port + 1, "/dir/status")
         return topology is not None and f'"{HOST}:{self.port + 2}"'.encode() in topology
+
+    def _takes_bodies(self) -> bool:
+        """After a kill the first write may wait for ten seconds, long after questions are answered: let it be ours."""
+        client = self.account.boto3(read_timeout_seconds=20)
+        place = {"Bucket": self.account.s3_bucket_name, "Key": f".ready-{secrets.token_hex(8)}"}
+        try:
+            client.put_object(**place, Body=b"ready")
+            client.delete_object(**place)
+        except (ClientError, BotoCoreError):
+            return False
+        return True
 
     def _get(self, port: int, path: str) -> bytes | None:
         """The body of a 200, or None."""
