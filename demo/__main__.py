@@ -1,7 +1,8 @@
 """Three accounts on three real S3 servers, the service before them, and two files that must arrive in all of them.
 
 Uploads a small file by `POST /upload` and a large one by `PUT /files/`, reads both back from each account with that
-account's own keys, and shows what a wrong secret looks like. Stays up until Ctrl-C, unless DEMO_EXIT=1.
+account's own keys and through the service, shows what a wrong secret looks like, and what is left after the service was
+killed in the middle of an upload: nothing. Stays up until Ctrl-C, unless DEMO_EXIT=1.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo.crash import show_crash
 from demo.process import HTTP, ServerProcess, ServerProcessError
 from stores.errors import StoreError
 from stores.seaweed import Seaweed, start_stores, stop_stores
@@ -80,15 +82,30 @@ def run(running: ExitStack) -> int:
     rows = [read_back(store, key, content) for key, content in keys for store in stores]
     say("What each account gave back, read with its own keys:\n")
     print_table(rows)
+    served_whole = show_reading(service, token, *keys[1])
     refusal_is_told = show_wrong_secret(stores)
+    say("\nThe service is killed (SIGKILL) in the middle of an upload of 24 MiB, and started again:\n")
+    other, port = secrets.token_urlsafe(24), free_port()
+    settings = environment(stores, other) | {"DATABASE_URL": f"sqlite:///{FOLDER / 'crash.sqlite3'}"}
+    crash_is_clean = show_crash(stores, settings, other, port, FOLDER / "crash.log")
 
     curl = f'curl -F file=@README.md -H "Authorization: Bearer {token}" {service.url}/upload'
     print(f"\nTry it yourself:\n\n  {curl}\n", flush=True)
     if os.environ.get("DEMO_EXIT") == "1":
-        return 0 if all(row.right for row in rows) and refusal_is_told else 1
+        return 0 if all(row.right for row in rows) and served_whole and refusal_is_told and crash_is_clean else 1
     print(f"The log is {service.log}. Ctrl-C stops everything.", flush=True)
     signal.pause()
     return 0
+
+
+def show_reading(service: ServerProcess, token: str, key: str, content: bytes) -> bool:
+    """The file comes back through the service, from whichever account can give it."""
+    request = urllib.request.Request(f"{service.url}/files/{key}", headers={"Authorization": f"Bearer {token}"})
+    with HTTP.open(request, timeout=120) as answer:
+        found = answer.read()
+    right = bool(found == content)
+    print(f"\nGET /files/{key}: {len(found):,} bytes, {'the same' if right else 'DIFFERENT'}", flush=True)
+    return right
 
 
 def refuse_used_port(port: int) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,13 +27,17 @@ class ServerProcessError(Exception):
 class ServerProcess:
     """A running service. `environment` is all that it is told; nothing of `mentumfileupload/.env` is read.
 
-    Proxies of our own environment are not handed on: the accounts are on loopback, too.
+    Proxies of our own environment are not handed on: the accounts are on loopback, too. `command` is what Python runs
+    instead of `manage.py`. It may be started again after it has ended.
     """
 
-    def __init__(self, port: int, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, port: int, environment: Mapping[str, str], log: Path, *, command: Sequence[str] = ("manage.py",)
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         self._port = port
+        self._command = command
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -51,7 +55,7 @@ class ServerProcess:
         """Start it and wait until it is ready. Raises `ServerProcessError`."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "runserver", f"127.0.0.1:{self._port}"],
+                [sys.executable, *self._command, "runserver", f"127.0.0.1:{self._port}"],
                 cwd=_ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -80,6 +84,12 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def __enter__(self) -> Self:
         try:

@@ -3,7 +3,9 @@
 `application` is what the server runs. `compose` builds one of other parts; the tests use it with memory buckets.
 """
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,56 +13,128 @@ from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 
+import django
+
+django.setup()  # before the models are imported
+
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.routing import Mount, Router
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.api.access import Access
 from file.api.body import BodyLimits
 from file.api.edge import Edge
 from file.api.gate import Gate
-from file.api.routes import Api, OpenBuckets
+from file.api.metrics import Metrics
+from file.api.routes import AccountBucket, Api, OpenBuckets
 from file.api.uploads import Uploads
-from file.ledger.claims import ProcessClaims
+from file.background.cleaner import Cleaner
+from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.leases import Leases
+from file.ledger.records import Records
 from file.s3.bucket import S3Bucket
 from file.s3.client import Network, S3Client
 from mentumfileupload import __version__
 from mentumfileupload.uploadsettings import UploadSettings
 
+_EXPOSED = ("x-request-id", "etag", "content-range", "repr-digest", "retry-after", "idempotent-replayed")
+
 
 class Application:
-    """The whole service as one ASGI application. `gate` is for whoever has to end it, `uploads` for a look inside."""
+    """The whole service as one ASGI application. `uploads` and `ledger` are for a look inside."""
 
-    def __init__(self, uploads: Uploads, asgi: ASGIApp) -> None:
-        self.uploads = uploads
-        self.gate = uploads.gate
+    def __init__(self, api: Api, ledger: DatabaseLedger, asgi: ASGIApp) -> None:
+        self.uploads = api.uploads
+        self.ledger = ledger
+        self._readings = api.readings
         self._asgi = asgi
+        self._drains: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._asgi(scope, receive, send)
 
+    async def drain(self, seconds: float) -> None:
+        """Let no upload in any more; wait for those under way, for what goes on after their answers, for readers.
 
-def compose(upload: UploadSettings, pages: ASGIApp, open_buckets: OpenBuckets) -> Application:
-    """Put the parts together."""
+        Again while it goes on: with less time.
+        """
+        drain = asyncio.ensure_future(self._drain(seconds))
+        self._drains.add(drain)
+        await asyncio.shield(drain)
+
+    async def until_drained(self) -> None:
+        """Before anything is closed that uploads need. Who ends the service without draining it has no time left."""
+        if not self._drains:
+            await self.drain(0)
+        await asyncio.wait(self._drains)
+
+    async def _drain(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        reading = asyncio.ensure_future(self._readings.drain(seconds))
+        await self.uploads.gate.drain(seconds)
+        await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
+        await reading
+
+
+def compose(
+    upload: UploadSettings, pages: ASGIApp, open_buckets: OpenBuckets, *, database: str, figures_seconds: float = 10.0
+) -> Application:
+    """Put the parts together. `database` is Django's alias of the ledger's, whose figures are read so often."""
     gate = Gate(upload.max_uploads)
-    uploads = Uploads(
-        access=Access(upload.tokens, open=upload.open), gate=gate, limits=upload.limits, ledger=ProcessClaims()
+    ledger = DatabaseLedger(
+        database,
+        lease_seconds=upload.lease_seconds,
+        wait_seconds=upload.limits.wait_seconds,
+        settle_seconds=upload.limits.settle_seconds,
     )
-    api = Api(uploads, open_buckets, version=__version__)
+    uploads = Uploads(
+        access=Access(upload.tokens, open=upload.open), gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger
+    )
+    records = Records(database)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Sequence[AccountBucket]]:
+        """The accounts, the ledger, and the clean-up between them."""
+        async with AsyncExitStack() as stack:
+            buckets = await stack.enter_async_context(open_buckets())
+            await stack.enter_async_context(ledger)
+            stack.push_async_callback(records.close)
+            await stack.enter_async_context(metrics.serving())
+            leases = Leases(
+                ledger.writer,
+                database,
+                under_way=ledger.under_way,
+                claim_seconds=upload.lease_seconds,
+                settle_seconds=upload.limits.settle_seconds,
+            )
+            cleaning = asyncio.create_task(Cleaner(leases, buckets, pause_seconds=upload.lease_seconds / 6).run())
+            try:
+                yield buckets
+            finally:
+                await application.until_drained()
+                cleaning.cancel()
+                await asyncio.wait((cleaning,))
+
+    metrics = Metrics(uploads, records, upload.metrics_address, read_seconds=figures_seconds)
+    api = Api(uploads, records, opened, figures=metrics, read_order=upload.read_order, version=__version__)
     limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
 
     def with_cors(asgi: ASGIApp) -> ASGIApp:
         return CORSMiddleware(
             asgi,
             allow_origins=upload.cors_origins,
-            allow_methods=["POST", "PUT"],
+            allow_methods=["GET", "HEAD", "POST", "PUT"],
             allow_headers=["*"],
-            expose_headers=["x-request-id"],
+            expose_headers=_EXPOSED,
         )
 
     asgi = Edge(api, pages, limits=limits, gate=gate, wrap=with_cors if upload.cors_origins else lambda asgi: asgi)
-    return Application(uploads, asgi)
+    application = Application(api, ledger, asgi)
+    return application
 
 
 def s3_buckets(upload: UploadSettings) -> OpenBuckets:
@@ -75,12 +149,17 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
             for account in upload.accounts:
                 client = S3Client(account, network)
                 stack.push_async_callback(client.close)
-                buckets.append(S3Bucket(client, requests=upload.account_requests))
+                buckets.append(
+                    S3Bucket(client, requests=upload.account_requests, stall_seconds=upload.limits.stall_seconds)
+                )
             yield buckets
 
     return open_buckets
 
 
+# The admin's own files, which Django serves nobody with DEBUG off; StaticFiles raises its 404.
+_static = ExceptionMiddleware(StaticFiles(packages=[("django.contrib.admin", "static")]))
 # Django's and Starlette's types for the same ASGI differ in letter only.
-_pages = cast(ASGIApp, get_asgi_application())
-application = compose(settings.UPLOAD, _pages, s3_buckets(settings.UPLOAD))
+_django = cast(ASGIApp, get_asgi_application())
+_pages = Router([Mount("/static", _static)], redirect_slashes=False, default=_django)
+application = compose(settings.UPLOAD, _pages, s3_buckets(settings.UPLOAD), database="default")

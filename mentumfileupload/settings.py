@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
 
+from file.ledger.connection import with_ledger_options
 from mentumfileupload.environmentfile import read_environment
 from mentumfileupload.uploadsettings import read_settings
 
@@ -24,15 +25,25 @@ UPLOAD_FAULTS: tuple[str, ...] = (*_file_faults, *_project.faults)
 DEBUG = _project.debug
 SECRET_KEY = _project.secret_key or get_random_secret_key()
 ALLOWED_HOSTS = list(_project.allowed_hosts)
-DATABASES = {"default": dict(_project.database)}
+DATABASES = {"default": with_ledger_options(_project.database)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # `file` stands first: its runserver starts the whole application, and not only Django.
-INSTALLED_APPS = ["file", "django.contrib.contenttypes", "django.contrib.auth"]
+INSTALLED_APPS = [
+    "file",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "mentumfileupload.urls"
@@ -41,9 +52,17 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
     }
 ]
+# The admin's own; the application serves them in front of Django, with DEBUG off as well.
+STATIC_URL = "/static/"
 TEST_RUNNER = "tests.runner.PytestRunner"
 
 LANGUAGE_CODE = "en"
@@ -58,4 +77,6 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
+# Behind a proxy that ends TLS, Django sees http, and a browser says that the form came from https.
+CSRF_TRUSTED_ORIGINS = [f"https://{'*' if host.startswith('.') else ''}{host}" for host in ALLOWED_HOSTS if host != "*"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG

@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 import environ  # type: ignore[import-untyped]
 
 from file.logic.accounts import read_json_object, without_outer_quotes
+from file.logic.errors import AckRefusedError
+from file.logic.placement import ack_of
+from file.logic.values import Ack
 
 ROOT = Path(__file__).resolve().parent.parent
 MIN_TOKEN_LENGTH = 16
@@ -69,6 +72,13 @@ class SettingReader:
             self.fault(name, f"must be {', '.join(choices[:-1])} or {choices[-1]}")
             return self._rows[name].default
         return found
+
+    def ack(self, name: str) -> Ack:
+        try:
+            return ack_of(self.text(name).lower())
+        except AckRefusedError:
+            self.fault(name, "must be all, quorum, any, or a number of accounts")
+            return Ack()
 
     def whole(self, name: str) -> int:
         return int(self._number(name, r"[0-9]{1,18}", "a whole number"))
@@ -132,6 +142,21 @@ class SettingReader:
         if scheme == "sqlite" and found["NAME"] != ":memory:":
             found["NAME"] = str(ROOT / str(found["NAME"]))
         return found
+
+    def address(self, name: str) -> tuple[str, int] | None:
+        text = self._given(name)
+        if not text:
+            return None
+        host, _, port = text.rpartition(":")
+        if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]", host) or not re.fullmatch(
+            r"[0-9]{1,5}", port, re.ASCII
+        ):
+            self.fault(name, "must be host:port, such as 127.0.0.1:9100")
+            return None
+        if not 0 < int(port) < 65536:
+            self.fault(name, "must have a port from 1 to 65535")
+            return None
+        return host.strip("[]"), int(port)
 
     def proxy(self, name: str) -> str | None:
         text = self._given(name)

@@ -6,12 +6,12 @@ compares. The environment arrives as an argument: reading it is for `settings.py
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from file.logic.accounts import nearest, read_accounts
-from file.logic.values import Account, Limits
+from file.logic.values import Account, Ack, Limits
 from mentumfileupload.settingvalues import SettingReader, read_text_file
 
 PREFIX = "UPLOAD_"
@@ -43,7 +43,7 @@ TABLE = (
         "DATABASE_URL",
         "sqlite:///mentum.sqlite3",
         "URL",
-        "The database: `sqlite:///` or `postgres://`; uploads are not recorded in it yet.",
+        "The ledger: `sqlite:///` or `postgres://`.",
     ),
     _row("CORS_ORIGINS", "", "list", "Sites whose pages may upload from a browser; `*` for every site."),
     _row("HTTPS_PROXY", "", "URL", "The proxy for requests to S3 by https."),
@@ -53,9 +53,14 @@ TABLE = (
     _row("UPLOAD_TOKENS", "", "JSON", "Who may upload: an object, name to bearer token."),
     _row("UPLOAD_OPEN", "false", "true or false", "Everybody may upload, without a token."),
     _row("UPLOAD_LOG_LEVEL", "info", "debug, info, warning, error or critical", "What is logged, and all above it."),
+    _row("UPLOAD_METRICS_ADDRESS", "", "host:port", "Where `/_/metrics` is served besides, without a token."),
     _row("UPLOAD_MAX_REQUEST_BYTES", "5767168", "bytes", "What one whole request may have; 0 for no limit.", 0),
     _row("UPLOAD_MEMORY", "201326592", "bytes", "What the parts of all uploads may hold.", 4 * Limits().part_size),
     _row("UPLOAD_MAX_UPLOADS", "1000", "uploads", "How many uploads may be under way at once.", 1),
+    _row("UPLOAD_ACK", "all", "all, quorum, any or a number", "How many accounts must have a file before the answer."),
+    _row("UPLOAD_ACK_GRACE_SECONDS", "0.5", "seconds", "How long an upload waits for accounts beyond the ack.", 0),
+    _row("UPLOAD_READ_ORDER", "", "list", "The accounts to read from, the first first; then the others."),
+    _row("UPLOAD_LEASE_SECONDS", "30", "seconds", "How long after its death an upload is cleaned up.", 1),
     _row("UPLOAD_WAIT_SECONDS", "10", "seconds", "How long an upload waits for memory before its 503.", 0),
     _row("UPLOAD_STALL_SECONDS", "30", "seconds", "How long an account may go without progress.", 0.1),
     _row(
@@ -81,6 +86,10 @@ class UploadSettings:
     min_bytes_per_second: int
     client_grace_seconds: float
     shutdown_seconds: float
+    lease_seconds: float
+    ack: Ack
+    read_order: tuple[str, ...]
+    metrics_address: tuple[str, int] | None
     limits: Limits
     log_level: str
     cors_origins: tuple[str, ...]
@@ -115,6 +124,8 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     database = reader.database("DATABASE_URL")
     upload = _read_upload_settings(reader)
     accounts, account_faults = read_accounts(environment, read_text_file)
+    if not account_faults:
+        _compare_with_accounts(reader, upload, [account.name for account in accounts])
     return ProjectSettings(
         debug=debug,
         secret_key=secret_key,
@@ -137,6 +148,10 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         min_bytes_per_second=reader.whole("UPLOAD_MIN_BYTES_PER_SECOND"),
         client_grace_seconds=reader.seconds("UPLOAD_CLIENT_GRACE_SECONDS"),
         shutdown_seconds=reader.seconds("UPLOAD_SHUTDOWN_SECONDS"),
+        lease_seconds=reader.seconds("UPLOAD_LEASE_SECONDS"),
+        ack=reader.ack("UPLOAD_ACK"),
+        read_order=reader.items("UPLOAD_READ_ORDER"),
+        metrics_address=reader.address("UPLOAD_METRICS_ADDRESS"),
         limits=Limits(
             memory=reader.whole("UPLOAD_MEMORY"),
             wait_seconds=reader.seconds("UPLOAD_WAIT_SECONDS"),
@@ -145,6 +160,7 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
             complete_seconds=reader.seconds("UPLOAD_COMPLETE_SECONDS"),
             remove_seconds=reader.seconds("UPLOAD_REMOVE_SECONDS"),
             settle_seconds=reader.seconds("UPLOAD_SETTLE_SECONDS"),
+            grace_seconds=reader.seconds("UPLOAD_ACK_GRACE_SECONDS"),
         ),
         log_level=reader.choice("UPLOAD_LOG_LEVEL", ("debug", "info", "warning", "error", "critical")),
         cors_origins=reader.origins("CORS_ORIGINS"),
@@ -155,6 +171,17 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         no_proxy=reader.text("NO_PROXY") or None,
         ca_file=reader.certificate_file("SSL_CERT_FILE"),
     )
+
+
+def _compare_with_accounts(reader: SettingReader, upload: UploadSettings, names: Sequence[str]) -> None:
+    if upload.ack.needed(len(names)) > len(names):
+        reader.fault("UPLOAD_ACK", f"wants more accounts than there are ({len(names)})")
+    for name in upload.read_order:
+        if name not in names:
+            reader.fault("UPLOAD_READ_ORDER", f"names an account that is not set; the accounts are {', '.join(names)}")
+            return
+    if len(set(upload.read_order)) < len(upload.read_order):
+        reader.fault("UPLOAD_READ_ORDER", "names an account twice")
 
 
 def _unknown_settings(environment: Mapping[str, str]) -> list[str]:

@@ -5,11 +5,13 @@ it is open to everybody. Everything else is a plain 404, with DEBUG on as well.
 """
 
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.shortcuts import render
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from django.views.generic import RedirectView
 
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -36,4 +38,9 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 handler404 = not_found
-urlpatterns = [path("", front), re_path("", not_found)]
+urlpatterns = [
+    path("", front),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    re_path("", not_found),
+]

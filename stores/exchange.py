@@ -63,6 +63,9 @@ class Exchange:
     async def run(self, host: str, port: int) -> None:
         """Carry the request through. Raises one of the three errors above when the connection cannot go on."""
         fault = self._fault
+        if fault.action is not None and not fault.action_comes_after:
+            fault.action()
+            raise DroppedError(reset=True)
         if fault.drops_after == 0:
             raise DroppedError(reset=True)
         if fault.stalls_after is not None:
@@ -138,10 +141,12 @@ class Exchange:
             raise ServerGoneError
         self._seen.server_status = event.status_code
         fault = self._fault
-        if fault.reply_lost or fault.carried_out:
+        if fault.reply_lost or fault.carried_out or fault.action is not None:
             while isinstance(await server.next_event(), h11.Data):
                 pass
-            if fault.reply_lost:
+            if fault.action is not None:
+                fault.action()
+            if not fault.carried_out:
                 raise DroppedError(reset=False)
             await self._answer(str(fault.code), fault.status)
             return

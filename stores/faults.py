@@ -7,7 +7,7 @@ how many that it lets pass (`after`). The names are those of the documentation: 
 An account that refuses connections meets no single request: that is `FaultProxy.refuse_connections()`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypedDict, Unpack
 
@@ -76,6 +76,8 @@ class Fault:
     delay_seconds: float = 0.0
     clock_ahead_seconds: float | None = None
     clock_tolerance_seconds: float = 0.0
+    action: Callable[[], object] | None = None
+    action_comes_after: bool = False
 
     def __post_init__(self) -> None:
         if self.operation is not None and self.operation not in OPERATIONS:
@@ -127,6 +129,14 @@ class Fault:
     def delays_reply(cls, seconds: float, **which: Unpack[Which]) -> Self:
         """Let the server do what was asked, and hold its answer back."""
         return cls(name="delays_reply", delay_seconds=seconds, **which)
+
+    @classmethod
+    def calls(cls, action: Callable[[], object], *, comes_after: bool = False, **which: Unpack[Which]) -> Self:
+        """Call `action`, on the proxy's thread, when the request has come, and pass nothing of it on to the server.
+
+        `comes_after`: when the server has done what was asked and has answered; nothing of that is passed back.
+        """
+        return cls(name="calls", action=action, action_comes_after=comes_after, **which)
 
     @classmethod
     def slows(cls, bytes_per_second: int, **which: Unpack[Which]) -> Self:

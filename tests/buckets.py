@@ -22,7 +22,11 @@ def account_of(store: StoreAccount, **changes: Any) -> Account:
 
 @asynccontextmanager
 async def s3_buckets(
-    *stores: StoreAccount, network: Network | None = None, **changes: Any
+    *stores: StoreAccount,
+    network: Network | None = None,
+    reads: int = 64,
+    stall_seconds: float = 30.0,
+    **changes: Any,
 ) -> AsyncIterator[list[S3Bucket]]:
     """A bucket an account, open until the block ends."""
     async with AsyncExitStack() as stack:
@@ -30,5 +34,5 @@ async def s3_buckets(
         for store in stores:
             client = S3Client(account_of(store, **changes), network or Network())
             stack.push_async_callback(client.close)
-            buckets.append(S3Bucket(client, requests=64))
+            buckets.append(S3Bucket(client, requests=64, reads=reads, stall_seconds=stall_seconds))
         yield buckets

@@ -1,18 +1,25 @@
-"""What every test may ask for: real S3 servers for the accounts A, B and C, and fault proxies before them.
+"""What every test may ask for: real S3 servers for the accounts A, B and C, fault proxies before them, and databases.
 
 The servers start when a test first asks, once for each test process, and are shared: `accounts` hands out empty buckets
 and puts the servers back in order afterwards, so a test may freeze, kill or revoke them as it likes.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+import django
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
+django.setup()  # before a test imports a model
 
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.seaweed import Seaweed, start_stores
+from tests.databases import Postgres, postgres, sqlite_copy
 
 # A loaded machine is slow at everything; what a test may take, pytest's own time limit says.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,3 +50,31 @@ def proxied(accounts: dict[str, StoreAccount]) -> Iterator[Callable[[str], Fault
     """`proxied("A")` is a running fault proxy before account A; `proxy.account` is A at the proxy's address."""
     with ExitStack() as running:
         yield lambda name: running.enter_context(FaultProxy(accounts[name]))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server, started when a test first asks."""
+    with postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[str]:
+    """The alias of a migrated, empty SQLite database."""
+    with sqlite_copy(tmp_path / "database.sqlite3") as alias:
+        yield alias
+
+
+@pytest.fixture
+def postgresql_database(postgres_server: Postgres) -> Iterator[str]:
+    """The alias of a migrated, empty PostgreSQL database."""
+    with postgres_server.copy() as alias:
+        yield alias
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The alias of a migrated, empty database of either kind."""
+    alias: str = request.getfixturevalue(f"{request.param}_database")
+    return alias

@@ -3,17 +3,14 @@
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from file.ledger.claims import ProcessClaims
 from file.logic.budget import Budget
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
 from file.logic.naming import new_file_id
-from file.logic.values import (
-    Identity,
-    IncomingFile,
-    Limits,
-    Receipt,
-)
+from file.logic.seams import Ledger
+from file.logic.stragglers import Stragglers
+from file.logic.values import Ack, Identity, IncomingFile, Limits, Receipt
 from tests.memory import MemoryBucket
+from tests.memoryledger import MemoryLedger
 
 PART = 1024
 LIMITS = Limits(
@@ -45,23 +42,32 @@ async def send(
     chunks: AsyncIterator[bytes] | None = None,
     size: int | None = None,
     budget: Budget | None = None,
-    ledger: ProcessClaims | None = None,
+    ledger: Ledger | None = None,
     limits: Limits = LIMITS,
+    ack: str = "all",
+    stragglers: Stragglers | None = None,
+    idempotency_key: str | None = None,
 ) -> Receipt:
+    """Straight into the flow. Without `stragglers`, those that go on are waited for, too."""
     file = IncomingFile(
         id=new_file_id(),
         chunks=chunks or chunks_of(content),
         identify=lambda: Identity(key, key),
         size=size if size is not None else len(content) if declared else None,
         sha256=sha256,
+        who="tests",
+        idempotency_key=idempotency_key,
     )
-    budget = budget or Budget(LIMITS.memory)
+    budget, ledger = budget or Budget(LIMITS.memory), ledger or MemoryLedger()
+    followers = stragglers or Stragglers(ledger, limits)
     try:
         return await handle_in_multiple_accounts(
-            file, buckets, limits=limits, budget=budget, ledger=ledger or ProcessClaims()
+            file, buckets, ack=Ack(ack), limits=limits, budget=budget, ledger=ledger, stragglers=followers
         )
     finally:
-        assert budget.used == 0
+        if stragglers is None:
+            await followers.drain(5)
+            assert budget.used == 0
 
 
 def buckets(**of_b: int) -> list[MemoryBucket]:

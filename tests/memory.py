@@ -2,13 +2,18 @@
 
 `tests/contract/` holds it to the same promises as the real one, so that what the flow is tested against is no fiction.
 Faults: `refuses_put`, `refuses_begin`, `refuses_part`, `refuses_complete`, `stalls_at_part`, `drops_connection`,
-`loses_put_reply`, `loses_complete_reply`, `refuses_remove`.
+`loses_put_reply`, `loses_complete_reply`, `refuses_remove`, `refuses_get`, `breaks_in_the_middle`,
+`stalls_in_the_middle`, `damages_a_piece`. `given` counts the bytes that were read, `being_read` the readers.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from awscrt.checksums import crc64nvme
 
 from file.logic.errors import (
     AccessRefusedError,
@@ -16,8 +21,11 @@ from file.logic.errors import (
     AccountUnreachableError,
     KeyOccupiedError,
     PartRefusedError,
+    ReplicaMissingError,
 )
-from file.logic.values import FILE_ID, Account, Digests, ObjectDescription, Part, Stored
+from file.logic.values import FILE_ID, Account, Digests, KiB, ObjectDescription, Part, Stored, checksum_text
+
+PIECE = 64 * KiB  # what reading hands out at a time
 
 
 @dataclass
@@ -61,6 +69,9 @@ class MemoryBucket:
         self.stalled = asyncio.Event()
         self.released = asyncio.Event()
         self.first_part = asyncio.Event()
+        self.has_room = True
+        self.being_read = 0
+        self.given = 0
         self._next = 0
 
     def strikes(self, fault: str) -> bool:
@@ -90,16 +101,55 @@ class MemoryBucket:
             raise AccountUnreachableError(self.account.name, "begin", unanswered=True)
         return MemoryUpload(self, description, upload_id)
 
-    async def remove(self, description: ObjectDescription) -> None:
-        await self._meet("remove")
-        found = self.objects.get(self._key(description))
-        if found is not None and found.metadata.get(FILE_ID) == description.file_id:
-            del self.objects[self._key(description)]
+    async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
+        await self._meet("find")
+        if not self._is_ours(object_key, file_id):
+            return None
+        found = checksum_text(crc64nvme(self.objects[object_key].body))
+        return self._stored(object_key) if checksum in (None, found) else None
 
-    async def abort_lost(self, description: ObjectDescription, *, since: datetime) -> None:
+    @asynccontextmanager
+    async def read(
+        self, stored: Stored, *, file_id: str, start: int, stop: int, size: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        await self._meet("get")
+        key = stored.object_key
+        if not self._is_ours(key, file_id) or len(self.objects[key].body) != size or self._etag(key) != stored.etag:
+            raise ReplicaMissingError(self.account.name, "get")
+        async with aclosing(self._pieces(self.objects[key].body[start:stop])) as pieces:
+            self.being_read += 1
+            try:
+                yield pieces
+            finally:
+                self.being_read -= 1
+
+    async def _pieces(self, body: bytes) -> AsyncGenerator[bytes]:
+        for begin in range(0, len(body), PIECE):
+            if begin > PIECE and self.strikes("stalls_in_the_middle"):
+                self.stalled.set()
+                await self.released.wait()
+            if begin > PIECE and self.strikes("breaks_in_the_middle"):
+                raise AccountUnreachableError(self.account.name, "get")
+            piece = body[begin : begin + PIECE]
+            if self.strikes("damages_a_piece"):
+                piece = bytes([piece[0] ^ 1]) + piece[1:]
+            self.given += len(piece)
+            yield piece
+
+    async def remove(self, object_key: str, file_id: str) -> None:
+        await self._meet("remove")
+        if self._is_ours(object_key, file_id):
+            del self.objects[object_key]
+
+    async def abort(self, object_key: str, upload_id: str) -> None:
+        await self._meet("abort")
+        if upload_id in self.uploads and self.uploads[upload_id].key == object_key:
+            del self.uploads[upload_id]
+
+    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
         await self._meet("abort_lost")
         for upload_id, upload in list(self.uploads.items()):
-            if upload.key == self._key(description) and upload.begun >= since:
+            if upload.key == object_key and since <= upload.begun <= until:
                 del self.uploads[upload_id]
 
     async def probe(self) -> None:
@@ -122,9 +172,15 @@ class MemoryBucket:
             self.stalled.set()
             await self.released.wait()
 
+    def _etag(self, key: str) -> str:
+        return f'"{crc64nvme(self.objects[key].body):x}"'
+
+    def _is_ours(self, object_key: str, file_id: str) -> bool:
+        return object_key in self.objects and self.objects[object_key].metadata.get(FILE_ID) == file_id
+
     def _settled(self, description: ObjectDescription) -> Stored:
         """Ours after a lost answer, or another's."""
-        if self.objects[self._key(description)].metadata.get(FILE_ID) != description.file_id:
+        if not self._is_ours(self._key(description), description.file_id):
             raise KeyOccupiedError(self.account.name, "put")
         return self._stored(self._key(description))
 
@@ -133,7 +189,7 @@ class MemoryBucket:
             account=self.account.name,
             bucket=self.account.s3_bucket_name,
             object_key=key,
-            etag='"memory"',
+            etag=self._etag(key),
             version_id=None,
             request_id="memory",
         )
@@ -171,5 +227,4 @@ class MemoryUpload:
         return bucket._stored(key)
 
     async def abort(self) -> None:
-        await self._bucket._meet("abort")
-        self._bucket.uploads.pop(self.id, None)
+        await self._bucket.abort(self._bucket._key(self._description), self.id)

@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from file.api.routes import AccountBucket
 from file.management.serving import new_server
 from mentumfileupload.asgi import Application, compose
 from mentumfileupload.uploadsettings import UploadSettings, read_settings
+from tests.databases import scratch_sqlite
 
 TOKEN = "the-token-of-the-tests"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
@@ -33,10 +34,11 @@ def upload_settings(**changes: Any) -> UploadSettings:
 
 @dataclasses.dataclass
 class Running:
-    """`url` is where it listens; `application` is what it is made of."""
+    """`url` is where it listens; `application` is what it is made of, `database` the alias of its ledger's."""
 
     url: str
     application: Application
+    database: str
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """With the token, unless told otherwise."""
@@ -59,25 +61,43 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(buckets: Sequence[AccountBucket], **changes: Any) -> AsyncIterator[Running]:
-    """Serve these buckets until the block ends; then everything under way is cancelled."""
+async def running(
+    buckets: Sequence[AccountBucket], *, database: str | None = None, figures_seconds: float = 10.0, **changes: Any
+) -> AsyncIterator[Running]:
+    """Serve these buckets until the block ends; then everything under way is cancelled.
+
+    `database` is the alias of the ledger's; without one it gets a new SQLite file.
+    """
+    async with AsyncExitStack() as stack:
+        if database is None:
+            made = ExitStack()
+            stack.push_async_callback(asyncio.to_thread, made.close)  # Django's connections are not for event loops
+            database = await asyncio.to_thread(made.enter_context, scratch_sqlite())
+        yield await stack.enter_async_context(_running(buckets, database, figures_seconds, **changes))
+
+
+@asynccontextmanager
+async def _running(
+    buckets: Sequence[AccountBucket], database: str, figures_seconds: float, **changes: Any
+) -> AsyncIterator[Running]:
 
     @asynccontextmanager
     async def open_buckets() -> AsyncIterator[Sequence[AccountBucket]]:
         yield buckets
 
-    application = compose(upload_settings(**changes), no_pages, open_buckets)
+    settings = upload_settings(**changes)
+    application = compose(settings, no_pages, open_buckets, database=database, figures_seconds=figures_seconds)
     port = free_port()
     server = new_server(application, "127.0.0.1", port)
     serving = asyncio.ensure_future(server.serve())
-    service = Running(f"http://127.0.0.1:{port}", application)
+    service = Running(f"http://127.0.0.1:{port}", application, database)
     try:
         async with service.client() as client, asyncio.timeout(10):
             while not await _is_ready(client):  # noqa: ASYNC110 - only an answer tells that the socket is served
                 await asyncio.sleep(0.01)
         yield service
     finally:
-        await application.gate.drain(0)
+        await application.drain(0)
         server.stop()
         await asyncio.wait((serving,), timeout=10)
 

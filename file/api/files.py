@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -10,13 +11,13 @@ from starlette.responses import Response
 
 from file.api.body import Body
 from file.api.form import content_type
+from file.api.paths import key_of
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads
-from file.logic.errors import DigestRefusedError, KeyRefusedError, MalformedRequestError
-from file.logic.naming import key_from_path, name_of, new_file_id
+from file.logic.errors import DigestRefusedError, MalformedRequestError
+from file.logic.naming import name_of, new_file_id
 from file.logic.values import Identity, IncomingFile
 
-PATH = b"/files/"
 _METADATA = "x-amz-meta-"
 # A member of a dictionary of structured fields (RFC 9651), as RFC 9530 uses it.
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):\s*(?=,|$)", re.IGNORECASE)
@@ -27,15 +28,10 @@ async def put_file(request: Request) -> Response:
     uploads: Uploads = request.app.uploads
     who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
-    raw: bytes = request.scope["raw_path"]
-    if not raw.startswith(PATH):
-        raise KeyRefusedError("The path is spelt in an unusual way: send PUT /files/{key}.")
-    key = key_from_path(raw.removeprefix(PATH), longest_prefix_bytes=uploads.longest_prefix_bytes)
-    if request.scope["query_string"]:
-        raise KeyRefusedError("The path has a query; write a question mark that belongs to the key as %3F.")
+    key = key_of(request, longest_prefix_bytes=uploads.longest_prefix_bytes)
     if "content-range" in request.headers:
         raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.5).")
-    identity = Identity(key, name_of(key))
+    identity = Identity(key, name_of(key), key_is_chosen=True)
     file = IncomingFile(
         id=new_file_id(),
         chunks=body.chunks(),
@@ -50,7 +46,10 @@ async def put_file(request: Request) -> Response:
     async def arrived() -> IncomingFile:
         return file
 
-    return receipt_response(await uploads.take(arrived, request, who))
+    receipt = await uploads.take(arrived, request, who)
+    # The same file again, without a header that asks for the first answer: it is there already.
+    again = HTTPStatus.CREATED if "idempotency-key" in request.headers else HTTPStatus.OK
+    return receipt_response(receipt, repeated_status=again)
 
 
 def _metadata(headers: Headers) -> dict[str, str]:

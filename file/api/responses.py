@@ -5,13 +5,15 @@ failed is a problem, too, with every account's outcome. No text of a foreign exc
 """
 
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
 
 from file.logic import errors
-from file.logic.values import Failed, Outcome, Receipt, checksum_text
+from file.logic.values import Failed, Listed, Outcome, Pending, Receipt, ReplicaState, checksum_text
 
 STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.NotMultipartError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -27,26 +29,42 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.FileTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.DigestMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.SizeMismatchError: HTTPStatus.BAD_REQUEST,
+    errors.AckRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.AccountsRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ListingRefusedError: HTTPStatus.BAD_REQUEST,
     errors.KeyTakenError: HTTPStatus.CONFLICT,
+    errors.KeyBusyError: HTTPStatus.CONFLICT,
+    errors.IdempotencyKeyRefusedError: HTTPStatus.BAD_REQUEST,
+    errors.IdempotencyKeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.IdempotencyKeyBusyError: HTTPStatus.CONFLICT,
+    errors.FileNotFoundHereError: HTTPStatus.NOT_FOUND,
+    errors.RangeRefusedError: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    errors.ConditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     errors.TokenMissingError: HTTPStatus.UNAUTHORIZED,
     errors.TokenRefusedError: HTTPStatus.UNAUTHORIZED,
     errors.ClientTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # nobody reads it; the log line wants a status
+    errors.UnreadableError: HTTPStatus.BAD_GATEWAY,
     errors.BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ShuttingDownError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LedgerUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LeaseLostError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_AFTER_SECONDS = 5
 
 
-def problem(error: errors.UploadError) -> Response:
+def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that could not be carried out."""
     status = STATUSES[type(error)]
-    headers = {}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    headers = dict(headers or {})
+    members: dict[str, Any] = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE or (status == HTTPStatus.CONFLICT and error.retryable):
         headers["retry-after"] = str(_RETRY_AFTER_SECONDS)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="file upload"'
-    return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers)
+    if isinstance(error, errors.UnreadableError):
+        members["accounts"] = {each.account: {"error": _error(each)} for each in error.errors}
+    return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers, **members)
 
 
 def problem_response(
@@ -71,14 +89,19 @@ def problem_response(
     return Response(_encode(content), status, headers, "application/problem+json")
 
 
-def receipt_response(receipt: Receipt) -> Response:
-    """201 if every account has the file; else 409 if the key is another's, or 502, and nothing of it is left."""
-    accounts = {outcome.account: _outcome(outcome) for outcome in receipt.outcomes}
-    failed = [o for o in receipt.outcomes if isinstance(o, Failed) and not isinstance(o.error, errors.TakenBackError)]
+def receipt_response(receipt: Receipt, *, repeated_status: HTTPStatus = HTTPStatus.CREATED) -> Response:
+    """What became of an upload.
+
+    201 if every account has the file, 202 if some will follow; 409 if the key is another's, or 502, and nothing of it
+    is left. A receipt of an earlier upload says so in a header, and may have another status than its first answer.
+    """
     if receipt.key_taken:
         taken = errors.KeyTakenError
-        return problem_response(STATUSES[taken], taken.code, taken.message, accounts=accounts)
-    if not receipt.stored:
+        return problem_response(STATUSES[taken], taken.code, taken.message, accounts=_accounts(receipt))
+    if not receipt.acknowledged:
+        failed = [
+            o for o in receipt.outcomes if isinstance(o, Failed) and not isinstance(o.error, errors.TakenBackError)
+        ]
         names = ", ".join(outcome.account for outcome in failed)
         return problem_response(
             HTTPStatus.BAD_GATEWAY,
@@ -87,10 +110,21 @@ def receipt_response(receipt: Receipt) -> Response:
             retryable=all(outcome.error.retryable for outcome in failed),
             id=receipt.id,
             key=receipt.key,
-            accounts=accounts,
+            accounts=_accounts(receipt),
         )
-    assert receipt.digests is not None  # every account has it, so its end was seen
-    content = {
+    status = HTTPStatus.CREATED if receipt.stored else HTTPStatus.ACCEPTED
+    if not receipt.repeated:
+        return json_response(receipt_json(receipt), status)
+    if repeated_status != HTTPStatus.CREATED:
+        status = repeated_status
+    return json_response(receipt_json(receipt), status, {"idempotent-replayed": "true"})
+
+
+def receipt_json(receipt: Receipt) -> dict[str, Any]:
+    """An acknowledged file, and where it lies; without the times, where only the ledger knows them."""
+    assert receipt.digests is not None  # its end was seen
+    times = {"created_at": receipt.created_at, "stored_at": receipt.stored_at}
+    return {
         "id": receipt.id,
         "key": receipt.key,
         "name": receipt.name,
@@ -98,24 +132,46 @@ def receipt_response(receipt: Receipt) -> Response:
         "type": receipt.content_type,
         "sha256": receipt.digests.sha256.hex(),
         "crc64nvme": checksum_text(receipt.digests.crc64nvme),
-        "status": "stored",
-        "accounts": accounts,
+        "status": receipt.state.value,
+        **{name: _moment(moment) for name, moment in times.items() if moment is not None},
+        "accounts": _accounts(receipt),
     }
-    return Response(_encode(content), HTTPStatus.CREATED, media_type="application/json")
 
 
-def json_response(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(_encode(content), status, media_type="application/json")
+def listed(file: Listed) -> dict[str, Any]:
+    """A line of a listing."""
+    return {
+        "id": file.id,
+        "key": file.key,
+        "name": file.name,
+        "size": file.size,
+        "type": file.content_type,
+        "sha256": file.sha256.hex(),
+        "status": file.state.value,
+        "created_at": _moment(file.created_at),
+        "stored_at": _moment(file.stored_at),
+    }
+
+
+def json_response(
+    content: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(_encode(content), status, headers, "application/json")
+
+
+def _accounts(receipt: Receipt) -> dict[str, Any]:
+    return {outcome.account: _outcome(outcome) for outcome in receipt.outcomes}
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Failed):
-        error = outcome.error
-        return {
-            "status": outcome.removal.value,
-            "bucket": outcome.bucket,
-            "error": {"code": error.code, "detail": error.detail, "retryable": error.retryable},
-        }
+        return {"status": outcome.removal.value, "bucket": outcome.bucket, "error": _error(outcome.error)}
+    if isinstance(outcome, Pending):
+        state = ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED
+        pending: dict[str, Any] = {"status": state.value, "bucket": outcome.bucket}
+        if outcome.code is not None:
+            pending["error"] = {"code": outcome.code, "retryable": outcome.retryable}
+        return pending
     return {
         "status": "stored",
         "bucket": outcome.bucket,
@@ -125,6 +181,15 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "checked_by": outcome.checked_by,
         "request_id": outcome.request_id,
     }
+
+
+def _error(error: errors.AccountError) -> dict[str, Any]:
+    return {"code": error.code, "detail": error.detail, "retryable": error.retryable}
+
+
+def _moment(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _encode(content: Any) -> bytes:

@@ -6,18 +6,20 @@ from typing import Protocol
 
 import structlog
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from file.api import files, form, probes
+from file.api import files, form, listing, metrics, probes, reading
 from file.api.uploads import Uploads
-from file.logic.seams import Bucket
+from file.logic.seams import Bucket, Inventory, Source
 
 _log = structlog.get_logger()
 
 
-class AccountBucket(Bucket, probes.Probed, Protocol):
-    """What the service keeps an account: it stores, and it can be asked how it is."""
+class AccountBucket(Bucket, Inventory, Source, probes.Probed, Protocol):
+    """What the service keeps an account: it stores, gives back, is cleaned up, and can be asked how it is."""
 
 
 class _Key(Convertor[str]):
@@ -34,14 +36,31 @@ class _Key(Convertor[str]):
 
 register_url_convertor("key", _Key())
 
+
+async def _file(request: Request) -> Response:
+    """One route, so that a refused method is told all that there are."""
+    return await (files.put_file if request.method == "PUT" else reading.get_file)(request)
+
+
 OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[AccountBucket]]]
 
 
 class Api:
     """An ASGI application. `open_buckets` gives the accounts' buckets for as long as the service runs."""
 
-    def __init__(self, uploads: Uploads, open_buckets: OpenBuckets, *, version: str) -> None:
+    def __init__(
+        self,
+        uploads: Uploads,
+        records: reading.Records,
+        open_buckets: OpenBuckets,
+        *,
+        figures: metrics.Metrics,
+        read_order: Sequence[str],
+        version: str,
+    ) -> None:
         self.uploads = uploads
+        self.readings = reading.Readings(records, order=read_order)
+        self.metrics = figures
         self.version = version
         self.started = False
         self.account_states = probes.AccountStates()
@@ -49,9 +68,12 @@ class Api:
         self._router = Router(
             [
                 Route("/upload", form.upload_form, methods=["POST"]),
-                Route("/files/{key:key}", files.put_file, methods=["PUT"]),
+                Route("/files", listing.list_files, methods=["GET"]),
+                Route("/files/{key:key}", _file, methods=["PUT", "GET"]),
+                Route("/receipts/{id}", listing.get_receipt, methods=["GET"]),
                 Route("/_/health", probes.health, methods=["GET"]),
                 Route("/_/ready", probes.ready, methods=["GET"]),
+                Route("/_/metrics", metrics.metrics, methods=["GET"]),
                 Route("/_/accounts", probes.accounts, methods=["GET"]),
             ],
             redirect_slashes=False,
@@ -59,7 +81,7 @@ class Api:
 
     def owns(self, path: str) -> bool:
         """Everything else is Django's."""
-        return path == "/upload" or path.startswith(("/files/", "/_/"))
+        return path in ("/upload", "/files") or path.startswith(("/files/", "/receipts/", "/_/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -77,7 +99,7 @@ class Api:
                 _log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 return
-            self.uploads.buckets = buckets
+            self.uploads.buckets = self.readings.sources = buckets
             self.account_states.probed = tuple(buckets)
             self.started = True
             await send({"type": "lifespan.startup.complete"})

@@ -1,31 +1,42 @@
-"""What both upload ways share: the gate, the flow and the log line.
+"""What both upload ways share: the headers that choose ack and accounts, the gate, the flow and the log line.
 
 Built once, by the composition root; the endpoints find it as `request.app.uploads`.
 """
 
+import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from file.api.access import Access
 from file.api.gate import Gate
+from file.logic import metrics
 from file.logic.budget import Budget
+from file.logic.errors import BusyError, IdempotencyKeyRefusedError, RequestError
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
-from file.logic.placement import place
+from file.logic.placement import ack_of, place
 from file.logic.seams import Bucket, Ledger
-from file.logic.values import IncomingFile, Limits, Receipt
+from file.logic.stragglers import Stragglers
+from file.logic.values import Ack, IncomingFile, Limits, Receipt
+
+_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 
 class Uploads:
     """`buckets` are filled in when the service starts, in the event loop that they belong to."""
 
-    def __init__(self, *, access: Access, gate: Gate, limits: Limits, ledger: Ledger) -> None:
+    def __init__(self, *, access: Access, gate: Gate, ack: Ack, limits: Limits, ledger: Ledger) -> None:
         self.access = access
         self.gate = gate
         self.buckets: Sequence[Bucket] = ()
+        self.budget = Budget(limits.memory)
+        self.stragglers = Stragglers(ledger, limits)
+        self._ack = ack
         self._limits = limits
         self._ledger = ledger
-        self.budget = Budget(limits.memory)
 
     @property
     def longest_prefix_bytes(self) -> int:
@@ -35,14 +46,62 @@ class Uploads:
         """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
         line = request.scope["mentum.line"]
         line["who"] = who
+        ack, buckets = self._chosen(request.headers)
+        idempotency_key = _idempotency_key(request.headers)
 
         async def upload() -> Receipt:
             return await handle_in_multiple_accounts(
-                await arriving(), place(self.buckets), limits=self._limits, budget=self.budget, ledger=self._ledger
+                replace(await arriving(), who=who, idempotency_key=idempotency_key),
+                buckets,
+                ack=ack,
+                limits=self._limits,
+                budget=self.budget,
+                ledger=self._ledger,
+                stragglers=self.stragglers,
             )
 
-        receipt = await self.gate.run(upload())
-        line |= {"id": receipt.id, "key": receipt.key, "stored": receipt.stored}
+        receipt = await self._measured(self.gate.run(upload()))
+        line |= {"id": receipt.id, "key": receipt.key, "acknowledged": receipt.acknowledged, "stored": receipt.stored}
+        if receipt.repeated:
+            line["repeated"] = True
         if receipt.digests is not None:
             line["size"] = receipt.digests.size
         return receipt
+
+    async def _measured(self, upload: Awaitable[Receipt]) -> Receipt:
+        began, outcome = time.perf_counter(), "crashed"
+        try:
+            receipt = await upload
+        except BusyError:
+            outcome = "busy"
+            raise
+        except RequestError:
+            outcome = "refused"
+            raise
+        else:
+            outcome = "repeated" if receipt.repeated else receipt.state.value if receipt.acknowledged else "failed"
+            if receipt.acknowledged and not receipt.repeated and receipt.digests is not None:
+                metrics.UPLOAD_BYTES.inc(receipt.digests.size)
+            return receipt
+        finally:
+            metrics.UPLOADS.labels(outcome).inc()
+            metrics.UPLOAD_SECONDS.observe(time.perf_counter() - began)
+
+    def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[Bucket]]:
+        """Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
+        ack = self._ack
+        if "upload-ack" in headers:
+            ack = ack_of(",".join(headers.getlist("upload-ack")).strip())
+        names = None
+        if "upload-accounts" in headers:
+            names = [name.strip() for name in ",".join(headers.getlist("upload-accounts")).split(",")]
+        return ack, place(self.buckets, ack, names)
+
+
+def _idempotency_key(headers: Headers) -> str | None:
+    keys = headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
+        raise IdempotencyKeyRefusedError
+    return keys[0]

@@ -5,17 +5,27 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- NotMultipartError  MalformedFormError  MalformedRequestError  FileMissingError  FilenameMissingError
 |  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
 |  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
-|  +- KeyTakenError  TokenMissingError  TokenRefusedError  ClientTooSlowError  ClientGoneError
+|  +- TokenMissingError  TokenRefusedError  ClientTooSlowError  ClientGoneError
+|  +- AckRefusedError  AccountsRefusedError  ListingRefusedError
+|  +- KeyTakenError
+|  |  +- KeyBusyError
+|  +- IdempotencyKeyRefusedError  IdempotencyKeyReusedError  IdempotencyKeyBusyError
+|  +- FileNotFoundHereError  RangeRefusedError  ConditionFailedError
 +- AccountError(account, operation)    travels inside `Failed`, its cause kept by `from`
 |  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError  AccountFailingError
-|  +- AccountUnreachableError  AccountStalledError  PartRefusedError  KeyOccupiedError  TakenBackError
+|  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
+|  +- LetGoError  ReplicaMissingError
+|  +- AccountStalledError
+|     +- AccountBusyError
++- UnreadableError                no account could give the file
 +- BusyError
-   +- ShuttingDownError
+   +- ShuttingDownError  LedgerUnavailableError  LeaseLostError
 
 `code` is stable and documented in docs/errors.md. `message` is what a client reads: it names a field and a limit,
 never the text of a foreign exception. HTTP statuses live in `file/api/responses.py`, not here.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -105,7 +115,59 @@ class SizeMismatchError(RequestError):
 
 class KeyTakenError(RequestError):
     code = "key_taken"
-    message = "The key belongs to another file, or is being uploaded right now. What lies there was not touched."
+    message = "The key belongs to another file. What lies there was not touched."
+
+
+class KeyBusyError(KeyTakenError):
+    code = "key_busy"
+    message = "The key is being uploaded right now, or an upload of it that did not succeed is still being cleaned up."
+    retryable = True
+
+
+class AckRefusedError(RequestError):
+    code = "ack_refused"
+    message = "The header Upload-Ack is all, quorum, any, or a number of accounts."
+
+
+class AccountsRefusedError(RequestError):
+    code = "accounts_refused"
+    message = "The header Upload-Accounts names accounts of this service, separated by commas."
+
+
+class IdempotencyKeyRefusedError(RequestError):
+    code = "idempotency_key_refused"
+    message = "The header Idempotency-Key is 1 to 255 printable ASCII characters."
+
+
+class IdempotencyKeyReusedError(RequestError):
+    code = "idempotency_key_reused"
+    message = "The Idempotency-Key was used for a file of another name or with other bytes."
+
+
+class IdempotencyKeyBusyError(RequestError):
+    code = "idempotency_key_busy"
+    message = "An upload with this Idempotency-Key is under way."
+    retryable = True
+
+
+class FileNotFoundHereError(RequestError):
+    code = "file_not_found"
+    message = "There is no such file."
+
+
+class ListingRefusedError(RequestError):
+    code = "listing_refused"
+    message = "The listing cannot be made as it was asked for."
+
+
+class RangeRefusedError(RequestError):
+    code = "range_refused"
+    message = "The header Range begins after the end of the file."
+
+
+class ConditionFailedError(RequestError):
+    code = "condition_failed"
+    message = "The file is not what the header If-Match or If-Unmodified-Since says."
 
 
 class TokenMissingError(RequestError):
@@ -199,6 +261,11 @@ class AccountStalledError(AccountError):
     retryable = True
 
 
+class AccountBusyError(AccountStalledError):
+    code = "account_busy"
+    message = "was not asked: as many files as may be are being read from it"
+
+
 class PartRefusedError(AccountError):
     code = "part_refused"
     message = "refused what we sent"
@@ -215,6 +282,29 @@ class TakenBackError(AccountError):
     retryable = True
 
 
+class LetGoError(AccountError):
+    code = "let_go"
+    message = "was slower than the others, and the ack does not need it"
+    retryable = True
+
+
+class ReplicaMissingError(AccountError):
+    code = "replica_missing"
+    message = "no longer has the object that we stored there, or has another in its place"
+
+
+class UnreadableError(UploadError):
+    """`errors` has one a replica that was tried."""
+
+    code = "file_unreadable"
+    message = "No account can give the file at the moment."
+    retryable = True
+
+    def __init__(self, errors: Sequence[AccountError] = ()) -> None:
+        self.errors = tuple(errors)
+        super().__init__()
+
+
 class BusyError(UploadError):
     code = "busy"
     message = "The service is busy: no memory for another upload came free in time."
@@ -224,3 +314,13 @@ class BusyError(UploadError):
 class ShuttingDownError(BusyError):
     code = "shutting_down"
     message = "The service is shutting down."
+
+
+class LedgerUnavailableError(BusyError):
+    code = "ledger_unavailable"
+    message = "The service cannot write to its ledger."
+
+
+class LeaseLostError(BusyError):
+    code = "lease_lost"
+    message = "The upload was taken for dead, because it could not renew its lease, and was taken back."

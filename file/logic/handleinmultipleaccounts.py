@@ -1,79 +1,182 @@
 """THE flow: one file in, one receipt out.
 
 Read from top to bottom: the first part is read, the key is claimed, the file goes to every account at the same time,
-and it is published everywhere or taken back everywhere. A file that fits one part is one put an account; a larger one
-is a multipart upload in each, of which nothing is visible until every account has every part and the digests match.
+and it is published in as many as the ack needs, or taken back everywhere. A file that fits one part is one put an
+account; a larger one is a multipart upload in each, of which nothing is visible until enough accounts have every part
+and the digests match. Accounts that the ack does not need may go on after the answer (`stragglers`).
 """
 
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
-import structlog
-
 from file.logic.budget import Budget
-from file.logic.errors import RequestError
+from file.logic.crew import Crew
+from file.logic.entries import describe, intent_of, log_outcomes
+from file.logic.errors import (
+    IdempotencyKeyReusedError,
+    KeyTakenError,
+    LeaseLostError,
+    LedgerUnavailableError,
+    RequestError,
+)
 from file.logic.lane import Lane
-from file.logic.naming import check_metadata, encode_name
 from file.logic.parts import PartReader, SharedPart
 from file.logic.seams import Bucket, Ledger
-from file.logic.values import (
-    FILE_ID,
-    FILE_NAME,
-    FILE_SHA256,
-    Failed,
-    Identity,
-    IncomingFile,
-    Limits,
-    ObjectDescription,
-    Receipt,
-    Removal,
-)
+from file.logic.stragglers import Stragglers
+from file.logic.values import Ack, Identity, IncomingFile, Limits, Outcome, Receipt
 
 T = TypeVar("T")
-_log = structlog.get_logger()
 
 
 async def handle_in_multiple_accounts(
-    file: IncomingFile, buckets: Sequence[Bucket], *, limits: Limits, budget: Budget, ledger: Ledger
+    file: IncomingFile,
+    buckets: Sequence[Bucket],
+    *,
+    ack: Ack,
+    limits: Limits,
+    budget: Budget,
+    ledger: Ledger,
+    stragglers: Stragglers,
 ) -> Receipt:
-    """Read `file` once and store it in every bucket, or in none.
+    """Read `file` once and store it in every bucket; in as many as `ack` needs, or in none.
 
     Raises `RequestError` and `BusyError` for faults of the request itself, after everything was taken back. What went
-    wrong in an account is no exception but a `Failed` in the receipt. Cancelling it takes everything back, too.
+    wrong in an account is no exception but an outcome in the receipt. Cancelling it takes everything back, too.
+    Returns an earlier receipt (`repeated`) if the request repeats an upload that was acknowledged.
     """
     reader = PartReader(file, limits, budget)
     first = await reader.next()
     assert first is not None  # an empty file has one empty part
     try:
         identity = file.identify()
-        description = describe(file, identity, reader.digests().sha256 if reader.ended else file.sha256)
-        await ledger.intend(file.id, identity)
+        description = describe(file, identity, buckets, reader.digests().sha256 if reader.ended else file.sha256)
+        earlier = await ledger.intend(intent_of(file, identity, buckets, ack, limits, reader))
     except BaseException:
         first.let_go()
         raise
-    lanes = [Lane(bucket, description, limits) for bucket in buckets]
+    if earlier is not None:
+        return await _repeat(earlier, file, first, reader)
+    crew = Crew(
+        buckets,
+        description,
+        limits,
+        needed=ack.needed(len(buckets)),
+        begun=partial(ledger.begun, file.id),
+        behind=stragglers.has,
+    )
     try:
-        await (_put(first, reader, lanes) if reader.ended else _send_parts(first, reader, lanes))
+        await (_put(first, reader, crew) if reader.ended else _send_parts(first, reader, crew))
     except BaseException:
-        receipt = await _despite_cancellation(_conclude(file, identity, reader, lanes, ledger))
-        if not receipt.stored:
+        receipt = await _despite_cancellation(_conclude(file, identity, reader, crew, ledger, stragglers))
+        if not receipt.acknowledged:
             raise
     else:
-        receipt = await _despite_cancellation(_conclude(file, identity, reader, lanes, ledger))
+        receipt = await _despite_cancellation(_conclude(file, identity, reader, crew, ledger, stragglers))
     return receipt
 
 
-async def _conclude(
-    file: IncomingFile, identity: Identity, reader: PartReader, lanes: Sequence[Lane], ledger: Ledger
-) -> Receipt:
-    """Take everything back unless every account has the file; record what became of it."""
-    if all(lane.stored for lane in lanes):
-        outcomes = [lane.outcome(None) for lane in lanes]
+async def _put(part: SharedPart, reader: PartReader, crew: Crew) -> None:
+    """One put an account, all at once. If the ack cannot be met, each runs to its own end: every outcome is told."""
+    try:
+        reader.digests()
+        part.hold(1 + len(crew.lanes))
+        for lane in crew.lanes:
+            lane.take(part)
+        crew.start(Lane.put)
+        await crew.until(lambda: crew.met or crew.ended)
+        await crew.graciously(lambda lane: lane.ended)
+    finally:
+        part.let_go()
+
+
+async def _send_parts(first: SharedPart, reader: PartReader, crew: Crew) -> None:
+    """Offer each part to every lane; publish when enough have every part and the digests match.
+
+    If the ack cannot be met, the rest of the body is not waited for. What the body raises is raised once the parts
+    under way have ended: S3 may keep a part that is in flight when its upload is aborted.
+    """
+    crew.start(Lane.send)
+    feeding = asyncio.create_task(_feed(first, reader, crew))
+    crew.watch(feeding)
+    try:
+        await crew.until(lambda: feeding.done() or crew.lost)
+    finally:
+        feeding.cancel()
+        await asyncio.wait((feeding,))
+    fault = None if feeding.cancelled() else feeding.result()
+    await crew.until(lambda: fault is not None or crew.ready or crew.lost)
+    if fault is not None or crew.lost:
+        await crew.give_up()
+        try:
+            if fault is not None:
+                raise fault
+        finally:
+            del fault, feeding  # or the error holds this frame, and the frame the error
+        return
+    crew.publish(reader.digests())
+    await crew.until(lambda: crew.met or crew.lost)
+    if crew.met:
+        await crew.graciously(lambda lane: lane.ended)
     else:
-        removals = await asyncio.gather(*(lane.roll_back() for lane in lanes))
-        outcomes = [lane.outcome(removal) for lane, removal in zip(lanes, removals, strict=True)]
+        await crew.give_up()
+
+
+async def _feed(first: SharedPart, reader: PartReader, crew: Crew) -> RequestError | None:
+    """A fault of the body is returned, not raised: it is to wait for the parts under way."""
+    part: SharedPart | None = first
+    try:
+        while part is not None:
+            await crew.offer(part)
+            part = await reader.next()
+        reader.digests()
+    except RequestError as fault:
+        return fault.with_traceback(None)  # its frames hold bytes
+    finally:
+        crew.close()
+    return None
+
+
+async def _repeat(earlier: Receipt, file: IncomingFile, part: SharedPart | None, reader: PartReader) -> Receipt:
+    """The file is there already, if the bytes are the same ones: what is not declared is read to know."""
+    other = KeyTakenError if file.idempotency_key is None else IdempotencyKeyReusedError
+    stored = earlier.digests
+    assert stored is not None  # what is acknowledged has digests
+    assert part is not None
+    if file.size not in (None, stored.size) or file.sha256 not in (None, stored.sha256):
+        part.let_go()
+        raise other
+    while part is not None:
+        part.let_go()
+        part = await reader.next()
+    if reader.digests().sha256 != stored.sha256:
+        raise other
+    return replace(earlier, repeated=True)
+
+
+async def _conclude(
+    file: IncomingFile,
+    identity: Identity,
+    reader: PartReader,
+    crew: Crew,
+    ledger: Ledger,
+    stragglers: Stragglers,
+) -> Receipt:
+    """Record what became of it: the ack is met, or everything is taken back.
+
+    Raises `LedgerUnavailableError` if nobody knows whether it was recorded (then nothing is deleted), `LeaseLostError`.
+    """
+    behind = [lane for lane in crew.lanes if lane.stored is None]
+    outcomes: Sequence[Outcome]
+    if crew.met:
+        stragglers.admit(behind)
+        outcomes = [lane.outcome() for lane in crew.lanes]
+    else:
+        await crew.end()
+        outcomes = await _take_back(crew)
     receipt = Receipt(
         id=file.id,
         key=identity.key,
@@ -81,85 +184,28 @@ async def _conclude(
         content_type=file.content_type,
         digests=reader.checked,
         outcomes=tuple(outcomes),
+        metadata=file.metadata,
     )
-    _log_outcomes(receipt, lanes)
-    await ledger.conclude(receipt)
+    log_outcomes(receipt, crew.lanes)
+    try:
+        held = await ledger.conclude(receipt)
+    except LedgerUnavailableError:
+        await crew.end()
+        raise
+    if not held:
+        await crew.end()
+        await ledger.conclude(replace(receipt, outcomes=tuple(await _take_back(crew))))  # what could not be taken back
+        raise LeaseLostError
+    if receipt.acknowledged:
+        stragglers.follow(file.id, behind)
+    else:
+        crew.check()
     return receipt
 
 
-async def _put(part: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> None:
-    """One put an account, all at once. Each runs to its own end, so that every outcome is told."""
-    try:
-        reader.digests()
-        async with asyncio.TaskGroup() as group:
-            for lane in lanes:
-                group.create_task(lane.put(part.part))
-    finally:
-        part.let_go()
-
-
-async def _send_parts(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> None:
-    """Offer each part to every lane; publish when every account has every part and the digests match.
-
-    If an account fails, the rest of the body is not waited for. What the body raises is raised once the parts under
-    way have ended: S3 may keep a part that is in flight when its upload is aborted.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            feeding = group.create_task(_feed(first, reader, lanes))
-            for lane in lanes:
-                lane.open(group, on_failure=lambda: _give_up(feeding, lanes))
-    finally:
-        _discard(lanes)
-    if any(lane.error for lane in lanes):
-        return
-    if (fault := feeding.result()) is not None:
-        try:
-            raise fault
-        finally:
-            del fault, feeding  # or the error holds this frame, and the frame the error
-    digests = reader.digests()
-    async with asyncio.TaskGroup() as group:
-        for lane in lanes:
-            group.create_task(lane.complete(digests))
-
-
-def _give_up(feeding: asyncio.Task[Any], lanes: Sequence[Lane]) -> None:
-    """An account has failed: nothing more is read, nor sent to the others."""
-    feeding.cancel()
-    _discard(lanes)
-
-
-def _discard(lanes: Sequence[Lane]) -> None:
-    for lane in lanes:
-        lane.discard()
-
-
-async def _feed(first: SharedPart, reader: PartReader, lanes: Sequence[Lane]) -> RequestError | None:
-    """A fault of the body is returned, not raised: raising would cut off the parts under way."""
-    part: SharedPart | None = first
-    try:
-        while part is not None:
-            await _offer(part, lanes)
-            part = await reader.next()
-    except RequestError as fault:
-        return fault.with_traceback(None)  # its frames hold bytes
-    finally:
-        for lane in lanes:
-            lane.close()
-    return None
-
-
-async def _offer(part: SharedPart, lanes: Sequence[Lane]) -> None:
-    part.hold(len(lanes))
-    offered = 0
-    try:
-        for lane in lanes:
-            await lane.offer(part)
-            offered += 1
-    finally:
-        for _ in lanes[offered:]:
-            part.let_go()
+async def _take_back(crew: Crew) -> Sequence[Outcome]:
+    removals = await asyncio.gather(*(lane.roll_back() for lane in crew.lanes))
+    return [lane.failed(removal) for lane, removal in zip(crew.lanes, removals, strict=True)]
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
@@ -169,44 +215,3 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)
     return task.result()
-
-
-def describe(file: IncomingFile, identity: Identity, sha256: bytes | None) -> ObjectDescription:
-    """What every account is to hold. Raises `MetadataRefusedError`."""
-    ours = {FILE_ID: file.id, FILE_NAME: encode_name(identity.name)}
-    if sha256 is not None:
-        ours[FILE_SHA256] = sha256.hex()
-    check_metadata(file.metadata, ours=ours)
-    return ObjectDescription(
-        file_id=file.id, key=identity.key, content_type=file.content_type, metadata={**file.metadata, **ours}
-    )
-
-
-def _log_outcomes(receipt: Receipt, lanes: Sequence[Lane]) -> None:
-    """One line an account: the account's own truth."""
-    for lane, outcome in zip(lanes, receipt.outcomes, strict=True):
-        entry = {
-            "id": receipt.id,
-            "key": receipt.key,
-            "size": receipt.digests.size if receipt.digests else None,
-            "account": outcome.account,
-            "bucket": outcome.bucket,
-            "seconds": round(lane.seconds, 4),
-            "attempts": lane.attempts,
-            "s3_request_id": outcome.request_id,
-        }
-        if isinstance(outcome, Failed):
-            error = outcome.error
-            _log.warning(
-                "account_failed",
-                **entry,
-                code=error.code,
-                detail=error.detail,
-                operation=error.operation,
-                s3_code=error.s3_code,
-                removal=outcome.removal.value,
-                cause=repr(error.__cause__) if error.__cause__ else None,
-                object_key=outcome.object_key if outcome.removal is Removal.PENDING else None,
-            )
-        else:
-            _log.info("account_stored", **entry, version_id=outcome.version_id)

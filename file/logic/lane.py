@@ -1,96 +1,175 @@
 """One account's lane: a bounded queue of parts, the workers that send them, and what became of the account.
 
 A lane never raises for trouble in its account: it remembers the first error and goes on emptying its queue, so that
-the feeder and the other lanes are not held up. Retries live here, under one slot of the account and one deadline,
-which starts when the slot is taken.
+the feeder and the other lanes are not held up. It is a task of its own, which may outlive its flow.
 """
 
 import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any
 
 import structlog
 
-from file.logic.errors import AccountError, AccountStalledError, TakenBackError
+from file.logic.attempts import Attempts, may_have_happened, without_frames
+from file.logic.errors import AccountError, LetGoError, PartRefusedError, TakenBackError
 from file.logic.parts import SharedPart
 from file.logic.seams import Bucket, Upload
-from file.logic.values import Digests, Failed, Limits, ObjectDescription, Outcome, Part, Removal, Stored
+from file.logic.values import Digests, Failed, Limits, ObjectDescription, Part, Pending, Removal, Stored
 
-T = TypeVar("T")
 _log = structlog.get_logger()
-
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 3.0
 
 
 class Lane:
-    """`description` is what its bucket is to hold. `on_failure` is called once, when the account fails."""
+    """`description` is what its bucket is to hold. `note` is called whenever the flow should look again; `begun` with
+    the account and the id of every multipart upload that is opened (None: one that may be open, id unknown).
+    """
 
-    def __init__(self, bucket: Bucket, description: ObjectDescription, limits: Limits) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        description: ObjectDescription,
+        limits: Limits,
+        *,
+        note: Callable[[], object],
+        begun: Callable[[str, str | None], object],
+    ) -> None:
+        self.account = bucket.account.name
         self.stored: Stored | None = None
         self.error: AccountError | None = None
-        self.attempts = 0
-        self.seconds = 0.0
+        self.crash: BaseException | None = None  # a mistake of ours
+        self.ended = False
+        self.ready = False  # has sent every part, and waits for leave to publish
+        self.held = 0  # bytes of parts that it has not let go of
+        self.calls = Attempts(bucket, limits)
         self._bucket = bucket
         self._description = description
+        self._object_key = bucket.account.prefix + description.key
         self._limits = limits
+        self._note = note
+        self._note_begun = begun
+        self._task: asyncio.Task[None] | None = None
         self._upload: Upload | None = None
         self._beginning = asyncio.Lock()
         self._parts: asyncio.Queue[SharedPart | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(1)  # not the queue's own bound: closing must never wait
-        self._on_failure: Callable[[], object] = lambda: None
-        # What roll-back has to look for: something may be there; something may still land.
-        self._left_traces = False
-        self._unanswered = False
+        self._waiting = 0  # parts in the queue; the queue has no bound of its own, since closing must never wait
+        self._given_up = False
+        self._leave = asyncio.Event()
+        self._digests: Digests | None = None
+        self._abandoned = False
         self._lost_begin = False
         self._begun_after: datetime | None = None
 
+    # --- its task
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `put` or `send`; the lane goes on for as long as it takes, whatever becomes of its flow."""
+        self._task = asyncio.create_task(work)
+        self._task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        """Not in the task itself: one that is cancelled before it has begun runs nothing of its own."""
+        self._discard()
+        self.ended = True
+        if not task.cancelled() and (crash := task.exception()) is not None:
+            self.crash = crash.exceptions[0] if isinstance(crash, BaseExceptionGroup) else crash
+            _log.error("lane_crashed", account=self.account, key=self._description.key, exc_info=self.crash)
+        self._note()
+
+    async def end(self) -> None:
+        """Cut off what it is doing, and return when nothing is in flight any more."""
+        if self._task is not None:
+            self._task.cancel()
+        await self.until_ended()
+
+    async def until_ended(self) -> None:
+        if self._task is not None and not self.ended:
+            await asyncio.wait((self._task,))
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        assert self._task is not None  # it goes on
+        self._task.add_done_callback(lambda _: call())
+
+    def let_go(self) -> None:
+        """The ack does not need it, and it is behind."""
+        self._fail(LetGoError(self.account, "upload"))
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- parts come in
+
+    @property
+    def has_room(self) -> bool:
+        """For one part, besides those on their way."""
+        return self._waiting < 1
+
+    def take(self, shared: SharedPart) -> None:
+        """Queue a part that the lane is to let go of."""
+        self._waiting += 1
+        self.held += len(shared.part.body)
+        self._parts.put_nowait(shared)
+
+    def _drop(self, shared: SharedPart) -> None:
+        self.held -= len(shared.part.body)
+        shared.let_go()
+
+    def _discard(self) -> None:
+        while not self._parts.empty():
+            if (shared := self._parts.get_nowait()) is not None:
+                self._waiting -= 1
+                self._drop(shared)
+
     # --- one put
 
-    async def put(self, part: Part) -> None:
-        """Store a file that fits one part."""
+    async def put(self) -> None:
+        """Store a file that fits the one part that was taken."""
+        shared = self._parts.get_nowait()
+        assert shared is not None  # it was never closed
+        self._waiting -= 1
+        try:
+            await self._put(shared.part)
+        finally:
+            self._drop(shared)
+
+    async def _put(self, part: Part) -> None:
         await self._store(lambda: self._bucket.put(self._description, part), self._patience(len(part.body)))
 
     # --- many parts
 
-    def open(self, group: asyncio.TaskGroup, on_failure: Callable[[], object]) -> None:
-        """Start the workers. The upload begins with the first part."""
-        self._on_failure = on_failure
-        for _ in range(self._limits.parts_in_flight):
-            group.create_task(self._work())
-
-    async def offer(self, shared: SharedPart) -> None:
-        """Wait for room in the queue."""
-        await self._room.acquire()
-        self._parts.put_nowait(shared)
+    async def send(self) -> None:
+        """Send what is taken, then wait for leave, then publish. The upload begins with the first part."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._limits.parts_in_flight):
+                group.create_task(self._work())
+        if self.error is None and not self._given_up:
+            self.ready = True
+            self._note()
+            await self._leave.wait()
+            if self._digests is not None:
+                await self._complete(self._digests)
 
     def close(self) -> None:
-        """No more parts will be offered; the workers end after the last."""
+        """No more parts will come; the workers end after the last."""
         self._parts.put_nowait(None)
 
-    def discard(self) -> None:
-        """Let go of what is still queued; the workers end as they would."""
-        closed = False
-        while not self._parts.empty():
-            shared = self._parts.get_nowait()
-            if shared is None:
-                closed = True
-            else:
-                self._room.release()
-                shared.let_go()
-        if closed:
-            self.close()
+    def publish(self, digests: Digests) -> None:
+        """Leave to publish, now or once it has sent every part."""
+        self._digests = digests
+        self._leave.set()
 
-    async def complete(self, digests: Digests) -> None:
-        """Publish in this account."""
-        if self._upload is not None and self.error is None:
-            upload = self._upload
-            await self._store(lambda: upload.complete(digests), self._limits.complete_seconds)
-            if self.stored is not None:
-                await self._tidy_up()
+    def give_up(self) -> None:
+        """Nothing will be published: let go of what is queued, and end once what is in flight has ended."""
+        self._given_up = True
+        self._discard()
+        self.close()
+        self._leave.set()
+
+    async def _complete(self, digests: Digests) -> None:
+        upload = self._upload
+        assert upload is not None  # every file has a first part
+        await self._store(lambda: upload.complete(digests), self._limits.complete_seconds)
+        if self.stored is not None:
+            await self._tidy_up()
 
     async def _tidy_up(self) -> None:
         """A begin that went unanswered and was repeated left an upload of which nobody has the id."""
@@ -98,26 +177,25 @@ class Lane:
             async with asyncio.timeout(self._limits.remove_seconds):
                 await self._abort_lost()
         except (AccountError, TimeoutError) as error:
-            _log.warning(
-                "upload_left_open", account=self._bucket.account.name, key=self._description.key, error=repr(error)
-            )
+            _log.warning("upload_left_open", account=self.account, key=self._description.key, error=repr(error))
 
     async def _work(self) -> None:
         while (shared := await self._parts.get()) is not None:
-            self._room.release()
+            self._waiting -= 1
+            self._note()
             try:
                 if self.error is None:
                     await self._send(shared.part)
             except AccountError as error:
                 self._fail(error)
             finally:
-                shared.let_go()
+                self._drop(shared)
         self._parts.put_nowait(None)  # for the next worker
 
     async def _send(self, part: Part) -> None:
         """In a frame of its own: a worker that waits for its next part must not hold the bytes of its last."""
         upload = await self._begun()
-        await self._attempt("part", lambda: upload.send(part), self._patience(len(part.body)))
+        await self.calls.store("part", lambda: upload.send(part), self._patience(len(part.body)))
 
     async def _begun(self) -> Upload:
         async with self._beginning:
@@ -125,134 +203,97 @@ class Lane:
                 raise self.error
             if self._upload is None:
                 self._begun_after = datetime.now(UTC)
-                begin = self._attempt("begin", self._begin, self._limits.stall_seconds)
-                self._upload = await begin
-                self._left_traces = True
+                self._upload = await self.calls.store("begin", self._begin, self._limits.stall_seconds)
+                self.calls.left_traces = True
+                self._note_begun(self.account, self._upload.id)
             return self._upload
 
     async def _begin(self) -> Upload:
         try:
             return await self._bucket.begin(self._description)
-        except AccountError as error:
-            self._lost_begin |= error.retryable or error.unanswered
-            raise
-        except asyncio.CancelledError:
-            self._lost_begin = True
+        except BaseException as error:
+            # Cut off, or answered by an account that may have done it all the same.
+            if not isinstance(error, AccountError) or may_have_happened(error):
+                self._lost_begin = True
+                self._note_begun(self.account, None)
             raise
 
     # --- the end
 
     async def roll_back(self) -> Removal:
         """Take back what this upload left in the account. Never raises, whatever the account answers."""
-        if not self._left_traces:
+        if not self.calls.left_traces:
             return Removal.REMOVED
         try:
-            await self._attempt("remove", self._remove, self._limits.remove_seconds)
-            if self._unanswered:
+            await self.calls.remove(self._remove)
+            if self.calls.unanswered:
                 # What went unanswered may land after we looked: look again once it had time to settle.
                 await asyncio.sleep(self._limits.settle_seconds)
-                await self._attempt("remove", self._remove, self._limits.remove_seconds)
+                await self.calls.remove(self._remove)
         except AccountError as error:
             _log.warning("removal_pending", account=error.account, detail=error.detail, s3_code=error.s3_code)
             return Removal.PENDING
         except Exception:  # noqa: BLE001 - one account's nonsense must not hide the outcomes of the others
-            _log.exception("removal_crashed", account=self._bucket.account.name, key=self._description.key)
+            _log.exception("removal_crashed", account=self.account, key=self._description.key)
             return Removal.PENDING
         return Removal.REMOVED
+
+    async def abandon(self) -> Removal:
+        """End its upload, the file being acknowledged without it. What it may have stored is whole, and may be counted
+        on by whoever found it there: it stays, and the clean-up looks. Only other bytes than ours go.
+        """
+        self._abandoned = not isinstance(self.error, PartRefusedError)
+        return await self.roll_back()
 
     async def _remove(self) -> None:
         if self._upload is not None:
             await self._upload.abort()
         await self._abort_lost()
-        await self._bucket.remove(self._description)
+        if not self._abandoned:
+            await self._bucket.remove(self._object_key, self._description.file_id)
 
     async def _abort_lost(self) -> None:
         if self._lost_begin and self._begun_after is not None:
-            await self._bucket.abort_lost(self._description, since=self._begun_after)
+            await self._bucket.abort_lost(self._object_key, since=self._begun_after, until=datetime.now(UTC))
 
-    def outcome(self, removal: Removal | None) -> Outcome:
-        """What became of the account; `removal` when the upload as a whole was taken back."""
-        account = self._bucket.account
-        if self.stored is not None and removal is None:
-            return self.stored
+    def failed(self, removal: Removal) -> Failed:
+        """Its outcome when the upload as a whole was taken back."""
         return Failed(
-            account=account.name,
-            bucket=account.s3_bucket_name,
-            object_key=account.prefix + self._description.key,
-            error=self.error or TakenBackError(account.name, "upload"),
-            removal=removal or Removal.REMOVED,
+            account=self.account,
+            bucket=self._bucket.account.s3_bucket_name,
+            object_key=self._object_key,
+            error=self.error or TakenBackError(self.account, "upload"),
+            removal=removal,
         )
 
-    # --- under one slot and one deadline
+    def outcome(self) -> Stored | Pending:
+        """Its outcome when the ack is met."""
+        if self.stored is not None:
+            return self.stored
+        return Pending(
+            account=self.account,
+            bucket=self._bucket.account.s3_bucket_name,
+            object_key=self._object_key,
+            code=self.error.code if self.error else None,
+            retryable=self.error.retryable if self.error else True,
+            request_id=self.error.request_id if self.error else None,
+        )
+
+    # --- trouble in the account is remembered, not raised
 
     def _patience(self, size: int) -> float:
         return self._limits.stall_seconds + size / self._limits.account_bytes_per_second
 
     def _fail(self, error: AccountError) -> None:
-        _without_frames(error)
-        if self.error is None:
+        without_frames(error)
+        if self.error is None and self.stored is None:
             self.error = error
-            self._on_failure()
+            self._note()
 
     async def _store(self, publish: Callable[[], Awaitable[Stored]], seconds: float) -> None:
         try:
-            self.stored = await self._attempt("publish", publish, seconds)
-            self._left_traces = True
+            self.stored = await self.calls.store("publish", publish, seconds)
+            self.calls.left_traces = True
+            self._note()
         except AccountError as error:
             self._fail(error)
-
-    async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
-        """Call until it succeeds, fails for good, or time is up. Raises `AccountError`."""
-        name = self._bucket.account.name
-        started = time.monotonic()
-        errors: list[AccountError] = []
-
-        async def counted() -> T:
-            if operation != "remove":
-                self.attempts += 1
-            return await call()
-
-        try:
-            async with asyncio.timeout(self._limits.stall_seconds):
-                await self._bucket.slots.acquire()
-        except TimeoutError:
-            raise AccountStalledError(name, operation, "has too many requests under way") from None
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._retry(counted, errors)
-        except AccountError:
-            raise
-        except BaseException as error:  # out of time, cancelled, or a bug: nobody knows what became of the request
-            self._left_traces = self._unanswered = True
-            if isinstance(error, TimeoutError):
-                raise (errors[-1] if errors else AccountStalledError(name, operation, unanswered=True)) from None
-            raise
-        finally:
-            self._bucket.slots.release()
-            self.seconds += time.monotonic() - started
-
-    async def _retry(self, call: Callable[[], Awaitable[T]], errors: list[AccountError]) -> T:
-        """Full jitter between attempts. `errors` is the caller's, to look at when time runs out in here."""
-        for attempt in range(self._limits.attempts):
-            if attempt:
-                longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt)
-                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
-            try:
-                return await call()
-            except AccountError as error:
-                # An account that answers "500" may have done it all the same.
-                self._left_traces |= error.retryable or error.unanswered
-                self._unanswered |= error.unanswered
-                errors.append(_without_frames(error))
-                if not error.retryable:
-                    break
-        raise errors[-1]
-
-
-def _without_frames(error: AccountError) -> AccountError:
-    """A traceback holds frames, and they the bytes of parts that were given back, in cycles that may stay for long."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__context__
-    return error

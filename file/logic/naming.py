@@ -10,6 +10,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote_to_bytes
 
 from file.logic.errors import FilenameRefusedError, KeyRefusedError, MetadataRefusedError
@@ -28,6 +29,17 @@ def new_file_id() -> str:
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
     return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))
+
+
+def begun_at(file_id: str) -> datetime | None:
+    """When the file of this id began to arrive; None if it is no id of ours (`naming.new_file_id`)."""
+    try:
+        found = uuid.UUID(file_id)
+        if str(found) != file_id or found.version != 7:
+            return None
+        return datetime.fromtimestamp((found.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def check_name(name: str) -> str:

@@ -142,7 +142,10 @@ class PartReader:
             room.drop()  # or the error's frames hold the bytes
             self._budget.release(wanted)
             raise
-        return SharedPart(part, lambda: self._budget.release(wanted))
+        # Of a mapped room only what was filled takes memory; a body of unknown size may be far below what was reserved.
+        taken = room.filled if wanted >= _MAPPED_BYTES else wanted
+        self._budget.release(wanted - taken)
+        return SharedPart(part, lambda: self._budget.release(taken))
 
     def digests(self) -> Digests:
         """What arrived, once `ended`. Raises if it is not what the request declared."""

@@ -1,18 +1,23 @@
-"""The seams between the flow and the world: a bucket, an upload in it, and the ledger.
+"""The seams between the job and the world: a bucket, an upload in it, what lies in it, and the ledger.
 
 Everything here raises `AccountError` and nothing else for what goes wrong in an account, so that the flow needs no
 knowledge of S3. `tests/contract/` says what each promise means, for the memory bucket and for real servers alike.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from file.logic.values import Account, Digests, Identity, ObjectDescription, Part, Receipt, Stored
+from file.logic.values import Account, Digests, Intent, ObjectDescription, Part, Pending, Receipt, Stored
 
 
 class Upload(Protocol):
-    """One open multipart upload. Nothing of it is visible before `complete`."""
+    """One open multipart upload, with S3's `id` for it. Nothing of it is visible before `complete`."""
+
+    id: str
 
     async def send(self, part: Part) -> None:
         """Send one part; parts may go at once and in any order. Sending the same part again is harmless."""
@@ -36,21 +41,110 @@ class Bucket(Protocol):
     async def begin(self, description: ObjectDescription) -> Upload:
         """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
 
-    async def remove(self, description: ObjectDescription) -> None:
+    async def remove(self, object_key: str, file_id: str) -> None:
         """Leave no object and no version under the key that carries this file's id; others are not touched.
 
         Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out.
         """
 
-    async def abort_lost(self, description: ObjectDescription, *, since: datetime) -> None:
-        """Abort the uploads under exactly this key begun at or after `since`: a `begin` of ours went unanswered."""
+    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
+        """Abort the uploads under exactly this key begun between `since` and `until`: a `begin` of ours got lost."""
+
+
+class Inventory(Protocol):
+    """What lies in one account, for whoever settles what others left there. Keys are whole, with the prefix."""
+
+    account: Account
+
+    async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
+        """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
+
+    async def remove(self, object_key: str, file_id: str) -> None:
+        """See `Bucket.remove`."""
+
+    async def abort(self, object_key: str, upload_id: str) -> None:
+        """Give an upload up. Returns when S3 no longer knows it; one that is completed or gone already is no error."""
+
+    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
+        """See `Bucket.abort_lost`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundObject:
+    """What an account says of an object. `metadata` is all of it, ours too; not every store shows its `crc64nvme`."""
+
+    stored: Stored
+    size: int
+    content_type: str
+    metadata: Mapping[str, str]
+    crc64nvme: int | None
+    last_modified: datetime
+
+
+class Listing(Protocol):
+    """All that lies in one account under its prefix, whoever put it there. Both raise `AccountError`."""
+
+    account: Account
+
+    def pages(self) -> AsyncGenerator[Sequence[str]]:
+        """The keys, whole and with the prefix, page by page and in any order."""
+
+    async def look(self, object_key: str) -> FoundObject | None:
+        """The object under the key now, if there is one."""
+
+
+class Source(Protocol):
+    """One account's bucket, to read from."""
+
+    account: Account
+
+    @property
+    def has_room(self) -> bool:
+        """For another reader: without it `read` waits, and may raise `AccountBusyError`."""
+
+    def read(
+        self, stored: Stored, *, file_id: str, start: int, stop: int, size: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes from `start` to before `stop` of an object of `size` bytes, in pieces of some 64 KiB.
+
+        Entering asks S3, and raises `AccountError` if it cannot give the object, or has another than `stored` there;
+        so does the iterator when the account fails on the way. Leaving early closes the connection.
+        """
 
 
 class Ledger(Protocol):
-    """The record of files. A key belongs to one file as long as it lives."""
+    """The record of files. A key belongs to one file as long as it lives.
 
-    async def intend(self, file_id: str, identity: Identity) -> None:
-        """Claim the key, before the first byte leaves. Raises `KeyTakenError`."""
+    From `intend` to `conclude` the upload has a lease, which the ledger renews by itself; so has a `Pending` replica
+    from `conclude` to `follow`. What is under a lease that ran out is cleaned up by whoever finds it.
+    """
 
-    async def conclude(self, receipt: Receipt) -> None:
-        """Record the outcome, before the answer. The key is free again unless the receipt says `stored`."""
+    async def intend(self, intent: Intent) -> Receipt | None:
+        """Claim the key, durably, before the first byte leaves.
+
+        Returns None: go on. Returns the receipt of an acknowledged file that this may be a repetition of (the same
+        `idempotency_key`; or, without one, the same key): nothing is claimed, and the caller compares the bytes.
+        Raises `KeyTakenError`, `KeyBusyError`, `IdempotencyKeyBusyError`, `IdempotencyKeyReusedError` (another name),
+        `BusyError`, `LedgerUnavailableError`.
+        """
+
+    def begun(self, file_id: str, account: str, upload_id: str | None) -> None:
+        """Note a multipart upload of the file, for a clean-up; None: one that may be open, of which nobody has the id.
+
+        Returns at once. Becomes durable soon; until then a clean-up looks for it by key and time.
+        """
+
+    async def conclude(self, receipt: Receipt) -> bool:
+        """Record all outcomes, durably, before the answer.
+
+        An acknowledged receipt: returns False if the lease was lost, and then the caller takes everything back; raises
+        `LedgerUnavailableError` if it cannot be known, and then the caller deletes nothing. A receipt with failures
+        frees the key, once nothing is left (`Removal.PENDING`: the clean-up goes on); never raises for these.
+        """
+
+    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
+        """What became of an account that was `Pending` in the receipt and went on: it has the file, or does not yet.
+
+        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
+        stored.
+        """

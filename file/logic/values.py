@@ -7,6 +7,7 @@ at the edge that needs text. A `repr` of any of them is safe to log: credentials
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from file.logic.errors import AccountError, KeyOccupiedError
@@ -28,6 +29,7 @@ RESERVED_METADATA = "mentum-"  # entries of ours; a client may not send one that
 FILE_ID = "mentum-file-id"
 FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
 FILE_SHA256 = "mentum-sha256"
+FILE_ACCOUNTS = "mentum-accounts"  # the names of those that shall have the file, separated by commas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,40 @@ class Limits:
     complete_seconds: float = 120.0
     remove_seconds: float = 10.0
     settle_seconds: float = 2.0
+    grace_seconds: float = 0.5
     attempts: int = 4
+
+
+class FileState(StrEnum):
+    """What became of a file. Only `stored` and `partial` were acknowledged and exist for a reader."""
+
+    RECEIVING = "receiving"
+    STORED = "stored"
+    PARTIAL = "partial"  # the ack is met, some accounts will follow
+    ERASING = "erasing"
+    ERASED = "erased"
+
+
+class ReplicaState(StrEnum):
+    """What became of a file in one account."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    BLOCKED = "blocked"  # for good, unless someone acts
+    ERASING = "erasing"
+    ERASED = "erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """How many accounts must have a file before the client is told yes: `all`, `quorum`, `any`, or a number."""
+
+    text: str = "all"
+
+    def needed(self, accounts: int) -> int:
+        """Of so many accounts. May be more than there are: see `placement`."""
+        named = {"all": accounts, "quorum": accounts // 2 + 1, "any": 1}
+        return named[self.text] if self.text in named else int(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +109,7 @@ class Identity:
 
     key: str
     name: str
+    key_is_chosen: bool = False  # by the sender; if not, a repetition has another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +128,8 @@ class IncomingFile:
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
     sha256: bytes | None = None
+    who: str = ""
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +158,37 @@ class Digests:
     size: int
     sha256: bytes
     crc64nvme: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an account shall have a file."""
+
+    account: str
+    bucket: str
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """The ledger's first entry of an upload: what is about to be sent where. `sha256` and `size` as far as known.
+
+    `part_size` is None for a file that is one put an account: then there are no multipart uploads to look for.
+    """
+
+    id: str
+    key: str
+    key_is_chosen: bool
+    name: str
+    content_type: str
+    metadata: Mapping[str, str]
+    size: int | None
+    sha256: bytes | None
+    part_size: int | None
+    ack: str
+    places: tuple[Place, ...]
+    who: str
+    idempotency_key: str | None
 
 
 def checksum_text(crc64nvme: int) -> str:
@@ -163,12 +232,27 @@ class Failed:
         return self.error.request_id
 
 
-Outcome = Stored | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """An account does not have the file yet: the ack is met without it. `code` is the error's that held it up."""
+
+    account: str
+    bucket: str
+    object_key: str
+    code: str | None = None
+    retryable: bool = True
+    request_id: str | None = None
+
+
+Outcome = Stored | Failed | Pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """All outcomes of one file. Digests are None when the body was not read to its end."""
+    """All outcomes of one file. Digests are None when the body was not read to its end.
+
+    `repeated`: this is the receipt of an earlier upload, whose repetition the request was.
+    """
 
     id: str
     key: str
@@ -176,11 +260,40 @@ class Receipt:
     content_type: str
     digests: Digests | None
     outcomes: tuple[Outcome, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    stored_at: datetime | None = None
+    repeated: bool = False
+
+    @property
+    def acknowledged(self) -> bool:
+        """As many accounts have it as the ack wants. If not, it was taken back everywhere."""
+        return not any(isinstance(outcome, Failed) for outcome in self.outcomes)
 
     @property
     def stored(self) -> bool:
         return all(isinstance(outcome, Stored) for outcome in self.outcomes)
 
     @property
+    def state(self) -> FileState:
+        """Of an acknowledged file."""
+        return FileState.STORED if self.stored else FileState.PARTIAL
+
+    @property
     def key_taken(self) -> bool:
         return any(isinstance(o, Failed) and isinstance(o.error, KeyOccupiedError) for o in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A line of a listing: an acknowledged file without its accounts."""
+
+    id: str
+    key: str
+    name: str
+    size: int
+    content_type: str
+    sha256: bytes
+    state: FileState
+    created_at: datetime
+    stored_at: datetime

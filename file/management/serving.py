@@ -19,20 +19,14 @@ _READ_BUFFER_BYTES = 65_536
 # Connections, idle ones included; beyond it clients wait in the kernel's queue.
 _CONNECTIONS = 4096
 _BACKLOG = 1024
-_LAST_ANSWERS_SECONDS = 5.0
-
-
-class Drained(Protocol):
-    """What has to end before the server may."""
-
-    async def drain(self, seconds: float) -> None: ...
+# For the last answers, and for closing: a ledger that is locked keeps what writes to it for some 15 seconds.
+_LAST_SECONDS = 20.0
 
 
 class Served(Protocol):
-    """An ASGI application that knows what is under way in it."""
+    """An ASGI application that knows what is under way in it, which has to end before the server may."""
 
-    @property
-    def gate(self) -> Drained: ...
+    async def drain(self, seconds: float) -> None: ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -67,11 +61,11 @@ async def serve(application: Served, host: str, port: int, *, shutdown_seconds: 
         asked.cancel()
         serving.result()
         raise RuntimeError("the server ended by itself")
-    draining = asyncio.ensure_future(application.gate.drain(shutdown_seconds))
+    draining = asyncio.ensure_future(application.drain(shutdown_seconds))
     server.stop()
     hurry = asyncio.ensure_future(signalled.get())
     await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
     if not draining.done():
-        await asyncio.gather(draining, application.gate.drain(0))
+        await asyncio.gather(draining, application.drain(0))
     hurry.cancel()
-    await asyncio.wait((serving,), timeout=_LAST_ANSWERS_SECONDS)
+    await asyncio.wait((serving,), timeout=_LAST_SECONDS)

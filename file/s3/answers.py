@@ -73,6 +73,14 @@ class UploadPage:
     next_markers: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectPage:
+    """Whole keys, in the store's order. `next_markers` are the query's pairs for the next page; empty on the last."""
+
+    keys: tuple[str, ...]
+    next_markers: tuple[tuple[str, str], ...]
+
+
 def parse_error(body: bytes) -> ErrorAnswer:
     """What an error body says; nothing if it is no error body of S3's. Never raises."""
     try:
@@ -146,6 +154,16 @@ def uploads(body: bytes) -> UploadPage:
     return UploadPage(
         found, _next_markers(root, found[-1].key if found else None, decoded, "NextUploadIdMarker", "upload-id-marker")
     )
+
+
+def objects(body: bytes) -> ObjectPage:
+    """A page of ListObjectsV2. Raises UnreadableAnswerError."""
+    root = _read(body, _MAX_ANSWER_BYTES, "ListBucketResult")
+    decoded = _decoder(root)
+    found = tuple(decoded(_needed(entry, "Key")) for entry in root.iterfind("{*}Contents"))
+    if _text(root, "IsTruncated") != "true":
+        return ObjectPage(found, ())
+    return ObjectPage(found, (("continuation-token", _needed(root, "NextContinuationToken")),))
 
 
 def _next_markers(

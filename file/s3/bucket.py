@@ -8,13 +8,16 @@ computed as the bytes came in, so that S3 refuses a damaged one (or Content-MD5,
 import asyncio
 import base64
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
 from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.answers import complete_answer, complete_request, upload_id
-from file.s3.client import Answer, Call, S3Client
-from file.s3.inventory import abort_upload, abort_uploads_since, remove_versions
+from file.s3.client import Call, S3Client
+from file.s3.inventory import abort_upload, abort_uploads_between, find_object, look, remove_versions, stored_object
+from file.s3.reading import Reads
 from file.s3.refusals import account_error
 
 _CHECKSUM = "x-amz-checksum-crc64nvme"
@@ -23,10 +26,11 @@ _CHECKSUM = "x-amz-checksum-crc64nvme"
 class S3Bucket:
     """One account's bucket. `slots` bounds the writes under way in it."""
 
-    def __init__(self, client: S3Client, *, requests: int) -> None:
+    def __init__(self, client: S3Client, *, requests: int, reads: int = 64, stall_seconds: float = 30.0) -> None:
         self.account = client.account
         self.slots = asyncio.Semaphore(requests)
         self.client = client
+        self._reads = Reads(client, at_once=reads, stall_seconds=stall_seconds)
 
     async def put(self, description: ObjectDescription, part: Part) -> Stored:
         """One PutObject. See `Bucket.put`."""
@@ -37,7 +41,7 @@ class S3Bucket:
             answer = await self.client.write(
                 Call("put", "PUT", self._key(description), headers=headers, body=part.body)
             )
-            return self._stored(description, answer, self._etag("put", answer))
+            return stored_object(self.account, self._key(description), answer, self.client.etag_of("put", answer))
         except AccountError as error:
             return await self._settle(description, "put", error, part.crc64nvme)
 
@@ -52,13 +56,32 @@ class S3Bucket:
         )
         return S3Upload(self, description, self.client.understood("begin", upload_id, answer))
 
-    async def remove(self, description: ObjectDescription) -> None:
-        """Delete every version that carries the file's id. See `Bucket.remove`."""
-        await remove_versions(self.client, self._key(description), description.file_id)
+    async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
+        """See `Inventory.find`."""
+        return await find_object(self.client, object_key, file_id, checksum)
 
-    async def abort_lost(self, description: ObjectDescription, *, since: datetime) -> None:
+    async def remove(self, object_key: str, file_id: str) -> None:
+        """Delete every version that carries the file's id. See `Bucket.remove`."""
+        await remove_versions(self.client, object_key, file_id)
+
+    async def abort(self, object_key: str, upload_id: str) -> None:
+        """See `Inventory.abort`."""
+        await abort_upload(self.client, object_key, upload_id)
+
+    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
         """See `Bucket.abort_lost`."""
-        await abort_uploads_since(self.client, self._key(description), since)
+        await abort_uploads_between(self.client, object_key, since, until)
+
+    @property
+    def has_room(self) -> bool:
+        """See `Source.has_room`."""
+        return self._reads.has_room
+
+    def read(
+        self, stored: Stored, *, file_id: str, start: int, stop: int, size: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """See `Source.read`."""
+        return self._reads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
 
     async def probe(self) -> None:
         """One cheap question: may these credentials list this bucket? Raises `AccountError`."""
@@ -91,19 +114,9 @@ class S3Bucket:
 
     async def _refuse_occupied(self, description: ObjectDescription) -> None:
         """Before the bytes are sent rather than after; S3's own condition is asked at the end all the same."""
-        found = await self._look(description)
+        found = await look(self.client, self._key(description))
         if found is not None and found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:
             raise KeyOccupiedError(self.account.name, "head")
-
-    async def _look(self, description: ObjectDescription) -> Answer | None:
-        """What lies under the key now, or None."""
-        headers = {"x-amz-checksum-mode": "ENABLED"} if self.account.checksums else {}
-        call = Call("head", "HEAD", self._key(description), headers=headers, tolerate=(404,))
-        answer = await self.client.brief(call)
-        if answer.status == 404:
-            return None
-        self._etag("head", answer)
-        return answer
 
     async def _settle(
         self, description: ObjectDescription, operation: str, error: AccountError, crc64nvme: int
@@ -116,7 +129,7 @@ class S3Bucket:
         if not (error.unanswered or isinstance(error, KeyOccupiedError) or error.s3_code == "NoSuchUpload"):
             raise error
         try:
-            found = await self._look(description)
+            found = await look(self.client, self._key(description))
         except AccountError as unknown:
             unknown.unanswered = True  # what became of the write is as open as before
             raise
@@ -129,25 +142,7 @@ class S3Bucket:
             raise PartRefusedError(
                 self.account.name, operation, "keeps other bytes than we sent", unanswered=True
             ) from error
-        return self._stored(description, found)
-
-    def _etag(self, operation: str, answer: Answer) -> str:
-        """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
-        if etag := answer.headers.get("etag"):
-            return etag
-        raise self.client.not_understood(operation, answer)
-
-    def _stored(self, description: ObjectDescription, answer: Answer, etag: str | None = None) -> Stored:
-        version_id = answer.headers.get("x-amz-version-id")
-        return Stored(
-            account=self.account.name,
-            bucket=self.account.s3_bucket_name,
-            object_key=self._key(description),
-            etag=etag or answer.headers.get("etag", ""),
-            version_id=None if version_id == "null" else version_id,
-            request_id=answer.request_id,
-            checked_by="crc64nvme" if self.account.checksums else "md5",
-        )
+        return stored_object(self.account, self._key(description), found)
 
 
 class S3Upload:
@@ -167,7 +162,7 @@ class S3Upload:
         answer = await self._bucket.client.write(
             Call("part", "PUT", self._key, query=query, headers=headers, body=part.body)
         )
-        self._etags[part.number] = (self._bucket._etag("part", answer), headers.get(_CHECKSUM))
+        self._etags[part.number] = (self._bucket.client.etag_of("part", answer), headers.get(_CHECKSUM))
 
     async def complete(self, digests: Digests) -> Stored:
         """CompleteMultipartUpload, which may answer 200 with an error inside. See `Upload.complete`."""
@@ -195,7 +190,7 @@ class S3Upload:
                 raise PartRefusedError(account.name, "complete", "joined other bytes than we sent", unanswered=True)
         except AccountError as error:
             return await bucket._settle(self._description, "complete", error, digests.crc64nvme)
-        return bucket._stored(self._description, answer, completed.etag)
+        return stored_object(account, self._key, answer, completed.etag)
 
     async def abort(self) -> None:
         """AbortMultipartUpload until S3 says that it does not know the upload. See `Upload.abort`."""

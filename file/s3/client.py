@@ -6,8 +6,8 @@ content decoding (it damages stored encodings), referer, cookies, the environmen
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,11 +18,14 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError as TransportError
 from pyreqwest.exceptions import RequestTimeoutError
 from pyreqwest.proxy import ProxyBuilder
+from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response
 
 from file.logic.errors import AccountError, AccountFailingError, AccountStalledError, AccountUnreachableError
-from file.logic.values import Account, Body, MiB
+from file.logic.values import Account, Body, KiB, MiB
 from file.s3.address import address_of
 from file.s3.answers import UnreadableAnswerError, parse_error
+from file.s3.figures import Figures
 from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
 
@@ -30,6 +33,7 @@ CONNECT_SECONDS = 5
 BRIEF_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
 _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
 _MAX_ANSWER_BYTES = 8 * MiB
+_PIECE_BYTES = 64 * KiB
 _BRIEF_UNDER_WAY = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
 _SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
@@ -100,6 +104,7 @@ class S3Client:
         self.account = account
         self._address = address_of(account)
         self._signer = Signer(account)
+        self._figures = Figures(account.name)
         self._client = _build(network)
         self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
         self._skew = timedelta()
@@ -112,19 +117,9 @@ class S3Client:
 
         Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
         """
-        for last in (False, True):
-            skew = self._skew
-            answer = await self._exchange(call)
-            if 200 <= answer.status < 300 or answer.status in call.tolerate:
-                return answer
-            error = parse_error(answer.body)
-            damaged = error.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-            if last or not (damaged or self._correct_skew(answer, error.code, skew)):
-                break
-        region = answer.headers.get("x-amz-bucket-region") or error.region
-        refusal = account_error(self.account, call.operation, answer.status, error.code, region=region)
-        refusal.request_id = answer.request_id
-        raise refusal
+        with self._figures.timed(call.operation):
+            async with self._answered(call) as response:
+                return await self._whole(call, response)
 
     async def brief(self, call: Call) -> Answer:
         """Send a request without a body, within BRIEF_SECONDS, few of them at once; otherwise as `write`."""
@@ -135,6 +130,23 @@ class S3Client:
             unanswered = call.method == "DELETE"  # a question that is answered late changes nothing
             raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
 
+    @asynccontextmanager
+    async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Send a question whose answer is large: its head (within BRIEF_SECONDS), and its body as it comes.
+
+        Only the time that we wait for a piece counts as stalling, not how long the caller takes for it. Leaving before
+        the end closes the connection. Errors as in `write`.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(BRIEF_SECONDS):
+                    with self._figures.timed(call.operation):
+                        response = await stack.enter_async_context(self._answered(call))
+            except TimeoutError:
+                raise AccountStalledError(self.account.name, call.operation) from None
+            pieces = await stack.enter_async_context(aclosing(self._pieces(call, response, stall_seconds)))
+            yield _answer(response), pieces
+
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
         try:
@@ -142,35 +154,75 @@ class S3Client:
         except UnreadableAnswerError as error:
             raise self.not_understood(operation, answer) from error
 
+    def etag_of(self, operation: str, answer: Answer) -> str:
+        """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
+        if etag := answer.headers.get("etag"):
+            return etag
+        raise self.not_understood(operation, answer)
+
     def not_understood(self, operation: str, answer: Answer) -> AccountError:
         """The error for a 2xx that is not what S3 sends: it does not say what became of the request."""
         error = account_error(self.account, operation, answer.status, None)
         error.unanswered, error.request_id = True, answer.request_id
         return error
 
-    async def _exchange(self, call: Call) -> Answer:
+    @asynccontextmanager
+    async def _answered(self, call: Call) -> AsyncIterator[Response]:
+        """A good answer's head, its body still to be read."""
+        for last in (False, True):
+            skew = self._skew
+            with self._figures.counted(call.operation) as request:
+                try:
+                    async with self._signed(call).build_streamed() as response:
+                        if 200 <= response.status < 300 or response.status in call.tolerate:
+                            yield response
+                            return
+                        refused = await self._whole(call, response)
+                except TransportError as error:
+                    raise self._unreachable(call.operation, error) from error
+                told = parse_error(refused.body)
+                region = refused.headers.get("x-amz-bucket-region") or told.region
+                refusal = account_error(self.account, call.operation, refused.status, told.code, region=region)
+                refusal.request_id = refused.request_id
+                damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+                if last or not (damaged or self._correct_skew(refused, told.code, skew)):
+                    raise refusal
+                request.result = refusal.code
+
+    def _signed(self, call: Call) -> RequestBuilder:
         host, path = self._address.host, self._address.path(call.key)
         headers = call.headers
         if self.account.expected_bucket_owner is not None:
             headers = {**headers, "x-amz-expected-bucket-owner": self.account.expected_bucket_owner}
         signed = self._signer.sign(call.method, host, path, call.query, headers, datetime.now(UTC) + self._skew)
-        url = self._address.url(path, encode_query(call.query))
-        request = self._client.request(call.method, url).headers(signed)
-        if call.method in ("PUT", "POST"):
-            request = request.body_bytes(call.body)
-        try:
-            async with request.build_streamed() as response:
-                received = []
-                size = 0
-                while (piece := await response.body_reader.read(65_536)) is not None:
-                    size += len(piece)
-                    if size > _MAX_ANSWER_BYTES:
-                        why = f"answers with more than {_MAX_ANSWER_BYTES} bytes"
-                        raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
-                    received.append(bytes(piece))
-                return Answer(response.status, _readable(response.headers), b"".join(received))
-        except TransportError as error:
-            raise self._unreachable(call.operation, error) from error
+        request = self._client.request(call.method, self._address.url(path, encode_query(call.query))).headers(signed)
+        return request.body_bytes(call.body) if call.method in ("PUT", "POST") else request
+
+    async def _whole(self, call: Call, response: Response) -> Answer:
+        received = []
+        size = 0
+        while (piece := await response.body_reader.read(_PIECE_BYTES)) is not None:
+            size += len(piece)
+            if size > _MAX_ANSWER_BYTES:
+                why = f"answers with more than {_MAX_ANSWER_BYTES} bytes"
+                raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
+            received.append(bytes(piece))
+        return _answer(response, b"".join(received))
+
+    async def _pieces(self, call: Call, response: Response, stall_seconds: float) -> AsyncGenerator[bytes]:
+        name, operation = self.account.name, call.operation
+        while True:
+            try:
+                async with asyncio.timeout(stall_seconds):
+                    piece = await response.body_reader.read(_PIECE_BYTES)
+            except TimeoutError:
+                raise AccountStalledError(name, operation, "stopped in the middle of its answer") from None
+            except TransportError as error:
+                why = "dropped the connection in the middle of its answer"
+                raise AccountUnreachableError(name, operation, why) from error
+            if piece is None:
+                return
+            yield bytes(piece)
 
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
         """Never connected is known to have changed nothing; lost later is not. Both are one class there."""
@@ -199,6 +251,10 @@ class S3Client:
             return False
         self._skew = skew
         return True
+
+
+def _answer(response: Response, body: bytes = b"") -> Answer:
+    return Answer(response.status, _readable(response.headers), body)
 
 
 def _readable(headers: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from file.logic.errors import AccessRefusedError, AccountFailingError, PartRefusedError
-from file.logic.values import FILE_ID
+from file.logic.values import FILE_ID, Account, Stored
 from file.s3.answers import UploadPage, Version, uploads, versions
 from file.s3.client import Answer, Call, S3Client
 
@@ -20,6 +20,40 @@ _ABORT_ROUNDS = 3
 # What stores say that know no condition on a delete, or none together with a version.
 _NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")
 _WHOLE_SECONDS = timedelta(seconds=2)  # dates and times of listings are cut to them
+
+
+def stored_object(account: Account, key: str, answer: Answer, etag: str | None = None) -> Stored:
+    """What the account says of the object that it stored, or has."""
+    version_id = answer.headers.get("x-amz-version-id")
+    return Stored(
+        account=account.name,
+        bucket=account.s3_bucket_name,
+        object_key=key,
+        etag=etag or answer.headers.get("etag", ""),
+        version_id=None if version_id == "null" else version_id,
+        request_id=answer.request_id,
+        checked_by="crc64nvme" if account.checksums else "md5",
+    )
+
+
+async def look(client: S3Client, key: str) -> Answer | None:
+    """What lies under the key now, or None; a delete marker is none. Raises `AccountError`."""
+    headers = {"x-amz-checksum-mode": "ENABLED"} if client.account.checksums else {}
+    answer = await client.brief(Call("head", "HEAD", key, headers=headers, tolerate=(404,)))
+    if answer.status == 404:
+        return None
+    client.etag_of("head", answer)
+    return answer
+
+
+async def find_object(client: S3Client, key: str, file_id: str, checksum: str | None = None) -> Stored | None:
+    """The object under `key` if it carries `file_id`, and shows no other CRC64NVME. Raises `AccountError`."""
+    found = await look(client, key)
+    if found is None or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
+        return None
+    if checksum is not None and found.headers.get("x-amz-checksum-crc64nvme", checksum) != checksum:
+        return None
+    return stored_object(client.account, key, found)
 
 
 async def remove_versions(client: S3Client, key: str, file_id: str) -> None:
@@ -44,20 +78,19 @@ async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
     raise AccountFailingError(client.account.name, "abort", "still has the upload after it was aborted")
 
 
-async def abort_uploads_since(client: S3Client, key: str, since: datetime) -> None:
-    """Abort the open uploads under exactly `key` begun at or after `since`, by our clock. Raises `AccountError`.
+async def abort_uploads_between(client: S3Client, key: str, since: datetime, until: datetime) -> None:
+    """Abort the open uploads under exactly `key` begun between two moments of our clock. Raises `AccountError`.
 
     An upload tells when it began by the account's clock, so that the listing's own date is what it is compared with.
     """
-    elapsed = datetime.now(UTC) - since
-    for page, answer in [found async for found in _upload_pages(client, key)]:
-        begun = None if answer.date is None else answer.date - elapsed - _WHOLE_SECONDS
+    for page, ahead in [found async for found in _upload_pages(client, key)]:
         for upload in page.uploads:
             if upload.key != key:
                 continue
-            if upload.initiated is None or begun is None:
+            if upload.initiated is None or ahead is None:
                 raise AccountFailingError(client.account.name, "list_uploads", "does not say when an upload began")
-            if upload.initiated >= begun:
+            least, most = ahead
+            if since + least - _WHOLE_SECONDS <= upload.initiated <= until + most + _WHOLE_SECONDS:
                 await abort_upload(client, key, upload.upload_id)
 
 
@@ -95,13 +128,17 @@ async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
         markers = list(page.next_markers)
 
 
-async def _upload_pages(client: S3Client, key: str) -> AsyncIterator[tuple[UploadPage, Answer]]:
+async def _upload_pages(
+    client: S3Client, key: str
+) -> AsyncIterator[tuple[UploadPage, tuple[timedelta, timedelta] | None]]:
+    """Each page with how far, at least and at most, the account's clock is ahead of ours."""
     markers: list[tuple[str, str]] = []
     while True:
         query = [("uploads", ""), ("prefix", key), *markers]
+        asked = datetime.now(UTC)
         answer = await client.brief(Call("list_uploads", "GET", None, query=query))
         page = client.understood("list_uploads", uploads, answer)
-        yield page, answer
+        yield page, None if answer.date is None else (answer.date - datetime.now(UTC), answer.date - asked)
         if not page.next_markers or (page.uploads and page.uploads[-1].key > key):
             return
         markers = list(page.next_markers)

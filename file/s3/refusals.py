@@ -16,6 +16,7 @@ from file.logic.errors import (
     BucketMissingError,
     KeyOccupiedError,
     PartRefusedError,
+    ReplicaMissingError,
     WrongRegionError,
 )
 from file.logic.values import Account
@@ -37,9 +38,10 @@ _ACTIONS = {
     "list_uploads": "s3:ListBucketMultipartUploads",
     "list_parts": "s3:ListMultipartUploadParts",
     "probe": "s3:ListBucket",
+    "list_objects": "s3:ListBucket",
 }
 _ENCRYPTS = frozenset(("put", "begin", "part", "complete"))
-_ABOUT_THE_BUCKET = frozenset(("put", "begin", "list_versions", "list_uploads", "probe"))
+_ABOUT_THE_BUCKET = frozenset(("put", "begin", "list_versions", "list_uploads", "list_objects", "probe"))
 
 _DENIED = "{denied}"  # filled in by `_denied`
 _REDIRECTED = "redirects us, which is not followed: check its region_name and endpoint_url"
@@ -143,6 +145,10 @@ _CODES: tuple[tuple[type[AccountError], str | None, str], ...] = (
         "NotImplemented UnsupportedArgument",
     ),
 )
+# To a question for an object as it was stored, these say that it is not there, or another is.
+_READ_CODES = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "PreconditionFailed", "InvalidRange")
+_NOT_AS_STORED = (404, 405, 412, 416)
+
 _BY_CODE = {code: (kind, detail) for kind, detail, codes in _CODES for code in codes.split()}
 
 _BY_STATUS: dict[int, tuple[type[AccountError], str | None]] = {
@@ -170,8 +176,12 @@ def account_error(
 ) -> AccountError:
     """The error for an answer that is not what was hoped for. `region` is where S3 says that the bucket lies."""
     code = code if code in _BY_CODE or (code and _CODE.fullmatch(code)) else None
+    kind: type[AccountError]
+    detail: str | None
     moved = region is not None and _REGION.fullmatch(region) is not None and region != account.region_name
-    if code in _BY_CODE:
+    if operation == "get" and code in _READ_CODES:
+        kind, detail = ReplicaMissingError, None
+    elif code in _BY_CODE:
         kind, detail = _BY_CODE[code]
     elif status == 400 and code is None and moved:
         kind, detail = WrongRegionError, None  # a HEAD's answer has no body to say it in
@@ -192,6 +202,8 @@ def account_error(
 
 
 def _by_status(operation: str, status: int) -> tuple[type[AccountError], str | None]:
+    if operation == "get" and status in _NOT_AS_STORED:
+        return ReplicaMissingError, None
     if status == 404:
         if operation in _ABOUT_THE_BUCKET:
             return BucketMissingError, None

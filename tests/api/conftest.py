@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 
+from file.models import File
 from tests.api.expectations import PART, Shared, three
 from tests.serving import running
 
@@ -16,9 +16,11 @@ async def module_service() -> AsyncIterator[Shared]:
         yield Shared(service, buckets)
 
 
-@pytest.fixture
-def shared(module_service: Shared) -> Shared:
-    """With empty buckets. Its tests run in the module's loop."""
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared(module_service: Shared) -> Shared:
+    """With empty buckets and an empty ledger. Its tests run in the module's loop."""
+    service = module_service.service
+    await service.application.ledger.writer.run(File.objects.using(service.database).all().delete)
     for bucket in module_service.buckets:
         bucket.objects.clear()
         bucket.uploads.clear()

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from tests.api.expectations import ALWAYS, PART, assert_nothing_left, assert_pro
 from tests.api.rawhttp import BOUNDARY, form, form_part, put
 from tests.serving import running
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "part_size": PART,
     "memory": 16 * PART,
     "account_bytes_per_second": 1 << 30,

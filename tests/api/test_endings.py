@@ -1,6 +1,7 @@
 """How uploads end early: the client goes away, or the service does. Nothing is left, or everything is stored."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.api.rawhttp import connected, form, form_head, form_part, head, put
 from tests.memory import MemoryBucket
 from tests.serving import running
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "part_size": PART,
     "stall_seconds": 30.0,
     "remove_seconds": 0.5,
@@ -41,7 +42,7 @@ async def test_nothing_is_left_when_the_client_goes_before_its_last_byte(way: st
     async with running(buckets, **QUICK) as service, connected(service) as connection:
         first, body = begun(way, 5 * PART)
         await connection.send(first, body[:sent])
-        await until(lambda: service.application.gate.under_way == 1)
+        await until(lambda: service.application.uploads.gate.under_way == 1)
         if sent > PART:
             await asyncio.wait_for(buckets[0].first_part.wait(), 10)
         await connection.cut()
@@ -71,8 +72,8 @@ async def test_uploads_finish_when_the_service_drains(size: int) -> None:
     async with running(buckets, **QUICK) as service:
         upload = asyncio.ensure_future(put(service, "k", b"x" * size))
         await asyncio.wait_for(buckets[1].stalled.wait(), 10)
-        draining = asyncio.ensure_future(service.application.gate.drain(30))
-        await until(lambda: service.application.gate.draining)
+        draining = asyncio.ensure_future(service.application.drain(30))
+        await until(lambda: service.application.uploads.gate.draining)
         refused = await put(service, "other", b"x")
         assert_problem(refused, 503, "shutting_down")
         assert int(refused.headers["retry-after"]) > 0
@@ -99,7 +100,7 @@ async def test_the_rest_is_taken_back_when_the_time_to_drain_is_over(fault: str)
         ]
         await until(lambda: buckets[1].calls[fault.removeprefix("stalls_at_")] >= 3)
         await asyncio.sleep(0.1)  # what can go on goes on: queues fill
-        await asyncio.wait_for(service.application.gate.drain(0.05), 10)
+        await asyncio.wait_for(service.application.drain(0.05), 10)
         for answer in await asyncio.gather(*uploads):
             assert_problem(answer, 503, "shutting_down")
         assert_nothing_left(service, buckets)
@@ -111,8 +112,8 @@ async def test_the_client_is_told_when_the_service_ends_before_its_body(sent: in
     async with running(buckets, **QUICK) as service, connected(service) as connection:
         first, body = begun("put", 5 * PART)
         await connection.send(first, body[:sent])
-        await until(lambda: service.application.gate.under_way == 1)
-        await asyncio.wait_for(service.application.gate.drain(0.05), 10)
+        await until(lambda: service.application.uploads.gate.under_way == 1)
+        await asyncio.wait_for(service.application.drain(0.05), 10)
         assert_problem(await connection.answer(), 503, "shutting_down")
         assert_nothing_left(service, buckets)
 
@@ -121,8 +122,8 @@ async def test_uploads_that_wait_for_memory_are_told_when_the_service_ends() -> 
     buckets = [MemoryBucket("A", faults={"stalls_at_put": ALWAYS})]
     async with running(buckets, **QUICK, memory=4 * PART, wait_seconds=30.0) as service:
         uploads = [asyncio.ensure_future(put(service, f"{number}", b"x" * PART)) for number in range(8)]
-        await until(lambda: service.application.gate.under_way == 8)
-        await asyncio.wait_for(service.application.gate.drain(0.05), 10)
+        await until(lambda: service.application.uploads.gate.under_way == 8)
+        await asyncio.wait_for(service.application.drain(0.05), 10)
         for answer in await asyncio.gather(*uploads):
             assert_problem(answer, 503, "shutting_down")
         assert_nothing_left(service, buckets)

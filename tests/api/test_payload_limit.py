@@ -108,7 +108,7 @@ async def test_the_file_is_stored_when_there_is_no_limit() -> None:
 async def test_a_page_gets_one_mebibyte_when_uploads_may_have_more(limit: int) -> None:
     mebibyte = 1 << 20
     async with running(three(), max_request_bytes=limit) as service:
-        for target in ("/", "/upload/", "/files", "/admin/login"):
+        for target in ("/", "/upload/", "/filesystem", "/admin/login"):
             size = mebibyte - len(head("POST", target, f"content-length: {mebibyte}"))
             assert len(str(size)) == len(str(mebibyte))
             passing = await exchange(service, head("POST", target, f"content-length: {size}"), b"x" * size)

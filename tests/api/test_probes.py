@@ -22,7 +22,7 @@ async def test_health_is_told_to_everybody_when_the_process_lives() -> None:
 async def test_it_is_ready_when_an_account_is_down_and_not_when_it_drains() -> None:
     async with running(three(refuses_probe=ALWAYS)) as service, service.client(headers={}) as client:
         ready = await client.get("/_/ready")
-        await service.application.gate.drain(0)
+        await service.application.drain(0)
         draining = await client.get("/_/ready")
         health = await client.get("/_/health")
     assert (ready.status_code, ready.content) == (200, b"")

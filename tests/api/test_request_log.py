@@ -186,6 +186,7 @@ async def test_nothing_inside_is_told_when_the_service_meets_an_error_of_its_own
 
 PROGRAM = """
 import asyncio, logging
+import django; django.setup()
 from mentumfileupload.logs import configure
 from tests.api.rawhttp import put
 from tests.memory import MemoryBucket
@@ -203,6 +204,7 @@ asyncio.run(main())
 
 def test_each_line_is_one_json_object_when_the_log_is_configured() -> None:
     environment = {"PATH": "", "DEBUG": "true", "UPLOAD_ENV_FILE": "", "PYTHONPATH": str(ROOT)}
+    environment["DJANGO_SETTINGS_MODULE"] = "mentumfileupload.settings"
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from file.logic.seams import Bucket
+from file.api.routes import AccountBucket
 from stores.account import StoreAccount
 from stores.seaweed import Seaweed
 from tests.buckets import s3_buckets
@@ -31,7 +31,7 @@ class Found:
 class Inside(Protocol):
     """A bucket from inside. Keys are whole, the account's prefix included."""
 
-    bucket: Bucket
+    bucket: AccountBucket
 
     def listed(self, key: str) -> str:
         """How the store spells the key in its listings."""
@@ -48,11 +48,14 @@ class Inside(Protocol):
     def begin(self, key: str) -> None:
         """Open a multipart upload that is not ours."""
 
+    def delete(self, key: str) -> None:
+        """What an owner does who names no version."""
+
 
 class InsideMemory:
     def __init__(self) -> None:
         self._bucket = MemoryBucket("A", prefix=PREFIX)
-        self.bucket: Bucket = self._bucket
+        self.bucket: AccountBucket = self._bucket
 
     def listed(self, key: str) -> str:
         return key
@@ -71,9 +74,12 @@ class InsideMemory:
     def begin(self, key: str) -> None:
         self._bucket.uploads[f"a stranger's for {key}"] = OpenUpload(key, datetime.now(UTC))
 
+    def delete(self, key: str) -> None:
+        del self._bucket.objects[key]
+
 
 class InsideS3:
-    def __init__(self, bucket: Bucket, account: StoreAccount) -> None:
+    def __init__(self, bucket: AccountBucket, account: StoreAccount) -> None:
         self.bucket = bucket
         self._account = account
         self._client = account.boto3()
@@ -94,6 +100,9 @@ class InsideS3:
 
     def begin(self, key: str) -> None:
         self._client.create_multipart_upload(**self._where, Key=key)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(**self._where, Key=key)
 
     def _found(self, key: str) -> Found:
         answer: Any = self._client.get_object(**self._where, Key=key)

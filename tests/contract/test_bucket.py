@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from file.logic.errors import KeyOccupiedError, PartRefusedError
+from file.logic.naming import new_file_id
 from file.logic.seams import Bucket, Upload
 from file.logic.values import ObjectDescription, Stored
 from tests.contract.conftest import PREFIX, Found, Inside
@@ -158,15 +159,15 @@ async def test_our_object_is_gone_when_it_is_removed(inside: Inside, key: str) -
     description = described(key)
     inside.put(f"{PREFIX}{key}2", b"a neighbour's")
     await inside.bucket.put(description, part_of(b"content"))
-    await inside.bucket.remove(description)
-    await inside.bucket.remove(description)
+    await inside.bucket.remove(PREFIX + key, description.file_id)
+    await inside.bucket.remove(PREFIX + key, description.file_id)
     assert list(inside.objects()) == [inside.listed(f"{PREFIX}{key}2")]
 
 
 async def test_object_of_many_parts_is_gone_when_it_is_removed(inside: Inside) -> None:
     description = described()
     await (await begun(inside.bucket, description)).complete(digests_of(LARGE))
-    await inside.bucket.remove(description)
+    await inside.bucket.remove(f"{PREFIX}k", description.file_id)
     assert inside.objects() == {}
 
 
@@ -175,8 +176,8 @@ async def test_objects_of_others_stay_when_ours_under_their_key_is_removed(insid
     other = described("of another file of ours")
     await inside.bucket.put(other, part_of(b"content"))
     before = inside.objects()
-    await inside.bucket.remove(described())
-    await inside.bucket.remove(described(other.key))
+    await inside.bucket.remove(f"{PREFIX}k", new_file_id())
+    await inside.bucket.remove(PREFIX + other.key, new_file_id())
     assert inside.objects() == before
 
 
@@ -191,12 +192,15 @@ async def test_uploads_under_exactly_this_key_are_aborted_when_they_began_after_
         inside.begin(PREFIX + neighbour)
     await inside.bucket.begin(description)
     await inside.bucket.begin(description)
-    await inside.bucket.abort_lost(description, since=since)
+    await inside.bucket.abort_lost(PREFIX + key, since=since, until=datetime.now(UTC))
     assert inside.open_uploads() == sorted(PREFIX + neighbour for neighbour in (f"{key}2", f"{key}/x", "another"))
 
 
-async def test_uploads_stay_open_when_they_began_before_the_moment(inside: Inside) -> None:
-    description = described()
-    await inside.bucket.begin(description)
-    await inside.bucket.abort_lost(description, since=datetime.now(UTC) + timedelta(minutes=1))
+async def test_uploads_stay_open_when_they_began_before_or_after_the_moments(inside: Inside) -> None:
+    await inside.bucket.begin(described())
+    now, minute = datetime.now(UTC), timedelta(minutes=1)
+    await inside.bucket.abort_lost(f"{PREFIX}k", since=now + minute, until=now + 2 * minute)
+    await inside.bucket.abort_lost(f"{PREFIX}k", since=now - 2 * minute, until=now - minute)
     assert inside.open_uploads() == [f"{PREFIX}k"]
+    await inside.bucket.abort_lost(f"{PREFIX}k", since=now - minute, until=now + minute)
+    assert inside.open_uploads() == []

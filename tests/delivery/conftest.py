@@ -1,22 +1,29 @@
 """The whole service over real HTTP into real accounts, and the question that ends each test: what lies there now?"""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from django.db import connections
 
+from demo.process import ServerProcess
 from file.logic.values import KiB, MiB
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from tests.buckets import s3_buckets
+from tests.databases import Postgres
 from tests.files import bytes_of
 from tests.serving import Running, running
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]
+Start = Callable[[ServerProcess], Awaitable[None]]
 
 PART_BYTES = 5 * MiB
 ONE_PART = 5 * KiB
@@ -82,3 +89,28 @@ def assert_stored(accounts: Iterable[StoreAccount], bodies: Mapping[str, bytes])
         for key, body in bodies.items():
             found = client.get_object(Bucket=account.s3_bucket_name, Key=key)["Body"].read()
             assert found == body, f"{account.name}: {key} differs"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty database that several processes may share."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    with server.copy() as alias:
+        yield server.url(str(connections.settings[alias]["NAME"]))
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """`await start(process)`; what was started is killed with the test."""
+    processes: list[ServerProcess] = []
+
+    async def start(process: ServerProcess) -> None:
+        processes.append(process)
+        await asyncio.to_thread(process.start)
+
+    yield start
+    for process in processes:
+        await asyncio.to_thread(process.kill)

@@ -40,7 +40,7 @@ Stores = dict[str, Seaweed]
 
 # How it is done to a store, what the client is told of it, and what it has of the file.
 TROUBLES: dict[str, tuple[Callable[[Seaweed], object], str, str]] = {
-    "stopped": (Seaweed.kill, "account_unreachable", "removal_pending"),
+    "stopped": (Seaweed.kill, "account_unreachable", "removed"),  # nothing can have reached it
     "frozen": (Seaweed.freeze, "account_stalled", "removal_pending"),
     "revoked": (Seaweed.revoke, "access_refused", "removed"),
 }
@@ -73,13 +73,13 @@ async def test_the_others_have_nothing_when_one_is_in_trouble(
         for size in SIZES:
             with capture_logs() as log:
                 began = loop.time()
-                answer = await put(service, size)
+                answer = await put(service, size, f"k{size}")
                 took = loop.time() - began
             told = assert_told(answer, 502, dict.fromkeys("ABC", "taken_back") | {name: code})
             statuses = {account: outcome["status"] for account, outcome in told["accounts"].items()}
             assert statuses == dict.fromkeys("ABC", "removed") | {name: status}
             [line] = [line for line in log if line["event"] == "account_failed" and line["account"] == name]
-            assert (line["code"], line["removal"], line["key"]) == (code, status, "k")
+            assert (line["code"], line["removal"], line["key"]) == (code, status, f"k{size}")
             # What the request may take, and twice what taking back may take; the rest is for a busy machine.
             allowed = SHORT["stall_seconds"] + size / SHORT["account_bytes_per_second"] + 2 * SHORT["remove_seconds"]
             assert took < allowed + 2
@@ -127,7 +127,7 @@ async def test_two_are_told_when_one_cannot_be_reached_and_another_has_a_wrong_s
     proxy = proxied("A")
     proxy.refuse_connections()
     async with serving(proxy.account, accounts["B"], wrong) as service:
-        answers = [await put(service, size) for size in SIZES]
+        answers = [await put(service, size, f"k{size}") for size in SIZES]
     for answer in answers:
         assert_told(answer, 502, {"A": "account_unreachable", "B": "taken_back", "C": "access_refused"})
         assert "not-the-secret" not in answer.text
@@ -202,7 +202,7 @@ async def test_nothing_is_left_when_the_client_goes_away(accounts: Accounts, pro
             async with asyncio.timeout(10):
                 while not [line for line in log if line["event"] == "request"]:  # noqa: ASYNC110 - nobody is told
                     await asyncio.sleep(0.01)
-        assert service.application.gate.under_way == 0
+        assert service.application.uploads.gate.under_way == 0
         del reader
     [line] = [line for line in log if line["event"] == "request"]
     assert line["code"] == "client_gone"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from file.ledger.claims import ProcessClaims
 from file.logic.budget import Budget
 from file.logic.errors import (
     ClientGoneError,
@@ -20,12 +19,12 @@ from file.logic.errors import (
 from file.logic.values import (
     Failed,
     MiB,
-    ObjectDescription,
     Removal,
     Stored,
 )
 from tests.flow import LIMITS, PART, PATIENT, assert_nothing_left, buckets, chunks_of, send
 from tests.memory import MemoryBucket
+from tests.memoryledger import MemoryLedger
 
 
 async def test_the_first_part_leaves_when_the_last_byte_has_not_arrived() -> None:
@@ -54,7 +53,7 @@ async def test_everything_is_taken_back_when_the_upload_is_cancelled() -> None:
 
 async def test_one_wins_when_two_uploads_go_to_one_key_at_once() -> None:
     among = buckets(stalls_at_put=1)
-    ledger, budget = ProcessClaims(), Budget(LIMITS.memory)
+    ledger, budget = MemoryLedger(), Budget(LIMITS.memory)
     first = asyncio.ensure_future(send(among, b"first", ledger=ledger))
     await asyncio.wait_for(among[1].stalled.wait(), 5)
     with pytest.raises(KeyTakenError):
@@ -101,10 +100,10 @@ async def test_the_file_is_told_stored_when_the_cancellation_comes_after_the_las
 
 async def test_the_claim_is_given_back_and_the_others_are_told_when_a_removal_crashes() -> None:
     class Crashing(MemoryBucket):
-        async def remove(self, description: ObjectDescription) -> None:
-            raise KeyError(description.key)
+        async def remove(self, object_key: str, file_id: str) -> None:
+            raise KeyError(object_key)
 
-    ledger = ProcessClaims()
+    ledger = MemoryLedger()
     among = [Crashing("A"), MemoryBucket("B", faults={"refuses_put": 1}), MemoryBucket("C")]
     receipt = await send(among, b"x", ledger=ledger)
     assert [o.removal for o in receipt.outcomes if isinstance(o, Failed)] == [

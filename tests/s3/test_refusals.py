@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from file.logic import errors
 from file.logic.errors import (
     AccessRefusedError,
     AccountError,
@@ -15,7 +16,9 @@ from file.logic.errors import (
     AccountUnreachableError,
     BucketMissingError,
     KeyOccupiedError,
+    LetGoError,
     PartRefusedError,
+    ReplicaMissingError,
     TakenBackError,
     WrongRegionError,
 )
@@ -149,9 +152,35 @@ def test_the_code_decides_first_and_the_status_second_when_s3_refuses(
 
 
 def test_every_error_that_s3_can_cause_is_reached_when_all_rows_are_asked() -> None:
-    # A stall is told by our clock and a taking back by the flow; neither is an answer of S3's.
-    not_s3s = {AccountStalledError, TakenBackError}
-    assert {kind for _, _, kind in EXPECTED} == set(AccountError.__subclasses__()) - not_s3s
+    # A stall is told by our clock, taking back and letting go by the flow; none of them is an answer of S3's.
+    not_s3s = {AccountStalledError, TakenBackError, LetGoError}
+    reached = {kind for _, _, kind in EXPECTED} | {ReplicaMissingError}  # only in an answer to a reader
+    assert reached == {kind for kind in AccountError.__subclasses__() if kind.__module__ == errors.__name__} - not_s3s
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "NoSuchKey", ReplicaMissingError),
+        (404, "NoSuchVersion", ReplicaMissingError),
+        (405, "MethodNotAllowed", ReplicaMissingError),
+        (412, "PreconditionFailed", ReplicaMissingError),
+        (416, "InvalidRange", ReplicaMissingError),
+        (404, None, ReplicaMissingError),
+        (405, None, ReplicaMissingError),
+        (412, None, ReplicaMissingError),
+        (416, None, ReplicaMissingError),
+        (404, "NoSuchBucket", BucketMissingError),
+        (403, "AccessDenied", AccessRefusedError),
+        (403, "InvalidObjectState", PartRefusedError),
+        (503, "SlowDown", AccountThrottledError),
+        (500, "InternalError", AccountFailingError),
+    ],
+)
+def test_the_object_is_missing_when_s3_says_so_to_a_reader(
+    status: int, code: str | None, kind: type[AccountError]
+) -> None:
+    assert type(account_error(account(), "get", status, code)) is kind
 
 
 @pytest.mark.parametrize(("status", "code"), EVERY_CODE)

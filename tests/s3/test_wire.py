@@ -94,7 +94,7 @@ async def test_the_key_is_looked_at_when_an_account_has_no_conditional_writes(
     await bucket.put(description, part_of(SMALL))
     assert isinstance(await refusal(bucket, bucket.put(described(), part_of(SMALL))), KeyOccupiedError)
     await upload(bucket, described("many"))
-    await bucket.remove(description)
+    await bucket.remove(description.key, description.file_id)
     assert [key for key, _ in accounts["A"].contents().versions] == ["many"]
     conditions = {"if-none-match", "if-match"}
     assert not any(conditions & seen.headers.keys() for seen in proxy.requests)

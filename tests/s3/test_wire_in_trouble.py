@@ -109,7 +109,7 @@ async def test_body_and_token_stay_here_when_an_account_redirects(
     location = {"Location": f"{elsewhere.account.endpoint_url}/bucket-b/k"}
     proxy.add(Fault.refuses(code, headers=location, times=None))
     bucket = await open_bucket(proxy.account, session_token="the-session-token")
-    for request in (bucket.put(described(), part_of(SMALL)), bucket.probe(), bucket.remove(described())):
+    for request in (bucket.put(described(), part_of(SMALL)), bucket.probe(), bucket.remove("k", described().file_id)):
         error = await refusal(bucket, request)
         assert isinstance(error, kind)
         assert str(error).startswith(f"Account A {wording}")
@@ -147,7 +147,11 @@ async def test_nothing_is_called_stored_or_removed_when_the_answer_is_nonsense(
     async with answering(NONSENSE[nonsense]) as url:
         bucket = await open_bucket(accounts["A"].at(url))
         description = described()
-        for request in (bucket.put(description, part_of(SMALL)), bucket.begin(description), bucket.remove(description)):
+        for request in (
+            bucket.put(description, part_of(SMALL)),
+            bucket.begin(description),
+            bucket.remove(description.key, description.file_id),
+        ):
             error = await refusal(bucket, request)
             assert isinstance(error, AccountFailingError | AccountUnreachableError), repr(error)
             assert error.retryable
@@ -190,7 +194,7 @@ async def test_error_says_that_it_may_have_landed_when_neither_answer_nor_look_c
         error = await refusal(bucket, bucket.put(description, part_of(SMALL)))
         assert isinstance(error, kind)
         assert error.unanswered
-        await bucket.remove(description)
+        await bucket.remove(description.key, description.file_id)
 
 
 async def test_lost_upload_is_found_and_aborted_when_the_answer_to_begin_was_lost(
@@ -205,7 +209,7 @@ async def test_lost_upload_is_found_and_aborted_when_the_answer_to_begin_was_los
     assert error.unanswered
     assert str(error) == "Account A dropped the connection before it answered."
     assert [key for key, _ in accounts["A"].contents().uploads] == ["k"]
-    await bucket.abort_lost(description, since=since)
+    await bucket.abort_lost(description.key, since=since, until=datetime.now(UTC))
     assert not accounts["A"].contents()
 
 

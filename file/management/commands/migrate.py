@@ -1,9 +1,23 @@
-"""Django's `migrate`, without the checks of our settings: a release is migrated before it is configured."""
+"""Django's `migrate`, without the checks of our settings: a release is migrated before it is configured.
+
+And without the limit of time that the service has for a statement: a migration of a large table takes what it takes.
+It waits for a lock no longer than the service does, for everybody else would wait behind it.
+"""
+
+from typing import Any
 
 from django.core.management.commands import migrate
+from django.db import connections
 
 from file.checks import TAGS_WITHOUT_SETTINGS
 
 
 class Command(migrate.Command):
     requires_system_checks = TAGS_WITHOUT_SETTINGS
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        connection = connections[options["database"]]
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET statement_timeout = 0")
+        super().handle(*args, **options)

@@ -10,11 +10,10 @@ import socket
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
 from django.utils.module_loading import import_string
 
+from file.ledger.opening import LedgerRefusedError, open_ledger
 from file.management.serving import serve
 
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):)?(?P<port>\d{1,5})")
@@ -32,9 +31,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = _parse(options["addrport"])
         address = _free_address(host, port)
-        if connection.vendor == "sqlite":
-            call_command("migrate", interactive=False, verbosity=0)
         upload = settings.UPLOAD
+        if upload.metrics_address is not None:
+            _free_address(*upload.metrics_address, setting="UPLOAD_METRICS_ADDRESS: ")
+        self._open_ledger()
         token = None
         if not upload.tokens and not upload.open:
             # The checks let this through with DEBUG only: a token for this run, so that the first try just works.
@@ -54,6 +54,14 @@ class Command(BaseCommand):
         self.stderr.flush()
         os._exit(0)
 
+    def _open_ledger(self) -> None:
+        try:
+            copy = open_ledger()
+        except LedgerRefusedError as error:
+            raise CommandError(str(error)) from error
+        if copy is not None:
+            self.stdout.write(f"The ledger was migrated; as it was before, it is in {copy}")
+
     def _greet(self, host: str, port: int, token: str | None) -> None:
         names = ", ".join(account.name for account in settings.UPLOAD.accounts)
         reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - a comparison
@@ -72,7 +80,7 @@ def _parse(text: str) -> tuple[str, int]:
     return match["host"] or "127.0.0.1", int(match["port"])
 
 
-def _free_address(host: str, port: int) -> str:
+def _free_address(host: str, port: int, *, setting: str = "") -> str:
     """The numeric address, after trying it: the server takes no names, and its own complaint comes late and is long."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
@@ -80,5 +88,5 @@ def _free_address(host: str, port: int) -> str:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(place)
     except OSError as error:
-        raise CommandError(f"cannot serve on {host}:{port}: {error.strerror}") from error
+        raise CommandError(f"{setting}cannot serve on {host}:{port}: {error.strerror}") from error
     return str(place[0])

@@ -1,0 +1,67 @@
+"""The scene of the crash: the service is killed in the middle of an upload, and cleans up when it is started again."""
+
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from demo.process import ServerProcess
+from stores.seaweed import Seaweed
+
+MiB = 1024 * 1024
+KEY = "demo/cut-off.bin"
+LEASE_SECONDS = 3
+_WAIT_SECONDS = 60.0
+
+
+def show_crash(stores: Sequence[Seaweed], environment: Mapping[str, str], token: str, port: int, log: Path) -> bool:
+    """Prints what lies in each account after SIGKILL, and after the restart. True if nothing is left."""
+    service = ServerProcess(port, {**environment, "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS)}, log)
+    with service:
+        sending = _begin(port, token)
+        with closing(sending):
+            _wait(lambda: all(_left(store) for store in stores))
+            service.kill()
+        print(f"  killed:    {_told(stores)}", flush=True)
+    with service:
+        began = time.monotonic()
+        clean = _wait(lambda: not any(_left(store) for store in stores))
+        seconds = time.monotonic() - began
+        print(f"  restarted: {_told(stores)}, after {seconds:.0f} seconds (its lease was {LEASE_SECONDS})", flush=True)
+    return clean
+
+
+def _begin(port: int, token: str) -> socket.socket:
+    """Most of a file, in parts that are on their way; its end never comes."""
+    sending = socket.create_connection(("127.0.0.1", port), timeout=_WAIT_SECONDS)
+    lines = (
+        f"PUT /files/{KEY} HTTP/1.1",
+        "Host: demo",
+        f"Authorization: Bearer {token}",
+        f"Content-Length: {24 * MiB}",
+    )
+    head = "\r\n".join((*lines, "", ""))
+    sending.sendall(head.encode() + bytes(20 * MiB))
+    return sending
+
+
+def _left(store: Seaweed) -> int:
+    """Unfinished uploads and objects of that key."""
+    contents = store.account.contents()
+    return sum(key == KEY for key, _ in [*contents.uploads, *contents.versions])
+
+
+def _told(stores: Sequence[Seaweed]) -> str:
+    counts = ", ".join(f"{store.account.name} {_left(store)}" for store in stores)
+    return f"unfinished uploads: {counts}"
+
+
+def _wait(claim: Callable[[], bool]) -> bool:
+    """Nobody tells when it comes true: it is asked again."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not claim():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

@@ -1,0 +1,197 @@
+"""GET and HEAD /files/{key}: an acknowledged file, or a range of it, from whichever account can give it.
+
+The first byte is at hand before the head is sent, so that a file which no account can give is a problem with its
+reasons. What fails later breaks the connection: a body that ends before its Content-Length is an error for every
+client. A reader who leaves is noticed at once, and S3 is not read any further; one who is slow is waited for, for the
+server takes a piece only when it has room for it.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from file.api.conditions import Validators, is_unchanged, wanted_range
+from file.api.paths import key_of
+from file.api.responses import problem
+from file.logic.errors import (
+    ClientGoneError,
+    FileNotFoundHereError,
+    RangeRefusedError,
+    RequestError,
+    ShuttingDownError,
+)
+from file.logic.reading import Reading, in_order
+from file.logic.seams import Source
+from file.logic.values import RESERVED_METADATA, FileState, Listed, Receipt
+
+_UNSAFE_IN_QUOTES = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~\[\]-]")
+
+
+class Records(Protocol):
+    """What the ledger tells a reader. Only acknowledged files exist in it."""
+
+    async def file(self, key: str) -> Receipt | None: ...
+
+    async def receipt(self, file_id: str) -> Receipt | None: ...
+
+    async def page(
+        self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None
+    ) -> Sequence[Listed]: ...
+
+
+class Readings:
+    """The reads under way, and what they read from. Belongs to one event loop.
+
+    `sources`, one an account, are filled in when the service starts.
+    """
+
+    def __init__(self, records: Records, *, order: Sequence[str] = ()) -> None:
+        self.records = records
+        self.sources: Sequence[Source] = ()
+        self._order = order
+        self._draining = False
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
+    def begin(self, receipt: Receipt, start: int, stop: int) -> Reading:
+        """Raises `ShuttingDownError`, `UnreadableError`."""
+        if self._draining:
+            raise ShuttingDownError
+        return Reading(receipt, in_order(self.sources, self._order), start=start, stop=stop)
+
+    def start(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """As a task that `drain` may cancel."""
+        task = asyncio.ensure_future(sending)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing any more; wait for what is under way, then break it off."""
+        self._draining = True
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+
+async def get_file(request: Request) -> Response:
+    """The endpoint of `GET /files/{key}` and `HEAD`."""
+    readings: Readings = request.app.readings
+    line = request.scope["mentum.line"]
+    line["who"] = request.app.uploads.access.name_of(request)
+    key = key_of(request, longest_prefix_bytes=request.app.uploads.longest_prefix_bytes)
+    receipt = await readings.records.file(key)
+    if receipt is None or receipt.digests is None:
+        raise FileNotFoundHereError
+    size = receipt.digests.size
+    line |= {"id": receipt.id, "key": receipt.key, "sent": 0}
+    validators = _validators(receipt)
+    always = {"etag": validators.etag, "cache-control": "private, no-cache", "last-modified": validators.last_modified}
+    if is_unchanged(request.headers, validators):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=always)
+    headers = always | _headers(receipt)
+    if request.method == "HEAD":  # asks for no byte, but that an account has them
+        return _Reply(readings, readings.begin(receipt, 0, 0), HTTPStatus.OK, headers | {"content-length": str(size)})
+    try:
+        part = wanted_range(request.headers, validators, size)
+    except RangeRefusedError as error:
+        line["code"] = error.code
+        return problem(error, {"content-range": f"bytes */{size}"})
+    start, stop = part or (0, size)
+    headers["content-length"] = str(stop - start)
+    if part is None:
+        return _Reply(readings, readings.begin(receipt, start, stop), HTTPStatus.OK, headers)
+    headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return _Reply(readings, readings.begin(receipt, start, stop), HTTPStatus.PARTIAL_CONTENT, headers)
+
+
+class _Reply(Response):
+    """Sends what a reading gives. Raises before the head is sent, or breaks the body off."""
+
+    def __init__(self, readings: Readings, reading: Reading, status: HTTPStatus, headers: dict[str, str]) -> None:
+        super().__init__(status_code=status, headers=headers)
+        # Starlette would add a length of its own.
+        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self._readings = readings
+        self._reading = reading
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        line = scope["mentum.line"]
+        sending = self._readings.start(self._send(line, send))
+        leaving = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                line["code"] = ClientGoneError.code
+            elif sending.cancelled():  # by `drain`
+                raise ShuttingDownError
+            else:
+                sending.result()
+        finally:
+            line["account"] = self._reading.account
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.wait((sending, leaving))
+
+    async def _send(self, line: dict[str, Any], send: Send) -> None:
+        async with aclosing(self._reading.pieces()) as pieces:
+            piece = await anext(pieces, b"")
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                line["sent"] += len(piece)
+                await asyncio.sleep(0)  # neither sending nor reading need wait: let it be seen that the reader left
+                piece = await anext(pieces, b"")
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except ClientGoneError:
+        return
+    except RequestError:  # of a body that nobody asked for: it is not listened to any more
+        await asyncio.Event().wait()
+
+
+def _validators(receipt: Receipt) -> Validators:
+    assert receipt.digests is not None
+    assert receipt.stored_at is not None
+    return Validators(f'"{receipt.digests.sha256.hex()}"', receipt.stored_at)
+
+
+def _headers(receipt: Receipt) -> dict[str, str]:
+    assert receipt.digests is not None
+    headers = {
+        "content-type": receipt.content_type,
+        "accept-ranges": "bytes",
+        "repr-digest": f"sha-256=:{base64.b64encode(receipt.digests.sha256).decode()}:",
+        "content-disposition": _disposition(receipt.name),
+        "x-content-type-options": "nosniff",
+    }
+    for name, value in receipt.metadata.items():
+        if not name.lower().startswith(RESERVED_METADATA) and value.isascii() and value.isprintable():
+            headers[f"x-amz-meta-{name}"] = value
+    return headers
+
+
+def _disposition(name: str) -> str:
+    """To be saved, never shown. RFC 6266: a plain name for old clients, and the true one percent-encoded (RFC 8187)."""
+    plain = _UNSAFE_IN_QUOTES.sub("_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

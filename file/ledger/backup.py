@@ -1,0 +1,94 @@
+"""A copy of an SQLite ledger while the service goes on writing.
+
+Promises: the copy is the ledger at one moment, whole, in one file, on the disk before its name appears; it never takes
+the place of another file; the service is neither stopped nor slowed beyond the reading. Leaves PostgreSQL to pg_dump.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+# Pages between two reports of the progress; the snapshot is held by a transaction, whatever is between.
+_PAGES = 4096
+
+
+class CopyRefusedError(Exception):
+    """One line on why there is no copy."""
+
+
+def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
+    """Copy the SQLite database. `progress` is told the pages done and all pages. Returns the bytes of the copy.
+
+    Raises `CopyRefusedError`; then nothing of the copy is left.
+    """
+    if not source.is_file():
+        raise CopyRefusedError(f"there is no ledger {source}")
+    if target.exists():
+        raise CopyRefusedError(f"{target} is there already, and is not overwritten")
+    try:
+        unfinished = unfinished_copy(source, target.parent, progress)
+    except (OSError, sqlite3.Error) as error:
+        raise CopyRefusedError(f"the copy cannot be made: {_reason(error)}") from error
+    try:
+        return keep_copy(unfinished, target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise CopyRefusedError(f"the copy cannot be made: {_reason(error)}") from error
+
+
+def unfinished_copy(source: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """A copy under a name of its own, on the disk. Raises OSError and sqlite3.Error, and leaves nothing then."""
+    handle, name = tempfile.mkstemp(prefix=f".{source.name}.", suffix=".unfinished", dir=folder)
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        _copy_pages(source, unfinished, progress)
+        shutil.copymode(source, unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    return unfinished
+
+
+def keep_copy(unfinished: Path, target: Path) -> int:
+    """Give it its name, for good. Returns its bytes."""
+    size = unfinished.stat().st_size
+    unfinished.rename(target)
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return size
+
+
+def _copy_pages(source: Path, target: Path, progress: Callable[[int, int], None] | None) -> None:
+    def report(status: int, remaining: int, total: int) -> None:
+        if progress is not None:
+            progress(total - remaining, total)
+
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as reading,
+        closing(sqlite3.connect(target, isolation_level=None)) as writing,
+    ):
+        reading.execute("PRAGMA busy_timeout = 10000")
+        # Without a transaction of its own a copy in steps begins anew with each commit of the service, and may never
+        # end; in WAL mode this one holds up nobody.
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        writing.execute("PRAGMA synchronous = OFF")  # it is synced once, as a whole
+        reading.backup(writing, pages=_PAGES, progress=report)
+        reading.execute("ROLLBACK")
+        # One file, that can be read where nothing can be written; whoever opens it as a ledger switches WAL on again.
+        writing.execute("PRAGMA journal_mode = DELETE").fetchone()
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,195 @@
+"""One thread that writes, and a transaction for whatever queued up while the last one ran.
+
+Entries wait in order; each hears what became of itself. If a group fails, its entries are tried again one by one: one
+bad row must not fail its neighbours. An entry that still fails hears `LedgerUnavailableError`: it may have been
+committed all the same (the answer to a commit can be lost), so who asked has to look before anything is deleted.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import structlog
+from django.db import Error, InterfaceError, OperationalError, connections, transaction
+
+from file.logic import metrics
+from file.logic.errors import BusyError, LedgerUnavailableError, UploadError
+
+T = TypeVar("T")
+E = TypeVar("E")
+_log = structlog.get_logger()
+_GROUP = 128
+_MOST_WAITING = 4096
+_TIMED_OUT = ("55P03", "57014")  # PostgreSQL's lock_timeout and statement_timeout
+
+
+class Entry(Generic[E, T]):
+    """`asked` is for the writer, the answer comes as `result`. A job is a function, with a transaction of its own."""
+
+    __slots__ = ("asked", "is_job", "result")
+
+    def __init__(self, asked: E, *, is_job: bool = False) -> None:
+        self.asked = asked
+        self.is_job = is_job
+        self.result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+
+class Group(Protocol):
+    """Writes what is asked, in one transaction that is open already; returns an answer each."""
+
+    def __call__(self, asked: Sequence[Any], /) -> Sequence[Any]: ...
+
+
+class Writer:
+    """`write` carries a group out, in the writer's thread. Belongs to one event loop; use it as a context."""
+
+    def __init__(self, alias: str, write: Group) -> None:
+        self._alias = alias
+        self._write = write
+        self._waiting: deque[Entry[Any, Any]] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish what is queued, and close the connection."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def submit(self, entry: Entry[Any, Any], *, bounded: bool = False) -> None:
+        """Queue it. Raises `BusyError` if it is `bounded` and too many wait, `LedgerUnavailableError` after the end."""
+        with self._changed:
+            if self._stopped:
+                raise LedgerUnavailableError
+            if bounded and len(self._waiting) >= _MOST_WAITING:
+                raise BusyError("The service is busy: its ledger has too much to write.")
+            self._waiting.append(entry)
+            self._changed.notify()
+
+    def withdraw(self, entry: Entry[Any, Any]) -> bool:
+        """Take it out of the queue. False: it is being written, or was."""
+        with self._changed:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                return True
+            return False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in the writer's thread, in a transaction of its own. Raises `LedgerUnavailableError`.
+
+        It runs twice if the first time met a connection that had broken.
+        """
+        entry: Entry[Callable[[], T], T] = Entry(work, is_job=True)
+        self.submit(entry)
+        return await entry.result
+
+    # --- in the thread
+
+    def _run(self) -> None:
+        group: list[Entry[Any, Any]] = []
+        try:
+            while group := self._next():
+                began = time.perf_counter()
+                self._tell(self._commit(group))
+                metrics.COMMIT_ENTRIES.observe(len(group))
+                metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
+            connections[self._alias].close()
+        except Exception as error:  # noqa: BLE001 - whoever waits for this thread would wait for ever
+            _log.exception("ledger_writer_ended")
+            with self._changed:
+                self._stopped = True
+                group = [*group, *self._waiting]
+                self._waiting.clear()
+            self._tell([(entry, _unavailable(error)) for entry in group])
+
+    def _next(self) -> list[Entry[Any, Any]]:
+        """Whatever waits; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopped)
+            group: list[Entry[Any, Any]] = []
+            while self._waiting and len(group) < _GROUP and not (group and self._waiting[0].is_job):
+                group.append(self._waiting.popleft())
+                if group[0].is_job:
+                    break
+            return group
+
+    def _commit(self, group: list[Entry[Any, Any]]) -> list[tuple[Entry[Any, Any], Any]]:
+        """Each entry with its answer, or the error that it met."""
+        connection = connections[self._alias]
+        used = connection.connection is not None  # it may have broken since, and nobody told us
+        begun = False
+        try:
+            with transaction.atomic(using=self._alias, durable=True):
+                begun = True
+                answers = [group[0].asked()] if group[0].is_job else self._write([entry.asked for entry in group])
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            if group[0].is_job and isinstance(error, UploadError):
+                return [(group[0], error)]  # the job's own answer: nothing is wrong with the connection
+            connection.close()  # what it was in the middle of is unknown
+            if not begun:  # nobody's fault: each by itself would wait for the same lock
+                return [(entry, _told(error, entry)) for entry in group]
+            if len(group) > 1:
+                return self._commit_each(group)
+            if used and isinstance(error, OperationalError | InterfaceError) and not _timed_out(error):
+                return self._commit(group)
+            return [(group[0], _told(error, group[0]))]
+        return list(zip(group, answers, strict=True))
+
+    def _commit_each(self, group: list[Entry[Any, Any]]) -> list[tuple[Entry[Any, Any], Any]]:
+        """One by one. Of two that time out it is nobody's fault: each by itself would wait for as long."""
+        answered: list[tuple[Entry[Any, Any], Any]] = []
+        late: list[BaseException | None] = []
+        for entry in group:
+            if len(late) > 1:
+                answered.append((entry, _unavailable(late[-1])))
+                continue
+            answered += self._commit([entry])
+            if isinstance(answer := answered[-1][1], LedgerUnavailableError) and _timed_out(answer.__cause__):
+                late.append(answer.__cause__)
+        return answered
+
+    def _tell(self, answered: list[tuple[Entry[Any, Any], Any]]) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_deliver, answered)
+
+
+def _told(error: Exception, entry: Entry[Any, Any]) -> Exception:
+    if entry.is_job and not isinstance(error, Error):
+        return error  # a mistake in the job
+    _log.error("ledger_unavailable", error=repr(error))
+    return _unavailable(error)
+
+
+def _unavailable(cause: BaseException | None) -> LedgerUnavailableError:
+    unavailable = LedgerUnavailableError()
+    unavailable.__cause__ = cause
+    return unavailable
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    return error is not None and getattr(error.__cause__, "sqlstate", None) in _TIMED_OUT
+
+
+def _deliver(answered: list[tuple[Entry[Any, Any], Any]]) -> None:
+    for entry, answer in answered:
+        if entry.result.done():
+            continue
+        if isinstance(answer, Exception):
+            entry.result.set_exception(answer)
+        else:
+            entry.result.set_result(answer)

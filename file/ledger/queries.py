@@ -1,0 +1,96 @@
+"""The questions that are asked of the ledger, as query sets.
+
+Promises: each finds its rows by an index, however many files there are (`bench/ledger_rows.py` measures it, a test asks
+for the plans). Conditions of partial indexes are written as in `file/models.py` and hold no parameter, for SQLite takes
+such an index only where it finds the very condition again. Who asks, and in which thread, is for others.
+"""
+
+import uuid
+from typing import Any
+
+from django.db.models import BooleanField, Count, Min, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+
+from file.logic.values import FileState, ReplicaState
+from file.models import File, Replica
+
+ACKNOWLEDGED = (FileState.STORED, FileState.PARTIAL)
+IS_PARTIAL = RawSQL("file_file.state = 'partial'", (), BooleanField())
+
+_IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
+_LISTED = ("id", "key", "name", "size", "content_type", "sha256", "state", "created_at", "stored_at")
+_LAST_CODE_POINT = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+
+
+def replicas_of_key(alias: str, key: str) -> QuerySet[Replica]:
+    """File and replicas in one query, so that they are of one moment."""
+    return _acknowledged(alias).filter(file__live=True, file__key=key)
+
+
+def replicas_of_file(alias: str, file_id: uuid.UUID) -> QuerySet[Replica]:
+    return _acknowledged(alias).filter(file__live=True, file_id=file_id)
+
+
+def listing(alias: str, *, prefix: str = "", after: str = "", state: FileState | None = None) -> QuerySet[File]:
+    """A prefix is a range of keys: `LIKE` uses no index on SQLite, and on PostgreSQL only some."""
+    files = File.objects.using(alias).only(*_LISTED).order_by("key")
+    if state is FileState.PARTIAL:
+        # Partial files hold their keys, all of them; `live` in the condition would offer the larger index as well.
+        files = files.filter(IS_PARTIAL)
+    else:
+        files = files.filter(live=True, state__in=ACKNOWLEDGED if state is None else (state,))
+    if prefix > after:
+        files = files.filter(key__gte=prefix)
+    elif after:
+        files = files.filter(key__gt=after)
+    end = end_of_prefix(prefix)
+    return files if end is None else files.filter(key__lt=end)
+
+
+def unfinished_replicas(alias: str) -> QuerySet[Any, Any]:
+    """A row an account and state that does not last: `count`, `oldest`, and the database's `now`."""
+    rows = Replica.objects.using(alias).filter(_IS_UNFINISHED).order_by("account", "state")
+    return rows.values("account", "state").annotate(count=Count("id"), oldest=Min("created_at"), now=Now())
+
+
+def due_replicas(alias: str, account: str) -> QuerySet[Replica]:
+    """What is to be settled in an account now, by the database's clock; the longest due first."""
+    due = Replica.objects.using(alias).filter(next_attempt_at__lte=Now(), account=account)
+    return due.filter(state__in=(ReplicaState.ERASING, ReplicaState.PENDING)).order_by("next_attempt_at")
+
+
+def expired_leases(alias: str) -> QuerySet[File]:
+    """What was being received by a process that no longer renews its lease."""
+    return File.objects.using(alias).filter(lease_until__lt=Now(), state=FileState.RECEIVING).order_by("lease_until")
+
+
+def end_of_prefix(prefix: str) -> str | None:
+    """The first text, in the order of bytes, behind all that begin so; None if there is none.
+
+    UTF-8 sorts as the code points do. Surrogates are none, and the last code point has no successor.
+    """
+    rest = prefix.rstrip(chr(_LAST_CODE_POINT))
+    if not rest:
+        return None
+    following = ord(rest[-1]) + 1
+    return rest[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)
+
+
+def is_storable(text: str) -> bool:
+    """PostgreSQL takes no NUL, and no database takes half a surrogate pair: then no key has it."""
+    return "\0" not in text and not any(ord(character) in _SURROGATES for character in text)
+
+
+def uuid_of(text: str) -> uuid.UUID | None:
+    """Only the form that we write: Python reads others, too, and one file has one address."""
+    try:
+        found = uuid.UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text.lower() else None
+
+
+def _acknowledged(alias: str) -> QuerySet[Replica]:
+    return Replica.objects.using(alias).select_related("file").filter(file__state__in=ACKNOWLEDGED)

@@ -1,0 +1,46 @@
+"""Rows become receipts."""
+
+import base64
+from collections.abc import Sequence
+
+from file.logic.values import Digests, Pending, Receipt, ReplicaState, Stored
+from file.models import File, Replica
+
+
+def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
+    """The receipt of an acknowledged file, with an outcome a replica, by account."""
+    assert file.size is not None  # what is acknowledged has them
+    assert file.sha256 is not None
+    assert file.crc64nvme is not None
+    return Receipt(
+        id=str(file.pk),
+        key=file.key,
+        name=file.name,
+        content_type=file.content_type,
+        digests=Digests(file.size, bytes.fromhex(file.sha256), int.from_bytes(base64.b64decode(file.crc64nvme), "big")),
+        outcomes=tuple(_outcome(replica) for replica in sorted(replicas, key=lambda replica: replica.account)),
+        metadata=file.metadata,
+        created_at=file.created_at,
+        stored_at=file.stored_at,
+    )
+
+
+def _outcome(replica: Replica) -> Stored | Pending:
+    if replica.state != ReplicaState.STORED:
+        return Pending(
+            account=replica.account,
+            bucket=replica.bucket,
+            object_key=replica.object_key,
+            code=replica.error_code,
+            retryable=replica.state != ReplicaState.BLOCKED,
+            request_id=replica.request_id,
+        )
+    return Stored(
+        account=replica.account,
+        bucket=replica.bucket,
+        object_key=replica.object_key,
+        etag=replica.etag or "",
+        version_id=replica.version_id,
+        request_id=replica.request_id,
+        checked_by=replica.checksum or "crc64nvme",
+    )

@@ -1,0 +1,149 @@
+"""`manage.py ledger`: what is done to the ledger as a whole. A method a subcommand, whose options stand beside it.
+
+Promises: each says in a line what it did, or, with `--json`, in one object; a refusal is one line and exit code 1.
+"""
+
+import argparse
+import asyncio
+import json
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.utils.module_loading import import_string
+
+from file.background.rebuild import Rebuild
+from file.background.survey import Findings
+from file.checks import TAGS_WITHOUT_SETTINGS
+from file.ledger.backup import CopyRefusedError, copy_ledger
+from file.ledger.opening import LedgerRefusedError, open_ledger
+from file.logic.errors import LedgerUnavailableError
+from file.management.rebuilding import as_json, as_lines, is_whole
+from file.s3.listing import S3Listing
+
+_REBUILD = """\
+Restores files and replicas from what lies in the accounts: every object says whose it is. Nothing that the ledger has
+is changed, but that a replica which was pending and is there becomes stored; so this may run on an older copy of the
+ledger, beside the service, and again. What contradicts itself is told and not restored; then, and if an account could
+not be listed, the exit code is 1.
+
+What cannot come back: who sent a file, the ack that was asked for, S3's request ids, idempotency keys, the size of the
+parts, the exact time of the acknowledgement. A file that was being received or erased when the ledger was lost comes
+back, as partial, if it lies in an account. Where an object does not say its file's SHA-256, it is read once, whole.
+"""
+
+
+class Command(BaseCommand):
+    help = "Looks after the ledger, the record of what lies in which account."
+    # A ledger is saved even while a setting is wrong.
+    requires_system_checks = TAGS_WITHOUT_SETTINGS
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")
+        backup = subcommands.add_parser("backup", help="Copies an SQLite ledger while the service runs.")
+        backup.add_argument("file", type=Path, help="the copy; must not be there yet")
+        backup.add_argument("--json", action="store_true", help="tell the result as JSON")
+        backup.set_defaults(run=self.backup)
+        rebuild = subcommands.add_parser(
+            "rebuild",
+            help="Restores files and replicas from what lies in the accounts.",
+            description=_REBUILD,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        rebuild.add_argument("--dry-run", action="store_true", help="change nothing, and tell what would be done")
+        rebuild.add_argument("--json", action="store_true", help="tell the result as JSON")
+        rebuild.set_defaults(run=self.rebuild)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        options["run"](options)
+
+    def backup(self, options: dict[str, Any]) -> None:
+        """One consistent copy, on the disk when the command ends."""
+        if connection.vendor == "postgresql":
+            raise CommandError("the ledger is in PostgreSQL: copy it with pg_dump")
+        if connection.vendor != "sqlite":
+            raise CommandError("DATABASE_URL: names no database; see: python manage.py check")
+        target: Path = options["file"].absolute()
+        begun = time.monotonic()
+        try:
+            size = copy_ledger(Path(connection.settings_dict["NAME"]), target, self._progress(options))
+        except CopyRefusedError as error:
+            raise CommandError(str(error)) from error
+        seconds = round(time.monotonic() - begun, 3)
+        if options["json"]:
+            self.stdout.write(json.dumps({"file": str(target), "bytes": size, "seconds": seconds}))
+        else:
+            self.stdout.write(f"Copied the ledger to {target}: {size} bytes in {seconds:.1f} seconds.")
+
+    def rebuild(self, options: dict[str, Any]) -> None:
+        """What the accounts know of their files. Exit code 1 if anything could not be restored."""
+        if settings.UPLOAD_FAULTS:  # an account that is left out would count as one that has nothing
+            raise CommandError("\n".join(settings.UPLOAD_FAULTS))
+        alias = self._opened(dry_run=options["dry_run"])
+        begun = time.monotonic()
+        try:
+            findings = asyncio.run(self._rebuilt(alias, options))
+        except LedgerUnavailableError as error:
+            raise CommandError(f"{error.detail} What was restored until now stays.") from error
+        except (sqlite3.Error, OSError) as error:
+            raise CommandError(f"the temporary file cannot be used (TMPDIR): {error}") from error
+        finally:
+            connection.close()
+        seconds = round(time.monotonic() - begun, 3)
+        if options["json"]:
+            told = as_json(findings) | {"dry_run": options["dry_run"], "seconds": seconds}
+            self.stdout.write(json.dumps(told, ensure_ascii=False))
+        else:
+            self.stdout.write("\n".join(as_lines(findings, dry_run=options["dry_run"])))
+        if not is_whole(findings):
+            raise SystemExit(1)
+
+    async def _rebuilt(self, alias: str | None, options: dict[str, Any]) -> Findings:
+        show = self._count(options)
+        async with import_string("mentumfileupload.asgi.s3_buckets")(settings.UPLOAD)() as buckets:
+            listings = [S3Listing(bucket.client) for bucket in buckets]
+            findings = await Rebuild(alias, listings, buckets, dry_run=options["dry_run"], told=show).run()
+        show(findings, ending="\n")
+        return findings
+
+    def _opened(self, *, dry_run: bool) -> str | None:
+        """The ledger's alias; None if there is none and none is to be made."""
+        if dry_run:
+            is_there = connection.vendor != "sqlite" or Path(connection.settings_dict["NAME"]).exists()
+            return DEFAULT_DB_ALIAS if is_there else None
+        try:
+            copy = open_ledger()
+        except LedgerRefusedError as error:
+            raise CommandError(str(error)) from error
+        if copy is not None:
+            self.stderr.write(f"The ledger was migrated; as it was before, it is in {copy}", style_func=str)
+        return DEFAULT_DB_ALIAS
+
+    def _count(self, options: dict[str, Any]) -> Any:
+        """On a terminal only, and beside the result."""
+
+        def show(findings: Findings, ending: str = "") -> None:
+            objects = sum(account.objects for account in findings.accounts.values())
+            done = f"\r{objects} objects, {findings.stored + findings.partial} files restored, {findings.hashed} read"
+            self.stderr.write(done, style_func=str, ending=ending)
+
+        def say_nothing(findings: Findings, ending: str = "") -> None:
+            """Nobody watches."""
+
+        return show if sys.stderr.isatty() and not options["json"] else say_nothing
+
+    def _progress(self, options: dict[str, Any]) -> Any:
+        """On a terminal only, and beside the result."""
+        if options["json"] or not sys.stderr.isatty():
+            return None
+
+        def show(done: int, total: int) -> None:
+            percent = 100 * done // max(total, 1)
+            self.stderr.write(f"\r{percent:3d} %", style_func=str, ending="\n" if done == total else "")  # not in red
+
+        return show

@@ -1,0 +1,63 @@
+"""What `manage.py ledger rebuild` tells: the findings as one object, or as lines for a person."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from file.background.survey import AccountFindings, Findings
+
+
+def is_whole(findings: Findings) -> bool:
+    """Everything that lies in the accounts is understood, and every account was asked."""
+    return not findings.problem_count and all(account.error is None for account in findings.accounts.values())
+
+
+def as_json(findings: Findings) -> dict[str, Any]:
+    """Strangers and problems are counted all, and listed up to a limit."""
+    return {
+        "restored": {"stored": findings.stored, "partial": findings.partial},
+        "known": findings.known,
+        "settled": findings.settled,
+        "left_alone": findings.left_alone,
+        "hashed": findings.hashed,
+        "strangers": {
+            "count": sum(account.strangers for account in findings.accounts.values()),
+            "first": [{"account": account, "object_key": key} for account, key in findings.strangers],
+        },
+        "problems": {"count": findings.problem_count, "first": [asdict(problem) for problem in findings.problems]},
+        "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
+    }
+
+
+def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
+    """What was done first; what is wrong last, where it is seen."""
+    verb = "Would restore" if dry_run else "Restored"
+    yield (
+        f"{verb} {findings.stored + findings.partial} files, {findings.partial} of them partial; "
+        f"{findings.known} were known, {findings.settled} of their pending replicas are there; "
+        f"{findings.left_alone} being received or erased were left alone; {findings.hashed} read for their digests."
+    )
+    for name, account in sorted(findings.accounts.items()):
+        yield (
+            f"{name}: {account.objects} objects, {account.ours} ours, {account.strangers} strangers', "
+            f"{account.missing} missing."
+        )
+    for problem in findings.problems:
+        where = f"{problem.account}: " if problem.account else ""
+        yield f"Not restored: {where}{problem.key} ({problem.code}): {problem.detail}"
+    if findings.problem_count > len(findings.problems):
+        yield f"Not restored: {findings.problem_count - len(findings.problems)} more."
+    for name, account in sorted(findings.accounts.items()):
+        if account.error is not None:
+            yield f"Not listed to its end: {name} ({account.error.code}): {account.error.detail}"
+
+
+def _account(account: AccountFindings) -> dict[str, Any]:
+    error = account.error
+    return {
+        "objects": account.objects,
+        "ours": account.ours,
+        "strangers": account.strangers,
+        "missing": account.missing,
+        "error": None if error is None else {"code": error.code, "detail": error.detail},
+    }

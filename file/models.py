@@ -1,0 +1,122 @@
+"""The ledger's tables: one `File`, one `Replica` an account that has it or shall have it, and the uploads under way.
+
+What is written on the path of an upload is plain SQL in `file/ledger/statements.py`; everything else asks these models.
+The indexes are partial, so that they stay as small as what is under way: a concluded file has no `lease_until`, a
+settled replica no `next_attempt_at`. Names that start a condition here are written the same way in the queries, for
+SQLite uses a partial index only where it finds the very condition again.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from file.logic.values import FileState, ReplicaState
+
+if TYPE_CHECKING:
+    _Text = models.TextField[str, str]
+else:
+    _Text = models.TextField  # not subscriptable at run time
+
+
+class KeyField(_Text):
+    """Compared and sorted byte by byte on every database, so that a prefix and a cursor can use the index."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().db_parameters(connection)
+        return parameters | {"collation": "C"} if connection.vendor == "postgresql" else parameters
+
+
+class File(models.Model):
+    """One file. `wanted`: account name to `bucket/prefix`. `owner` and `lease_until` (the database's clock): who
+    receives it, and until when nobody else may take it for dead. Only live files hold their key.
+    """
+
+    id = models.UUIDField(primary_key=True, help_text="UUIDv7, and in the metadata of every object of it")
+    key = KeyField(help_text="object key without an account's prefix")
+    live = models.BooleanField(default=True, help_text="holds its key")
+    name = models.TextField()
+    content_type = models.TextField()
+    size = models.BigIntegerField(null=True, help_text="bytes; of what was declared until it is stored")
+    sha256 = models.CharField(max_length=64, null=True, help_text="hexadecimal")
+    crc64nvme = models.CharField(max_length=12, null=True, help_text="base64, as S3 has it")
+    metadata = models.JSONField(default=dict)
+    part_size = models.BigIntegerField(null=True, help_text="bytes; none for a file that was one put an account")
+    ack = models.CharField(max_length=16)
+    wanted = models.JSONField(default=dict)
+    state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in FileState])
+    who = models.CharField(max_length=64)
+    idempotency_key = models.CharField(max_length=255, null=True)
+    owner = models.CharField(max_length=32, null=True)
+    lease_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+    stored_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["key"], condition=models.Q(live=True), name="one_live_file_a_key"),
+            models.UniqueConstraint(
+                fields=["who", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="one_file_an_idempotency_key",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["lease_until"], condition=models.Q(lease_until__isnull=False), name="file_leases"),
+            models.Index(fields=["key"], condition=models.Q(state="partial"), name="file_partial"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key or str(self.id)
+
+
+class Replica(models.Model):
+    """One file in one account. Whoever works on it is `owner`, and puts `next_attempt_at` (the database's clock) to
+    where its lease ends; then it is due again, by itself.
+    """
+
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="replicas", db_index=False)
+    account = models.CharField(max_length=64)
+    bucket = models.CharField(max_length=255)
+    object_key = models.TextField()
+    state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in ReplicaState])
+    etag = models.TextField(null=True)
+    version_id = models.TextField(null=True)
+    checksum = models.CharField(max_length=64, null=True, help_text="what S3 checked the bytes against")
+    request_id = models.TextField(null=True)
+    attempts = models.IntegerField(default=0)
+    owner = models.CharField(max_length=32, null=True)
+    next_attempt_at = models.DateTimeField(null=True)
+    error_code = models.CharField(max_length=64, null=True)
+    created_at = models.DateTimeField()
+    stored_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["file", "account"], name="one_replica_an_account")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["account", "next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
+                name="replica_due",
+            ),
+            models.Index(
+                fields=["account", "state", "created_at"],
+                condition=models.Q(state__in=["pending", "blocked", "erasing"]),
+                name="replica_unfinished",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.object_key}"
+
+
+class OpenUpload(models.Model):
+    """A multipart upload that is under way in an account. No `upload_id`: one may be open that nobody has the id of."""
+
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="open_uploads")
+    account = models.CharField(max_length=64)
+    upload_id = models.TextField(null=True)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.upload_id}"

@@ -1,0 +1,104 @@
+"""Everything that lies in an account under its prefix, page by page, and what S3 says of one object.
+
+A page is asked for as plain XML, as all our listings are, and once more percent-encoded if that cannot be read: a
+stranger's key may have what XML cannot carry. What goes wrong for the moment is tried again here, for a listing of
+millions of objects meets an account's every mood. Knows nothing of what is ours; see `file/background/survey.py`.
+"""
+
+import asyncio
+import base64
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from file.logic.errors import AccountError
+from file.logic.seams import FoundObject
+from file.s3.answers import ObjectPage, UnreadableAnswerError, objects
+from file.s3.client import Answer, Call, S3Client
+from file.s3.inventory import look, stored_object
+
+_OPERATION = "list_objects"
+_METADATA = "x-amz-meta-"
+_ATTEMPTS = 5
+_LONGEST_PAUSE_SECONDS = 5.0
+T = TypeVar("T")
+
+
+class S3Listing:
+    """The seam `Listing`, of one account. `pause_seconds` is the longest before the second attempt; then it doubles."""
+
+    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5) -> None:
+        self.account = client.account
+        self._client = client
+        self._pause_seconds = pause_seconds
+
+    async def pages(self) -> AsyncGenerator[Sequence[str]]:
+        """See `Listing.pages`."""
+        markers: tuple[tuple[str, str], ...] = ()
+        while True:
+            query = [("list-type", "2"), ("prefix", self.account.prefix), *markers]
+            page = await self._patiently(lambda query=query: self._page(query))  # type: ignore[misc]
+            yield page.keys
+            if not page.next_markers:
+                return
+            if page.next_markers == markers:  # it would go on for ever
+                raise self._client.not_understood(_OPERATION, Answer(200, {}, b""))
+            markers = page.next_markers
+
+    async def look(self, object_key: str) -> FoundObject | None:
+        """See `Listing.look`."""
+        answer = await self._patiently(lambda: look(self._client, object_key))
+        return None if answer is None else self._found(object_key, answer)
+
+    async def _page(self, query: Sequence[tuple[str, str]]) -> ObjectPage:
+        answer = await self._client.brief(Call(_OPERATION, "GET", None, query=query))
+        try:
+            return objects(answer.body)
+        except UnreadableAnswerError:
+            encoded = Call(_OPERATION, "GET", None, query=[*query, ("encoding-type", "url")])
+            return self._client.understood(_OPERATION, objects, await self._client.brief(encoded))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await ask()
+            except AccountError as error:
+                if not error.retryable or attempt + 1 == _ATTEMPTS:
+                    raise
+            longest = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2**attempt)
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
+        raise AssertionError  # the last attempt returns or raises
+
+    def _found(self, object_key: str, answer: Answer) -> FoundObject:
+        headers = answer.headers
+        size, modified = headers.get("content-length", ""), _moment(headers.get("last-modified", ""))
+        if not size.isdecimal() or modified is None:
+            raise self._client.not_understood("head", answer)
+        return FoundObject(
+            stored=stored_object(self.account, object_key, answer),
+            size=int(size),
+            content_type=headers.get("content-type", ""),
+            metadata={
+                name.removeprefix(_METADATA): value for name, value in headers.items() if name.startswith(_METADATA)
+            },
+            crc64nvme=_checksum(headers.get("x-amz-checksum-crc64nvme", "")),
+            last_modified=modified,
+        )
+
+
+def _checksum(text: str) -> int | None:
+    """None where the store shows none, or one of parts: `<checksum>-<parts>`."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 8 else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,116 @@
+"""What a ledger promises the flow: asked of the one in memory, and of the real one on both databases."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+
+from file.ledger.databaseledger import DatabaseLedger
+from file.logic.errors import IdempotencyKeyBusyError, IdempotencyKeyReusedError, KeyBusyError, KeyTakenError
+from file.logic.seams import Ledger
+from file.logic.values import Intent, Receipt
+from tests.intents import intent, pending, receipt, stored
+from tests.memoryledger import MemoryLedger
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def alias(request: pytest.FixtureRequest) -> str | None:
+    """None for the ledger in memory."""
+    return None if request.param == "memory" else request.getfixturevalue(f"{request.param}_database")
+
+
+@pytest.fixture
+async def ledger(alias: str | None) -> AsyncIterator[Ledger]:
+    if alias is None:
+        yield MemoryLedger()
+        return
+    async with DatabaseLedger(alias, lease_seconds=30, wait_seconds=5, settle_seconds=1) as opened:
+        yield opened
+
+
+async def done(ledger: Ledger, wanted: Intent, behind: str = "") -> Receipt:
+    """An upload from its intent to its outcome."""
+    assert await ledger.intend(wanted) is None
+    told = receipt(wanted, behind=behind)
+    assert await ledger.conclude(told)
+    return told
+
+
+def same(found: Receipt | None, told: Receipt) -> bool:
+    """But for the times, which only a database knows."""
+    return found is not None and dataclasses.replace(found, created_at=None, stored_at=None) == told
+
+
+async def test_a_key_is_busy_when_it_is_being_uploaded(ledger: Ledger) -> None:
+    assert await ledger.intend(intent()) is None
+    with pytest.raises(KeyBusyError):
+        await ledger.intend(intent())
+    assert await ledger.intend(intent("another")) is None
+
+
+async def test_the_receipt_comes_back_when_the_key_has_a_file(ledger: Ledger) -> None:
+    told = await done(ledger, intent())
+    assert same(await ledger.intend(intent()), told)
+
+
+async def test_a_key_is_taken_when_it_has_a_file_and_the_request_has_an_idempotency_key(ledger: Ledger) -> None:
+    await done(ledger, intent())
+    with pytest.raises(KeyTakenError):
+        await ledger.intend(intent(idempotency_key="new"))
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+async def test_a_key_is_free_again_when_everything_was_taken_back(ledger: Ledger, multipart: bool) -> None:
+    first = intent(part_size=8 if multipart else None)
+    assert await ledger.intend(first) is None
+    if multipart:
+        ledger.begun(first.id, "A", "upload")
+    assert await ledger.conclude(receipt(first, gone="ABC"))
+    assert await ledger.intend(intent()) is None
+
+
+async def test_the_first_receipt_comes_back_when_the_idempotency_key_is_repeated(ledger: Ledger) -> None:
+    told = await done(ledger, intent("k1", idempotency_key="once"))
+    assert same(await ledger.intend(intent("k2", idempotency_key="once")), told)
+    assert await ledger.intend(intent("k3", idempotency_key="once", who="somebody else")) is None
+
+
+async def test_the_idempotency_key_is_busy_when_its_first_upload_is_under_way(ledger: Ledger) -> None:
+    assert await ledger.intend(intent("k1", idempotency_key="once")) is None
+    with pytest.raises(IdempotencyKeyBusyError):
+        await ledger.intend(intent("k2", idempotency_key="once"))
+
+
+async def test_the_idempotency_key_is_refused_when_the_name_is_another(ledger: Ledger) -> None:
+    await done(ledger, intent("k1", idempotency_key="once"))
+    with pytest.raises(IdempotencyKeyReusedError):
+        await ledger.intend(intent("k2", idempotency_key="once", name="another"))
+
+
+async def test_the_idempotency_key_is_refused_when_the_sender_chose_another_key(ledger: Ledger) -> None:
+    await done(ledger, intent("2025/name.txt", idempotency_key="once", key_is_chosen=True))
+    with pytest.raises(IdempotencyKeyReusedError):
+        await ledger.intend(intent("2026/name.txt", idempotency_key="once", key_is_chosen=True))
+
+
+async def test_the_idempotency_key_is_no_obstacle_when_its_first_upload_failed(ledger: Ledger) -> None:
+    first = intent("k1", idempotency_key="once")
+    assert await ledger.intend(first) is None
+    assert await ledger.conclude(receipt(first, gone="ABC"))
+    assert await ledger.intend(intent("k2", idempotency_key="once")) is None
+
+
+async def test_a_pending_account_is_recorded_when_it_has_the_file_later(ledger: Ledger) -> None:
+    first = intent()
+    await done(ledger, first, behind="B")
+    assert await ledger.follow(first.id, stored(first.places[1]))
+    told = await ledger.intend(intent())
+    assert told is not None
+    assert told.acknowledged
+
+
+async def test_a_pending_account_is_recorded_when_it_does_not_get_the_file(ledger: Ledger) -> None:
+    first = intent()
+    await done(ledger, first, behind="AB")
+    assert await ledger.follow(first.id, pending(first.places[0], code="account_unreachable"))
+    assert await ledger.follow(first.id, pending(first.places[1], code="access_refused", retryable=False))

@@ -1,0 +1,95 @@
+"""What must be true once the dust has settled: ledger and accounts say the same.
+
+The ledger is asked with plain SQL, the accounts with boto3: neither is asked through what is being tested.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from file.logic.values import FILE_ID
+from stores.account import StoreAccount
+from tests.delivery.conftest import asking
+
+_LOOK_AGAIN_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Held:
+    """An object in an account, or a replica that is said to be one."""
+
+    account: str
+    object_key: str
+    file_id: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger's database, as it is now."""
+
+    path: Path
+
+    def ask(self, query: str, *parameters: object) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def unsettled(self) -> list[tuple[str, ...]]:
+        """Files that nobody was told of, and replicas that somebody has still to look after."""
+        return self.ask(
+            "SELECT f.name, f.state, r.account, r.state, r.error_code, r.attempts FROM file_file f "
+            "LEFT JOIN file_replica r ON r.file_id = f.id AND r.state NOT IN ('stored', 'erased') "
+            "WHERE f.state IN ('receiving', 'erasing') OR (r.state = 'pending' AND r.attempts = 0)"
+        )
+
+    def held(self) -> set[Held]:
+        rows = self.ask("SELECT account, object_key, file_id FROM file_replica WHERE state = 'stored'")
+        return {Held(account, object_key, file_id) for account, object_key, file_id in rows}
+
+    def acknowledged(self) -> set[str]:
+        """The names of the files that exist for a reader."""
+        return {name for (name,) in self.ask("SELECT name FROM file_file WHERE state IN ('stored', 'partial')")}
+
+    def everywhere(self, accounts: int) -> set[str]:
+        """The names of the files that so many accounts have."""
+        rows = self.ask(
+            "SELECT f.name FROM file_file f JOIN file_replica r ON r.file_id = f.id WHERE r.state = 'stored' "
+            "GROUP BY f.id HAVING count(*) = ?",
+            accounts,
+        )
+        return {name for (name,) in rows}
+
+    def let_leases_lapse(self) -> None:
+        """As if the time had passed for which they were given. For when no service runs."""
+        with closing(sqlite3.connect(self.path, timeout=10)) as connection:
+            now = connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchone()  # as Django writes it
+            connection.execute("UPDATE file_file SET lease_until = ? WHERE lease_until IS NOT NULL", now)
+            connection.execute("UPDATE file_replica SET next_attempt_at = ? WHERE next_attempt_at IS NOT NULL", now)
+            connection.commit()
+
+
+def assert_settled(ledger: Ledger, within_seconds: float) -> None:
+    """Nothing else tells when the clean-up is through: it is asked again until it is."""
+    deadline = time.monotonic() + within_seconds
+    while unsettled := ledger.unsettled():
+        assert time.monotonic() < deadline, json.dumps(unsettled, indent=1)
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def assert_agreement(ledger: Ledger, accounts: Iterable[StoreAccount], told: Iterable[str]) -> None:
+    """Every account holds exactly what the ledger says; who was told of a success finds it. `told`: files' names."""
+    found: set[Held] = set()
+    for account in accounts:
+        contents = account.contents()
+        assert contents.uploads == [], f"{account.name}: {contents.uploads}"
+        client = asking(account)
+        for key, _ in contents.versions:
+            metadata = client.head_object(Bucket=account.s3_bucket_name, Key=key)["Metadata"]
+            found.add(Held(account.name, key, metadata[FILE_ID].replace("-", "")))
+    held = ledger.held()
+    assert found - held == set(), "in an account, and the ledger does not know"
+    assert held - found == set(), "in the ledger, and no account has it"
+    assert set(told) - ledger.acknowledged() == set(), "a client was told of it, and the ledger was not"

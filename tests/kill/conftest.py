@@ -1,0 +1,117 @@
+"""A service that is killed and started again, and the uploads that it is killed under."""
+
+import asyncio
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stores.account import StoreAccount
+from tests.delivery.conftest import content
+from tests.kill.agreement import Ledger
+from tests.kill.deadly.__main__ import PART_BYTES
+from tests.kill.nursery import Nursery
+from tests.serving import HEADERS, TOKEN
+
+LEASE_SECONDS = 2.0
+LAST_PART_BYTES = 256 * 1024  # a byte more than one part is still one put
+DEATH_SECONDS = 30.0
+SETTLED_SECONDS = 75.0  # beyond the lease; a loaded machine is slow
+
+NewVictim = Callable[..., "Victim"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An upload: form or raw, of so many parts, for so many accounts."""
+
+    way: str
+    parts: int
+    ack: str
+
+    def __str__(self) -> str:
+        return f"{self.way}-{self.parts}-{self.ack}"
+
+    @property
+    def body(self) -> bytes:
+        return content(1024 if self.parts == 1 else (self.parts - 1) * PART_BYTES + LAST_PART_BYTES)
+
+
+SHAPES = [Shape(way, parts, ack) for way in ("form", "raw") for parts in (1, 4) for ack in ("all", "any")]
+
+
+class Victim:
+    """A service in a process of its own, and its ledger, which outlives it."""
+
+    def __init__(self, process: Nursery, ledger: Ledger) -> None:
+        self.process = process
+        self.ledger = ledger
+
+    async def upload(self, shape: Shape, name: str) -> int:
+        """The status; 0 if the connection broke, as it does when a service is killed."""
+        headers = {**HEADERS, "upload-ack": shape.ack}
+        try:
+            # By http: loading authorities takes longer than the upload.
+            transport = httpx.AsyncHTTPTransport(verify=False)
+            async with httpx.AsyncClient(
+                transport=transport, base_url=self.process.url, headers=headers, timeout=60
+            ) as client:
+                if shape.way == "raw":
+                    answer = await client.put(f"/files/{name}", content=shape.body)
+                else:
+                    answer = await client.post("/upload", data={"filename": name}, files={"file": (name, shape.body)})
+        except httpx.TransportError:
+            return 0
+        return answer.status_code
+
+    async def start(self, commit: str = "", *, may_die: bool = False) -> None:
+        """See `Nursery.start`."""
+        await asyncio.to_thread(self.process.start, commit, may_die=may_die)
+
+    async def kill(self) -> None:
+        await asyncio.to_thread(self.process.kill)
+
+    async def death(self) -> None:
+        """Returns once it was killed, by itself or by whoever was to."""
+        code = await asyncio.wait_for(asyncio.to_thread(self.process.wait), DEATH_SECONDS)
+        assert code == -signal.SIGKILL, f"it ended with {code}"
+
+
+async def told_then_dead(victim: Victim, shape: Shape, name: str, told: threading.Event) -> None:
+    """Upload, let the slow account go on once the client has its answer, and wait for the death."""
+    try:
+        assert await victim.upload(shape, name) == 202
+    finally:
+        told.set()
+    await victim.death()
+
+
+@pytest.fixture
+def new_victim(tmp_path: Path) -> Iterator[NewVictim]:
+    """A service that is not started yet, with these accounts."""
+    made: list[Victim] = []
+
+    def new(*accounts: StoreAccount, **environment: str) -> Victim:
+        ledger = Ledger(tmp_path / "ledger.sqlite3")
+        told = {
+            "DEBUG": "false",
+            "SECRET_KEY": "the-secret-key-of-the-tests",
+            "DATABASE_URL": f"sqlite:///{ledger.path}",
+            "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
+            "UPLOAD_MAX_REQUEST_BYTES": "0",
+            "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),
+            "UPLOAD_SETTLE_SECONDS": "0.2",
+        }
+        for account in accounts:
+            told |= account.environment()
+        made.append(Victim(Nursery({**told, **environment}, tmp_path / f"service{len(made)}.log"), ledger))
+        return made[-1]
+
+    yield new
+    for victim in made:
+        victim.process.close()

@@ -1,0 +1,4 @@
+"""Services that can be killed at a commit: `commit` is `before:intent`, `after:outcome` ... or empty (`base.KINDS`).
+
+The database engine is SQLite's own, and SIGKILL is the real one; only the moment is chosen. `__main__.py` forks them.
+"""

@@ -1,0 +1,102 @@
+"""A service that is started often: forked by a process in which everything is imported already."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+from collections.abc import Mapping
+from pathlib import Path
+
+from demo.process import HTTP
+from tests.serving import free_port
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_START_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 0.01
+
+
+class Nursery:
+    """One service at a time; `environment` is all that it is told. Its process ids are its own until the next start."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self.url = ""
+        self._log = log
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "UPLOAD_")) and name.upper() not in _PROXIES
+        }
+        with log.open("ab") as errors:
+            self._parent = subprocess.Popen(
+                [sys.executable, "-m", "tests.kill.deadly"],
+                cwd=_ROOT,
+                env={**inherited, "UPLOAD_ENV_FILE": "", **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,  # so that what was not read yet can be told from the pipe
+                start_new_session=True,
+            )
+        self._service: int | None = None
+        self._code: int | None = None
+        self._ending = threading.Lock()
+
+    def start(self, commit: str = "", *, may_die: bool = False) -> None:
+        """Start it and wait until it is ready; or was killed, at the `commit` or by a fault, if it `may_die`."""
+        assert self._service is None or self._code is not None, "it still runs"
+        address = f"127.0.0.1:{free_port()}"  # a new one: connections to the last one may linger
+        assert self._parent.stdin is not None
+        order = json.dumps({"address": address, "log": str(self._log), "commit": commit})
+        self._parent.stdin.write(f"{order}\n".encode())
+        self._service, self._code, self.url = self._answer(), None, f"http://{address}"
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            if self._has_ended():
+                assert may_die, f"the service did not start; see {self._log}"
+                return
+            assert time.monotonic() < deadline, f"the service was not ready; see {self._log}"
+            time.sleep(_LOOK_AGAIN_SECONDS)  # nothing signals readiness but the answer itself
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._service is not None:
+            os.kill(self._service, signal.SIGKILL)
+            self.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        with self._ending:
+            if self._code is None:
+                self._code = self._answer()
+            return self._code
+
+    def close(self) -> None:
+        """Kill the service, and whoever forks it."""
+        try:
+            self.kill()
+        finally:
+            self._parent.kill()
+            self._parent.communicate()
+
+    def _answer(self) -> int:
+        assert self._parent.stdout is not None
+        line = self._parent.stdout.readline()
+        assert line, f"nobody forks any more; see {self._log}"
+        return int(line)
+
+    def _has_ended(self) -> bool:
+        assert self._parent.stdout is not None
+        return self._code is not None or bool(select.select([self._parent.stdout], [], [], 0)[0])
+
+    def _is_ready(self) -> bool:
+        try:
+            with HTTP.open(f"{self.url}/_/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False

@@ -1,0 +1,43 @@
+"""The service is killed before and after each request that it makes to an account; then nothing is lost or left."""
+
+import asyncio
+
+import pytest
+
+from stores.faultproxy import FaultProxy
+from tests.delivery.conftest import Accounts, Proxied
+from tests.kill.agreement import assert_agreement, assert_settled
+from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, SHAPES, NewVictim, Shape, Victim
+from tests.kill.points import Point, points
+
+
+async def die_at(victim: Victim, proxy: FaultProxy, point: Point, shape: Shape, *, comes_after: bool) -> int:
+    """Upload, and be killed there; then start again. Returns what the client was told."""
+    proxy.add(point.kills(victim, comes_after=comes_after))
+    status = await victim.upload(shape, point.name(comes_after=comes_after))
+    await victim.death()
+    proxy.clear()
+    await victim.start()
+    return status
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+async def test_ledger_and_accounts_agree_when_the_service_is_killed_at_each_request(
+    accounts: Accounts, proxied: Proxied, new_victim: NewVictim, shape: Shape
+) -> None:
+    proxies = {name: proxied(name) for name in accounts}
+    # A loaded machine is slow, and none of these is to be a straggler.
+    victim = new_victim(*(proxy.account for proxy in proxies.values()), UPLOAD_ACK_GRACE_SECONDS="20")
+    await victim.start()
+    assert await victim.upload(shape, "alive") == 201
+    made = points(proxies)
+    assert len(made) == len(accounts) * (1 if shape.parts == 1 else 3 + shape.parts)
+    statuses = [
+        await die_at(victim, proxies[point.account], point, shape, comes_after=comes_after)
+        for point in made
+        for comes_after in (False, True)
+    ]
+    assert set(statuses) == {0}
+    await asyncio.to_thread(assert_settled, victim.ledger, LEASE_SECONDS + SETTLED_SECONDS)
+    assert_agreement(victim.ledger, accounts.values(), told=["alive"])

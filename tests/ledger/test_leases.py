@@ -1,0 +1,206 @@
+"""The clean-up's steps, one by one: who is taken over, what is looked for, when it is over. With memory accounts."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from awscrt.checksums import crc64nvme
+from django.db.models.functions import Now
+
+from file.background.cleaner import Cleaner
+from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.leases import Leases
+from file.logic.errors import IdempotencyKeyBusyError
+from file.logic.values import FILE_ID, FileState, Intent, ReplicaState, checksum_text
+from file.models import File, OpenUpload, Replica
+from tests.intents import intent, receipt
+from tests.ledger.looking import ask, files_in, ledger_on, replicas_in
+from tests.memory import MemoryBucket, MemoryObject
+
+AGO = Now() - timedelta(seconds=1)
+Told = dict[str, Any]
+
+
+def leases_of(ledger: DatabaseLedger, database: str) -> Leases:
+    """As another process has them: nothing is under way in it."""
+    return Leases(ledger.writer, database, under_way=(), claim_seconds=30, settle_seconds=0)
+
+
+async def begun(ledger: DatabaseLedger, database: str, **changes: Any) -> Intent:
+    """An upload whose process is gone."""
+    wanted = intent(**changes)
+    assert await ledger.intend(wanted) is None
+    await ask(database, partial(File.objects.using(database).update, lease_until=AGO))
+    return wanted
+
+
+async def behind(ledger: DatabaseLedger, database: str, **changes: Any) -> Intent:
+    """A file that C does not have, due."""
+    wanted = intent(**changes)
+    assert await ledger.intend(wanted) is None
+    assert await ledger.conclude(receipt(wanted, behind="C"))
+    await ask(database, partial(Replica.objects.using(database).filter(account="C").update, next_attempt_at=AGO))
+    return wanted
+
+
+async def clean(leases: Leases, *buckets: MemoryBucket, times: int = 1) -> None:
+    cleaner = Cleaner(leases, buckets, pause_seconds=60)
+    for _ in range(times):
+        for bucket in buckets:
+            await cleaner.clean(bucket)
+
+
+def accounts() -> list[MemoryBucket]:
+    return [MemoryBucket(name, prefix="of/ours/") for name in "ABC"]
+
+
+def put(bucket: MemoryBucket, of: Intent, body: bytes = b"abc") -> None:
+    bucket.objects["of/ours/k"] = MemoryObject(body, {FILE_ID: of.id}, "text/plain")
+
+
+async def test_a_file_is_gone_and_its_key_free_when_every_account_said_twice_that_nothing_is_there(
+    database: str,
+) -> None:
+    async with ledger_on(database) as ledger:
+        wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
+        put(buckets[1], wanted)
+        assert await leases.take_over() == 1
+        await clean(leases, *buckets)
+        assert (await files_in(database))["k"].state == FileState.ERASING
+        await clean(leases, *buckets)
+        assert not await files_in(database)
+        assert not buckets[1].objects
+        assert await ledger.intend(intent()) is None
+
+
+async def test_nothing_is_taken_over_when_this_very_process_is_at_it(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        wanted = await begun(ledger, database)
+        mine = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30, settle_seconds=0)
+        assert await mine.take_over() == 0
+        assert await ledger.conclude(receipt(wanted))
+
+
+async def test_an_idempotency_key_is_free_when_the_upload_that_died_was_taken_over(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        await begun(ledger, database, idempotency_key="once")
+        with pytest.raises(IdempotencyKeyBusyError):
+            await ledger.intend(intent("k2", idempotency_key="once"))
+        await leases_of(ledger, database).take_over()
+        assert await ledger.intend(intent("k2", idempotency_key="once")) is None
+
+
+Noted = list[str | None]
+
+
+@pytest.mark.parametrize(
+    ("noted", "changes", "looks"),
+    [
+        ([], {}, True),  # its process may have died before it could note one
+        ([], {"attempts": 1}, False),
+        (["id"], {}, False),
+        (["id", None], {}, True),
+        ([None], {"attempts": 3}, True),
+    ],
+)
+async def test_uploads_are_looked_for_by_key_when_one_may_be_open_that_nobody_has_the_id_of(
+    database: str, noted: Noted, changes: Told, looks: bool
+) -> None:
+    async with ledger_on(database) as ledger:
+        wanted = await behind(ledger, database, part_size=8)
+        for upload_id in noted:
+            ledger.begun(wanted.id, "C", upload_id)
+        if changes:
+            await ask(database, partial(Replica.objects.using(database).filter(account="C").update, **changes))
+        [due] = await leases_of(ledger, database).claim("C", 10)
+    assert due.upload_ids == tuple(upload_id for upload_id in noted if upload_id)
+    assert (due.lost is not None) is looks
+
+
+async def test_an_upload_begun_after_the_lease_had_ended_is_not_ours_when_none_was_noted(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        await behind(ledger, database, part_size=8)
+        ended = (await replicas_in(database))["C"].next_attempt_at
+        [due] = await leases_of(ledger, database).claim("C", 10)
+    assert due.lost is not None
+    assert ended is not None
+    assert abs(due.lost[1] - ended) < timedelta(seconds=5)
+
+
+async def test_an_account_is_not_asked_for_ever_when_it_does_not_have_the_file(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        await behind(ledger, database)
+        bucket = accounts()[2]
+        await clean(leases_of(ledger, database), bucket, times=10)
+        replica = (await replicas_in(database))["C"]
+    assert (replica.state, replica.next_attempt_at) == (ReplicaState.PENDING, None)
+    assert bucket.calls["find"] == 3
+
+
+@pytest.mark.parametrize(("body", "state"), [(b"abc", "stored"), (b"abd", "pending")])
+async def test_an_object_is_counted_on_when_it_has_the_right_bytes(database: str, body: bytes, state: str) -> None:
+    async with ledger_on(database) as ledger:
+        wanted, bucket = await behind(ledger, database), accounts()[2]
+        put(bucket, wanted, body)
+        right = checksum_text(crc64nvme(b"abc"))
+        await ask(database, partial(File.objects.using(database).update, crc64nvme=right))
+        await clean(leases_of(ledger, database), bucket)
+        assert (await replicas_in(database))["C"].state == state
+        assert (await files_in(database))["k"].state == ("stored" if state == "stored" else "partial")
+
+
+async def test_the_clean_up_stays_open_when_the_account_has_another_bucket_now(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        await begun(ledger, database)
+        leases, [moved, *_] = leases_of(ledger, database), accounts()
+        await leases.take_over()
+        await ask(database, partial(Replica.objects.using(database).update, bucket="the-former"))
+        await clean(leases, moved, times=3)
+        replica = (await replicas_in(database))["A"]
+    assert (replica.state, replica.error_code) == (ReplicaState.ERASING, "bucket_missing")
+    assert not moved.calls
+
+
+async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(database: str) -> None:
+    """A process that stood still: the clean-up saw nothing; only then its put landed, and could not be taken back."""
+    async with ledger_on(database) as ledger:
+        wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
+        await leases.take_over()
+        await clean(leases, *buckets, times=2)
+        assert not await files_in(database)
+        put(buckets[1], wanted)
+        assert not await ledger.conclude(receipt(wanted))
+        await ledger.conclude(receipt(wanted, left="B"))
+        file = (await files_in(database))["k"]
+        assert (file.state, file.live) == (FileState.ERASING, False)
+        assert await ledger.intend(intent()) is None  # the key is another's by now
+        await ask(database, partial(Replica.objects.using(database).update, next_attempt_at=AGO))
+        await clean(leases, *buckets, times=2)
+        assert not buckets[1].objects
+        assert [file.live for file in (await files_in(database)).values()] == [True]
+
+
+async def test_a_lost_begin_is_swept_when_the_file_was_stored_all_the_same(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        wanted, leases = intent(part_size=8), leases_of(ledger, database)
+        await ledger.intend(wanted)
+        for upload_id in ("id", None):
+            ledger.begun(wanted.id, "A", upload_id)
+        assert await ledger.conclude(receipt(wanted))
+        assert not await leases.lost_uploads("A")  # it may still open
+        notes = OpenUpload.objects.using(database)
+        assert await ask(database, partial(notes.update, created_at=Now() - timedelta(minutes=2))) == 1
+        bucket = accounts()[0]
+        cleaner = Cleaner(leases, [bucket], pause_seconds=60)
+        await refused(bucket, partial(cleaner.sweep, bucket))
+        assert await ask(database, notes.exists)
+        await cleaner.sweep(bucket)
+        assert bucket.calls["abort_lost"] == 2
+        assert not await ask(database, notes.exists)
+
+
+async def refused(bucket: MemoryBucket, work: Callable[[], Awaitable[object]]) -> None:
+    bucket.faults["refuses_abort_lost"] = 1
+    await work()

@@ -1,0 +1,84 @@
+"""Lanes that go on after the answer have a share of the memory, however many are admitted at the same moment."""
+
+import asyncio
+import dataclasses
+
+from file.logic.budget import Budget
+from file.logic.stragglers import Stragglers
+from file.logic.values import KiB, MiB, Pending, Receipt
+from tests.flow import PART, PATIENT, buckets, send
+from tests.memoryledger import MemoryLedger
+
+UPLOADS = 5
+HELD = 2  # so many lanes of 64 KiB, the least that one counts for, are an eighth of the memory
+LIMITS = dataclasses.replace(PATIENT, memory=MiB, grace_seconds=0.05, stall_seconds=30.0)
+
+
+class SlowLedger(MemoryLedger):
+    """Writes no receipt before all of them have come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._coming = 0
+        self._all = asyncio.Event()
+
+    async def conclude(self, receipt: Receipt) -> bool:
+        self._coming += 1
+        if self._coming == UPLOADS:
+            self._all.set()
+        await asyncio.wait_for(self._all.wait(), 10)
+        return await super().conclude(receipt)
+
+
+async def test_no_more_go_on_than_there_is_room_for_when_many_are_admitted_at_once() -> None:
+    among, ledger = buckets(stalls_at_put=UPLOADS), SlowLedger()
+    stragglers, budget = Stragglers(ledger, LIMITS), Budget(LIMITS.memory)
+    receipts = await asyncio.gather(
+        *(
+            send(
+                among,
+                b"x" * KiB,
+                key=f"k{number}",
+                ack="any",
+                ledger=ledger,
+                limits=LIMITS,
+                stragglers=stragglers,
+                budget=budget,
+            )
+            for number in range(UPLOADS)
+        )
+    )
+    codes = [o.code for receipt in receipts for o in receipt.outcomes if isinstance(o, Pending)]
+    assert sorted(codes, key=str) == [None] * HELD + ["let_go"] * (UPLOADS - HELD)
+    among[1].released.set()
+    await stragglers.drain(5)
+    assert sum(1 for key in among[1].objects if key.startswith("k")) == HELD
+    assert budget.used == 0
+    again = await send(
+        among, b"x", key="again", ack="any", ledger=MemoryLedger(), limits=LIMITS, stragglers=stragglers, budget=budget
+    )
+    assert again.stored  # its share is free again
+
+
+async def test_the_next_upload_does_not_wait_when_an_account_is_known_to_be_behind() -> None:
+    among, ledger = buckets(stalls_at_put=UPLOADS), MemoryLedger()
+    limits = dataclasses.replace(LIMITS, grace_seconds=1.0)
+    stragglers, budget, loop = Stragglers(ledger, limits), Budget(limits.memory), asyncio.get_running_loop()
+    took = []
+    for key in ("first", "second"):
+        began = loop.time()
+        await send(among, b"x", key=key, ack="any", ledger=ledger, limits=limits, stragglers=stragglers, budget=budget)
+        took.append(loop.time() - began)
+    among[1].released.set()
+    await stragglers.drain(5)
+    assert took[0] >= 1.0
+    assert took[1] < 0.5
+
+
+async def test_an_account_is_looked_at_again_when_its_upload_could_not_be_aborted() -> None:
+    among, ledger = buckets(refuses_part=1, refuses_abort=1), MemoryLedger()
+    await send(among, b"x" * 5 * PART, ack="any", ledger=ledger)
+    [followed] = ledger.followed
+    assert isinstance(followed, Pending)
+    assert (followed.code, followed.retryable) == ("access_refused", True)
+    assert among[1].uploads
