@@ -138,6 +138,7 @@ async def test_nothing_is_left_when_the_service_is_killed_at_each_commit_of_its_
     await assert_nothing_is_left(victim, accounts)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("shape", [Shape("raw", parts, "any") for parts in (1, 2)], ids=str)
 async def test_what_an_account_has_counts_when_the_service_is_killed_while_it_finds_it(
     accounts: Accounts, proxies: dict[str, FaultProxy], victim: Victim, shape: Shape
