@@ -51,6 +51,8 @@ class File(models.Model):
     lease_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     stored_at = models.DateTimeField(null=True)
+    key_hash = models.CharField(max_length=64, null=True, help_text="keyed; of a file that is to be erased, or was")
+    erased_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -64,6 +66,7 @@ class File(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["lease_until"], condition=models.Q(lease_until__isnull=False), name="file_leases"),
             models.Index(fields=["key"], condition=models.Q(state="partial"), name="file_partial"),
+            models.Index(fields=["key_hash"], condition=models.Q(key_hash__isnull=False), name="file_erased"),
         ]
 
     def __str__(self) -> str:
@@ -90,12 +93,15 @@ class Replica(models.Model):
     error_code = models.CharField(max_length=64, null=True)
     created_at = models.DateTimeField()
     stored_at = models.DateTimeField(null=True)
+    verified_at = models.DateTimeField(null=True, help_text="when the account last showed it as it was stored")
+    erased_at = models.DateTimeField(null=True)
+    strangers = models.IntegerField(null=True, help_text="versions of others under the key, seen when ours was erased")
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["file", "account"], name="one_replica_an_account")]
         indexes: ClassVar = [
             models.Index(
-                fields=["account", "next_attempt_at"],
+                fields=["account", "state", "next_attempt_at"],
                 condition=models.Q(next_attempt_at__isnull=False),
                 name="replica_due",
             ),
@@ -108,6 +114,17 @@ class Replica(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {self.object_key}"
+
+
+class RetiredAccount(models.Model):
+    """An account that gets no new files, though it may still be configured. `keeps`: what it has stays there."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    keeps = models.BooleanField()
+    retired_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class OpenUpload(models.Model):
