@@ -32,9 +32,8 @@ from file.api.gate import Gate
 from file.api.metrics import Metrics
 from file.api.routes import AccountBucket, Api, OpenBuckets
 from file.api.uploads import Uploads
-from file.background.cleaner import Cleaner
+from file.background.background import Background
 from file.ledger.databaseledger import DatabaseLedger
-from file.ledger.leases import Leases
 from file.ledger.records import Records
 from file.s3.bucket import S3Bucket
 from file.s3.client import Network, S3Client
@@ -95,39 +94,43 @@ def compose(
         access=Access(upload.tokens, open=upload.open), gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger
     )
     records = Records(database)
+    background = Background(
+        ledger,
+        records,
+        database,
+        limits=upload.limits,
+        budget=uploads.budget,
+        lease_seconds=upload.lease_seconds,
+        concurrency=upload.catchup_concurrency,
+        read_order=upload.read_order,
+    )
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Sequence[AccountBucket]]:
-        """The accounts, the ledger, and the clean-up between them."""
+        """The accounts, the ledger, and what goes on between them."""
         async with AsyncExitStack() as stack:
             buckets = await stack.enter_async_context(open_buckets())
             await stack.enter_async_context(ledger)
             stack.push_async_callback(records.close)
             await stack.enter_async_context(metrics.serving())
-            leases = Leases(
-                ledger.writer,
-                database,
-                under_way=ledger.under_way,
-                claim_seconds=upload.lease_seconds,
-                settle_seconds=upload.limits.settle_seconds,
-            )
-            cleaning = asyncio.create_task(Cleaner(leases, buckets, pause_seconds=upload.lease_seconds / 6).run())
+            background.begin(buckets)
             try:
                 yield buckets
             finally:
                 await application.until_drained()
-                cleaning.cancel()
-                await asyncio.wait((cleaning,))
+                await background.end()
 
     metrics = Metrics(uploads, records, upload.metrics_address, read_seconds=figures_seconds)
-    api = Api(uploads, records, opened, figures=metrics, read_order=upload.read_order, version=__version__)
+    api = Api(
+        uploads, records, opened, eraser=background, figures=metrics, read_order=upload.read_order, version=__version__
+    )
     limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
 
     def with_cors(asgi: ASGIApp) -> ASGIApp:
         return CORSMiddleware(
             asgi,
             allow_origins=upload.cors_origins,
-            allow_methods=["GET", "HEAD", "POST", "PUT"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )

@@ -60,6 +60,13 @@ TABLE = (
     _row("UPLOAD_ACK", "all", "all, quorum, any or a number", "How many accounts must have a file before the answer."),
     _row("UPLOAD_ACK_GRACE_SECONDS", "0.5", "seconds", "How long an upload waits for accounts beyond the ack.", 0),
     _row("UPLOAD_READ_ORDER", "", "list", "The accounts to read from, the first first; then the others."),
+    _row(
+        "UPLOAD_CATCHUP_CONCURRENCY",
+        "8",
+        "requests",
+        "How many files are brought at once to accounts that missed them.",
+        1,
+    ),
     _row("UPLOAD_LEASE_SECONDS", "30", "seconds", "How long after its death an upload is cleaned up.", 1),
     _row("UPLOAD_WAIT_SECONDS", "10", "seconds", "How long an upload waits for memory before its 503.", 0),
     _row("UPLOAD_STALL_SECONDS", "30", "seconds", "How long an account may go without progress.", 0.1),
@@ -86,6 +93,7 @@ class UploadSettings:
     min_bytes_per_second: int
     client_grace_seconds: float
     shutdown_seconds: float
+    catchup_concurrency: int
     lease_seconds: float
     ack: Ack
     read_order: tuple[str, ...]
@@ -148,6 +156,7 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         min_bytes_per_second=reader.whole("UPLOAD_MIN_BYTES_PER_SECOND"),
         client_grace_seconds=reader.seconds("UPLOAD_CLIENT_GRACE_SECONDS"),
         shutdown_seconds=reader.seconds("UPLOAD_SHUTDOWN_SECONDS"),
+        catchup_concurrency=reader.whole("UPLOAD_CATCHUP_CONCURRENCY"),
         lease_seconds=reader.seconds("UPLOAD_LEASE_SECONDS"),
         ack=reader.ack("UPLOAD_ACK"),
         read_order=reader.items("UPLOAD_READ_ORDER"),

@@ -136,10 +136,11 @@ class MemoryBucket:
             self.given += len(piece)
             yield piece
 
-    async def remove(self, object_key: str, file_id: str) -> None:
+    async def remove(self, object_key: str, file_id: str) -> int:
         await self._meet("remove")
         if self._is_ours(object_key, file_id):
             del self.objects[object_key]
+        return int(object_key in self.objects)
 
     async def abort(self, object_key: str, upload_id: str) -> None:
         await self._meet("abort")

@@ -51,6 +51,9 @@ class MemoryRecords:
     async def receipt(self, file_id: str) -> Receipt | None:
         return next((receipt for receipt in self.receipts.values() if receipt.id == file_id), None)
 
+    async def erasure(self, file_id: str) -> None:
+        return None
+
     async def page(
         self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None
     ) -> list[Listed]:
@@ -126,6 +129,13 @@ class Reader:
         return self.records.add(dataclasses.replace(receipt, outcomes=(*outcomes, *receipt.outcomes)))
 
 
+class _Eraser:
+    """Nothing is ever erased here."""
+
+    async def erase(self, key: str, file_id: str | None) -> None:
+        return None
+
+
 @asynccontextmanager
 async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()) -> AsyncIterator[Reader]:
     """Serve readers of these accounts until the block ends."""
@@ -138,7 +148,7 @@ async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()
     access = Access({"reader": TOKEN}, open=False)
     uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger())
     figures = Metrics(uploads, Records(), None)  # nobody asks for them
-    api = Api(uploads, records, open_buckets, figures=figures, read_order=order, version="0")
+    api = Api(uploads, records, open_buckets, eraser=_Eraser(), figures=figures, read_order=order, version="0")
     served = _Served(Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate), api)
     port = free_port()
     server = new_server(served, "127.0.0.1", port)

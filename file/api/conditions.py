@@ -12,6 +12,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from starlette.datastructures import Headers
 
 from file.logic.errors import ConditionFailedError, RangeRefusedError
+from file.logic.values import Receipt
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE | re.ASCII)
@@ -27,6 +28,13 @@ class Validators:
     @property
     def last_modified(self) -> str:
         return format_datetime(self.modified.astimezone(UTC), usegmt=True)
+
+
+def validators_of(receipt: Receipt) -> Validators:
+    """Of an acknowledged file."""
+    assert receipt.digests is not None
+    assert receipt.stored_at is not None
+    return Validators(f'"{receipt.digests.sha256.hex()}"', receipt.stored_at)
 
 
 def is_unchanged(headers: Headers, validators: Validators) -> bool:

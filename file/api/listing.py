@@ -1,4 +1,4 @@
-"""GET /files, a page of the acknowledged files, and GET /receipts/{id}, where a file lies."""
+"""GET /files, a page of the acknowledged files, and GET /receipts/{id}, where a file lies, or what is left of it."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from file.api.reading import Readings
-from file.api.responses import json_response, listed, receipt_json
+from file.api.responses import erasure_json, json_response, listed, receipt_json
 from file.logic.errors import FileNotFoundHereError, ListingRefusedError
 from file.logic.values import FileState
 
@@ -39,9 +39,14 @@ async def get_receipt(request: Request) -> Response:
     readings: Readings = request.app.readings
     line = request.scope["mentum.line"]
     line["who"] = request.app.uploads.access.name_of(request)
-    receipt = await readings.records.receipt(request.path_params["id"])
+    file_id = request.path_params["id"]
+    receipt = await readings.records.receipt(file_id)
     if receipt is None:
-        raise FileNotFoundHereError
+        erasure = await readings.records.erasure(file_id)
+        if erasure is None:
+            raise FileNotFoundHereError
+        line["id"] = erasure.id
+        return json_response(erasure_json(erasure))
     line |= {"id": receipt.id, "key": receipt.key}
     return json_response(receipt_json(receipt))
 

@@ -3,25 +3,16 @@
 import asyncio
 import time
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from file.api.responses import json_response
 from file.logic.errors import AccountError
-from file.logic.values import Account
+from file.logic.seams import Probed
 
 _CACHED_SECONDS = 5.0
-
-
-class Probed(Protocol):
-    """An account that can be asked."""
-
-    account: Account
-
-    async def probe(self) -> None:
-        """Returns if the account would take a file, as far as one cheap question can tell."""
 
 
 async def health(request: Request) -> Response:

@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from file.api.conditions import Validators, is_unchanged, wanted_range
+from file.api.conditions import is_unchanged, validators_of, wanted_range
 from file.api.paths import key_of
 from file.api.responses import problem
+from file.logic.erasing import Erasure
 from file.logic.errors import (
     ClientGoneError,
     FileNotFoundHereError,
@@ -42,6 +43,8 @@ class Records(Protocol):
     async def file(self, key: str) -> Receipt | None: ...
 
     async def receipt(self, file_id: str) -> Receipt | None: ...
+
+    async def erasure(self, file_id: str) -> Erasure | None: ...
 
     async def page(
         self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None
@@ -100,7 +103,7 @@ async def get_file(request: Request) -> Response:
         raise FileNotFoundHereError
     size = receipt.digests.size
     line |= {"id": receipt.id, "key": receipt.key, "sent": 0}
-    validators = _validators(receipt)
+    validators = validators_of(receipt)
     always = {"etag": validators.etag, "cache-control": "private, no-cache", "last-modified": validators.last_modified}
     if is_unchanged(request.headers, validators):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=always)
@@ -168,12 +171,6 @@ async def _until_gone(receive: Receive) -> None:
         return
     except RequestError:  # of a body that nobody asked for: it is not listened to any more
         await asyncio.Event().wait()
-
-
-def _validators(receipt: Receipt) -> Validators:
-    assert receipt.digests is not None
-    assert receipt.stored_at is not None
-    return Validators(f'"{receipt.digests.sha256.hex()}"', receipt.stored_at)
 
 
 def _headers(receipt: Receipt) -> dict[str, str]:

@@ -13,7 +13,8 @@ from typing import Any
 from starlette.responses import Response
 
 from file.logic import errors
-from file.logic.values import Failed, Listed, Outcome, Pending, Receipt, ReplicaState, checksum_text
+from file.logic.erasing import Erasure, ErasureOfAccount
+from file.logic.values import Failed, FileState, Listed, Outcome, Pending, Receipt, ReplicaState, checksum_text
 
 STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.NotMultipartError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -151,6 +152,35 @@ def listed(file: Listed) -> dict[str, Any]:
         "created_at": _moment(file.created_at),
         "stored_at": _moment(file.stored_at),
     }
+
+
+def erasure_response(erasure: Erasure) -> Response:
+    """200 once every account said that nothing of the file is there, 202 before."""
+    return json_response(erasure_json(erasure), HTTPStatus.OK if erasure.is_done else HTTPStatus.ACCEPTED)
+
+
+def erasure_json(erasure: Erasure) -> dict[str, Any]:
+    """How far an erasure is, account by account; never what the file was."""
+    times = {"created_at": erasure.created_at, "stored_at": erasure.stored_at, "erased_at": erasure.erased_at}
+    return {
+        "id": erasure.id,
+        "key_hash": erasure.key_hash,
+        "size": erasure.size,
+        "status": (FileState.ERASED if erasure.is_done else FileState.ERASING).value,
+        **{name: _moment(moment) for name, moment in times.items() if moment is not None},
+        "accounts": {account.account: _erasure_of(account) for account in erasure.accounts},
+    }
+
+
+def _erasure_of(account: ErasureOfAccount) -> dict[str, Any]:
+    told: dict[str, Any] = {"bucket": account.bucket}
+    if account.strangers:
+        told["strangers"] = account.strangers
+    if account.erased_at is not None:
+        return {"status": ReplicaState.ERASED.value, **told, "erased_at": _moment(account.erased_at)}
+    if account.code is not None:
+        told["error"] = {"code": account.code}
+    return {"status": ReplicaState.ERASING.value, **told}
 
 
 def json_response(

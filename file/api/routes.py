@@ -11,14 +11,14 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from file.api import files, form, listing, metrics, probes, reading
+from file.api import erasing, files, form, listing, metrics, probes, reading
 from file.api.uploads import Uploads
-from file.logic.seams import Bucket, Inventory, Source
+from file.logic.seams import Bucket, Inventory, Probed, Source
 
 _log = structlog.get_logger()
 
 
-class AccountBucket(Bucket, Inventory, Source, probes.Probed, Protocol):
+class AccountBucket(Bucket, Inventory, Source, Probed, Protocol):
     """What the service keeps an account: it stores, gives back, is cleaned up, and can be asked how it is."""
 
 
@@ -39,7 +39,8 @@ register_url_convertor("key", _Key())
 
 async def _file(request: Request) -> Response:
     """One route, so that a refused method is told all that there are."""
-    return await (files.put_file if request.method == "PUT" else reading.get_file)(request)
+    endpoints = {"PUT": files.put_file, "DELETE": erasing.delete_file}
+    return await endpoints.get(request.method, reading.get_file)(request)
 
 
 OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[AccountBucket]]]
@@ -54,12 +55,14 @@ class Api:
         records: reading.Records,
         open_buckets: OpenBuckets,
         *,
+        eraser: erasing.Eraser,
         figures: metrics.Metrics,
         read_order: Sequence[str],
         version: str,
     ) -> None:
         self.uploads = uploads
         self.readings = reading.Readings(records, order=read_order)
+        self.eraser = eraser
         self.metrics = figures
         self.version = version
         self.started = False
@@ -69,7 +72,7 @@ class Api:
             [
                 Route("/upload", form.upload_form, methods=["POST"]),
                 Route("/files", listing.list_files, methods=["GET"]),
-                Route("/files/{key:key}", _file, methods=["PUT", "GET"]),
+                Route("/files/{key:key}", _file, methods=["PUT", "GET", "DELETE"]),
                 Route("/receipts/{id}", listing.get_receipt, methods=["GET"]),
                 Route("/_/health", probes.health, methods=["GET"]),
                 Route("/_/ready", probes.ready, methods=["GET"]),

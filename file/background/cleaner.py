@@ -1,4 +1,4 @@
-"""The clean-up: what uploads left behind whose process died, or whose account did not answer.
+"""The clean-up: what has to go, of a file that is erased, or of an upload whose process died or account was silent.
 
 Runs as long as the service does, in each of its processes. Each account is cleaned by itself, so that one that is down
 holds up no other; its clean-up stays open until it is back. Only objects that carry the file's id and uploads that are
@@ -6,13 +6,16 @@ known to be the file's are touched; see `Inventory`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
+from file.background.breaker import Breaker
+from file.background.looking import close_uploads
 from file.ledger.leases import Due, Leases
-from file.logic.errors import AccountError, BucketMissingError, LedgerUnavailableError
+from file.ledger.settling import Settling
+from file.logic.errors import AccountError, LedgerUnavailableError
 from file.logic.seams import Inventory
 from file.logic.values import ReplicaState
 
@@ -21,20 +24,69 @@ _AT_ONCE = 4  # an account
 
 
 class Cleaner:
-    """`pause_seconds`: how often it looks when there is nothing to do."""
+    """`breakers`: one an account. `pause_seconds`: how often it looks when there is nothing to do."""
 
-    def __init__(self, leases: Leases, inventories: Iterable[Inventory], *, pause_seconds: float) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        settling: Settling,
+        inventories: Sequence[Inventory],
+        breakers: Mapping[str, Breaker],
+        *,
+        pause_seconds: float,
+    ) -> None:
         self._leases = leases
-        self._inventories = list(inventories)
+        self._settling = settling
+        self._inventories = {inventory.account.name: inventory for inventory in inventories}
+        self._breakers = breakers
         self._pause_seconds = pause_seconds
+        self._erasing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._over_and_over(self._take_over))
+                for inventory in self._inventories.values():
+                    group.create_task(self._over_and_over(partial(self._clean_if_there, inventory)))
+                    group.create_task(self._over_and_over(partial(self.sweep, inventory)))
+        finally:
+            for task in self._erasing:
+                task.cancel()
+            if self._erasing:
+                await asyncio.wait(self._erasing)
+
+    async def erase(self, file_id: str, seconds: float) -> None:
+        """What is to be erased of one file, now, for so long; what is not done by then goes on."""
+        there = [name for name in self._inventories if not self._breakers[name].is_open]
+        tasks = {
+            asyncio.create_task(self._settle_safely(due, self._inventories[due.account]))
+            for due in await self._leases.claim_of(file_id, there)
+        }
+        for task in tasks:
+            self._erasing.add(task)
+            task.add_done_callback(self._erasing.discard)
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def clean(self, inventory: Inventory) -> int:
+        """Remove what has to go from one account now. Returns how many replicas were looked at."""
+        claimed = await self._leases.claim(inventory.account.name, ReplicaState.ERASING, _AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._over_and_over(self._take_over))
-            for inventory in self._inventories:
-                group.create_task(self._over_and_over(partial(self.clean, inventory)))
-                group.create_task(self._over_and_over(partial(self.sweep, inventory)))
+            for due in claimed:
+                group.create_task(self._settle_safely(due, inventory))
+        return len(claimed)
+
+    async def sweep(self, inventory: Inventory) -> int:
+        """Abort what may be open in an account that has the file all the same: a begin whose answer was lost."""
+        for lost in await self._settling.lost_uploads(inventory.account.name):
+            try:
+                await inventory.abort_lost(lost.object_key, since=lost.since, until=lost.until)
+            except AccountError as error:
+                _log.warning("sweeping_failed", account=error.account, code=error.code, detail=error.detail)
+                break
+            await self._settling.aborted(lost)
+        return 0
 
     async def _over_and_over(self, work: Callable[[], Awaitable[int]]) -> None:
         while True:
@@ -55,46 +107,19 @@ class Cleaner:
             _log.warning("uploads_taken_over", count=taken)
         return taken
 
-    async def clean(self, inventory: Inventory) -> int:
-        """Settle what is due in one account now. Returns how many replicas that were."""
-        claimed = await self._leases.claim(inventory.account.name, _AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for due in claimed:
-                group.create_task(self._settle_safely(due, inventory))
-        return len(claimed)
-
-    async def sweep(self, inventory: Inventory) -> int:
-        """Abort what may be open in an account that has the file all the same: a begin whose answer was lost."""
-        for lost in await self._leases.lost_uploads(inventory.account.name):
-            try:
-                await inventory.abort_lost(lost.object_key, since=lost.since, until=lost.until)
-            except AccountError as error:
-                _log.warning("sweeping_failed", account=error.account, code=error.code, detail=error.detail)
-                break
-            await self._leases.aborted(lost)
-        return 0
+    async def _clean_if_there(self, inventory: Inventory) -> int:
+        await self._breakers[inventory.account.name].passes()
+        return await self.clean(inventory)
 
     async def _settle_safely(self, due: Due, inventory: Inventory) -> None:
         try:
-            await self._settle(due, inventory)
+            await close_uploads(due, inventory)
+            strangers = await inventory.remove(due.object_key, due.file_id)
         except AccountError as error:
             _log.warning("cleaning_failed", id=due.file_id, account=due.account, code=error.code, detail=error.detail)
-            await self._leases.failed(due, error.code)
-        else:
-            _log.info("cleaned", id=due.file_id, account=due.account, object_key=due.object_key, state=due.state.value)
-
-    async def _settle(self, due: Due, inventory: Inventory) -> None:
-        if due.bucket != inventory.account.s3_bucket_name:  # what lies in this one says nothing about that one
-            raise BucketMissingError(due.account, "clean", f"no longer has the bucket {due.bucket} configured")
-        for upload_id in due.upload_ids:
-            await inventory.abort(due.object_key, upload_id)
-        if due.lost is not None:
-            since, until = due.lost
-            await inventory.abort_lost(due.object_key, since=since, until=until)
-        if due.state is ReplicaState.ERASING:
-            await inventory.remove(due.object_key, due.file_id)
-            await self._leases.gone(due)
-        elif (stored := await inventory.find(due.object_key, due.file_id, due.checksum)) is not None:
-            await self._leases.found(due, stored)
-        else:
-            await self._leases.missing(due)
+            self._breakers[due.account].failed(error)
+            await self._settling.failed(due, error)
+            return
+        self._breakers[due.account].succeeded()
+        await self._settling.gone(due, strangers)
+        _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)

@@ -116,6 +116,9 @@ class Outcomes:
                 state=ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED,
                 next_attempt_at=Now() + self._settle if outcome.retryable else None,
             )
+        replicas.filter(state=ReplicaState.ERASING, owner=self._owner).update(
+            next_attempt_at=Now() + timedelta(seconds=self._lease_seconds)  # for taking back what was stored
+        )
         return replicas.exclude(state__in=(ReplicaState.ERASING, ReplicaState.ERASED)).exists()
 
     def _statements(self) -> Statements:
@@ -216,7 +219,8 @@ def complete(alias: str, file_id: str, account: str) -> None:
     _closed(alias, file_id).filter(account=account).delete()
     # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
     File.objects.using(alias).select_for_update().filter(pk=file_id).values_list("pk").first()
-    if not Replica.objects.using(alias).filter(file_id=file_id).exclude(state=ReplicaState.STORED).exists():
+    done = (ReplicaState.STORED, ReplicaState.ERASED)  # the latter in an account that was retired
+    if not Replica.objects.using(alias).filter(file_id=file_id).exclude(state__in=done).exists():
         File.objects.using(alias).filter(pk=file_id, state=FileState.PARTIAL).update(state=FileState.STORED)
 
 

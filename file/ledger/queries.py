@@ -55,10 +55,10 @@ def unfinished_replicas(alias: str) -> QuerySet[Any, Any]:
     return rows.values("account", "state").annotate(count=Count("id"), oldest=Min("created_at"), now=Now())
 
 
-def due_replicas(alias: str, account: str) -> QuerySet[Replica]:
-    """What is to be settled in an account now, by the database's clock; the longest due first."""
-    due = Replica.objects.using(alias).filter(next_attempt_at__lte=Now(), account=account)
-    return due.filter(state__in=(ReplicaState.ERASING, ReplicaState.PENDING)).order_by("next_attempt_at")
+def due_replicas(alias: str, account: str, state: ReplicaState) -> QuerySet[Replica]:
+    """What is `pending`, or `erasing`, in an account and due now, by the database's clock; the longest due first."""
+    due = Replica.objects.using(alias).filter(next_attempt_at__lte=Now(), account=account, state=state)
+    return due.order_by("next_attempt_at")
 
 
 def expired_leases(alias: str) -> QuerySet[File]:

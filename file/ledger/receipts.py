@@ -8,7 +8,8 @@ from file.models import File, Replica
 
 
 def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
-    """The receipt of an acknowledged file, with an outcome a replica, by account."""
+    """The receipt of an acknowledged file, with an outcome a replica, by account; without accounts that it leaves."""
+    leaving = (ReplicaState.ERASING, ReplicaState.ERASED)
     assert file.size is not None  # what is acknowledged has them
     assert file.sha256 is not None
     assert file.crc64nvme is not None
@@ -18,7 +19,9 @@ def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
         name=file.name,
         content_type=file.content_type,
         digests=Digests(file.size, bytes.fromhex(file.sha256), int.from_bytes(base64.b64decode(file.crc64nvme), "big")),
-        outcomes=tuple(_outcome(replica) for replica in sorted(replicas, key=lambda replica: replica.account)),
+        outcomes=tuple(
+            _outcome(replica) for replica in sorted(replicas, key=lambda r: r.account) if replica.state not in leaving
+        ),
         metadata=file.metadata,
         created_at=file.created_at,
         stored_at=file.stored_at,

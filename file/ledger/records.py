@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
+from file.ledger.erasure import erasure_of
 from file.ledger.queries import (
     ACKNOWLEDGED,
     is_storable,
@@ -19,6 +20,7 @@ from file.ledger.queries import (
 )
 from file.ledger.receipts import receipt_of
 from file.ledger.threads import ReadingThreads
+from file.logic.erasing import Erasure
 from file.logic.values import FileState, Listed, Receipt, ReplicaState
 from file.models import File, Replica
 
@@ -48,6 +50,11 @@ class Records:
         """The receipt of an acknowledged file. A text that is no id of ours is the id of no file."""
         found = uuid_of(file_id)
         return await self._threads.run(_receipt, replicas_of_file(self._alias, found)) if found else None
+
+    async def erasure(self, file_id: str) -> Erasure | None:
+        """How far the erasure of a file is; None if it is not to be erased."""
+        found = uuid_of(file_id)
+        return await self._threads.run(erasure_of, self._alias, str(found)) if found else None
 
     async def page(
         self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None

@@ -49,10 +49,14 @@ class Renewal:
                 _log.exception("renewal_crashed")
 
     def _renew(self, files: list[str], replicas: list[tuple[str, str]]) -> None:
+        """Also of what is to be erased by now: who erases it looks when nothing can be added any more."""
         until = Now() + self._lease
-        ours = File.objects.using(self._alias).filter(owner=self._owner, state=FileState.RECEIVING)
+        states = (FileState.RECEIVING, FileState.ERASING)
+        ours = File.objects.using(self._alias).filter(owner=self._owner, state__in=states)
         for start in range(0, len(files), 500):
             ours.filter(pk__in=files[start : start + 500]).update(lease_until=until)
         for file_id, account in replicas:
             followed = Replica.objects.using(self._alias).filter(file_id=file_id, account=account)
-            followed.filter(owner=self._owner, state=ReplicaState.PENDING).update(next_attempt_at=until)
+            followed.filter(owner=self._owner, state__in=(ReplicaState.PENDING, ReplicaState.ERASING)).update(
+                next_attempt_at=until
+            )

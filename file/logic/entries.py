@@ -30,13 +30,13 @@ _log = structlog.get_logger()
 
 
 def describe(
-    file: IncomingFile, identity: Identity, buckets: Sequence[Bucket], sha256: bytes | None
+    file: IncomingFile, identity: Identity, accounts: Sequence[str], sha256: bytes | None
 ) -> ObjectDescription:
     """What every account is to hold. Raises `MetadataRefusedError`."""
     ours = {
         FILE_ID: file.id,
         FILE_NAME: encode_name(identity.name),
-        FILE_ACCOUNTS: ",".join(bucket.account.name for bucket in buckets),
+        FILE_ACCOUNTS: ",".join(accounts),
     }
     if sha256 is not None:
         ours[FILE_SHA256] = sha256.hex()

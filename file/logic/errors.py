@@ -14,7 +14,7 @@ UploadError                     never raised itself; class attributes: code, mes
 +- AccountError(account, operation)    travels inside `Failed`, its cause kept by `from`
 |  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError  AccountFailingError
 |  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
-|  +- LetGoError  ReplicaMissingError
+|  +- LetGoError  ReplicaMissingError  ObjectLockedError  NoSourceError
 |  +- AccountStalledError
 |     +- AccountBusyError
 +- UnreadableError                no account could give the file
@@ -120,7 +120,7 @@ class KeyTakenError(RequestError):
 
 class KeyBusyError(KeyTakenError):
     code = "key_busy"
-    message = "The key is being uploaded right now, or an upload of it that did not succeed is still being cleaned up."
+    message = "The key is being uploaded right now, or what was there is still being erased."
     retryable = True
 
 
@@ -282,6 +282,17 @@ class TakenBackError(AccountError):
     retryable = True
 
 
+class ObjectLockedError(AccountError):
+    code = "object_locked"
+    message = "keeps the object locked: a retention period or a legal hold, which only its owner can end"
+
+
+class NoSourceError(AccountError):
+    code = "no_source"
+    message = "cannot be given the file: no account has it any more"
+    retryable = True
+
+
 class LetGoError(AccountError):
     code = "let_go"
     message = "was slower than the others, and the ack does not need it"
@@ -323,4 +334,4 @@ class LedgerUnavailableError(BusyError):
 
 class LeaseLostError(BusyError):
     code = "lease_lost"
-    message = "The upload was taken for dead, because it could not renew its lease, and was taken back."
+    message = "The upload was taken back: the file was erased meanwhile, or its lease could not be renewed."

@@ -53,7 +53,8 @@ async def handle_in_multiple_accounts(
     assert first is not None  # an empty file has one empty part
     try:
         identity = file.identify()
-        description = describe(file, identity, buckets, reader.digests().sha256 if reader.ended else file.sha256)
+        accounts = [bucket.account.name for bucket in buckets]
+        description = describe(file, identity, accounts, reader.digests().sha256 if reader.ended else file.sha256)
         earlier = await ledger.intend(intent_of(file, identity, buckets, ack, limits, reader))
     except BaseException:
         first.let_go()

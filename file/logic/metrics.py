@@ -4,7 +4,7 @@ Counters are the process's own and only ever grow. What is true at a moment (in 
 here but read when it is asked for: `file/api/metrics.py`.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -29,6 +29,9 @@ S3_SECONDS = Histogram(
 S3_RETRIES = Counter(
     "mentum_s3_retries", "Calls to accounts that were repeated.", ["account", "operation"], registry=REGISTRY
 )
+CAUGHT_UP = Counter("mentum_caught_up", "Replicas that catch-up brought.", ["account", "result"], registry=REGISTRY)
+CAUGHT_UP_BYTES = Counter("mentum_caught_up_bytes", "Bytes that catch-up brought.", ["account"], registry=REGISTRY)
+BROKEN = Gauge("mentum_account_left_alone", "1 while background work waits for it.", ["account"], registry=REGISTRY)
 COMMIT_ENTRIES = Histogram(
     "mentum_ledger_commit_entries",
     "Entries in one commit of the ledger.",

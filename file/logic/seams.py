@@ -41,10 +41,11 @@ class Bucket(Protocol):
     async def begin(self, description: ObjectDescription) -> Upload:
         """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
 
-    async def remove(self, object_key: str, file_id: str) -> None:
+    async def remove(self, object_key: str, file_id: str) -> int:
         """Leave no object and no version under the key that carries this file's id; others are not touched.
 
-        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out.
+        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out. Returns how
+        many versions of others lie under the key.
         """
 
     async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
@@ -59,7 +60,7 @@ class Inventory(Protocol):
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
         """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
 
-    async def remove(self, object_key: str, file_id: str) -> None:
+    async def remove(self, object_key: str, file_id: str) -> int:
         """See `Bucket.remove`."""
 
     async def abort(self, object_key: str, upload_id: str) -> None:
@@ -110,6 +111,15 @@ class Source(Protocol):
         Entering asks S3, and raises `AccountError` if it cannot give the object, or has another than `stored` there;
         so does the iterator when the account fails on the way. Leaving early closes the connection.
         """
+
+
+class Probed(Protocol):
+    """An account that can be asked."""
+
+    account: Account
+
+    async def probe(self) -> None:
+        """Returns if the account would take a file, as far as one cheap question can tell. Raises `AccountError`."""
 
 
 class Ledger(Protocol):

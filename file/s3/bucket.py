@@ -60,9 +60,9 @@ class S3Bucket:
         """See `Inventory.find`."""
         return await find_object(self.client, object_key, file_id, checksum)
 
-    async def remove(self, object_key: str, file_id: str) -> None:
+    async def remove(self, object_key: str, file_id: str) -> int:
         """Delete every version that carries the file's id. See `Bucket.remove`."""
-        await remove_versions(self.client, object_key, file_id)
+        return await remove_versions(self.client, object_key, file_id)
 
     async def abort(self, object_key: str, upload_id: str) -> None:
         """See `Inventory.abort`."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from file.logic.errors import AccessRefusedError, AccountFailingError, PartRefusedError
+from file.logic.errors import AccessRefusedError, AccountFailingError, ObjectLockedError, PartRefusedError
 from file.logic.values import FILE_ID, Account, Stored
 from file.s3.answers import UploadPage, Version, uploads, versions
 from file.s3.client import Answer, Call, S3Client
@@ -56,15 +56,27 @@ async def find_object(client: S3Client, key: str, file_id: str, checksum: str | 
     return stored_object(client.account, key, found)
 
 
-async def remove_versions(client: S3Client, key: str, file_id: str) -> None:
-    """Delete every version of `key` that carries `file_id`. Raises `AccountError`."""
+async def remove_versions(client: S3Client, key: str, file_id: str) -> int:
+    """Delete every version of `key` that carries `file_id`. Returns how many others there are. Raises `AccountError`.
+
+    One that is locked does not keep the rest: it is told at the end.
+    """
     found: list[Version] = []
     with suppress(AccessRefusedError):  # no permission to list
         found = [version async for version in _versions_of(client, key)]
     # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
+    strangers = 0
+    locked: ObjectLockedError | None = None
     for version in found or [Version(key=key, version_id=None)]:
-        if not version.is_delete_marker:
-            await _remove_if_ours(client, key, version.version_id, file_id)
+        if version.is_delete_marker:
+            continue
+        try:
+            strangers += not await _remove_if_ours(client, key, version.version_id, file_id)
+        except ObjectLockedError as error:
+            locked = error
+    if locked is not None:
+        raise locked
+    return strangers if found else 0
 
 
 async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
@@ -94,22 +106,37 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
                 await abort_upload(client, key, upload.upload_id)
 
 
-async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> None:
+async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> bool:
+    """Whether it was ours."""
     query = [] if version_id is None else [("versionId", version_id)]
     found = await client.brief(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
+    if found.status == 404:
+        return True  # gone since it was listed
     if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
-        return
+        return False
     named = version_id or found.headers.get("x-amz-version-id", "null")
     delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404, 412))
-    if named != "null" or not client.account.conditional_writes:
-        await client.brief(delete)  # a numbered version never changes
-        return
-    try:  # "null" may have been replaced since we looked
-        await client.brief(replace(delete, headers={"if-match": found.headers.get("etag", "*")}))
-    except PartRefusedError as error:
-        if error.s3_code not in _NO_CONDITION_HERE:
-            raise
-        await client.brief(delete)
+    try:
+        if named != "null" or not client.account.conditional_writes:
+            await client.brief(delete)  # a numbered version never changes
+            return True
+        try:  # "null" may have been replaced since we looked
+            await client.brief(replace(delete, headers={"if-match": found.headers.get("etag", "*")}))
+        except PartRefusedError as error:
+            if error.s3_code not in _NO_CONDITION_HERE:
+                raise
+            await client.brief(delete)
+    except AccessRefusedError as error:
+        if _is_locked(found):
+            raise ObjectLockedError(client.account.name, "delete", request_id=error.request_id) from error
+        raise
+    return True
+
+
+def _is_locked(found: Answer) -> bool:
+    """As far as the object tells: without s3:GetObjectRetention and s3:GetObjectLegalHold it does not."""
+    headers = found.headers
+    return headers.get("x-amz-object-lock-legal-hold") == "ON" or "x-amz-object-lock-retain-until-date" in headers
 
 
 async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:

@@ -6,14 +6,15 @@ from functools import partial
 from typing import Any
 
 import pytest
-from awscrt.checksums import crc64nvme
 from django.db.models.functions import Now
 
+from file.background.breaker import Breaker
 from file.background.cleaner import Cleaner
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.leases import Leases
+from file.ledger.settling import Settling
 from file.logic.errors import IdempotencyKeyBusyError
-from file.logic.values import FILE_ID, FileState, Intent, ReplicaState, checksum_text
+from file.logic.values import FILE_ID, FileState, Intent, ReplicaState
 from file.models import File, OpenUpload, Replica
 from tests.intents import intent, receipt
 from tests.ledger.looking import ask, files_in, ledger_on, replicas_in
@@ -25,7 +26,16 @@ Told = dict[str, Any]
 
 def leases_of(ledger: DatabaseLedger, database: str) -> Leases:
     """As another process has them: nothing is under way in it."""
-    return Leases(ledger.writer, database, under_way=(), claim_seconds=30, settle_seconds=0)
+    return Leases(ledger.writer, database, under_way=(), claim_seconds=30)
+
+
+def settling_of(ledger: DatabaseLedger, database: str) -> Settling:
+    return Settling(ledger.writer, database, settle_seconds=0)
+
+
+def cleaner_of(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket) -> Cleaner:
+    breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
+    return Cleaner(leases_of(ledger, database), settling_of(ledger, database), buckets, breakers, pause_seconds=60)
 
 
 async def begun(ledger: DatabaseLedger, database: str, **changes: Any) -> Intent:
@@ -45,8 +55,8 @@ async def behind(ledger: DatabaseLedger, database: str, **changes: Any) -> Inten
     return wanted
 
 
-async def clean(leases: Leases, *buckets: MemoryBucket, times: int = 1) -> None:
-    cleaner = Cleaner(leases, buckets, pause_seconds=60)
+async def clean(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket, times: int = 1) -> None:
+    cleaner = cleaner_of(ledger, database, *buckets)
     for _ in range(times):
         for bucket in buckets:
             await cleaner.clean(bucket)
@@ -67,9 +77,9 @@ async def test_a_file_is_gone_and_its_key_free_when_every_account_said_twice_tha
         wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
         put(buckets[1], wanted)
         assert await leases.take_over() == 1
-        await clean(leases, *buckets)
+        await clean(ledger, database, *buckets)
         assert (await files_in(database))["k"].state == FileState.ERASING
-        await clean(leases, *buckets)
+        await clean(ledger, database, *buckets)
         assert not await files_in(database)
         assert not buckets[1].objects
         assert await ledger.intend(intent()) is None
@@ -78,7 +88,7 @@ async def test_a_file_is_gone_and_its_key_free_when_every_account_said_twice_tha
 async def test_nothing_is_taken_over_when_this_very_process_is_at_it(database: str) -> None:
     async with ledger_on(database) as ledger:
         wanted = await begun(ledger, database)
-        mine = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30, settle_seconds=0)
+        mine = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
         assert await mine.take_over() == 0
         assert await ledger.conclude(receipt(wanted))
 
@@ -114,7 +124,7 @@ async def test_uploads_are_looked_for_by_key_when_one_may_be_open_that_nobody_ha
             ledger.begun(wanted.id, "C", upload_id)
         if changes:
             await ask(database, partial(Replica.objects.using(database).filter(account="C").update, **changes))
-        [due] = await leases_of(ledger, database).claim("C", 10)
+        [due] = await leases_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
     assert due.upload_ids == tuple(upload_id for upload_id in noted if upload_id)
     assert (due.lost is not None) is looks
 
@@ -123,32 +133,10 @@ async def test_an_upload_begun_after_the_lease_had_ended_is_not_ours_when_none_w
     async with ledger_on(database) as ledger:
         await behind(ledger, database, part_size=8)
         ended = (await replicas_in(database))["C"].next_attempt_at
-        [due] = await leases_of(ledger, database).claim("C", 10)
+        [due] = await leases_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
     assert due.lost is not None
     assert ended is not None
     assert abs(due.lost[1] - ended) < timedelta(seconds=5)
-
-
-async def test_an_account_is_not_asked_for_ever_when_it_does_not_have_the_file(database: str) -> None:
-    async with ledger_on(database) as ledger:
-        await behind(ledger, database)
-        bucket = accounts()[2]
-        await clean(leases_of(ledger, database), bucket, times=10)
-        replica = (await replicas_in(database))["C"]
-    assert (replica.state, replica.next_attempt_at) == (ReplicaState.PENDING, None)
-    assert bucket.calls["find"] == 3
-
-
-@pytest.mark.parametrize(("body", "state"), [(b"abc", "stored"), (b"abd", "pending")])
-async def test_an_object_is_counted_on_when_it_has_the_right_bytes(database: str, body: bytes, state: str) -> None:
-    async with ledger_on(database) as ledger:
-        wanted, bucket = await behind(ledger, database), accounts()[2]
-        put(bucket, wanted, body)
-        right = checksum_text(crc64nvme(b"abc"))
-        await ask(database, partial(File.objects.using(database).update, crc64nvme=right))
-        await clean(leases_of(ledger, database), bucket)
-        assert (await replicas_in(database))["C"].state == state
-        assert (await files_in(database))["k"].state == ("stored" if state == "stored" else "partial")
 
 
 async def test_the_clean_up_stays_open_when_the_account_has_another_bucket_now(database: str) -> None:
@@ -157,7 +145,7 @@ async def test_the_clean_up_stays_open_when_the_account_has_another_bucket_now(d
         leases, [moved, *_] = leases_of(ledger, database), accounts()
         await leases.take_over()
         await ask(database, partial(Replica.objects.using(database).update, bucket="the-former"))
-        await clean(leases, moved, times=3)
+        await clean(ledger, database, moved, times=3)
         replica = (await replicas_in(database))["A"]
     assert (replica.state, replica.error_code) == (ReplicaState.ERASING, "bucket_missing")
     assert not moved.calls
@@ -168,7 +156,7 @@ async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(databas
     async with ledger_on(database) as ledger:
         wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
         await leases.take_over()
-        await clean(leases, *buckets, times=2)
+        await clean(ledger, database, *buckets, times=2)
         assert not await files_in(database)
         put(buckets[1], wanted)
         assert not await ledger.conclude(receipt(wanted))
@@ -177,23 +165,23 @@ async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(databas
         assert (file.state, file.live) == (FileState.ERASING, False)
         assert await ledger.intend(intent()) is None  # the key is another's by now
         await ask(database, partial(Replica.objects.using(database).update, next_attempt_at=AGO))
-        await clean(leases, *buckets, times=2)
+        await clean(ledger, database, *buckets, times=2)
         assert not buckets[1].objects
         assert [file.live for file in (await files_in(database)).values()] == [True]
 
 
 async def test_a_lost_begin_is_swept_when_the_file_was_stored_all_the_same(database: str) -> None:
     async with ledger_on(database) as ledger:
-        wanted, leases = intent(part_size=8), leases_of(ledger, database)
+        wanted, settling = intent(part_size=8), settling_of(ledger, database)
         await ledger.intend(wanted)
         for upload_id in ("id", None):
             ledger.begun(wanted.id, "A", upload_id)
         assert await ledger.conclude(receipt(wanted))
-        assert not await leases.lost_uploads("A")  # it may still open
+        assert not await settling.lost_uploads("A")  # it may still open
         notes = OpenUpload.objects.using(database)
         assert await ask(database, partial(notes.update, created_at=Now() - timedelta(minutes=2))) == 1
         bucket = accounts()[0]
-        cleaner = Cleaner(leases, [bucket], pause_seconds=60)
+        cleaner = cleaner_of(ledger, database, bucket)
         await refused(bucket, partial(cleaner.sweep, bucket))
         assert await ask(database, notes.exists)
         await cleaner.sweep(bucket)

@@ -1,0 +1,212 @@
+"""Catch-up: brings files to accounts that missed them, from accounts that have them, until each has all of its files.
+
+Runs as long as the service does, in each of its processes; a claim on each replica keeps two from doing the same. Live
+uploads come first: what is brought waits for memory until nobody else does. Each account is served by itself; one that
+is down is left alone (`breaker.py`). An erasure wins: whoever brings asks before it publishes, and takes back after.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol
+
+import structlog
+
+from file.background.breaker import Breaker
+from file.background.looking import close_uploads
+from file.ledger.leases import Due, Leases
+from file.ledger.records import Records
+from file.ledger.settling import Settling
+from file.logic import metrics
+from file.logic.bringing import bring
+from file.logic.budget import Share
+from file.logic.entries import describe
+from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError, UploadError
+from file.logic.reading import Reading, in_order
+from file.logic.seams import Bucket, Inventory, Source
+from file.logic.values import Identity, IncomingFile, Limits, Receipt, ReplicaState, Stored
+
+_log = structlog.get_logger()
+
+
+class Reachable(Bucket, Inventory, Source, Protocol):
+    """An account that can be given a file, and can give one."""
+
+
+class CatchUp:
+    """`concurrency`: how many replicas are brought at once. `pause_seconds`: how often it looks when there are none."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        settling: Settling,
+        records: Records,
+        accounts: Sequence[Reachable],
+        breakers: Mapping[str, Breaker],
+        *,
+        limits: Limits,
+        budget: Share,
+        concurrency: int,
+        read_order: Sequence[str],
+        pause_seconds: float,
+    ) -> None:
+        self._leases = leases
+        self._settling = settling
+        self._records = records
+        self._accounts = accounts
+        self._sources = in_order(accounts, read_order)
+        self._breakers = breakers
+        self._limits = limits
+        self._budget = budget
+        self._slots = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
+        self._pause_seconds = pause_seconds
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for account in self._accounts:
+                group.create_task(self._serve(account))
+
+    async def _serve(self, account: Reachable) -> None:
+        """One account, over and over."""
+        async with _children() as under_way:
+            while True:
+                await self._breakers[account.account.name].passes()
+                started = 0
+                try:
+                    started = await self.start(account, under_way)
+                except LedgerUnavailableError as error:
+                    _log.warning("catch_up_waits", detail=error.detail)
+                except Exception:  # noqa: BLE001 - one row's nonsense must not end the catch-up of all others
+                    _log.exception("catch_up_crashed")
+                if not started:
+                    await asyncio.sleep(self._pause_seconds)
+
+    async def start(self, account: Reachable, under_way: set[asyncio.Task[None]]) -> int:
+        """Begin to bring what is due in the account, as far as there is room. Returns how many."""
+        await self._slots.acquire()
+        room = 1
+        while room < self._concurrency and not self._slots.locked():
+            await self._slots.acquire()
+            room += 1
+        claimed: Sequence[Due] = ()
+        try:
+            claimed = await self._leases.claim(account.account.name, ReplicaState.PENDING, room)
+        finally:
+            for _ in range(room - len(claimed)):
+                self._slots.release()
+        for due in claimed:
+            task = asyncio.create_task(self._bring_safely(due, account))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            task.add_done_callback(lambda _: self._slots.release())
+        return len(claimed)
+
+    async def _bring_safely(self, due: Due, account: Reachable) -> None:
+        breaker = self._breakers[due.account]
+        told = {"id": due.file_id, "account": due.account}
+        try:
+            await self._held(due, self._settle(due, account))
+        except asyncio.CancelledError:
+            with suppress(LedgerUnavailableError):
+                await self._settling.let_go(due)
+            raise
+        except LedgerUnavailableError as error:  # the claim runs out
+            _log.warning("catch_up_unrecorded", **told, detail=error.detail)
+        except UploadError as error:
+            _log.warning("catch_up_failed", **told, code=error.code, detail=error.detail)
+            metrics.CAUGHT_UP.labels(due.account, error.code).inc()
+            if isinstance(error, AccountError) and not isinstance(error, NoSourceError | TakenBackError):
+                breaker.failed(error)
+            with suppress(LedgerUnavailableError):
+                await self._settling.failed(due, error)
+        except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out
+            _log.exception("catch_up_crashed", **told)
+        else:
+            breaker.succeeded()
+
+    async def _held(self, due: Due, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, and renew the claim meanwhile; break it off when the replica is not to be brought any more."""
+        async with _children() as under_way:
+            task = asyncio.create_task(work)
+            under_way.add(task)
+            while not task.done():
+                await asyncio.wait((task,), timeout=self._leases.claim_seconds / 3)
+                if task.done():
+                    break
+                with suppress(LedgerUnavailableError):  # it runs out, if it stays so: then another one brings it, too
+                    if not await self._leases.hold(due):
+                        raise TakenBackError(due.account, "upload")
+            task.result()
+
+    async def _settle(self, due: Due, account: Reachable) -> None:
+        await close_uploads(due, account)
+        stored = await account.find(due.object_key, due.file_id, due.checksum)
+        brought = stored is None
+        if stored is None:
+            receipt = await self._records.receipt(due.file_id)
+            if receipt is None:  # it is to be erased
+                return await self._settling.let_go(due)
+            stored = await self._bring(due, receipt, account)
+        if not await self._settling.found(due, stored):
+            await account.remove(stored.object_key, due.file_id)
+            return await self._settling.let_go(due)
+        metrics.CAUGHT_UP.labels(due.account, "brought" if brought else "found").inc()
+        _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
+        return None
+
+    async def _bring(self, due: Due, receipt: Receipt, account: Reachable) -> Stored:
+        digests = receipt.digests
+        assert digests is not None  # what was acknowledged has them
+        if not any(isinstance(outcome, Stored) for outcome in receipt.outcomes):
+            raise NoSourceError(due.account, "upload")
+        identity = Identity(receipt.key, receipt.name, key_is_chosen=True)
+        pieces = Reading(receipt, self._sources, start=0, stop=digests.size).pieces()
+        file = IncomingFile(
+            id=receipt.id,
+            chunks=pieces,
+            identify=lambda: identity,
+            size=digests.size,
+            content_type=receipt.content_type,
+            metadata=receipt.metadata,
+            sha256=digests.sha256,
+        )
+        names = [outcome.account for outcome in receipt.outcomes]
+        try:
+            async with _children() as notes:
+                stored = await bring(
+                    file,
+                    account,
+                    describe(file, identity, names, digests.sha256),
+                    limits=self._limits,
+                    budget=self._budget,
+                    begins=lambda: self._leases.note(due, None),
+                    begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
+                    may_publish=lambda: self._leases.hold(due),
+                )
+                if notes:
+                    await asyncio.wait(notes)
+        finally:
+            await pieces.aclose()
+        metrics.CAUGHT_UP_BYTES.labels(due.account).inc(digests.size)
+        return stored
+
+    async def _note(self, due: Due, upload_id: str | None) -> None:
+        """Without it a clean-up looks by key and time."""
+        with suppress(LedgerUnavailableError):
+            await self._leases.note(due, upload_id)
+
+
+@asynccontextmanager
+async def _children() -> AsyncIterator[set[asyncio.Task[None]]]:
+    """Tasks that end with whoever started them."""
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        yield tasks
+    finally:
+        left = set(tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)

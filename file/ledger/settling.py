@@ -1,0 +1,147 @@
+"""What came of a look into an account: what is gone, what is there, what is tried again, what a person has to end.
+
+Every step is a compare-and-swap on the claim, so that one which ran out settles nothing. Only that an account has the
+file may be said by whoever saw it: it is what everybody else would find. Times are the database's.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Now
+
+from file.ledger.erasure import finish
+from file.ledger.groupcommit import Writer
+from file.ledger.leases import LATE, Due, clock_ahead
+from file.ledger.outcomes import complete, stored_fields
+from file.logic.errors import UploadError
+from file.logic.values import ReplicaState, Stored
+from file.models import File, OpenUpload, Replica
+
+_BATCH = 100
+_LONGEST_SILENCE_SECONDS = 60.0  # between two looks into an account that does not answer
+_LONGEST_REFUSAL_SECONDS = 3600.0  # between two attempts at what it refuses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """An upload that may be open in an account that has its file all the same."""
+
+    id: int
+    object_key: str
+    since: datetime
+    until: datetime
+
+
+class Settling:
+    """`settle_seconds`: between two looks into an account."""
+
+    def __init__(self, writer: Writer, alias: str, *, settle_seconds: float) -> None:
+        self._writer = writer
+        self._alias = alias
+        self._settle = timedelta(seconds=settle_seconds)
+
+    async def gone(self, due: Due, strangers: int = 0) -> None:
+        """Nothing of it is in the account; under its key are so many versions of others.
+
+        Counts when the account said so twice, some time apart, unless nothing was under way; and only once whoever
+        receives the file has ended. See design 7.4 and 7.7.
+        """
+        await self._writer.run(lambda: self._gone(due, strangers))
+
+    async def found(self, due: Due, stored: Stored) -> bool:
+        """The account has the file. False: it is not to be there any more, and whoever brought it takes it back."""
+        return await self._writer.run(lambda: self._found(due, stored))
+
+    async def failed(self, due: Due, error: UploadError) -> None:
+        """Try again later, ever later; an account that is to get the file and refuses it for good waits for a person.
+
+        What has to go is tried for ever, and says what stands in the way.
+        """
+        await self._writer.run(lambda: self._failed(due, error.code, retryable=error.retryable))
+
+    async def let_go(self, due: Due, code: str | None = None) -> None:
+        """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
+        await self._writer.run(lambda: self._let_go(due, code))
+
+    async def lost_uploads(self, account: str) -> Sequence[Lost]:
+        """What may be open in the account although it has the file: a begin of which the answer was lost."""
+        return await self._writer.run(lambda: self._lost_uploads(account))
+
+    async def aborted(self, lost: Lost) -> None:
+        """It is not open any more."""
+        await self._writer.run(lambda: OpenUpload.objects.using(self._alias).filter(pk=lost.id).delete())
+
+    # --- in the writer's thread
+
+    def _claimed(self, due: Due) -> QuerySet[Replica]:
+        return Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
+
+    def _mine(self, due: Due) -> QuerySet[Replica]:
+        return self._claimed(due).filter(state=due.state)
+
+    def _gone(self, due: Due, strangers: int) -> None:
+        received = File.objects.using(self._alias).filter(
+            pk=due.file_id, stored_at=None, key_hash__isnull=False, lease_until__gt=Now()
+        )
+        if (lease_until := received.values_list("lease_until", flat=True).first()) is not None:
+            self._mine(due).update(owner=None, next_attempt_at=lease_until)
+            return
+        if not due.answered:
+            self._mine(due).update(owner=None, error_code=None, next_attempt_at=Now() + self._settle)
+            return
+        erased = {"state": ReplicaState.ERASED, "erased_at": Now(), "strangers": strangers or None}
+        if self._mine(due).update(owner=None, error_code=None, next_attempt_at=None, **erased):
+            OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account).delete()
+            finish(self._alias, due.file_id)
+            complete(self._alias, due.file_id, due.account)  # the account was retired, and the last without the file
+
+    def _found(self, due: Due, stored: Stored) -> bool:
+        replicas = Replica.objects.using(self._alias).filter(pk=due.id)
+        wanted = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
+        if wanted.update(**stored_fields(stored)):
+            complete(self._alias, due.file_id, due.account)
+        if replicas.filter(state=ReplicaState.STORED).exists():
+            return True
+        self._claimed(due).update(
+            next_attempt_at=Now() + timedelta(seconds=_LONGEST_SILENCE_SECONDS)
+        )  # to take it back
+        return False
+
+    def _failed(self, due: Due, code: str, *, retryable: bool) -> None:
+        mine = self._mine(due)
+        if not retryable and due.state is ReplicaState.PENDING:
+            mine.update(owner=None, attempts=F("attempts") + 1, error_code=code, state=ReplicaState.BLOCKED,
+                        next_attempt_at=None)  # fmt: skip
+            return
+        longest = _LONGEST_SILENCE_SECONDS if retryable else _LONGEST_REFUSAL_SECONDS
+        seconds = min(longest, max(self._settle.total_seconds(), 0.1) * 2 ** min(due.attempts, 20))
+        seconds *= random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+        again = Now() + timedelta(seconds=seconds)
+        if not mine.update(owner=None, attempts=F("attempts") + 1, error_code=code, next_attempt_at=again):
+            self._let_go(due, None)
+
+    def _let_go(self, due: Due, code: str | None) -> None:
+        told = {} if code is None else {"error_code": code}
+        again = Now() + self._settle
+        self._claimed(due).filter(next_attempt_at__isnull=False).update(owner=None, next_attempt_at=again, **told)
+
+    def _lost_uploads(self, account: str) -> Sequence[Lost]:
+        notes = OpenUpload.objects.using(self._alias).filter(upload_id=None, account=account)
+        stored = Replica.objects.using(self._alias).filter(
+            file=OuterRef("file"), account=account, state=ReplicaState.STORED
+        )
+        notes = notes.filter(created_at__lt=Now() - LATE).annotate(
+            now=Now(), object_key=Subquery(stored.values("object_key")[:1])
+        )
+        return [
+            Lost(
+                id=note.pk,
+                object_key=note.object_key,
+                since=note.file.created_at + clock_ahead(note.now),
+                until=note.created_at + LATE + clock_ahead(note.now),
+            )
+            for note in notes.filter(object_key__isnull=False).select_related("file")[:_BATCH]
+        ]

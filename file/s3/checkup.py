@@ -1,0 +1,222 @@
+"""What an operator wants to know of an account before going live, found by doing it: `manage.py accounts --check`.
+
+Everything that the service does in an account is done once with a probe. A check that fails is told in our words, with
+the IAM action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing
+is left behind, also when it is interrupted; what has to stay is told by its key. Leaves to others: the requests
+themselves and taking back (`probing.py`), the checks' order and words (`checklist.py`), and how it is shown.
+"""
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from file.logic.errors import AccountError
+from file.logic.values import checksum_text
+from file.s3.answers import objects, parse_error
+from file.s3.checklist import (
+    CHECKS,
+    CLOCK_CODES,
+    DECRYPT,
+    ENCRYPT,
+    CheckResult,
+    CheckState,
+    check_of,
+    clock,
+    denied,
+    is_encrypted,
+    missing_action,
+)
+from file.s3.client import Answer, Call, S3Client
+from file.s3.probing import BODY, BODY_CRC64NVME, DENIED_CODES, OTHER_BODY, DeniedError, Probe
+from file.s3.refusals import account_error
+
+_DAMAGED_CODES = ("BadDigest", "XAmzContentChecksumMismatch")
+_UNCONDITIONAL = 'it ignores the condition If-None-Match; set "conditional_writes": false'
+_UNCHECKED = 'it takes bytes that are not those of their CRC64NVME; set "checksums": false'
+_UNCHECKED_MD5 = "it takes bytes that are not those of their Content-MD5: what is damaged on the way would be stored"
+_ALL_DENIED = "nothing at all is allowed there: it is another's, or not there (s3_bucket_name), or no policy is in force"
+
+
+class _CrossedError(Exception):
+    """It was allowed, and is not as it has to be."""
+
+
+class CheckUp:
+    """Of one account. `left` are the keys of what could not be taken back."""
+
+    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5, settle_seconds: float = 2.0) -> None:
+        self.account = client.account
+        self.left: list[str] = []
+        self._client = client
+        self._probe = Probe(client, pause_seconds=pause_seconds, settle_seconds=settle_seconds)
+        self._results: dict[str, CheckResult] = {}
+        self._told: Callable[[], None] = lambda: None
+        self._ended_by: str | None = None  # after which nothing more is asked
+        self._upload = ""
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """Those so far, in the order of `CHECKS`."""
+        return tuple(self._results[check] for check in CHECKS if check in self._results)
+
+    @property
+    def versioned(self) -> bool | None:
+        """Whether the bucket keeps versions; None as long as that is not known."""
+        return self._probe.versioned
+
+    async def run(self, told: Callable[[], None] = lambda: None) -> None:
+        """`told` is called after each check. Never raises `AccountError`.
+
+        Interrupted, it waits for the request under way and takes back before it ends: of a request that is cut off,
+        nobody would know what became of it.
+        """
+        self._told = told
+        running = asyncio.ensure_future(self._run())
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._ended_by = "an interruption"
+            await asyncio.wait((running,))
+            raise
+
+    async def _run(self) -> None:
+        try:
+            await self._ask_basics()
+            await self._ask_objects()
+            await self._ask_uploads()
+            await self._do("delete of a version", lambda: self._probe.delete(version=self._probe.version()))
+            await self._do("delete", lambda: self._probe.delete("-complete"))
+            self._tell_bucket()
+        finally:
+            await self._take_back()
+
+    # --- how a check is done and told
+
+    async def _do(self, check: str, ask: Callable[[], Awaitable[str | None]], *needs: str, off: str = "") -> None:
+        """`ask` raises where it fails, or returns in words what somebody should look at."""
+        missing = self._ended_by or next((need for need in needs if not self._is_ok(need)), None)
+        if missing or off:
+            self._tell(check, CheckState.NOT_ASKED, f"because of: {missing}" if missing else f'"{off}" is false')
+            return
+        try:
+            warning = await ask()
+        except DeniedError as error:
+            self._deny(check, error)
+        except AccountError as error:
+            self._fail(check, error)
+        except _CrossedError as error:
+            self._tell(check, CheckState.FAILED, str(error))
+        else:
+            self._tell(check, CheckState.WARNED if warning else CheckState.OK, warning or "")
+
+    def _tell(self, check: str, state: CheckState, detail: str = "") -> None:
+        self._add(CheckResult(check=check, state=state, detail=detail))
+
+    def _add(self, result: CheckResult) -> None:
+        self._results[result.check] = result
+        self._told()
+
+    def _fail(self, check: str, error: AccountError) -> None:
+        """What fails for the moment would fail the others, too: nothing more is asked."""
+        if error.retryable:
+            self._ended_by = self._ended_by or check
+        words = error.detail.removeprefix(f"Account {self.account.name} ").removesuffix(".")
+        self._tell(check, CheckState.FAILED, f"it {words}")
+
+    def _deny(self, check: str, error: DeniedError) -> None:
+        if error.locked:
+            self._tell(check, CheckState.FAILED, "an object lock keeps what was written: nothing can be taken back")
+            return
+        allowed = frozenset(check for check in self._results if self._is_ok(check))
+        self._add(denied(self.account, check, missing_action(self.account, check, error.action, allowed)))
+
+    def _is_ok(self, check: str) -> bool:
+        return check in self._results and self._results[check].state in (CheckState.OK, CheckState.WARNED)
+
+    # --- may we speak to it at all
+
+    async def _ask_basics(self) -> None:
+        try:
+            answer = await self._first_answer()
+        except AccountError as error:
+            self._ended_by = "reached"
+            self._fail("reached", error)
+            return
+        told = parse_error(answer.body)
+        is_denied = answer.status == 403 and told.code in DENIED_CODES
+        if answer.status != 200 and not is_denied:
+            region = answer.headers.get("x-amz-bucket-region") or told.region
+            self._refuse(account_error(self.account, "probe", answer.status, told.code, region=region))
+            return
+        for check in ("reached", "region", "credentials"):
+            self._tell(check, CheckState.OK)
+        if not is_denied:
+            self._probe.answered = True
+        elif await self._is_anothers():
+            self._ended_by = "owner"
+            self._tell("bucket", CheckState.OK)
+            self._tell("owner", CheckState.FAILED, "the bucket belongs to another than its expected_bucket_owner")
+
+    async def _first_answer(self) -> Answer:
+        """To a question of which S3 refuses everything that may be refused. A wrong clock is told, and followed."""
+        asked = datetime.now(UTC)
+        answer = await self._question(301, 302, 303, 308, 400, 401, 403, 404)
+        self._add(clock(answer.date, asked, datetime.now(UTC)))
+        if parse_error(answer.body).code in CLOCK_CODES:
+            with suppress(AccountError):  # from a refusal that it is not to tolerate, the client learns the time
+                await self._question()
+            answer = await self._question(301, 302, 303, 308, 400, 401, 403, 404)
+        if answer.status == 200:
+            self._client.understood("probe", objects, answer)
+        return answer
+
+    def _refuse(self, error: AccountError) -> None:
+        self._ended_by = check = check_of(error)
+        if check != "reached":
+            self._tell("reached", CheckState.OK)
+        if check == "bucket":  # to whom it does not know, S3 would not say that
+            self._tell("credentials", CheckState.OK)
+        if check not in self._results:
+            self._fail(check, error)
+
+    async def _question(self, *tolerate: int, client: S3Client | None = None) -> Answer:
+        query = [("list-type", "2"), ("max-keys", "1"), ("prefix", self.account.prefix)]
+        return await (client or self._client).brief(Call("probe", "GET", None, query=query, tolerate=tolerate))
+
+    async def _is_anothers(self) -> bool:
+        """S3 says of a wrong owner what it says of a missing permission; without naming the owner it is allowed."""
+        if self.account.expected_bucket_owner is None:
+            return False
+        client = copy.copy(self._client)
+        client.account = replace(self.account, expected_bucket_owner=None)
+        with suppress(AccountError):
+            return (await self._question(403, client=client)).status == 200
+        return False
+
+    def _tell_bucket(self) -> None:
+        """Known only now if the first question was denied: was anything allowed?"""
+        checks = ("bucket", "owner") if self.account.expected_bucket_owner else ("bucket",)
+        for check in checks if not self._ended_by or self._probe.answered else ():
+            if self._probe.answered:
+                self._tell(check, CheckState.OK)
+            else:
+                self._tell(check, CheckState.FAILED, _ALL_DENIED)
+        if "owner" not in self._results and not self._ended_by:
+            self._tell("owner", CheckState.NOT_ASKED, '"expected_bucket_owner" is not set')
+
+    # --- everything that is done in it
+
+    async def _ask_objects(self) -> None:
+        conditional = "" if self.account.conditional_writes else "conditional_writes"
+        await self._do("put", self._put)
+        await self._do("head", self._head, "put")
+        await self._do("head of nothing", self._head_of_nothing, "head")
+        await self._do("head of a version", self._head_of_version, "put")
+        await self._do("get", self._get, "put")
+        await self._do("list objects", self._list_objects)
+        await self._do("list versions", self._list_versions)
+        await self._do("conditional put", self._put_again, "put", off=conditional)
+        await self._do("checksum of a put", self._put_damaged, "put")
