@@ -103,6 +103,8 @@ def compose(
         lease_seconds=upload.lease_seconds,
         concurrency=upload.catchup_concurrency,
         read_order=upload.read_order,
+        verified_a_day=upload.verified_a_day,
+        retire=uploads.retire,
     )
 
     @asynccontextmanager
@@ -113,7 +115,7 @@ def compose(
             await stack.enter_async_context(ledger)
             stack.push_async_callback(records.close)
             await stack.enter_async_context(metrics.serving())
-            background.begin(buckets)
+            await background.begin(buckets)
             try:
                 yield buckets
             finally:

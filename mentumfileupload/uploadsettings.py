@@ -30,7 +30,14 @@ class Setting:
 
 
 def _row(name: str, default: str, unit: str, help: str, minimum: float | None = None) -> Setting:
-    ceiling = {"bytes": 2**50, "bytes a second": 2**40, "seconds": 86_400, "uploads": 100_000, "requests": 10_000}
+    ceiling = {
+        "bytes": 2**50,
+        "bytes a second": 2**40,
+        "seconds": 86_400,
+        "uploads": 100_000,
+        "requests": 10_000,
+        "files": 10_000_000,
+    }
     maximum = None if minimum is None else ceiling[unit]
     return Setting(name=name, default=default, unit=unit, minimum=minimum, maximum=maximum, help=help)
 
@@ -67,6 +74,7 @@ TABLE = (
         "How many files are brought at once to accounts that missed them.",
         1,
     ),
+    _row("UPLOAD_VERIFY_SAMPLE", "1000", "files", "How many files are verified a day in each account; 0 for none.", 0),
     _row("UPLOAD_LEASE_SECONDS", "30", "seconds", "How long after its death an upload is cleaned up.", 1),
     _row("UPLOAD_WAIT_SECONDS", "10", "seconds", "How long an upload waits for memory before its 503.", 0),
     _row("UPLOAD_STALL_SECONDS", "30", "seconds", "How long an account may go without progress.", 0.1),
@@ -94,6 +102,7 @@ class UploadSettings:
     client_grace_seconds: float
     shutdown_seconds: float
     catchup_concurrency: int
+    verified_a_day: int
     lease_seconds: float
     ack: Ack
     read_order: tuple[str, ...]
@@ -157,6 +166,7 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         client_grace_seconds=reader.seconds("UPLOAD_CLIENT_GRACE_SECONDS"),
         shutdown_seconds=reader.seconds("UPLOAD_SHUTDOWN_SECONDS"),
         catchup_concurrency=reader.whole("UPLOAD_CATCHUP_CONCURRENCY"),
+        verified_a_day=reader.whole("UPLOAD_VERIFY_SAMPLE"),
         lease_seconds=reader.seconds("UPLOAD_LEASE_SECONDS"),
         ack=reader.ack("UPLOAD_ACK"),
         read_order=reader.items("UPLOAD_READ_ORDER"),

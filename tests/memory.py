@@ -23,6 +23,7 @@ from file.logic.errors import (
     PartRefusedError,
     ReplicaMissingError,
 )
+from file.logic.seams import FoundObject
 from file.logic.values import FILE_ID, Account, Digests, KiB, ObjectDescription, Part, Stored, checksum_text
 
 PIECE = 64 * KiB  # what reading hands out at a time
@@ -152,6 +153,20 @@ class MemoryBucket:
         for upload_id, upload in list(self.uploads.items()):
             if upload.key == object_key and since <= upload.begun <= until:
                 del self.uploads[upload_id]
+
+    async def look(self, object_key: str) -> FoundObject | None:
+        await self._meet("look")
+        if object_key not in self.objects:
+            return None
+        found = self.objects[object_key]
+        return FoundObject(
+            stored=self._stored(object_key),
+            size=len(found.body),
+            content_type=found.content_type,
+            metadata=found.metadata,
+            crc64nvme=crc64nvme(found.body),
+            last_modified=datetime.now(UTC),
+        )
 
     async def probe(self) -> None:
         await self._meet("probe")

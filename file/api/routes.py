@@ -13,12 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from file.api import erasing, files, form, listing, metrics, probes, reading
 from file.api.uploads import Uploads
-from file.logic.seams import Bucket, Inventory, Probed, Source
+from file.background.background import Served
 
 _log = structlog.get_logger()
 
 
-class AccountBucket(Bucket, Inventory, Source, Probed, Protocol):
+class AccountBucket(Served, Protocol):
     """What the service keeps an account: it stores, gives back, is cleaned up, and can be asked how it is."""
 
 

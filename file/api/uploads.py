@@ -34,6 +34,7 @@ class Uploads:
         self.buckets: Sequence[Bucket] = ()
         self.budget = Budget(limits.memory)
         self.stragglers = Stragglers(ledger, limits)
+        self._retired: frozenset[str] = frozenset()
         self._ack = ack
         self._limits = limits
         self._ledger = ledger
@@ -41,6 +42,10 @@ class Uploads:
     @property
     def longest_prefix_bytes(self) -> int:
         return max((len(bucket.account.prefix.encode()) for bucket in self.buckets), default=0)
+
+    def retire(self, accounts: frozenset[str]) -> None:
+        """The names of those that get no new files."""
+        self._retired = accounts
 
     async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request, who: str) -> Receipt:
         """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
@@ -95,7 +100,7 @@ class Uploads:
         names = None
         if "upload-accounts" in headers:
             names = [name.strip() for name in ",".join(headers.getlist("upload-accounts")).split(",")]
-        return ack, place(self.buckets, ack, names)
+        return ack, place([each for each in self.buckets if each.account.name not in self._retired], ack, names)
 
 
 def _idempotency_key(headers: Headers) -> str | None:

@@ -1,17 +1,22 @@
-"""What goes on behind the requests, and begins and ends with the service: clean-up, catch-up, erasures."""
+"""What goes on behind the requests, and begins and ends with the service: clean-up, catch-up, verification."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from file.background.breaker import Breaker
 from file.background.catchup import CatchUp, Reachable
 from file.background.cleaner import Cleaner
+from file.background.rollcall import RollCall
+from file.background.sampling import Sampled, Sampling
+from file.background.verdicts import Looks
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.erasure import Erasures
 from file.ledger.leases import Leases
 from file.ledger.records import Records
 from file.ledger.settling import Settling
+from file.ledger.verifiable import Verifiable
+from file.ledger.verification import Verification
 from file.logic.budget import Budget, Share
 from file.logic.erasing import Erasure
 from file.logic.seams import Probed
@@ -20,12 +25,15 @@ from file.logic.values import Limits
 _PAUSES = 6  # in the length of a lease
 
 
-class Served(Reachable, Probed, Protocol):
+class Served(Reachable, Probed, Looks, Protocol):
     """An account, as the background needs it."""
 
 
 class Background:
-    """`begin` when the accounts are open, in the event loop that they belong to; `end` before they are closed."""
+    """`begin` when the accounts are open, in the event loop that they belong to; `end` before they are closed.
+
+    `retire` is told which accounts get no new files, at the beginning and whenever that changes.
+    """
 
     def __init__(
         self,
@@ -38,8 +46,12 @@ class Background:
         lease_seconds: float,
         concurrency: int,
         read_order: Sequence[str],
+        verified_a_day: int,
+        retire: Callable[[frozenset[str]], None],
     ) -> None:
         self._records = records
+        self._writer = ledger.writer
+        self._alias = alias
         self._erasures = Erasures(ledger.writer, alias)
         self._leases = Leases(ledger.writer, alias, under_way=ledger.under_way, claim_seconds=lease_seconds)
         self._settling = Settling(ledger.writer, alias, settle_seconds=limits.settle_seconds)
@@ -47,11 +59,22 @@ class Background:
         self._budget = budget
         self._concurrency = concurrency
         self._read_order = read_order
+        self._verified_a_day = verified_a_day
+        self._retire = retire
         self._pause_seconds = lease_seconds / _PAUSES
         self._cleaner: Cleaner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def begin(self, accounts: Sequence[Served]) -> None:
+    async def begin(self, accounts: Sequence[Served]) -> None:
+        """Returns once it is known which accounts get no new files."""
+        roll_call = RollCall(
+            self._writer,
+            self._alias,
+            [account.account for account in accounts],
+            told=self._retire,
+            pause_seconds=2 * self._pause_seconds,
+        )
+        await roll_call.call()
         breakers = {account.account.name: Breaker(account) for account in accounts}
         self._cleaner = Cleaner(self._leases, self._settling, accounts, breakers, pause_seconds=self._pause_seconds)
         catch_up = CatchUp(
@@ -66,7 +89,15 @@ class Background:
             read_order=self._read_order,
             pause_seconds=self._pause_seconds,
         )
-        self._tasks = [asyncio.create_task(self._cleaner.run()), asyncio.create_task(catch_up.run())]
+        sampling = Sampling(
+            Verifiable(self._writer, self._alias),
+            Verification(self._writer, self._alias),
+            [Sampled(account, account) for account in accounts],
+            breakers,
+            per_day=self._verified_a_day,
+        )
+        works = (roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run())
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def end(self) -> None:
         """What is half done is left for the next start, or for another process."""

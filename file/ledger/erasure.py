@@ -20,8 +20,13 @@ from file.models import File, OpenUpload, Replica
 
 _SALT = "mentum.erased-key"
 _FORGOTTEN_AT_ONCE: dict[str, Any] = {
-    **{"name": "", "content_type": "", "metadata": {}, "who": ""},
-    **{"idempotency_key": None, "sha256": None, "crc64nvme": None},
+    "name": "",
+    "content_type": "",
+    "metadata": {},
+    "who": "",
+    "idempotency_key": None,
+    "sha256": None,
+    "crc64nvme": None,
 }
 
 

@@ -13,10 +13,12 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
+from file.logic.seams import FoundObject
 from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.answers import complete_answer, complete_request, upload_id
 from file.s3.client import Call, S3Client
 from file.s3.inventory import abort_upload, abort_uploads_between, find_object, look, remove_versions, stored_object
+from file.s3.listing import S3Listing
 from file.s3.reading import Reads
 from file.s3.refusals import account_error
 
@@ -82,6 +84,10 @@ class S3Bucket:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `Source.read`."""
         return self._reads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
+
+    async def look(self, object_key: str) -> FoundObject | None:
+        """See `Listing.look`."""
+        return await S3Listing(self.client).look(object_key)
 
     async def probe(self) -> None:
         """One cheap question: may these credentials list this bucket? Raises `AccountError`."""

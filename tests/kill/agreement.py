@@ -42,7 +42,7 @@ class Ledger:
         return self.ask(
             "SELECT f.name, f.state, r.account, r.state, r.error_code, r.attempts FROM file_file f "
             "LEFT JOIN file_replica r ON r.file_id = f.id AND r.state NOT IN ('stored', 'erased') "
-            "WHERE f.state IN ('receiving', 'erasing') OR (r.state = 'pending' AND r.attempts = 0)"
+            "WHERE f.state IN ('receiving', 'erasing') OR r.state = 'pending'"
         )
 
     def held(self) -> set[Held]:

@@ -15,7 +15,7 @@ from file.models import File, OpenUpload, Replica
 from tests.ledger.aliases import migrate_to, sqlite_alias
 
 WHEN = datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=UTC)
-COPY = "ledger.sqlite3.before-file.0002_open_uploads"
+COPY = "ledger.sqlite3.before-file.0003_catch_up_and_erasure"
 
 
 def count_in(path: Path, table: str) -> int:
@@ -54,6 +54,23 @@ def test_rows_are_kept_and_copied_when_the_previous_migration_s_ledger_is_opened
         assert open_ledger(alias) is None
     assert count_in(tmp_path / COPY, "file_file") == 1
     assert count_in(tmp_path / COPY, "sqlite_master WHERE name = 'file_openupload'") == 0
+
+
+def test_replicas_that_nobody_would_ask_about_any_more_are_due_when_the_ledger_is_opened(tmp_path: Path) -> None:
+    with sqlite_alias(tmp_path / "ledger.sqlite3") as alias:
+        models = migrate_to(alias, ("file", "0002_open_uploads"))
+        file = models.get_model("file", "File").objects.using(alias).create(
+            id=uuid.uuid4(), key="k", name="k", content_type="text/plain", size=3, ack="any", state="partial",
+            created_at=WHEN, stored_at=WHEN,
+        )  # fmt: skip
+        for account, state in (("A", "stored"), ("B", "pending"), ("C", "blocked")):
+            models.get_model("file", "Replica").objects.using(alias).create(
+                file=file, account=account, bucket="bucket", object_key="k", state=state, created_at=WHEN
+            )
+        connections[alias].close()
+        open_ledger(alias)
+        due = Replica.objects.using(alias).filter(next_attempt_at__lte=Now())
+        assert list(due.values_list("account", flat=True)) == ["B"]
 
 
 def test_a_ledger_of_the_first_release_opens_when_it_has_no_files_yet(tmp_path: Path) -> None:

@@ -15,9 +15,12 @@ KINDS = {
     "left": re.compile(r'INSERT INTO "file_replica"'),
     "taken": re.compile(r'UPDATE "file_file" SET "state"'),
     "claim": re.compile(r'UPDATE "file_replica" SET "owner" = %s'),
-    "looked": re.compile(r'UPDATE "file_replica" SET "owner" = NULL, "error_code" = NULL'),
+    "looked": re.compile(
+        r'UPDATE "file_replica" SET "owner" = NULL, "error_code" = NULL, "next_attempt_at" = (?!NULL)'
+    ),
     "stored": re.compile(r'UPDATE "file_replica" SET .*"etag" ='),
-    "erased": re.compile(r'UPDATE "file_replica" SET "owner" = NULL, "state" = %s, "next_attempt_at" = NULL WHERE'),
+    "erased": re.compile(r'UPDATE "file_replica" SET .*"erased_at" ='),
+    "erasing": re.compile(r'UPDATE "file_file" SET "state" = %s, "key_hash"'),
     "failed": re.compile(r'UPDATE "file_replica" SET .*"attempts" = \('),
 }
 

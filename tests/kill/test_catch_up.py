@@ -1,0 +1,139 @@
+"""The service is killed at each request and each commit of catch-up, and of an erasure; the next one goes on."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from stores.faultproxy import FaultProxy
+from tests.delivery.conftest import Accounts, Proxied, assert_nothing_left
+from tests.kill.agreement import assert_agreement, assert_settled
+from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim
+from tests.kill.points import Point, points
+from tests.serving import HEADERS
+
+BEHIND = "C"
+LOOKS = 2  # more often the same is asked only now and then
+SHAPES = [Shape("raw", parts, "any") for parts in (1, 2)]
+
+
+@pytest.fixture
+def proxies(accounts: Accounts, proxied: Proxied) -> dict[str, FaultProxy]:
+    return {name: proxied(name) for name in accounts}
+
+
+@pytest.fixture
+def victim(proxies: dict[str, FaultProxy], new_victim: NewVictim) -> Victim:
+    return new_victim(*(proxy.account for proxy in proxies.values()), UPLOAD_ACK_GRACE_SECONDS="0.1")
+
+
+async def settled(victim: Victim) -> None:
+    await asyncio.to_thread(assert_settled, victim.ledger, LEASE_SECONDS + SETTLED_SECONDS)
+
+
+async def missed(victim: Victim, proxy: FaultProxy, shape: Shape, name: str) -> None:
+    """A file that the account did not get; its service is dead by then."""
+    proxy.refuse_connections()
+    await victim.start()
+    assert await victim.upload(shape, name) == 202
+    await victim.kill()
+    victim.ledger.let_leases_lapse()
+    proxy.accept_connections()
+
+
+async def brought(victim: Victim, proxies: dict[str, FaultProxy], shape: Shape) -> list[Point]:
+    """Every request that it takes to bring a file."""
+    await missed(victim, proxies[BEHIND], shape, "first")
+    before = points(proxies)
+    await victim.start()
+    await settled(victim)
+    await victim.kill()
+    return [point for point in points(proxies) if point not in before and point.operation != "list"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+async def test_every_account_gets_the_file_when_the_service_is_killed_at_each_request_of_catch_up(
+    accounts: Accounts, proxies: dict[str, FaultProxy], victim: Victim, shape: Shape
+) -> None:
+    made = await brought(victim, proxies, shape)
+    publishing = {"put"} if shape.parts == 1 else {"begin", "part", "complete"}
+    assert {point.operation for point in made if point.account == BEHIND} >= {"head", *publishing}
+    names = ["first"]
+    for point in made:
+        for comes_after in (False, True):
+            names.append(point.name(comes_after=comes_after))
+            await missed(victim, proxies[BEHIND], shape, names[-1])
+            proxies[point.account].add(
+                Point(point.account, point.operation, point.part_number).kills(victim, comes_after=comes_after)
+            )
+            await victim.start(may_die=True)
+            await victim.death()
+            proxies[point.account].clear()
+            victim.ledger.let_leases_lapse()
+            await victim.start()
+            await settled(victim)
+            await victim.kill()
+    assert_agreement(victim.ledger, accounts.values(), told=names)
+    assert victim.ledger.everywhere(len(accounts)) == set(names)
+
+
+async def delete(victim: Victim, key: str) -> int:
+    """The status; 0 if the connection broke."""
+    transport = httpx.AsyncHTTPTransport(verify=False)
+    async with httpx.AsyncClient(base_url=victim.process.url, headers=HEADERS, transport=transport) as client:
+        try:
+            return (await client.delete(f"/files/{key}")).status_code
+        except httpx.TransportError:
+            return 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("commit", ["erasing", "claim", "erased"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_file_is_whole_or_goes_when_the_service_is_killed_at_each_commit_of_its_erasure(
+    accounts: Accounts, victim: Victim, commit: str, moment: str
+) -> None:
+    await victim.start()
+    assert await victim.upload(Shape("raw", 1, "all"), "k") == 201
+    await victim.kill()
+    await victim.start(f"{moment}:{commit}")
+    assert await delete(victim, "k") == 0
+    await victim.death()
+    victim.ledger.let_leases_lapse()
+    await victim.start()
+    await settled(victim)
+    if (moment, commit) == ("before", "erasing"):
+        assert_agreement(victim.ledger, accounts.values(), told=["k"])
+        assert await delete(victim, "k") == 200
+    assert victim.ledger.ask("SELECT key, name, state FROM file_file") == [("", "", "erased")]
+    assert_nothing_left(accounts.values())
+
+
+@pytest.mark.timeout(300)
+async def test_a_file_goes_when_the_service_is_killed_at_each_request_of_its_erasure(
+    accounts: Accounts, proxies: dict[str, FaultProxy], victim: Victim
+) -> None:
+    shape = Shape("raw", 1, "all")
+    await victim.start()
+    assert await victim.upload(shape, "first") == 201
+    before = points(proxies)
+    assert await delete(victim, "first") == 200
+    made = [point for point in points({"A": proxies["A"]}) if point not in before and point.operation != "list"]
+    assert {point.operation for point in made} == {"list_versions", "head", "delete"}
+    await victim.kill()
+    for point in made:
+        for comes_after in (False, True):
+            name = point.name(comes_after=comes_after)
+            await victim.start()
+            assert await victim.upload(shape, name) == 201
+            proxies["A"].add(Point("A", point.operation).kills(victim, comes_after=comes_after))
+            assert await delete(victim, name) == 0
+            await victim.death()
+            proxies["A"].clear()
+            victim.ledger.let_leases_lapse()
+            await victim.start()
+            await settled(victim)
+            await victim.kill()
+    assert {state for (state,) in victim.ledger.ask("SELECT state FROM file_file")} == {"erased"}
+    assert_nothing_left(accounts.values())
