@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_EXIT ?=
 LABELS ?=
+MINUTES ?= 2
+SEED ?=
 IMAGE ?= file-upload
 CONTAINERS ?= docker
 
@@ -17,7 +19,7 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format image image-check requirements clean
+.PHONY: help demo test faults soak check format image image-check requirements clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +29,12 @@ demo: $(INSTALLED) ## Three real S3 servers, the service, two files in every acc
 
 test: $(INSTALLED) ## The whole suite; LABELS="tests/s3" for less
 	@$(BIN)/python manage.py test $(LABELS)
+
+faults: $(INSTALLED) ## Every way in which an account can fail, at every place, with every ack; `make test` runs a selection
+	@FAULTS=all $(BIN)/python manage.py test tests/faults
+
+soak: $(INSTALLED) ## Everything goes wrong for MINUTES=2, then nothing may be lost or left; SEED=s draws the same again
+	@$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: $(INSTALLED) ## Format, lint, types, who may import whom, Dockerfile
 	@$(BIN)/ruff format --check .

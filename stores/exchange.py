@@ -1,7 +1,8 @@
 """One request on its way through the fault proxy: to the server, back to the client, and what goes wrong between.
 
 Bodies are streamed both ways and never held whole. Headers go on as they were sent, Host too, so that signatures stay
-valid; only `Connection` is ours, because each request has its own connection to the server.
+valid; only `Connection` is ours, because each request has its own connection to the server. (But for a clock that is
+so wrong that the server behind would refuse the request: then it is signed again, with the server's time.)
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import h11
 from stores.faults import Fault
 from stores.operations import Operation
 from stores.side import READ_BYTES, ServerGoneError, Side
+from stores.signing import signed_again
 
 HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection")
 
@@ -99,6 +101,8 @@ class Exchange:
 
     async def _send_request(self, server: Side) -> None:
         headers = [(n, v) for n, v in self._request.headers.raw_items() if n.lower() not in HOP_BY_HOP]
+        if self._fault.signed_again_for is not None:
+            headers = signed_again(self._fault.signed_again_for, self._request.method, self._request.target, headers)
         try:
             await server.send(
                 h11.Request(
@@ -157,12 +161,16 @@ class Exchange:
             headers.append((b"Date", self._date().encode()))
         self._seen.status = event.status_code
         await self._client.send(h11.Response(status_code=event.status_code, reason=event.reason, headers=headers))
-        damaged = fault.damaged_reply_byte
+        damaged, left = fault.damaged_reply_byte, fault.reply_drops_after
         while isinstance(data := await server.next_event(), h11.Data):
-            self._seen.reply_bytes += len(data.data)
-            async for piece in _pace(_damage(data.data, damaged), fault.bytes_per_second):
+            body = _damage(data.data, damaged)[:left]
+            self._seen.reply_bytes += len(body)
+            async for piece in _pace(body, fault.bytes_per_second):
                 await self._client.send(h11.Data(data=piece))
             damaged = None if damaged is None else damaged - len(data.data)
+            left = None if left is None else left - len(body)
+            if left == 0:
+                raise DroppedError(reset=False)
         await self._client.send(h11.EndOfMessage())
 
     async def _stall(self, after_bytes: int) -> None:
@@ -189,6 +197,8 @@ class Exchange:
             await self._client.send(h11.InformationalResponse(status_code=100, headers=[]))
 
     async def _answer(self, code: str, status: int, *, last: bool = False) -> None:
+        if self._fault.held_until is not None:
+            await asyncio.to_thread(self._fault.held_until)
         body = (
             f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>A fault.</Message>'
             f"<Resource>{escape(self._operation.bucket)}</Resource><RequestId>FAULT</RequestId></Error>"

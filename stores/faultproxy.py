@@ -31,6 +31,7 @@ from stores.side import READ_BYTES, ClientGoneError, ServerGoneError, Side
 
 # What the kernel takes in on its own is not ours to slow down or stop, so it is kept far below the size of a part.
 RECEIVE_BYTES = 256 * 1024
+_ROUNDS_TO_SERVE = 4  # of the event loop, from accepting a connection to its task
 
 
 @dataclass(slots=True)
@@ -149,6 +150,10 @@ class FaultProxy:
     async def _refuse_connections(self) -> None:
         if self._acceptor is None:
             return
+        # What was accepted a moment ago is served first: once the acceptor is closed, nobody would close it.
+        asyncio.get_running_loop().remove_reader(self._listening.fileno())
+        for _ in range(_ROUNDS_TO_SERVE):
+            await asyncio.sleep(0)
         self._acceptor.close()
         self._acceptor = None
         # Bound but not listening: connections are refused, and nobody else gets the port.

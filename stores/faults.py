@@ -1,16 +1,19 @@
 """What may go wrong between the service and an account, as scripts for the fault proxy.
 
 A fault says which requests it meets (`operation`, `part_number`, `key`), how often (`times`, None for always) and after
-how many that it lets pass (`after`). The names are those of the documentation: `refuses_begin` is
-`Fault.refuses("SlowDown", operation="begin")`, `stalls_at_part` is `Fault.stalls(operation="part")`,
-`loses_complete_reply` is `Fault.loses_reply(operation="complete")`, `drops_connection` is `Fault.drops_connection()`.
+how many that it lets pass (`after`); one that is there `from_then_on` meets whatever follows its first, too. The names
+are those of the documentation: `refuses_begin` is `Fault.refuses("SlowDown", operation="begin")`, `stalls_at_part` is
+`Fault.stalls(operation="part")`, `loses_complete_reply` is `Fault.loses_reply(operation="complete")`,
+`drops_connection` is `Fault.drops_connection()`.
 An account that refuses connections meets no single request: that is `FaultProxy.refuse_connections()`.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypedDict, Unpack
 
+from stores.account import StoreAccount
 from stores.operations import OPERATIONS, Operation
 
 # The status that S3 sends with each code: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -49,6 +52,7 @@ class Which(TypedDict, total=False):
     key: str | None
     times: int | None
     after: int
+    from_then_on: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +65,29 @@ class Fault:
     key: str | None = None
     times: int | None = 1
     after: int = 0
+    from_then_on: bool = False
 
     code: str | None = None
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     early: bool = False
     carried_out: bool = False
+    held_until: Callable[[], object] | None = None
     stalls_after: int | None = None
     drops_after: int | None = None
     reply_lost: bool = False
+    reply_drops_after: int | None = None
     damaged_byte: int | None = None
     damaged_reply_byte: int | None = None
     bytes_per_second: int | None = None
     delay_seconds: float = 0.0
     clock_ahead_seconds: float | None = None
     clock_tolerance_seconds: float = 0.0
+    signed_again_for: StoreAccount | None = None
     action: Callable[[], object] | None = None
     action_comes_after: bool = False
+
+    _there: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.operation is not None and self.operation not in OPERATIONS:
@@ -92,12 +102,14 @@ class Fault:
         headers: Mapping[str, str] | None = None,
         early: bool = False,
         carried_out: bool = False,
+        held_until: Callable[[], object] | None = None,
         **which: Unpack[Which],
     ) -> Self:
         """Answer with an S3 error.
 
         `status` is the code's own unless told: 200 makes the error body that a complete may answer with.
         `early` answers without reading the body and closes, as S3 does; `carried_out` does what was asked all the same.
+        `held_until`, called on a thread of its own, returns when the answer may go.
         """
         status = STATUSES[code] if status is None else status
         return cls(
@@ -107,6 +119,7 @@ class Fault:
             headers=headers or {},
             early=early,
             carried_out=carried_out,
+            held_until=held_until,
             **which,
         )
 
@@ -124,6 +137,11 @@ class Fault:
     def loses_reply(cls, **which: Unpack[Which]) -> Self:
         """Let the server do what was asked, then close the connection without its answer."""
         return cls(name="loses_reply", reply_lost=True, **which)
+
+    @classmethod
+    def drops_reply(cls, *, after_bytes: int = 0, **which: Unpack[Which]) -> Self:
+        """Let the server do what was asked, and close the connection within its answer's body."""
+        return cls(name="drops_reply", reply_drops_after=after_bytes, **which)
 
     @classmethod
     def delays_reply(cls, seconds: float, **which: Unpack[Which]) -> Self:
@@ -155,23 +173,38 @@ class Fault:
 
     @classmethod
     def has_wrong_clock(
-        cls, *, ahead_seconds: float = 600.0, tolerance_seconds: float = 60.0, **which: Unpack[Which]
+        cls,
+        *,
+        ahead_seconds: float = 600.0,
+        tolerance_seconds: float = 60.0,
+        signed_again_for: StoreAccount | None = None,
+        **which: Unpack[Which],
     ) -> Self:
         """The account's clock differs: `Date` says so, and requests not dated by that clock are refused as skewed.
 
-        Stay under the fifteen minutes of the real server behind, so that a corrected request passes it.
+        The real server behind allows for fifteen minutes: to pass it, a corrected request has to differ by less, or to
+        be signed again with the account's own keys.
         """
         return cls(
             name="has_wrong_clock",
             clock_ahead_seconds=ahead_seconds,
             clock_tolerance_seconds=tolerance_seconds,
+            signed_again_for=signed_again_for,
             **which,
         )
 
     def meets(self, operation: Operation) -> bool:
-        """Whether this fault is meant for the request, however often it has happened already."""
-        return (
+        """Whether this fault is meant for the request, however often it has happened already.
+
+        One that is there `from_then_on` begins with the first request of which this is so.
+        """
+        if self._there.is_set():
+            return True
+        meant = (
             self.operation in (None, operation.name)
             and self.part_number in (None, operation.part_number)
             and self.key in (None, operation.key)
         )
+        if meant and self.from_then_on:
+            self._there.set()
+        return meant

@@ -47,9 +47,10 @@ def pending(place: Place, **changes: Any) -> Pending:
     return Pending(account=place.account, bucket=place.bucket, object_key=place.object_key, **changes)
 
 
-def failed(place: Place, removal: Removal = Removal.REMOVED) -> Failed:
+def failed(place: Place, removal: Removal = Removal.REMOVED, **changes: Any) -> Failed:
     error = AccountUnreachableError(place.account, "put")
-    return Failed(account=place.account, bucket=place.bucket, object_key=place.object_key, error=error, removal=removal)
+    where: dict[str, Any] = {"account": place.account, "bucket": place.bucket, "object_key": place.object_key}
+    return Failed(**where, error=error, removal=removal, **changes)
 
 
 def receipt(of: Intent, *, behind: str = "", gone: str = "", left: str = "") -> Receipt:

@@ -52,8 +52,8 @@ class Background:
         self._records = records
         self._writer = ledger.writer
         self._alias = alias
-        self._erasures = Erasures(ledger.writer, alias)
         self._leases = Leases(ledger.writer, alias, under_way=ledger.under_way, claim_seconds=lease_seconds)
+        self._erasures = Erasures(ledger.writer, alias, self._leases)
         self._settling = Settling(ledger.writer, alias, settle_seconds=limits.settle_seconds)
         self._limits = limits
         self._budget = budget
@@ -109,8 +109,8 @@ class Background:
     async def erase(self, key: str, file_id: str | None) -> Erasure | None:
         """See `file.api.erasing.Eraser`."""
         assert self._cleaner is not None  # requests come later
-        erasure = await self._erasures.begin(key, file_id)
+        erasure, claimed = await self._erasures.begin(key, file_id, self._cleaner.answering)
         if erasure is None or erasure.is_done:
             return erasure
-        await self._cleaner.erase(erasure.id, self._limits.remove_seconds)
+        await self._cleaner.erase(claimed, self._limits.remove_seconds)
         return await self._records.erasure(erasure.id) or erasure

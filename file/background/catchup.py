@@ -21,7 +21,15 @@ from file.logic import metrics
 from file.logic.bringing import bring
 from file.logic.budget import Share
 from file.logic.entries import describe
-from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError, UploadError
+from file.logic.errors import (
+    AccountError,
+    LedgerUnavailableError,
+    NoSourceError,
+    PartRefusedError,
+    ReplacedError,
+    TakenBackError,
+    UploadError,
+)
 from file.logic.reading import Reading, in_order
 from file.logic.seams import Bucket, Inventory, Source
 from file.logic.values import Identity, IncomingFile, Limits, Receipt, ReplicaState, Stored
@@ -148,7 +156,12 @@ class CatchUp:
             receipt = await self._records.receipt(due.file_id)
             if receipt is None:  # it is to be erased
                 return await self._settling.let_go(due)
-            stored = await self._bring(due, receipt, account)
+            try:
+                stored = await self._bring(due, receipt, account)
+            except PartRefusedError as error:
+                if await account.find(due.object_key, due.file_id) is not None:
+                    raise ReplacedError(due.account, "put") from error
+                raise
         if not await self._settling.found(due, stored):
             await account.remove(stored.object_key, due.file_id)
             return await self._settling.let_go(due)

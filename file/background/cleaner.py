@@ -56,13 +56,14 @@ class Cleaner:
             if self._erasing:
                 await asyncio.wait(self._erasing)
 
-    async def erase(self, file_id: str, seconds: float) -> None:
-        """What is to be erased of one file, now, for so long; what is not done by then goes on."""
-        there = [name for name in self._inventories if not self._breakers[name].is_open]
-        tasks = {
-            asyncio.create_task(self._settle_safely(due, self._inventories[due.account]))
-            for due in await self._leases.claim_of(file_id, there)
-        }
+    @property
+    def answering(self) -> list[str]:
+        """The names of the accounts that are not left alone at the moment."""
+        return [name for name in self._inventories if not self._breakers[name].is_open]
+
+    async def erase(self, claimed: Sequence[Due], seconds: float) -> None:
+        """Now, for so long; what is not done by then goes on."""
+        tasks = {asyncio.create_task(self._settle_safely(due, self._inventories[due.account])) for due in claimed}
         for task in tasks:
             self._erasing.add(task)
             task.add_done_callback(self._erasing.discard)
@@ -78,10 +79,13 @@ class Cleaner:
         return len(claimed)
 
     async def sweep(self, inventory: Inventory) -> int:
-        """Abort what may be open in an account that has the file all the same: a begin whose answer was lost."""
+        """Abort what may be open in an account where nothing else would look for it."""
         for lost in await self._settling.lost_uploads(inventory.account.name):
             try:
-                await inventory.abort_lost(lost.object_key, since=lost.since, until=lost.until)
+                if lost.upload_id is not None:
+                    await inventory.abort(lost.object_key, lost.upload_id)
+                else:
+                    await inventory.abort_lost(lost.object_key, since=lost.since, until=lost.until)
             except AccountError as error:
                 _log.warning("sweeping_failed", account=error.account, code=error.code, detail=error.detail)
                 break

@@ -16,10 +16,9 @@ from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from file.logic.errors import AccountError, KeyRefusedError
-from file.logic.naming import begun_at, key_from_path
+from file.logic.errors import AccountError
+from file.logic.naming import begun_at, can_be_ours
 from file.logic.seams import FoundObject, Listing
 from file.logic.values import FILE_ID, Stored
 
@@ -181,7 +180,7 @@ class _Surveyor:
             return None
         self._own.objects += 1
         key = object_key.removeprefix(self._account.prefix)
-        if not _can_be_ours(key):
+        if not can_be_ours(key):
             self._findings.add_stranger(self._account.name, object_key)
             return None
         try:
@@ -205,14 +204,6 @@ class _Surveyor:
         name = self._account.name
         self._sightings.refuse(name, key, error.code)
         self._findings.add_problem(Problem("not_looked_at", key, "", name, error.detail))
-
-
-def _can_be_ours(key: str) -> bool:
-    """By its name. Others are not even asked for: on the way, `a/../b` would become `b`."""
-    try:
-        return key_from_path(quote(key, errors="surrogatepass").encode(), longest_prefix_bytes=0) == key
-    except KeyRefusedError:
-        return False
 
 
 def _found(fields: dict[str, Any]) -> FoundObject:

@@ -5,6 +5,8 @@ metadata, digests and sender go at once; the key and the object keys, which are 
 then the key is free. What stays: the id, a keyed hash of the key, times, the size, and what became of each account.
 """
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
@@ -12,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
 from file.ledger.groupcommit import Writer
-from file.ledger.leases import UNFINISHED, unfinished_replicas_of
+from file.ledger.leases import UNFINISHED, Due, Leases, unfinished_replicas_of
 from file.ledger.queries import ACKNOWLEDGED, is_storable
 from file.logic.erasing import Erasure, ErasureOfAccount
 from file.logic.values import FileState, ReplicaState
@@ -38,18 +40,36 @@ def key_hash(key: str) -> str:
 class Erasures:
     """Begins them. Raises `LedgerUnavailableError`."""
 
-    def __init__(self, writer: Writer, alias: str) -> None:
+    def __init__(self, writer: Writer, alias: str, leases: Leases) -> None:
         self._writer = writer
         self._alias = alias
+        self._leases = leases
 
-    async def begin(self, key: str, file_id: str | None = None) -> Erasure | None:
-        """From now on the file does not exist for a reader. Asked again, tells how far it is.
+    async def begin(
+        self, key: str, file_id: str | None = None, accounts: Sequence[str] = ()
+    ) -> tuple[Erasure | None, Sequence[Due]]:
+        """From now on the file does not exist for a reader. Asked again, tells how far it is, and claims what is due in
+        these `accounts`.
 
         None: there is no such file, or another than `file_id`.
         """
-        return await self._writer.run(lambda: self._begin(key, file_id)) if is_storable(key) else None
+        if not is_storable(key):
+            return None, ()
+        return await self._writer.run(lambda: self._begin_and_claim(key, file_id, accounts))
 
     # --- in the writer's thread
+
+    def _begin_and_claim(
+        self, key: str, file_id: str | None, accounts: Sequence[str]
+    ) -> tuple[Erasure | None, Sequence[Due]]:
+        """In one transaction: nobody else gets at it in between, so that who asked may wait for it."""
+        erasure = self._begin(key, file_id)
+        if erasure is None or erasure.is_done:
+            return erasure, ()
+        due = Replica.objects.using(self._alias).filter(
+            file_id=erasure.id, account__in=accounts, state=ReplicaState.ERASING, next_attempt_at__lte=Now()
+        )
+        return erasure, self._leases.claimed(due, len(accounts))
 
     def _begin(self, key: str, file_id: str | None) -> Erasure | None:
         files = File.objects.using(self._alias)
@@ -89,16 +109,25 @@ class Erasures:
             Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
 
 
-def finish(alias: str, file_id: str) -> None:
-    """Once an account has nothing of a file any more: it may have been the last one."""
+def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
+    """Once an account has nothing of a file any more: it may have been the last one.
+
+    A file that was never acknowledged gives its key back, and is looked for once more after `landing`; it keeps the
+    key meanwhile if an upload may be open that can be told from others only by the key.
+    """
     replicas = Replica.objects.using(alias).filter(file_id=file_id)
     # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
     file = File.objects.using(alias).select_for_update().filter(pk=file_id, state=FileState.ERASING).first()
     if file is None or replicas.exclude(state=ReplicaState.ERASED).exists():
         return
+    if file.key_hash is None and file.live and file.lease_until is not None:
+        lost = OpenUpload.objects.using(alias).filter(file_id=file_id, upload_id=None).exists()
+        File.objects.using(alias).filter(pk=file_id).update(live=lost, lease_until=None)
+        replicas.update(state=ReplicaState.ERASING, next_attempt_at=Now() + landing, erased_at=None)
+        return
     OpenUpload.objects.using(alias).filter(file_id=file_id).delete()
     if file.key_hash is None:
-        file.delete(using=alias)  # never acknowledged: nobody was told of it
+        file.delete(using=alias)  # nobody was told of it
         return
     erased = {"state": FileState.ERASED, "erased_at": Now(), "live": False, "key": "", "wanted": {}}
     File.objects.using(alias).filter(pk=file_id).update(owner=None, lease_until=None, **erased)

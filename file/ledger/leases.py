@@ -8,7 +8,7 @@ Every step is a compare-and-swap: of two processes that see the same row, one ge
 """
 
 import secrets
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,14 +69,7 @@ class Leases:
 
     async def claim(self, account: str, state: ReplicaState, limit: int) -> Sequence[Due]:
         """Up to `limit` replicas of the account that are due in this state, the longest due first."""
-        return await self._writer.run(lambda: self._claimed(due_replicas(self._alias, account, state), limit))
-
-    async def claim_of(self, file_id: str, accounts: Iterable[str]) -> Sequence[Due]:
-        """The replicas of one file in these accounts that are to be erased, and due."""
-        of_file = Replica.objects.using(self._alias).filter(
-            file_id=file_id, account__in=list(accounts), state=ReplicaState.ERASING, next_attempt_at__lte=Now()
-        )
-        return await self._writer.run(lambda: self._claimed(of_file, _BATCH))
+        return await self._writer.run(lambda: self.claimed(due_replicas(self._alias, account, state), limit))
 
     async def hold(self, due: Due) -> bool:
         """Renew the claim. False: it is another's by now, or the replica is not what it was; then publish nothing.
@@ -103,7 +96,8 @@ class Leases:
                 Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
         return taken
 
-    def _claimed(self, due: QuerySet[Replica], limit: int) -> Sequence[Due]:
+    def claimed(self, due: QuerySet[Replica], limit: int) -> Sequence[Due]:
+        """Up to `limit` of these, for whoever is in the writer's thread already."""
         claim = secrets.token_hex(16)
         ends = dict(due.values_list("pk", "next_attempt_at")[:limit])
         if not ends:
@@ -173,6 +167,8 @@ def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | Non
     One that began after the lease's end is another writer's, under the same key.
     """
     file, ahead = replica.file, clock_ahead(replica.now)
+    if not file.live and file.lease_until is None:
+        return None  # the key may be another file's by now, and what was open is not any more
     unknown = [upload.created_at for upload in uploads if upload.upload_id is None]
     since = file.created_at + ahead
     if unknown:

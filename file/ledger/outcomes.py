@@ -46,6 +46,9 @@ class Followed:
     outcome: Stored | Pending
 
 
+# Settling times: for so long what went unanswered may land. A store that was down takes what it was sent before.
+LANDING = 15
+
 Asked = Intent | Noted | Receipt | Followed
 
 
@@ -70,10 +73,10 @@ class Outcomes:
         if acknowledged := [receipt for receipt in receipts if receipt.acknowledged]:
             done |= self._conclude(statements, acknowledged)
         failed = [receipt for receipt in receipts if not receipt.acknowledged]
-        if gone := [receipt.id for receipt in failed if not _left(receipt)]:
+        if gone := [receipt.id for receipt in failed if not _doubtful(receipt)]:
             statements.remove([hexadecimal(file_id) for file_id in gone])
         for receipt in failed:
-            if _left(receipt):
+            if _doubtful(receipt):
                 self._leave(receipt)
         done |= {receipt.id for receipt in failed}
         return [self._is_done(entry, done) for entry in asked]
@@ -149,34 +152,38 @@ class Outcomes:
         return done
 
     def _leave(self, receipt: Receipt) -> None:
-        """Something may be left: the key stays taken until the clean-up has seen that nothing is."""
-        files, left = File.objects.using(self._alias), _left(receipt)
+        """Something may be left: the key stays taken until the clean-up has seen that nothing is. Where only something
+        may land late, the key is free: what has it by then wins, for writes are conditional.
+        """
+        files, left = File.objects.using(self._alias), _doubtful(receipt)
+        lost = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id, upload_id=None).exists()
+        holds = lost or any(outcome.removal is Removal.PENDING for outcome in left)
         ours = files.filter(pk=receipt.id, state=FileState.RECEIVING, owner=self._owner)
-        if not ours.update(state=FileState.ERASING, idempotency_key=None) and not files.filter(pk=receipt.id).exists():
+        erasing: dict[str, object] = {"state": FileState.ERASING, "idempotency_key": None}
+        erasing |= {} if holds else {"live": False, "lease_until": None}
+        if not ours.update(**erasing) and not files.filter(pk=receipt.id).exists():
             files.create(**_afterwards(receipt))
         for outcome in left:
             Replica.objects.using(self._alias).update_or_create(
                 file_id=receipt.id,
                 account=outcome.account,
-                defaults={
-                    "bucket": outcome.bucket,
-                    "object_key": outcome.object_key,
-                    "state": ReplicaState.ERASING,
-                    "owner": None,
-                    "error_code": outcome.error.code,
-                    "next_attempt_at": Now() + self._settle,
-                },
-                create_defaults={
-                    "bucket": outcome.bucket,
-                    "object_key": outcome.object_key,
-                    "state": ReplicaState.ERASING,
-                    "error_code": outcome.error.code,
-                    "created_at": Now(),
-                    "next_attempt_at": Now() + self._settle,
-                },
+                defaults=(columns := self._erasing(outcome)),
+                create_defaults={**columns, "created_at": Now()},
             )
         uploads = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id)
         uploads.exclude(account__in=[outcome.account for outcome in left]).delete()
+
+    def _erasing(self, outcome: Failed) -> dict[str, object]:
+        """A replica's columns: to be looked at soon, and twice; or, where it was, once what may land has landed."""
+        is_left = outcome.removal is Removal.PENDING
+        return {
+            "bucket": outcome.bucket,
+            "object_key": outcome.object_key,
+            "state": ReplicaState.ERASING,
+            "owner": None,
+            "error_code": outcome.error.code if is_left else None,
+            "next_attempt_at": Now() + (self._settle if is_left else LANDING * self._settle),
+        }
 
 
 def _afterwards(receipt: Receipt) -> dict[str, object]:
@@ -204,6 +211,8 @@ def stored_fields(stored: Stored) -> dict[str, object]:
     return {
         "owner": None,
         "state": ReplicaState.STORED,
+        "bucket": stored.bucket,
+        "object_key": stored.object_key,
         "next_attempt_at": None,
         "error_code": None,
         "etag": stored.etag,
@@ -219,7 +228,8 @@ def complete(alias: str, file_id: str, account: str) -> None:
     _closed(alias, file_id).filter(account=account).delete()
     # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
     File.objects.using(alias).select_for_update().filter(pk=file_id).values_list("pk").first()
-    done = (ReplicaState.STORED, ReplicaState.ERASED)  # the latter in an account that was retired
+    # The other two in an account that was retired.
+    done = (ReplicaState.STORED, ReplicaState.ERASING, ReplicaState.ERASED)
     if not Replica.objects.using(alias).filter(file_id=file_id).exclude(state__in=done).exists():
         File.objects.using(alias).filter(pk=file_id, state=FileState.PARTIAL).update(state=FileState.STORED)
 
@@ -229,8 +239,10 @@ def _closed(alias: str, file_id: str) -> QuerySet[OpenUpload]:
     return OpenUpload.objects.using(alias).filter(file_id=file_id, upload_id__isnull=False)
 
 
-def _left(receipt: Receipt) -> list[Failed]:
-    return [o for o in receipt.outcomes if isinstance(o, Failed) and o.removal is Removal.PENDING]
+def _doubtful(receipt: Receipt) -> list[Failed]:
+    """Something may be left there, or may still land there."""
+    failed = [outcome for outcome in receipt.outcomes if isinstance(outcome, Failed)]
+    return [outcome for outcome in failed if outcome.removal is Removal.PENDING or outcome.unanswered]
 
 
 def _file_row(intent: Intent) -> Row:

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from file.ledger.erasure import finish
 from file.ledger.groupcommit import Writer
 from file.ledger.leases import LATE, Due, clock_ahead
-from file.ledger.outcomes import complete, stored_fields
+from file.ledger.outcomes import LANDING, complete, stored_fields
 from file.logic.errors import UploadError
-from file.logic.values import ReplicaState, Stored
+from file.logic.values import FileState, ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
 
 _BATCH = 100
@@ -27,10 +27,14 @@ _LONGEST_REFUSAL_SECONDS = 3600.0  # between two attempts at what it refuses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """An upload that may be open in an account that has its file all the same."""
+    """An upload that may be open in an account where nobody would look for it: it has its file, or refuses it.
+
+    `upload_id`: if it is known; else it was begun between the two moments, by our clock.
+    """
 
     id: int
     object_key: str
+    upload_id: str | None
     since: datetime
     until: datetime
 
@@ -67,7 +71,7 @@ class Settling:
         await self._writer.run(lambda: self._let_go(due, code))
 
     async def lost_uploads(self, account: str) -> Sequence[Lost]:
-        """What may be open in the account although it has the file: a begin of which the answer was lost."""
+        """What may be open in an account that has the file (a begin whose answer was lost), or that is blocked."""
         return await self._writer.run(lambda: self._lost_uploads(account))
 
     async def aborted(self, lost: Lost) -> None:
@@ -90,12 +94,17 @@ class Settling:
             self._mine(due).update(owner=None, next_attempt_at=lease_until)
             return
         if not due.answered:
-            self._mine(due).update(owner=None, error_code=None, next_attempt_at=Now() + self._settle)
+            # Of an upload that failed there is a last look later (`finish`); what is called erased is not to come back.
+            files = File.objects.using(self._alias).filter(pk=due.file_id)
+            has_failed = files.filter(state=FileState.ERASING, key_hash=None).exists()
+            again = self._settle if has_failed else LANDING * self._settle
+            self._mine(due).update(owner=None, error_code=None, next_attempt_at=Now() + again)
             return
         erased = {"state": ReplicaState.ERASED, "erased_at": Now(), "strangers": strangers or None}
         if self._mine(due).update(owner=None, error_code=None, next_attempt_at=None, **erased):
-            OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account).delete()
-            finish(self._alias, due.file_id)
+            uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
+            uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
+            finish(self._alias, due.file_id, LANDING * self._settle)
             complete(self._alias, due.file_id, due.account)  # the account was retired, and the last without the file
 
     def _found(self, due: Due, stored: Stored) -> bool:
@@ -129,17 +138,18 @@ class Settling:
         self._claimed(due).filter(next_attempt_at__isnull=False).update(owner=None, next_attempt_at=again, **told)
 
     def _lost_uploads(self, account: str) -> Sequence[Lost]:
-        notes = OpenUpload.objects.using(self._alias).filter(upload_id=None, account=account)
-        stored = Replica.objects.using(self._alias).filter(
-            file=OuterRef("file"), account=account, state=ReplicaState.STORED
+        left = Replica.objects.using(self._alias).filter(
+            file=OuterRef("file"), account=account, state__in=(ReplicaState.STORED, ReplicaState.BLOCKED)
         )
-        notes = notes.filter(created_at__lt=Now() - LATE).annotate(
-            now=Now(), object_key=Subquery(stored.values("object_key")[:1])
+        notes = OpenUpload.objects.using(self._alias).filter(account=account)
+        notes = notes.filter(Q(upload_id__isnull=False) | Q(created_at__lt=Now() - LATE)).annotate(
+            now=Now(), object_key=Subquery(left.values("object_key")[:1])
         )
         return [
             Lost(
                 id=note.pk,
                 object_key=note.object_key,
+                upload_id=note.upload_id,
                 since=note.file.created_at + clock_ahead(note.now),
                 until=note.created_at + LATE + clock_ahead(note.now),
             )

@@ -15,6 +15,7 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError  AccountFailingError
 |  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
 |  +- LetGoError  ReplicaMissingError  ObjectLockedError  NoSourceError
+|  +- ReplacedError  AccountMissingError
 |  +- AccountStalledError
 |     +- AccountBusyError
 +- UnreadableError                no account could give the file
@@ -280,6 +281,16 @@ class TakenBackError(AccountError):
     code = "taken_back"
     message = "was given up because another account does not have the file"
     retryable = True
+
+
+class ReplacedError(AccountError):
+    code = "replaced"
+    message = "has other bytes under the key than were stored there"
+
+
+class AccountMissingError(AccountError):
+    code = "account_missing"
+    message = "is not configured any more"
 
 
 class ObjectLockedError(AccountError):

@@ -240,8 +240,7 @@ class Lane:
 
     async def abandon(self) -> Removal:
         """End its upload, the file being acknowledged without it. What it may have stored is whole, and may be counted
-        on by whoever found it there: it stays, and the clean-up looks. Only other bytes than ours go.
-        """
+        on by others: it stays, and the clean-up looks. Only other bytes than ours go."""
         self._abandoned = not isinstance(self.error, PartRefusedError)
         return await self.roll_back()
 
@@ -264,6 +263,7 @@ class Lane:
             object_key=self._object_key,
             error=self.error or TakenBackError(self.account, "upload"),
             removal=removal,
+            unanswered=self.calls.unanswered,
         )
 
     def outcome(self) -> Stored | Pending:

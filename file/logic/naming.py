@@ -104,6 +104,16 @@ def name_of(key: str) -> str:
     return last.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 
+def can_be_ours(key: str) -> bool:
+    """Whether an object's key, without the prefix, may be a file's. Others are not even asked for: on the way, `a/../b`
+    would become `b`.
+    """
+    try:
+        return key_from_path(quote(key, errors="surrogatepass").encode(), longest_prefix_bytes=0) == key
+    except KeyRefusedError:
+        return False
+
+
 def encode_name(name: str) -> str:
     """The name as metadata: percent-encoded UTF-8. Spaces, too: a header loses them at its ends, a signature inside."""
     return quote(name, safe="!#$&'()+,;=@[]^`{}~")

@@ -28,7 +28,7 @@ def place(buckets: Sequence[Bucket], ack: Ack, names: Sequence[str] | None = Non
         for place, name in enumerate(names, start=1):
             if name not in known:  # what was sent is not repeated: it may be anything
                 raise AccountsRefusedError(
-                    f"Entry {place} of the header Upload-Accounts is no account of this service."
+                    f"Entry {place} of the header Upload-Accounts is no account that takes new files here."
                 )
         if len(set(names)) < len(names):
             raise AccountsRefusedError("The header Upload-Accounts names an account twice.")

@@ -22,8 +22,7 @@ MAX_KEY_BYTES = 1024
 MAX_METADATA_BYTES = 2 * KiB
 MAX_FILE_BYTES = 5 * 1024 * GiB
 
-# The bytes of a part: sent, hashed and compared as they are, wherever they lie.
-Body = bytes | memoryview
+Body = bytes | memoryview  # of a part: sent, hashed and compared as they are, wherever they lie
 
 RESERVED_METADATA = "mentum-"  # entries of ours; a client may not send one that begins so
 FILE_ID = "mentum-file-id"
@@ -218,13 +217,14 @@ class Removal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """An account does not have the file, why, and whether anything of it may still be there."""
+    """An account does not have the file, why, and whether anything may still be there, or (`unanswered`) land there."""
 
     account: str
     bucket: str
     object_key: str
     error: AccountError
     removal: Removal = Removal.REMOVED
+    unanswered: bool = False
 
     @property
     def request_id(self) -> str | None:

@@ -4,6 +4,7 @@ An operator reads the words: they name the IAM action to allow and where, or the
 and nothing that a store wrote. docs/operations.md has the policy of exactly these actions. Leaves to others: asking.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,8 +51,12 @@ ACTIONS = frozenset(action for action in CHECKS.values() if action) | {ENCRYPT, 
 CLOCK_CODES = ("RequestTimeTooSkewed", "RequestExpired")
 
 _OF_THE_BUCKET = (LIST, LIST_VERSIONS, LIST_UPLOADS)
-# Of two that need the same action of S3, the second was allowed: what is denied is the key that encrypts.
+# Both need the same action of S3: if the second was allowed and the first is not, it is for the key that encrypts.
 _SAME_ACTION = {"get": "head", "begin": "put", "part": "put", "complete": "put"}
+_WHY = {
+    "head of nothing": ": without it an object that is not there is a 403 and not a 404",
+    "delete of a version": "; where that is allowed, an object lock keeps what was written",
+}
 _SKEW_THAT_MATTERS, _SKEW_REFUSED = timedelta(minutes=5), timedelta(minutes=15)
 
 
@@ -72,12 +77,16 @@ class CheckResult:
     detail: str = ""
 
 
-def missing_action(account: Account, check: str, named: str | None, allowed: frozenset[str]) -> str | None:
-    """The IAM action for want of which a check was denied: what S3 `named`, or what the `allowed` checks leave over."""
+def missing_action(account: Account, check: str, named: str | None, results: Mapping[str, CheckResult]) -> str | None:
+    """The IAM action for want of which a check was denied: what S3 `named`, or what the `results` so far leave over."""
     if named in ACTIONS:
         return named
-    if is_encrypted(account) and _SAME_ACTION.get(check) in allowed:
-        return DECRYPT
+    twin = results.get(_SAME_ACTION.get(check, ""))
+    if twin is not None and is_encrypted(account):
+        if twin.state in (CheckState.OK, CheckState.WARNED):
+            return DECRYPT
+        if twin.action in (ENCRYPT, DECRYPT):
+            return twin.action
     return CHECKS[check]
 
 
@@ -93,7 +102,7 @@ def denied(account: Account, check: str, action: str | None) -> CheckResult:
         where = f"bucket {account.s3_bucket_name}"
     else:
         where = f"the objects {account.prefix}* of bucket {account.s3_bucket_name}"
-    why = ": without it an object that is not there is a 403 and not a 404" if check == "head of nothing" else ""
+    why = _WHY.get(check, "")
     return CheckResult(check=check, state=CheckState.FAILED, action=action, detail=f"allow {action} on {where}{why}")
 
 

@@ -3,45 +3,37 @@
 Everything that the service does in an account is done once with a probe. A check that fails is told in our words, with
 the IAM action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing
 is left behind, also when it is interrupted; what has to stay is told by its key. Leaves to others: the requests
-themselves and taking back (`probing.py`), the checks' order and words (`checklist.py`), and how it is shown.
+themselves (`questions.py`, `probing.py`), the checks' order and words (`checklist.py`), and how it is shown.
 """
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from file.logic.errors import AccountError
-from file.logic.values import checksum_text
 from file.s3.answers import objects, parse_error
 from file.s3.checklist import (
     CHECKS,
     CLOCK_CODES,
-    DECRYPT,
-    ENCRYPT,
     CheckResult,
     CheckState,
     check_of,
     clock,
     denied,
-    is_encrypted,
     missing_action,
 )
 from file.s3.client import Answer, Call, S3Client
-from file.s3.probing import BODY, BODY_CRC64NVME, DENIED_CODES, OTHER_BODY, DeniedError, Probe
+from file.s3.probing import DENIED_CODES, DeniedError, Probe
+from file.s3.questions import CrossedError, Questions
 from file.s3.refusals import account_error
 
-_DAMAGED_CODES = ("BadDigest", "XAmzContentChecksumMismatch")
-_UNCONDITIONAL = 'it ignores the condition If-None-Match; set "conditional_writes": false'
-_UNCHECKED = 'it takes bytes that are not those of their CRC64NVME; set "checksums": false'
-_UNCHECKED_MD5 = "it takes bytes that are not those of their Content-MD5: what is damaged on the way would be stored"
-_ALL_DENIED = "nothing at all is allowed there: it is another's, or not there (s3_bucket_name), or no policy is in force"
-
-
-class _CrossedError(Exception):
-    """It was allowed, and is not as it has to be."""
+_ALL_DENIED = (
+    "nothing at all is allowed there: it is another's, or not there (s3_bucket_name), or no policy is in force"
+)
+_ANY_REFUSAL = (301, 302, 303, 308, 400, 401, 403, 404)
 
 
 class CheckUp:
@@ -50,12 +42,13 @@ class CheckUp:
     def __init__(self, client: S3Client, *, pause_seconds: float = 0.5, settle_seconds: float = 2.0) -> None:
         self.account = client.account
         self.left: list[str] = []
+        self.interrupted = False
         self._client = client
         self._probe = Probe(client, pause_seconds=pause_seconds, settle_seconds=settle_seconds)
+        self._questions = Questions(self._probe)
         self._results: dict[str, CheckResult] = {}
         self._told: Callable[[], None] = lambda: None
         self._ended_by: str | None = None  # after which nothing more is asked
-        self._upload = ""
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
@@ -78,6 +71,7 @@ class CheckUp:
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
+            self.interrupted = True
             self._ended_by = "an interruption"
             await asyncio.wait((running,))
             raise
@@ -85,11 +79,8 @@ class CheckUp:
     async def _run(self) -> None:
         try:
             await self._ask_basics()
-            await self._ask_objects()
-            await self._ask_uploads()
-            await self._do("delete of a version", lambda: self._probe.delete(version=self._probe.version()))
-            await self._do("delete", lambda: self._probe.delete("-complete"))
-            self._tell_bucket()
+            await self._ask_everything()
+            self._tell_rest()
         finally:
             await self._take_back()
 
@@ -107,7 +98,7 @@ class CheckUp:
             self._deny(check, error)
         except AccountError as error:
             self._fail(check, error)
-        except _CrossedError as error:
+        except CrossedError as error:
             self._tell(check, CheckState.FAILED, str(error))
         else:
             self._tell(check, CheckState.WARNED if warning else CheckState.OK, warning or "")
@@ -130,8 +121,8 @@ class CheckUp:
         if error.locked:
             self._tell(check, CheckState.FAILED, "an object lock keeps what was written: nothing can be taken back")
             return
-        allowed = frozenset(check for check in self._results if self._is_ok(check))
-        self._add(denied(self.account, check, missing_action(self.account, check, error.action, allowed)))
+        action = missing_action(self.account, check, error.action, self._results)
+        self._add(denied(self.account, check, action))
 
     def _is_ok(self, check: str) -> bool:
         return check in self._results and self._results[check].state in (CheckState.OK, CheckState.WARNED)
@@ -163,12 +154,12 @@ class CheckUp:
     async def _first_answer(self) -> Answer:
         """To a question of which S3 refuses everything that may be refused. A wrong clock is told, and followed."""
         asked = datetime.now(UTC)
-        answer = await self._question(301, 302, 303, 308, 400, 401, 403, 404)
+        answer = await self._question(*_ANY_REFUSAL)
         self._add(clock(answer.date, asked, datetime.now(UTC)))
         if parse_error(answer.body).code in CLOCK_CODES:
             with suppress(AccountError):  # from a refusal that it is not to tolerate, the client learns the time
                 await self._question()
-            answer = await self._question(301, 302, 303, 308, 400, 401, 403, 404)
+            answer = await self._question(*_ANY_REFUSAL)
         if answer.status == 200:
             self._client.understood("probe", objects, answer)
         return answer
@@ -184,7 +175,8 @@ class CheckUp:
 
     async def _question(self, *tolerate: int, client: S3Client | None = None) -> Answer:
         query = [("list-type", "2"), ("max-keys", "1"), ("prefix", self.account.prefix)]
-        return await (client or self._client).brief(Call("probe", "GET", None, query=query, tolerate=tolerate))
+        call = Call("probe", "GET", None, query=query, tolerate=tolerate)
+        return await self._probe.send_patiently(call, (client or self._client).brief)
 
     async def _is_anothers(self) -> bool:
         """S3 says of a wrong owner what it says of a missing permission; without naming the owner it is allowed."""
@@ -196,27 +188,53 @@ class CheckUp:
             return (await self._question(403, client=client)).status == 200
         return False
 
-    def _tell_bucket(self) -> None:
-        """Known only now if the first question was denied: was anything allowed?"""
-        checks = ("bucket", "owner") if self.account.expected_bucket_owner else ("bucket",)
-        for check in checks if not self._ended_by or self._probe.answered else ():
-            if self._probe.answered:
-                self._tell(check, CheckState.OK)
-            else:
-                self._tell(check, CheckState.FAILED, _ALL_DENIED)
-        if "owner" not in self._results and not self._ended_by:
+    def _tell_rest(self) -> None:
+        """What is known only now if the first question was denied: was anything allowed? And what was not asked."""
+        if self.account.expected_bucket_owner is None:
             self._tell("owner", CheckState.NOT_ASKED, '"expected_bucket_owner" is not set')
+        if self._probe.answered:
+            for check in ("bucket", "owner"):
+                if check not in self._results:
+                    self._tell(check, CheckState.OK)
+        elif not self._ended_by:
+            self._ended_by = "bucket"
+            self._tell("bucket", CheckState.FAILED, _ALL_DENIED)
+        for check in CHECKS:
+            if check not in self._results:
+                self._tell(check, CheckState.NOT_ASKED, f"because of: {self._ended_by}")
+
+    async def _take_back(self) -> None:
+        if not self._probe.wrote:
+            self._tell("taken back", CheckState.NOT_ASKED, "nothing was made")
+            return
+        self.left = await self._probe.take_back()
+        state = CheckState.FAILED if self.left else CheckState.OK
+        self._tell(
+            "taken back", state, f"still there, or not to be ruled out: {', '.join(self.left)}" if self.left else ""
+        )
 
     # --- everything that is done in it
 
-    async def _ask_objects(self) -> None:
-        conditional = "" if self.account.conditional_writes else "conditional_writes"
-        await self._do("put", self._put)
-        await self._do("head", self._head, "put")
-        await self._do("head of nothing", self._head_of_nothing, "head")
-        await self._do("head of a version", self._head_of_version, "put")
-        await self._do("get", self._get, "put")
-        await self._do("list objects", self._list_objects)
-        await self._do("list versions", self._list_versions)
-        await self._do("conditional put", self._put_again, "put", off=conditional)
-        await self._do("checksum of a put", self._put_damaged, "put")
+    async def _ask_everything(self) -> None:
+        ask, account = self._questions, self.account
+        conditions = "" if account.conditional_writes else "conditional_writes"
+        checksums = "" if account.checksums else "checksums"
+        await self._do("put", ask.put)
+        await self._do("head", ask.head, "put")
+        await self._do("head of nothing", ask.head_of_nothing, "head")
+        await self._do("head of a version", ask.head_of_version, "put")
+        await self._do("get", ask.get, "put")
+        await self._do("list objects", ask.list_objects)
+        await self._do("list versions", ask.list_versions)
+        await self._do("conditional put", ask.put_again, "put", off=conditions)
+        await self._do("checksum of a put", ask.put_damaged, "put")
+        await self._do("begin", ask.begin)
+        await self._do("part", ask.send, "begin")
+        await self._do("list parts", ask.list_parts, "begin")
+        await self._do("list uploads", ask.list_uploads)
+        await self._do("conditional complete", ask.complete_again, "put", "part", off=conditions)
+        await self._do("abort", ask.abort, "begin")
+        await self._do("complete", ask.complete, "part")
+        await self._do("checksum of a complete", ask.complete_damaged, "complete", off=checksums)
+        await self._do("delete of a version", ask.delete_version)
+        await self._do("delete", ask.delete)

@@ -11,7 +11,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from file.logic.errors import AccessRefusedError, AccountFailingError, ObjectLockedError, PartRefusedError
+from file.logic.errors import (
+    AccessRefusedError,
+    AccountFailingError,
+    KeyOccupiedError,
+    ObjectLockedError,
+    PartRefusedError,
+)
 from file.logic.values import FILE_ID, Account, Stored
 from file.s3.answers import UploadPage, Version, uploads, versions
 from file.s3.client import Answer, Call, S3Client
@@ -95,7 +101,7 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
 
     An upload tells when it began by the account's clock, so that the listing's own date is what it is compared with.
     """
-    for page, ahead in [found async for found in _upload_pages(client, key)]:
+    for page, ahead in [found async for found in upload_pages(client, key)]:
         for upload in page.uploads:
             if upload.key != key:
                 continue
@@ -115,13 +121,15 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fi
     if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
         return False
     named = version_id or found.headers.get("x-amz-version-id", "null")
-    delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404, 412))
+    delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404,))
     try:
         if named != "null" or not client.account.conditional_writes:
             await client.brief(delete)  # a numbered version never changes
             return True
         try:  # "null" may have been replaced since we looked
             await client.brief(replace(delete, headers={"if-match": found.headers.get("etag", "*")}))
+        except KeyOccupiedError:  # replaced since we looked, then: whoever looks again sees by whom
+            raise AccountFailingError(client.account.name, "delete", "shows another object than it deletes") from None
         except PartRefusedError as error:
             if error.s3_code not in _NO_CONDITION_HERE:
                 raise
@@ -155,17 +163,21 @@ async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
         markers = list(page.next_markers)
 
 
-async def _upload_pages(
-    client: S3Client, key: str
+async def upload_pages(
+    client: S3Client, prefix: str, *, ends_behind_key: bool = True
 ) -> AsyncIterator[tuple[UploadPage, tuple[timedelta, timedelta] | None]]:
-    """Each page with how far, at least and at most, the account's clock is ahead of ours."""
+    """Each page with how far, at least and at most, the account's clock is ahead of ours. Raises `AccountError`.
+
+    Those of one key, and some more; or of all keys that begin so.
+    """
     markers: list[tuple[str, str]] = []
     while True:
-        query = [("uploads", ""), ("prefix", key), *markers]
+        query = [("uploads", ""), ("prefix", prefix), *markers]
         asked = datetime.now(UTC)
         answer = await client.brief(Call("list_uploads", "GET", None, query=query))
         page = client.understood("list_uploads", uploads, answer)
         yield page, None if answer.date is None else (answer.date - datetime.now(UTC), answer.date - asked)
-        if not page.next_markers or (page.uploads and page.uploads[-1].key > key):
+        past = ends_behind_key and bool(page.uploads) and page.uploads[-1].key > prefix
+        if not page.next_markers or past:
             return
         markers = list(page.next_markers)

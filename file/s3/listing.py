@@ -9,6 +9,7 @@ import asyncio
 import base64
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -17,7 +18,7 @@ from file.logic.errors import AccountError
 from file.logic.seams import FoundObject
 from file.s3.answers import ObjectPage, UnreadableAnswerError, objects
 from file.s3.client import Answer, Call, S3Client
-from file.s3.inventory import look, stored_object
+from file.s3.inventory import look, stored_object, upload_pages
 
 _OPERATION = "list_objects"
 _METADATA = "x-amz-meta-"
@@ -26,19 +27,32 @@ _LONGEST_PAUSE_SECONDS = 5.0
 T = TypeVar("T")
 
 
-class S3Listing:
-    """The seam `Listing`, of one account. `pause_seconds` is the longest before the second attempt; then it doubles."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUpload:
+    """An open multipart upload. `begun` by our clock; None where the account does not say."""
 
-    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5) -> None:
+    object_key: str
+    upload_id: str
+    begun: datetime | None
+
+
+class S3Listing:
+    """The seam `Listing`, of one account. `pause_seconds` is the longest before the second attempt; then it doubles.
+
+    `under`: only what begins so behind the account's prefix is listed.
+    """
+
+    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5, under: str = "") -> None:
         self.account = client.account
         self._client = client
         self._pause_seconds = pause_seconds
+        self._prefix = client.account.prefix + under
 
     async def pages(self) -> AsyncGenerator[Sequence[str]]:
         """See `Listing.pages`."""
         markers: tuple[tuple[str, str], ...] = ()
         while True:
-            query = [("list-type", "2"), ("prefix", self.account.prefix), *markers]
+            query = [("list-type", "2"), ("prefix", self._prefix), *markers]
             page = await self._patiently(lambda query=query: self._page(query))  # type: ignore[misc]
             yield page.keys
             if not page.next_markers:
@@ -46,6 +60,21 @@ class S3Listing:
             if page.next_markers == markers:  # it would go on for ever
                 raise self._client.not_understood(_OPERATION, Answer(200, {}, b""))
             markers = page.next_markers
+
+    async def uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
+        """The open uploads, page by page. What fails ends it: a page cannot be asked for by itself.
+
+        Raises `AccountError`.
+        """
+        async for page, ahead in upload_pages(self._client, self._prefix, ends_behind_key=False):
+            yield [
+                ListedUpload(
+                    object_key=upload.key,
+                    upload_id=upload.upload_id,
+                    begun=None if upload.initiated is None or ahead is None else upload.initiated - ahead[0],
+                )
+                for upload in page.uploads
+            ]
 
     async def look(self, object_key: str) -> FoundObject | None:
         """See `Listing.look`."""

@@ -8,7 +8,7 @@ has to stay is a stranger to the ledger. Leaves to others: what to ask, and what
 import asyncio
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
@@ -38,7 +38,7 @@ _NO_VERSION = "null"  # what S3 calls the only one of a bucket that keeps none
 class DeniedError(Exception):
     """These credentials may not. `action`: the one that S3 named, which it does not always; `locked`: or a lock."""
 
-    def __init__(self, operation: str, action: str | None, *, locked: bool) -> None:
+    def __init__(self, operation: str, action: str | None = None, *, locked: bool = False) -> None:
         self.action = action
         self.locked = locked
         super().__init__(operation)
@@ -52,6 +52,7 @@ class Probe:
         self.account = client.account
         self.key = f"{client.account.prefix}mentum-check-{uuid4()}"
         self.versioned: bool | None = None
+        self.locked = False  # an object says so: S3 tells it to some only
         self.answered = False  # something else than "you may not" was said
         self._bucket = S3Bucket(client, requests=1)
         self._pause_seconds = pause_seconds
@@ -67,11 +68,20 @@ class Probe:
         """Something may have been made."""
         return bool(self._made or self._begun)
 
+    @property
+    def is_put(self) -> bool:
+        """The object under `key` is there, or may be."""
+        return self.key in self._made
+
     async def ask(self, call: Call) -> Answer:
         """Send one request, and again if it failed for the moment. Raises `DeniedError`, `AccountError`."""
+        return await self.send_patiently(call, self._ask_once)
+
+    async def send_patiently(self, call: Call, send: Callable[[Call], Awaitable[Answer]]) -> Answer:
+        """A write that may have landed is not repeated: its condition would be refused, and nobody would know why."""
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._ask_once(call)
+                return await send(call)
             except AccountError as error:
                 may_have_landed = error.unanswered and call.method in ("PUT", "POST")
                 self._unanswered |= may_have_landed or isinstance(error, AccountStalledError)
@@ -99,7 +109,7 @@ class Probe:
         call = Call("put", "PUT", key, headers=headers, body=body, tolerate=tolerate)
         return await self._making(key, call)
 
-    async def begin(self, tail: str) -> str:
+    async def begin(self, tail: str = "") -> str:
         """CreateMultipartUpload: the upload's id."""
         key = self.key + tail
         headers = self._headers(key)
@@ -111,9 +121,9 @@ class Probe:
         except DeniedError:
             self._begun.discard(key)
             raise
-        id = self.client.understood("begin", upload_id, answer)
-        self._uploads[id] = key
-        return id
+        begun = self.client.understood("begin", upload_id, answer)
+        self._uploads[begun] = key
+        return begun
 
     async def send(self, id: str) -> None:
         """UploadPart: the only one, so that it may be small."""
@@ -147,9 +157,9 @@ class Probe:
 
     async def abort(self, id: str) -> None:
         """AbortMultipartUpload; one that is gone already is no error."""
-        if key := self._uploads.get(id):
-            await self.ask(Call("abort", "DELETE", key, query=[("uploadId", id)], tolerate=(404,)))
-            del self._uploads[id]
+        key = self._uploads.get(id, self.key)
+        await self.ask(Call("abort", "DELETE", key, query=[("uploadId", id)], tolerate=(404,)))
+        self._uploads.pop(id, None)
 
     def version(self, tail: str = "") -> str:
         """The version under the key that is known, or what S3 calls the only one."""
@@ -199,12 +209,12 @@ class Probe:
             left = set()
         except (AccountError, DeniedError):
             left = self._begun - set(found.values()) if self._unanswered else set()
-        for id, key in found.items():
-            self._uploads[id] = key
+        for upload, key in found.items():
+            self._uploads[upload] = key
             try:
-                await self.abort(id)
+                await self.abort(upload)
             except (AccountError, DeniedError):
-                if not await self._is_finished(id):
+                if not await self._is_finished(upload):
                     left.add(key)
         return left
 
@@ -254,8 +264,8 @@ class Probe:
         versions = self._made.setdefault(key, set())
         try:
             answer = await self.ask(call)
-        except DeniedError:
-            if is_new:
+        except (AccountError, DeniedError) as error:
+            if is_new and not (isinstance(error, AccountError) and (error.unanswered or error.retryable)):
                 del self._made[key]
             raise
         if answer.status < 300:
@@ -270,6 +280,7 @@ class Probe:
         answer = await self.client.brief(replace(call, tolerate=(*call.tolerate, 403)))
         if answer.status != 403:
             self.answered = True
+            self.locked |= "x-amz-object-lock-mode" in answer.headers
             return answer
         code = parse_error(answer.body).code
         if code not in DENIED_CODES:
@@ -277,10 +288,10 @@ class Probe:
             error.request_id = answer.request_id
             raise error
         named = _NAMED_ACTION.search(answer.body)
-        locked = _LOCKED.search(answer.body) is not None
+        locked = _LOCKED.search(answer.body) is not None or (call.operation == "delete" and self.locked)
         raise DeniedError(call.operation, named[1].decode() if named else None, locked=locked)
 
-    def _headers(self, key: str) -> Mapping[str, str]:
+    def _headers(self, key: str) -> dict[str, str]:
         """Encryption and storage class, as every object of the account has them."""
         return self._bucket._headers(ObjectDescription(file_id="", key=key, content_type="text/plain", metadata={}))
 

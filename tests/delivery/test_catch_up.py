@@ -22,7 +22,7 @@ from tests.delivery.conftest import (
     content,
     serving,
 )
-from tests.delivery.receipts import answer_when, receipt_of, receipt_when, statuses
+from tests.delivery.receipts import BOUND_SECONDS, answer_when, receipt_of, receipt_when, statuses
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 0.2}
 ANY = {"upload-ack": "any"}
@@ -179,7 +179,7 @@ async def test_nothing_wrong_is_published_when_every_source_has_other_bytes(
         told = await put_any(client, "k", MANY_PARTS)
         source.add(Fault.damages_reply(operation="get", times=None))
         behind.accept_connections()
-        await source.wait_until("get", 2, ended=True)
+        await source.wait_until("get", 2, ended=True, timeout_seconds=BOUND_SECONDS)
         receipt = await receipt_when(
             client, told["id"], lambda r: r["accounts"]["B"].get("error", {}).get("code") == "file_unreadable"
         )

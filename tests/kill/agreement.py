@@ -37,12 +37,15 @@ class Ledger:
         with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
             return connection.execute(query, parameters).fetchall()
 
-    def unsettled(self) -> list[tuple[str, ...]]:
-        """Files that nobody was told of, and replicas that somebody has still to look after."""
+    def unsettled(self, *, lastly: bool = False) -> list[tuple[str, ...]]:
+        """Files that nobody was told of, and replicas that somebody has still to look after; `lastly`, also those for
+        which only the last look is left.
+        """
         return self.ask(
             "SELECT f.name, f.state, r.account, r.state, r.error_code, r.attempts FROM file_file f "
             "LEFT JOIN file_replica r ON r.file_id = f.id AND r.state NOT IN ('stored', 'erased') "
-            "WHERE f.state IN ('receiving', 'erasing') OR r.state = 'pending'"
+            "WHERE (f.state IN ('receiving', 'erasing') AND (f.live OR ?)) OR r.state = 'pending'",
+            lastly,
         )
 
     def held(self) -> set[Held]:
@@ -71,10 +74,10 @@ class Ledger:
             connection.commit()
 
 
-def assert_settled(ledger: Ledger, within_seconds: float) -> None:
+def assert_settled(ledger: Ledger, within_seconds: float, *, lastly: bool = False) -> None:
     """Nothing else tells when the clean-up is through: it is asked again until it is."""
     deadline = time.monotonic() + within_seconds
-    while unsettled := ledger.unsettled():
+    while unsettled := ledger.unsettled(lastly=lastly):
         assert time.monotonic() < deadline, json.dumps(unsettled, indent=1)
         time.sleep(_LOOK_AGAIN_SECONDS)
 

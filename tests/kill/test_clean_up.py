@@ -48,7 +48,7 @@ def clear(proxies: dict[str, FaultProxy]) -> None:
 
 
 async def assert_nothing_is_left(victim: Victim, accounts: Accounts) -> None:
-    await settled(victim)
+    await asyncio.to_thread(assert_settled, victim.ledger, LEASE_SECONDS + SETTLED_SECONDS, lastly=True)
     assert_agreement(victim.ledger, accounts.values(), told=[])
     assert victim.ledger.ask("SELECT name, state FROM file_file") == []
     assert_nothing_left(accounts.values())

@@ -7,6 +7,8 @@ from typing import TypeVar
 from django.db import connections
 
 from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.erasure import Erasures
+from file.ledger.leases import Leases
 from file.models import File, Replica
 
 T = TypeVar("T")
@@ -14,6 +16,11 @@ T = TypeVar("T")
 
 def ledger_on(database: str, **changes: float) -> DatabaseLedger:
     return DatabaseLedger(database, **{"lease_seconds": 30.0, "wait_seconds": 10.0, "settle_seconds": 2.0} | changes)
+
+
+def erasures_of(ledger: DatabaseLedger, database: str) -> Erasures:
+    leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
+    return Erasures(ledger.writer, database, leases)
 
 
 async def ask(database: str, work: Callable[[], T]) -> T:

@@ -1,6 +1,7 @@
 """The clean-up's steps, one by one: who is taken over, what is looked for, when it is over. With memory accounts."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from file.ledger.settling import Settling
 from file.logic.errors import IdempotencyKeyBusyError
 from file.logic.values import FILE_ID, FileState, Intent, ReplicaState
 from file.models import File, OpenUpload, Replica
-from tests.intents import intent, receipt
+from tests.intents import failed, intent, receipt
 from tests.ledger.looking import ask, files_in, ledger_on, replicas_in
 from tests.memory import MemoryBucket, MemoryObject
 
@@ -80,9 +81,51 @@ async def test_a_file_is_gone_and_its_key_free_when_every_account_said_twice_tha
         await clean(ledger, database, *buckets)
         assert (await files_in(database))["k"].state == FileState.ERASING
         await clean(ledger, database, *buckets)
-        assert not await files_in(database)
         assert not buckets[1].objects
         assert await ledger.intend(intent()) is None
+
+
+async def test_what_lands_late_is_removed_when_its_key_is_another_s_already(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
+        await leases.take_over()
+        await clean(ledger, database, *buckets, times=2)
+        left = (await files_in(database))["k"]
+        assert (left.state, left.live) == (FileState.ERASING, False)
+        put(buckets[1], wanted)
+        other = intent()
+        assert await ledger.intend(other) is None
+        put(buckets[0], other)
+        await clean(ledger, database, *buckets)
+        assert not buckets[1].objects
+        assert buckets[0].objects
+        assert await ask(database, File.objects.using(database).filter(pk=wanted.id).exists) is False
+        assert await ledger.conclude(receipt(other))
+
+
+async def test_the_key_is_kept_when_an_upload_may_be_open_that_only_the_key_tells(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        wanted, buckets, leases = await begun(ledger, database, part_size=8), accounts(), leases_of(ledger, database)
+        ledger.begun(wanted.id, "A", None)
+        await leases.take_over()
+        await clean(ledger, database, *buckets, times=2)
+        assert (await files_in(database))["k"].live
+        await clean(ledger, database, *buckets)
+        assert not await files_in(database)
+
+
+async def test_what_may_land_is_looked_for_when_an_upload_failed_without_an_answer(database: str) -> None:
+    async with ledger_on(database, settle_seconds=0) as ledger:
+        wanted, buckets = intent(), accounts()
+        assert await ledger.intend(wanted) is None
+        outcomes = tuple(failed(place, unanswered=place.account == "B") for place in wanted.places)
+        await ledger.conclude(replace(receipt(wanted, gone="ABC"), outcomes=outcomes))
+        assert set(await replicas_in(database)) == {"B"}
+        assert await ledger.intend(intent()) is None  # the key is free
+        put(buckets[1], wanted)
+        await clean(ledger, database, *buckets)
+        assert not buckets[1].objects
+        assert await ask(database, File.objects.using(database).filter(pk=wanted.id).exists) is False
 
 
 async def test_nothing_is_taken_over_when_this_very_process_is_at_it(database: str) -> None:
@@ -156,7 +199,7 @@ async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(databas
     async with ledger_on(database) as ledger:
         wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
         await leases.take_over()
-        await clean(ledger, database, *buckets, times=2)
+        await clean(ledger, database, *buckets, times=3)
         assert not await files_in(database)
         put(buckets[1], wanted)
         assert not await ledger.conclude(receipt(wanted))

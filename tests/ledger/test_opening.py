@@ -89,7 +89,8 @@ def test_migrating_is_left_to_the_deployment_when_postgresql_lacks_migrations(po
         with pytest.raises(LedgerRefusedError) as refused:
             open_ledger(postgresql_database)
         assert str(refused.value) == (
-            "DATABASE_URL: the database lacks migrations (file.0003_catch_up_and_erasure); run: python manage.py migrate"
+            "DATABASE_URL: the database lacks migrations (file.0003_catch_up_and_erasure); "
+            "run: python manage.py migrate"
         )
 
 

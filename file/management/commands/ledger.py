@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.utils.module_loading import import_string
 
@@ -23,6 +23,7 @@ from file.checks import TAGS_WITHOUT_SETTINGS
 from file.ledger.backup import CopyRefusedError, copy_ledger
 from file.ledger.opening import LedgerRefusedError, open_ledger
 from file.logic.errors import LedgerUnavailableError
+from file.management.leaving import Leaving
 from file.management.rebuilding import as_json, as_lines, is_whole
 from file.s3.listing import S3Listing
 
@@ -38,7 +39,7 @@ back, as partial, if it lies in an account. Where an object does not say its fil
 """
 
 
-class Command(BaseCommand):
+class Command(Leaving):
     help = "Looks after the ledger, the record of what lies in which account."
     # A ledger is saved even while a setting is wrong.
     requires_system_checks = TAGS_WITHOUT_SETTINGS

@@ -1,0 +1,80 @@
+"""Work on many rows, some at a time: beside the running service, in bounded memory, and again after an interruption.
+
+Each batch is one short transaction. Between two there is a pause as long as the last one took (SQLite gives its one
+write lock to whoever asks at the right moment, and the service has to have its turn). A batch that met a deadlock is
+tried again: whoever takes many rows crosses those who take one.
+"""
+
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from django.db import Error, connections, transaction
+from django.db.models import Max, QuerySet
+
+from file.logic.errors import LedgerUnavailableError
+from file.models import Replica
+
+T = TypeVar("T")
+ROWS = 500  # in a transaction
+
+_IDS = 5_000  # a range of primary keys that is gone through at once
+_ATTEMPTS = 5
+_LONGEST_PAUSE_SECONDS = 0.2
+_DEADLOCKS = ("40P01", "40001")  # PostgreSQL's codes
+
+
+def write(alias: str, work: Callable[[], T]) -> T:
+    """Run it in a transaction of its own. Raises `LedgerUnavailableError`, and what `work` raises."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        began = time.monotonic()
+        try:
+            with transaction.atomic(using=alias, durable=True):
+                result = work()
+        except Error as error:
+            if attempt < _ATTEMPTS and getattr(error.__cause__, "sqlstate", None) in _DEADLOCKS:
+                continue
+            raise LedgerUnavailableError("The ledger cannot be written.") from error
+        time.sleep(min(_LONGEST_PAUSE_SECONDS, time.monotonic() - began))
+        return result
+    raise AssertionError  # the last attempt returned or raised
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Errors of the database leave as `LedgerUnavailableError`."""
+    try:
+        yield
+    except Error as error:
+        raise LedgerUnavailableError("The ledger cannot be read.") from error
+
+
+def patient(alias: str) -> AbstractContextManager[Any]:
+    """For one question that reads a whole table: on PostgreSQL without the limit of what a statement may take."""
+    connection = connections[alias]
+    return nullcontext() if connection.vendor != "postgresql" else _without_limit(alias)
+
+
+def replica_ranges(alias: str) -> Iterator[tuple[int, int]]:
+    """Ranges of primary keys, from above the first number up to the second, until there are no more replicas."""
+    low = 0
+    while low < (last := Replica.objects.using(alias).aggregate(last=Max("pk"))["last"] or 0):
+        while low < last:
+            yield low, low + _IDS
+            low += _IDS
+
+
+def chunks_of(rows: QuerySet[Replica]) -> Iterator[list[int]]:
+    """The primary keys of rows that are about to change, eight bytes each in memory."""
+    ids = array("q", rows.values_list("pk", flat=True).iterator())
+    for start in range(0, len(ids), ROWS):
+        yield ids[start : start + ROWS].tolist()
+
+
+@contextmanager
+def _without_limit(alias: str) -> Iterator[None]:
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        yield

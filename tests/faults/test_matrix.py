@@ -1,0 +1,45 @@
+"""One account fails, anywhere in an upload, in any way: the answer is the truth, and nothing is lost or left.
+
+`make test` runs the pairwise selection, `make faults` (FAULTS=all) every case.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.delivery.conftest import Accounts, Proxied
+from tests.faults.matrix import Case, Kind, every_case
+from tests.faults.oracle import expected, others_that_fail, size_of
+from tests.faults.pairwise import pairwise
+from tests.faults.strikes import Strike
+from tests.faults.uploading import assert_told_and_true
+
+SELECTIONS: dict[str, Callable[[], Sequence[Case]]] = {"pairwise": pairwise, "all": every_case}
+
+
+def parameters() -> list[Any]:
+    """The selection that FAULTS names."""
+    cases = SELECTIONS[os.environ.get("FAULTS") or "pairwise"]()
+    return [pytest.param(case, id=str(case)) for case in cases]
+
+
+@pytest.mark.parametrize("case", parameters())
+async def test_answer_is_the_truth_and_nothing_is_lost_or_left(
+    accounts: Accounts, proxied: Proxied, case: Case
+) -> None:
+    proxies = {name: proxied(name) for name in (case.account, *others_that_fail(case))}
+    served = accounts | {name: proxy.account for name, proxy in proxies.items()}
+    strike = Strike(case, proxies)
+    await assert_told_and_true(
+        accounts,
+        {name: served[name] for name in accounts},
+        expected(case),
+        size=size_of(case),
+        ack=case.ack,
+        short=case.kind in (Kind.HANGS, Kind.SLOW),
+        begin=strike.begin,
+        end=strike.end,
+    )
+    assert strike.happened

@@ -1,0 +1,154 @@
+"""An owner who does as he likes with what lies in his account: deletes it, overwrites it, locks it.
+
+What another account has is still given; and nobody is told that something is gone that its owner keeps.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from stores.account import StoreAccount
+from stores.faultproxy import FaultProxy
+from stores.faults import Fault
+from stores.seaweed import Seaweed
+from tests.delivery.conftest import (
+    MANY_PARTS,
+    ONE_PART,
+    Accounts,
+    Proxied,
+    asking,
+    assert_nothing_left,
+    assert_told,
+    content,
+    serving,
+)
+from tests.delivery.receipts import answer_when
+from tests.ledger.looking import files_in, replicas_in
+from tests.serving import Running
+
+SIZES = [ONE_PART, MANY_PARTS]
+Stores = Mapping[str, Seaweed]
+
+
+def delete(account: StoreAccount) -> None:
+    """In a versioned bucket the version stays, behind a delete marker."""
+    asking(account).delete_object(Bucket=account.s3_bucket_name, Key="k")
+
+
+def delete_for_good(account: StoreAccount) -> None:
+    for key, version_id in account.contents().versions:
+        asking(account).delete_object(Bucket=account.s3_bucket_name, Key=key, VersionId=version_id)
+
+
+def overwrite(account: StoreAccount) -> None:
+    asking(account).put_object(Bucket=account.s3_bucket_name, Key="k", Body=b"theirs")
+
+
+async def upload(service: Running, size: int) -> httpx.Response:
+    async with service.client(verify=False) as client:  # by http: loading authorities takes longer than the upload
+        return await client.put("/files/k", content=content(size))
+
+
+async def assert_read(service: Running, size: int) -> None:
+    async with service.client(verify=False) as client:
+        whole = await client.get("/files/k")
+        part = await client.get("/files/k", headers={"range": "bytes=7-106"})
+    assert (whole.status_code, whole.content == content(size)) == (200, True)
+    assert (part.status_code, part.content) == (206, content(size)[7:107])
+
+
+@pytest.fixture
+def versioned(stores: Stores, accounts: Accounts) -> StoreAccount:
+    """A's bucket that keeps versions."""
+    return stores["A"].create_bucket(f"owners-{uuid4().hex[:12]}", versioned=True)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("harm", [delete, overwrite])
+async def test_file_is_read_from_another_account_when_its_object_is_not_what_was_stored(
+    accounts: Accounts, harm: Callable[[StoreAccount], None], size: int
+) -> None:
+    async with serving(*accounts.values()) as service:
+        assert (await upload(service, size)).status_code == 201
+        for name in ("A", "B"):
+            await asyncio.to_thread(harm, accounts[name])
+            await assert_read(service, size)
+    # Reading puts nothing right, and nothing of the owner's is touched.
+    for name in ("A", "B"):
+        found = [key for key, _ in accounts[name].contents().versions]
+        assert found == ([] if harm is delete else ["k"])
+
+
+@pytest.mark.parametrize("harm", [delete, overwrite, delete_for_good])
+async def test_file_is_read_whatever_its_owner_does_when_the_bucket_keeps_versions(
+    accounts: Accounts, proxied: Proxied, versioned: StoreAccount, harm: Callable[[StoreAccount], None]
+) -> None:
+    """Our version is still there, behind what came later; or, for good, only in the other account."""
+    other = proxied("B")
+    async with serving(versioned, other.account) as service:
+        assert (await upload(service, ONE_PART)).status_code == 201
+        await asyncio.to_thread(harm, versioned)
+        await assert_read(service, ONE_PART)
+        assert len(other.seen("get")) == (2 if harm is delete_for_good else 0)
+
+
+@pytest.fixture
+def locked(stores: Stores, accounts: Accounts) -> StoreAccount:
+    """A's bucket in which every object is locked for a day, but for whoever may go past that: its owner."""
+    account = stores["A"].create_bucket(f"locked-{uuid4().hex[:12]}", object_lock=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    asking(account).put_object_lock_configuration(
+        Bucket=account.s3_bucket_name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    return account
+
+
+@pytest.fixture
+def watched(locked: StoreAccount) -> Iterator[FaultProxy]:
+    """Before the bucket that locks."""
+    with FaultProxy(locked) as proxy:
+        yield proxy
+
+
+def remove_past_the_lock(account: StoreAccount) -> None:
+    for key, version_id in account.contents().versions:
+        asking(account).delete_object(
+            Bucket=account.s3_bucket_name, Key=key, VersionId=version_id, BypassGovernanceRetention=True
+        )
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_file_is_stored_when_the_bucket_locks_objects(
+    accounts: Accounts, locked: StoreAccount, size: int
+) -> None:
+    async with serving(locked, accounts["B"]) as service:
+        assert_told(await upload(service, size), 201, {"A": None, "B": None})
+        await assert_read(service, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_removal_is_pending_until_the_owner_removes_it_when_an_object_is_locked(
+    accounts: Accounts, proxied: Proxied, locked: StoreAccount, watched: FaultProxy, size: int
+) -> None:
+    """Never `removed`, in the answer or later, as long as the lock keeps it; and the clean-up goes on by itself."""
+    failing = proxied("B")
+    failing.add(Fault.refuses("AccessDenied", operation="put" if size == ONE_PART else "complete", times=None))
+    async with serving(watched.account, failing.account, lease_seconds=1.5) as service:
+        answer = await upload(service, size)
+        told = assert_told(answer, 502, {"A": "taken_back", "B": "access_refused"})
+        assert {name: each["status"] for name, each in told["accounts"].items()} == {
+            "A": "removal_pending",
+            "B": "removed",
+        }
+        deletes = len(watched.seen("delete", ended=True))
+        await watched.wait_until("delete", deletes + 2, ended=True, timeout_seconds=30)  # the clean-up tries, and tries
+        assert [key for key, _ in locked.contents().versions] == ["k"]
+        replicas = await replicas_in(service.database)
+        assert (replicas["A"].state, replicas["A"].error_code) == ("erasing", "object_locked")
+        assert not (await files_in(service.database))["k"].stored_at
+        await asyncio.to_thread(remove_past_the_lock, locked)
+        await answer_when(lambda: files_in(service.database), lambda files: not files)
+    assert_nothing_left([locked, accounts["B"]])

@@ -1,0 +1,59 @@
+"""Two accounts fail at once: the third alone is no `all`, but it is `any`."""
+
+import pytest
+
+from tests.delivery.conftest import Accounts, Proxied
+from tests.faults.matrix import Case, Kind, Place
+from tests.faults.oracle import concluded, expected, size_of
+from tests.faults.strikes import Strike
+from tests.faults.uploading import assert_told_and_true
+
+# Where, what happens in A, what in C.
+PAIRS = [
+    (Place.PUT, Kind.HANGS, Kind.HANGS),
+    (Place.PUT, Kind.RESETS, Kind.DENIED),
+    (Place.PUT, Kind.PRECONDITION, Kind.HANGS),
+    (Place.PUT, Kind.LOSES_ANSWER, Kind.CONFLICT),  # both have it after all
+    (Place.BEGIN, Kind.REFUSES, Kind.THROTTLES),
+    (Place.FIRST_PART, Kind.HANGS, Kind.HANGS),
+    (Place.FIRST_PART, Kind.RESETS, Kind.DENIED),
+    (Place.FIRST_PART, Kind.CLOCK, Kind.DAMAGES),  # both have it after all
+    (Place.COMPLETE, Kind.FAILS, Kind.NO_SUCH_UPLOAD),
+    (Place.ANSWER, Kind.REFUSES, Kind.DENIED),  # both have it, and cannot be asked
+]
+
+
+@pytest.mark.parametrize("ack", ["all", "any"])
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+async def test_third_account_alone_meets_any_and_not_all(
+    accounts: Accounts, proxied: Proxied, pair: tuple[Place, Kind, Kind], ack: str
+) -> None:
+    place, first, second = pair
+    parts = 1 if place is Place.PUT else 4
+    cases = {name: Case(name, place, kind, ack, parts) for name, kind in (("A", first), ("C", second))}
+    proxies = {name: proxied(name) for name in cases}
+    strikes = [Strike(case, proxies) for case in cases.values()]
+    singly = {name: expected(Case(name, place, case.kind, "all", parts)) for name, case in cases.items()}
+    fails = {name: None if alone.acknowledged else alone.codes[name] for name, alone in singly.items()}
+    left = frozenset[str]().union(*(alone.may_be_left for alone in singly.values()))
+
+    def begin() -> None:
+        for strike in strikes:
+            strike.begin()
+
+    def end() -> None:
+        for strike in strikes:
+            strike.end()
+
+    served = accounts | {name: proxy.account for name, proxy in proxies.items()}
+    await assert_told_and_true(
+        accounts,
+        {name: served[name] for name in accounts},
+        concluded({"A": fails["A"], "B": None, "C": fails["C"]}, ack, left),
+        size=size_of(cases["A"]),
+        ack=ack,
+        short=Kind.HANGS in (first, second),
+        begin=begin,
+        end=end,
+    )
+    assert all(strike.happened for strike in strikes)

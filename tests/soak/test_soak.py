@@ -1,0 +1,81 @@
+"""A short soak, from outside: what it finds, how it ends, and that nothing runs on after it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "MENTUM_TEST_SOAK"
+LOST = "acknowledged files missing or damaged in any account"
+LEFT = "objects, versions, multipart uploads that nobody knows"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What a soak runs in; every process that it starts carries the mark, by which one left behind is found."""
+    mark = str(tmp_path)
+    yield {**os.environ, "TMPDIR": str(tmp_path), MARK: mark}
+    left = processes_with(mark)
+    for process_id in left:
+        os.kill(process_id, signal.SIGKILL)
+    assert not left
+
+
+def processes_with(mark: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it ended, or is not ours to look at
+    return found
+
+
+def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "soak", *words],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both
+def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(environment: dict[str, str], tmp_path: Path) -> None:
+    figures_file = tmp_path / "figures.json"
+    process = soak(environment, "--minutes", "0.25", "--seed", "11", "--json", str(figures_file))
+    output, errors = process.communicate(timeout=380)
+    assert (process.returncode, errors) == (0, ""), errors + output
+    figures = json.loads(figures_file.read_text())
+    assert (figures[LOST], figures[LEFT]) == (0, 0)
+    assert figures["seed"] == 11
+    assert figures["uploads tried"] == figures["acknowledged"] + figures["refused"] + figures["unknown"]
+    assert figures["acknowledged"] > 20
+    assert figures["objects read"] >= figures["acknowledged"] - figures["deleted"]
+    assert sum(figures["faults"].values()) > 5
+    assert sum(figures["processes"].values()) >= 1
+    assert all(peak > 0 for peak in figures["peak memory, MiB"].values())
+    assert f"{LEFT}{'0':>10}".split() == output.splitlines()[-1].split()
+    assert list(tmp_path.glob("soak-*")) == []
+
+
+@pytest.mark.timeout(200)
+def test_everything_stops_when_ctrl_c_is_pressed(environment: dict[str, str]) -> None:
+    process = soak(environment, "--minutes", "30", "--seed", "12")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "tried" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=150)
+    assert (process.returncode, errors) == (130, "")
+    assert "Stopped" in output
