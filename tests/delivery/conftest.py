@@ -63,6 +63,12 @@ async def put(service: Running, size: int, key: str = "k") -> httpx.Response:
         return await client.put(f"/files/{key}", content=content(size))
 
 
+async def until_nobody_goes_on(service: Running) -> None:
+    async with asyncio.timeout(20):
+        while service.application.uploads.stragglers.under_way:  # noqa: ASYNC110 - nothing signals it
+            await asyncio.sleep(0.02)
+
+
 def assert_told(answer: httpx.Response, status: int, codes: Mapping[str, str | None]) -> dict[str, Any]:
     """The answer has this status, and an account's own code for each of them (None: it has the file)."""
     told: dict[str, Any] = answer.json()

@@ -1,6 +1,7 @@
 """An account that missed files gets them by itself, whatever happens meanwhile; what is erased stays out."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from file.logic.values import FILE_SHA256
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
 from tests.delivery.conftest import (
@@ -21,8 +23,10 @@ from tests.delivery.conftest import (
     assert_stored,
     content,
     serving,
+    until_nobody_goes_on,
 )
-from tests.delivery.receipts import BOUND_SECONDS, answer_when, receipt_of, receipt_when, statuses
+from tests.delivery.receipts import BOUND_SECONDS, receipt_of, receipt_when, statuses
+from tests.serving import Running
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 0.2}
 ANY = {"upload-ack": "any"}
@@ -38,11 +42,12 @@ def is_stored(receipt: Mapping[str, Any]) -> bool:
     return bool(receipt["status"] == "stored")
 
 
-async def put_any(client: httpx.AsyncClient, key: str, size: int) -> dict[str, Any]:
-    answer = await client.put(f"/files/{key}", content=content(size), headers=ANY)
+async def missed(service: Running, client: httpx.AsyncClient, key: str, size: int, **headers: str) -> str:
+    """The id of a file that an account did not get: what went on after the answer has ended, too."""
+    answer = await client.put(f"/files/{key}", content=content(size), headers={**ANY, **headers})
     assert answer.status_code == 202, answer.json()
-    told: dict[str, Any] = answer.json()
-    return told
+    await until_nobody_goes_on(service)
+    return str(answer.json()["id"])
 
 
 @pytest.mark.parametrize("size", [0, ONE_PART, MANY_PARTS])
@@ -52,17 +57,18 @@ async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behi
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        headers = {**ANY, "content-type": "text/x-test", "x-amz-meta-colour": "blue"}
-        answer = await client.put("/files/k", content=content(size), headers=headers)
-        assert answer.status_code == 202
+        headers = {"content-type": "text/x-test", "x-amz-meta-colour": "blue"}
+        file_id = await missed(service, client, "k", size, **headers)
         behind.accept_connections()
-        receipt = await receipt_when(client, answer.json()["id"], is_stored)
+        receipt = await receipt_when(client, file_id, is_stored)
         assert statuses(receipt) == dict.fromkeys("ABC", "stored")
     assert_stored(accounts.values(), {"k": content(size)})
     [brought, first] = [
         asking(accounts[name]).head_object(Bucket=accounts[name].s3_bucket_name, Key="k") for name in "BA"
     ]
-    assert (brought["Metadata"], brought["ContentType"]) == (first["Metadata"], first["ContentType"])
+    assert brought["ContentType"] == first["ContentType"]
+    known = {FILE_SHA256: hashlib.sha256(content(size)).hexdigest()}  # by now; not when the upload began
+    assert brought["Metadata"] == {**first["Metadata"], **known}
 
 
 async def test_every_file_arrives_when_the_account_was_out_for_many(accounts: Accounts, behind: FaultProxy) -> None:
@@ -72,10 +78,10 @@ async def test_every_file_arrives_when_the_account_was_out_for_many(accounts: Ac
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await asyncio.gather(*(put_any(client, key, ONE_PART) for key in keys))
+        ids = await asyncio.gather(*(missed(service, client, key, ONE_PART) for key in keys))
         behind.accept_connections()
-        for one in told:
-            await receipt_when(client, one["id"], is_stored)
+        for file_id in ids:
+            await receipt_when(client, file_id, is_stored)
     assert_stored(accounts.values(), {key: content(ONE_PART) for key in keys})
 
 
@@ -87,17 +93,17 @@ async def test_an_account_that_is_down_is_asked_seldom_however_much_it_misses(
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = [await put_any(client, f"k{number}", ONE_PART) for number in range(30)]
-        stragglers = service.application.uploads.stragglers
-        await answer_when(lambda: asyncio.sleep(0, stragglers.under_way), lambda under_way: not under_way)
+        ids = [await missed(service, client, f"k{number}", ONE_PART) for number in range(30)]
         questions = len(behind.seen("list"))
-        await behind.wait_until("list", questions + 1)  # by now it is left alone, and asked the cheap question
+        await behind.wait_until(
+            "list", questions + 1, timeout_seconds=BOUND_SECONDS
+        )  # by now it is left alone, and asked the cheap question
         before = len(behind.requests)
-        await behind.wait_until("list", questions + 2)
+        await behind.wait_until("list", questions + 2, timeout_seconds=BOUND_SECONDS)
         assert {request.operation for request in behind.requests[before:]} == {"list"}
         behind.clear()
-        for one in told:
-            await receipt_when(client, one["id"], is_stored)
+        for file_id in ids:
+            await receipt_when(client, file_id, is_stored)
 
 
 @pytest.mark.parametrize(
@@ -115,11 +121,11 @@ async def test_the_file_arrives_whole_when_bringing_it_meets_a_fault(
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await put_any(client, "k", MANY_PARTS)
+        file_id = await missed(service, client, "k", MANY_PARTS)
         arguments = ["InternalError"] if kind == "refuses" else []
         behind.add(getattr(Fault, kind)(*arguments, operation=operation, times=2))
         behind.accept_connections()
-        await receipt_when(client, told["id"], is_stored)
+        await receipt_when(client, file_id, is_stored)
     assert_stored(accounts.values(), {"k": content(MANY_PARTS)})
 
 
@@ -132,10 +138,10 @@ async def test_a_replica_is_blocked_with_the_reason_when_the_account_refuses_for
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await put_any(client, "k", size)
+        file_id = await missed(service, client, "k", size)
         behind.add(Fault.refuses("AccessDenied", operation=operation, times=None))
         behind.accept_connections()
-        receipt = await receipt_when(client, told["id"], lambda r: r["accounts"]["B"]["status"] == "blocked")
+        receipt = await receipt_when(client, file_id, lambda r: r["accounts"]["B"]["status"] == "blocked")
         assert receipt["accounts"]["B"]["error"] == {"code": "access_refused", "retryable": False}
     assert_nothing_left([accounts["B"]])
 
@@ -148,11 +154,11 @@ async def test_an_object_of_the_owner_is_not_touched_when_it_has_the_key(
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await put_any(client, "k", ONE_PART)
+        file_id = await missed(service, client, "k", ONE_PART)
         owner = asking(accounts["B"])
         owner.put_object(Bucket=accounts["B"].s3_bucket_name, Key="k", Body=b"the owner's")
         behind.accept_connections()
-        receipt = await receipt_when(client, told["id"], lambda r: r["accounts"]["B"]["status"] == "blocked")
+        receipt = await receipt_when(client, file_id, lambda r: r["accounts"]["B"]["status"] == "blocked")
         assert receipt["accounts"]["B"]["error"]["code"] == "key_taken"
     assert_stored([accounts["B"]], {"k": b"the owner's"})
 
@@ -163,10 +169,10 @@ async def test_another_account_gives_the_file_when_the_first_lost_it(accounts: A
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await put_any(client, "k", MANY_PARTS)
+        file_id = await missed(service, client, "k", MANY_PARTS)
         asking(accounts["A"]).delete_object(Bucket=accounts["A"].s3_bucket_name, Key="k")
         behind.accept_connections()
-        await receipt_when(client, told["id"], is_stored)
+        await receipt_when(client, file_id, is_stored)
     assert_stored([accounts["B"], accounts["C"]], {"k": content(MANY_PARTS)})
 
 
@@ -176,17 +182,17 @@ async def test_nothing_wrong_is_published_when_every_source_has_other_bytes(
     source, behind = proxied("A"), proxied("B")
     behind.refuse_connections()
     async with serving(source.account, behind.account, **QUICK) as service, service.client(**PLAIN) as client:
-        told = await put_any(client, "k", MANY_PARTS)
+        file_id = await missed(service, client, "k", MANY_PARTS)
         source.add(Fault.damages_reply(operation="get", times=None))
         behind.accept_connections()
         await source.wait_until("get", 2, ended=True, timeout_seconds=BOUND_SECONDS)
         receipt = await receipt_when(
-            client, told["id"], lambda r: r["accounts"]["B"].get("error", {}).get("code") == "file_unreadable"
+            client, file_id, lambda r: r["accounts"]["B"].get("error", {}).get("code") == "file_unreadable"
         )
         assert receipt["accounts"]["B"]["status"] == "pending"
         assert_nothing_left([accounts["B"]])
         source.clear()
-        await receipt_when(client, told["id"], is_stored)
+        await receipt_when(client, file_id, is_stored)
     assert_stored([accounts["A"], accounts["B"]], {"k": content(MANY_PARTS)})
 
 
@@ -200,14 +206,14 @@ async def test_an_erasure_wins_when_the_file_is_being_brought(
         serving(accounts["A"], behind.account, accounts["C"], **quick) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await put_any(client, "k", size)
+        file_id = await missed(service, client, "k", size)
         behind.add(Fault.delays_reply(2.0, operation=operation))
         behind.accept_connections()
         await behind.wait_until(operation)
         answer = await client.delete("/files/k")
         assert answer.status_code == 202, answer.json()
         assert (await client.get("/files/k")).status_code == 404
-        receipt = await receipt_when(client, told["id"], lambda r: r["status"] == "erased")
+        receipt = await receipt_when(client, file_id, lambda r: r["status"] == "erased")
         assert statuses(receipt) == dict.fromkeys("ABC", "erased")
     assert_nothing_left(accounts.values())
 
@@ -218,6 +224,6 @@ async def test_a_receipt_tells_that_it_follows_until_the_account_has_it(accounts
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        told = await put_any(client, "k", ONE_PART)
-        receipt = await receipt_of(client, told["id"])
+        file_id = await missed(service, client, "k", ONE_PART)
+        receipt = await receipt_of(client, file_id)
         assert statuses(receipt)["B"] == "pending"

@@ -19,6 +19,7 @@ from tests.delivery.conftest import (
     assert_stored,
     content,
     serving,
+    until_nobody_goes_on,
 )
 from tests.delivery.receipts import receipt_of, statuses
 from tests.serving import Running
@@ -39,12 +40,6 @@ async def upload(client: httpx.AsyncClient, key: str, body: bytes, **headers: st
     began = asyncio.get_running_loop().time()
     answer = await client.put(f"/files/{key}", content=pieces(body), headers={"upload-ack": "any", **headers})
     return answer, asyncio.get_running_loop().time() - began
-
-
-async def until_nobody_goes_on(service: Running) -> None:
-    async with asyncio.timeout(20):
-        while service.application.uploads.stragglers.under_way:  # noqa: ASYNC110 - nothing signals it
-            await asyncio.sleep(0.02)
 
 
 async def until_used_at_most(service: Running, size: int) -> None:
