@@ -93,7 +93,7 @@ async def test_an_account_that_is_down_is_asked_seldom_however_much_it_misses(
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
-        ids = [await missed(service, client, f"k{number}", ONE_PART) for number in range(30)]
+        ids = await asyncio.gather(*(missed(service, client, f"k{number}", ONE_PART) for number in range(30)))
         questions = len(behind.seen("list"))
         await behind.wait_until(
             "list", questions + 1, timeout_seconds=BOUND_SECONDS
