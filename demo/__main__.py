@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.crash import show_crash
+from demo.outage import show_outage
 from demo.process import HTTP, ServerProcess, ServerProcessError
 from stores.errors import StoreError
 from stores.seaweed import Seaweed, start_stores, stop_stores
@@ -84,6 +85,8 @@ def run(running: ExitStack) -> int:
     print_table(rows)
     served_whole = show_reading(service, token, *keys[1])
     refusal_is_told = show_wrong_secret(stores)
+    say("\nAccount B is stopped, misses a file (Upload-Ack: any), and is started again; then the file is erased:\n")
+    outage_is_over = show_outage(stores, service, token)
     say("\nThe service is killed (SIGKILL) in the middle of an upload of 24 MiB, and started again:\n")
     other, port = secrets.token_urlsafe(24), free_port()
     settings = environment(stores, other) | {"DATABASE_URL": f"sqlite:///{FOLDER / 'crash.sqlite3'}"}
@@ -92,7 +95,8 @@ def run(running: ExitStack) -> int:
     curl = f'curl -F file=@README.md -H "Authorization: Bearer {token}" {service.url}/upload'
     print(f"\nTry it yourself:\n\n  {curl}\n", flush=True)
     if os.environ.get("DEMO_EXIT") == "1":
-        return 0 if all(row.right for row in rows) and served_whole and refusal_is_told and crash_is_clean else 1
+        shown = (served_whole, refusal_is_told, outage_is_over, crash_is_clean)
+        return 0 if all(row.right for row in rows) and all(shown) else 1
     print(f"The log is {service.log}. Ctrl-C stops everything.", flush=True)
     signal.pause()
     return 0

@@ -2,11 +2,11 @@
 
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from demo.process import ServerProcess
+from demo.process import ServerProcess, wait_for
 from stores.seaweed import Seaweed
 
 MiB = 1024 * 1024
@@ -21,12 +21,12 @@ def show_crash(stores: Sequence[Seaweed], environment: Mapping[str, str], token:
     with service:
         sending = _begin(port, token)
         with closing(sending):
-            _wait(lambda: all(_left(store) for store in stores))
+            wait_for(lambda: all(_left(store) for store in stores))
             service.kill()
         print(f"  killed:    {_told(stores)}", flush=True)
     with service:
         began = time.monotonic()
-        clean = _wait(lambda: not any(_left(store) for store in stores))
+        clean = wait_for(lambda: not any(_left(store) for store in stores))
         seconds = time.monotonic() - began
         print(f"  restarted: {_told(stores)}, after {seconds:.0f} seconds (its lease was {LEASE_SECONDS})", flush=True)
     return clean
@@ -55,13 +55,3 @@ def _left(store: Seaweed) -> int:
 def _told(stores: Sequence[Seaweed]) -> str:
     counts = ", ".join(f"{store.account.name} {_left(store)}" for store in stores)
     return f"unfinished uploads: {counts}"
-
-
-def _wait(claim: Callable[[], bool]) -> bool:
-    """Nobody tells when it comes true: it is asked again."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while not claim():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True

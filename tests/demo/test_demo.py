@@ -58,6 +58,9 @@ def test_every_account_gives_both_files_back_when_the_demo_runs_behind_a_proxy(e
     assert output.count("matches") == 6
     assert "DIFFERS" not in output
     assert "Account B refused our credentials: its secret_access_key does not belong to its access_key_id" in output
+    assert "B is down:  A stored, B pending, C stored" in output
+    assert "it is back: A has it, B has it, C has it" in output
+    assert "DELETE:     erased; A has nothing, B has nothing, C has nothing" in output
     assert "killed:    unfinished uploads: A 1, B 1, C 1" in output
     assert "restarted: unfinished uploads: A 0, B 0, C 0" in output
     assert "curl -F file=@README.md" in output

@@ -1,0 +1,101 @@
+"""How fast an account that was out catches up: `python -m bench.drain [--files 10000] [--bytes 4096]`.
+
+Starts three SeaweedFS servers and the service, stops account B, uploads so many files with `Upload-Ack: any`, restarts
+the service twice, starts B again, and prints how long it takes until B has them all, by the service's own figures and
+by what lies in B.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from demo.process import ServerProcess
+from stores.account import StoreAccount
+from stores.seaweed import start_stores, stop_stores
+from tests.serving import HEADERS, TOKEN, free_port
+
+AT_ONCE = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--bytes", type=int, default=4096)
+    asked = parser.parse_args()
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="drain-")))
+        stores = start_stores(folder / "stores", ["A", "B", "C"])
+        running.callback(stop_stores, stores)
+        service = service_of([store.account for store in stores], folder)
+        running.callback(service.kill)
+        out = stores[1]
+        service.start()
+        out.stop()
+        began = time.monotonic()
+        asyncio.run(upload(service.url, asked.files, asked.bytes))
+        print(
+            f"missed by B: {asked.files} files of {asked.bytes} bytes, in {time.monotonic() - began:.0f} s", flush=True
+        )
+        for _ in range(2):
+            service.stop()
+            service.start()
+        out.start()
+        out.wait_until_ready()
+        began = time.monotonic()
+        until_drained(service.url)
+        seconds = time.monotonic() - began
+        has = len(out.account.contents().versions)
+        print(f"drained in {seconds:.0f} s: {asked.files / seconds:.0f} files a second; B has {has}", flush=True)
+        assert has == asked.files
+
+
+def service_of(accounts: list[StoreAccount], folder: Path) -> ServerProcess:
+    environment = {
+        "DEBUG": "false",
+        "SECRET_KEY": "the-secret-key-of-the-bench",
+        "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}",
+        "UPLOAD_TOKENS": json.dumps({"bench": TOKEN}),
+    }
+    for account in accounts:
+        environment |= account.environment()
+    return ServerProcess(free_port(), environment, folder / "service.log")
+
+
+async def upload(url: str, files: int, size: int) -> None:
+    numbers = iter(range(files))
+    body = bytes(size)
+
+    async def client(http: httpx.AsyncClient) -> None:
+        for number in numbers:
+            answer = await http.put(f"/files/{number}", content=body, headers={"upload-ack": "any"})
+            assert answer.status_code == 202, answer.text
+
+    async with (
+        httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=60, trust_env=False) as http,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(AT_ONCE):
+            group.create_task(client(http))
+
+
+def until_drained(url: str) -> None:
+    """The figures are read every ten seconds; so is this rather too long than too short."""
+    with httpx.Client(base_url=url, headers=HEADERS, timeout=60, trust_env=False) as http:
+        seen = False
+        while True:
+            figures = http.get("/_/metrics").text
+            left = [line for line in figures.splitlines() if line.startswith('mentum_replicas{account="B"')]
+            if not left and seen:
+                return
+            seen = seen or bool(left)
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()
