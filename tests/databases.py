@@ -4,8 +4,11 @@ A template is migrated once for each test process; a test gets a copy. PostgreSQ
 """
 
 import atexit
+import os
 import shutil
+import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,10 +75,11 @@ def scratch_sqlite() -> Iterator[str]:
 
 
 class Postgres:
-    """A server of our own. `uri` is of its first database."""
+    """A server of our own."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._uri: str = server.get_uri()
         self.execute("CREATE DATABASE template_of_tests")
         with registered(self.database("template_of_tests")) as alias:
             migrate(alias)
@@ -101,6 +105,14 @@ class Postgres:
         with psycopg.connect(self._uri, autocommit=True) as connection:
             connection.execute(statement)
 
+    def restart(self) -> None:
+        """At once, as when its machine is switched off; returns when it answers again."""
+        process_id = self._server.get_pid()
+        os.kill(process_id, signal.SIGQUIT)
+        while Path(f"/proc/{process_id}").exists():
+            time.sleep(0.01)
+        self._server.ensure_postgres_running()
+
     @contextmanager
     def copy(self) -> Iterator[str]:
         name = f"tests_{uuid4().hex[:8]}"
@@ -121,6 +133,6 @@ def postgres(folder: Path) -> Iterator[Postgres]:
 
         server = get_server(folder, cleanup_mode="delete")
     try:
-        yield Postgres(server.get_uri())
+        yield Postgres(server)
     finally:
         server.cleanup()
