@@ -70,7 +70,7 @@ TABLE = (
     _row(
         "UPLOAD_CATCHUP_CONCURRENCY",
         "8",
-        "requests",
+        "files",
         "How many files are brought at once to accounts that missed them.",
         1,
     ),

@@ -76,7 +76,9 @@ class Background:
         )
         await roll_call.call()
         breakers = {account.account.name: Breaker(account) for account in accounts}
-        self._cleaner = Cleaner(self._leases, self._settling, accounts, breakers, pause_seconds=self._pause_seconds)
+        self._cleaner = Cleaner(
+            self._leases, self._settling, self._records, accounts, breakers, pause_seconds=self._pause_seconds
+        )
         catch_up = CatchUp(
             self._leases,
             self._settling,

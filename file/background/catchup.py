@@ -6,14 +6,14 @@ is down is left alone (`breaker.py`). An erasure wins: whoever brings asks befor
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
 from file.background.breaker import Breaker
-from file.background.looking import close_uploads
+from file.background.looking import children, close_uploads, held
 from file.ledger.leases import Due, Leases
 from file.ledger.records import Records
 from file.ledger.settling import Settling
@@ -78,11 +78,11 @@ class CatchUp:
 
     async def _serve(self, account: Reachable) -> None:
         """One account, over and over."""
-        async with _children() as under_way:
+        async with children() as under_way:
             while True:
-                await self._breakers[account.account.name].passes()
                 started = 0
                 try:
+                    await self._breakers[account.account.name].passes()
                     started = await self.start(account, under_way)
                 except LedgerUnavailableError as error:
                     _log.warning("catch_up_waits", detail=error.detail)
@@ -115,7 +115,7 @@ class CatchUp:
         breaker = self._breakers[due.account]
         told = {"id": due.file_id, "account": due.account}
         try:
-            await self._held(due, self._settle(due, account))
+            await held(self._leases, due, self._settle(due, account))
         except asyncio.CancelledError:
             with suppress(LedgerUnavailableError):
                 await self._settling.let_go(due)
@@ -133,20 +133,6 @@ class CatchUp:
             _log.exception("catch_up_crashed", **told)
         else:
             breaker.succeeded()
-
-    async def _held(self, due: Due, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work, and renew the claim meanwhile; break it off when the replica is not to be brought any more."""
-        async with _children() as under_way:
-            task = asyncio.create_task(work)
-            under_way.add(task)
-            while not task.done():
-                await asyncio.wait((task,), timeout=self._leases.claim_seconds / 3)
-                if task.done():
-                    break
-                with suppress(LedgerUnavailableError):  # it runs out, if it stays so: then another one brings it, too
-                    if not await self._leases.hold(due):
-                        raise TakenBackError(due.account, "upload")
-            task.result()
 
     async def _settle(self, due: Due, account: Reachable) -> None:
         await close_uploads(due, account)
@@ -187,7 +173,7 @@ class CatchUp:
         )
         names = [outcome.account for outcome in receipt.outcomes]
         try:
-            async with _children() as notes:
+            async with children() as notes:
                 stored = await bring(
                     file,
                     account,
@@ -209,17 +195,3 @@ class CatchUp:
         """Without it a clean-up looks by key and time."""
         with suppress(LedgerUnavailableError):
             await self._leases.note(due, upload_id)
-
-
-@asynccontextmanager
-async def _children() -> AsyncIterator[set[asyncio.Task[None]]]:
-    """Tasks that end with whoever started them."""
-    tasks: set[asyncio.Task[None]] = set()
-    try:
-        yield tasks
-    finally:
-        left = set(tasks)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)

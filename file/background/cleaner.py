@@ -12,12 +12,13 @@ from functools import partial
 import structlog
 
 from file.background.breaker import Breaker
-from file.background.looking import close_uploads
+from file.background.looking import close_uploads, held
 from file.ledger.leases import Due, Leases
+from file.ledger.records import Records
 from file.ledger.settling import Settling
-from file.logic.errors import AccountError, LedgerUnavailableError
+from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError
 from file.logic.seams import Inventory
-from file.logic.values import ReplicaState
+from file.logic.values import ReplicaState, Stored
 
 _log = structlog.get_logger()
 _AT_ONCE = 4  # an account
@@ -30,6 +31,7 @@ class Cleaner:
         self,
         leases: Leases,
         settling: Settling,
+        records: Records,
         inventories: Sequence[Inventory],
         breakers: Mapping[str, Breaker],
         *,
@@ -37,6 +39,7 @@ class Cleaner:
     ) -> None:
         self._leases = leases
         self._settling = settling
+        self._records = records
         self._inventories = {inventory.account.name: inventory for inventory in inventories}
         self._breakers = breakers
         self._pause_seconds = pause_seconds
@@ -81,6 +84,8 @@ class Cleaner:
     async def sweep(self, inventory: Inventory) -> int:
         """Abort what may be open in an account where nothing else would look for it."""
         for lost in await self._settling.lost_uploads(inventory.account.name):
+            if lost.bucket != inventory.account.s3_bucket_name:
+                continue
             try:
                 if lost.upload_id is not None:
                     await inventory.abort(lost.object_key, lost.upload_id)
@@ -88,7 +93,9 @@ class Cleaner:
                     await inventory.abort_lost(lost.object_key, since=lost.since, until=lost.until)
             except AccountError as error:
                 _log.warning("sweeping_failed", account=error.account, code=error.code, detail=error.detail)
-                break
+                if error.retryable:
+                    break
+                continue
             await self._settling.aborted(lost)
         return 0
 
@@ -116,14 +123,40 @@ class Cleaner:
         return await self.clean(inventory)
 
     async def _settle_safely(self, due: Due, inventory: Inventory) -> None:
+        told = {"id": due.file_id, "account": due.account}
+        breaker = self._breakers[due.account]
         try:
-            await close_uploads(due, inventory)
-            strangers = await inventory.remove(due.object_key, due.file_id)
-        except AccountError as error:
-            _log.warning("cleaning_failed", id=due.file_id, account=due.account, code=error.code, detail=error.detail)
-            self._breakers[due.account].failed(error)
-            await self._settling.failed(due, error)
-            return
-        self._breakers[due.account].succeeded()
+            try:
+                await held(self._leases, due, self._settle(due, inventory))
+            except AccountError as error:
+                _log.warning("cleaning_failed", **told, code=error.code, detail=error.detail)
+                if not isinstance(error, NoSourceError | TakenBackError):
+                    breaker.failed(error)
+                await self._settling.failed(due, error)
+            else:
+                breaker.succeeded()
+        except LedgerUnavailableError as error:  # the claim runs out
+            _log.warning("cleaning_unrecorded", **told, detail=error.detail)
+        except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out; the others go on
+            _log.exception("cleaning_crashed", **told)
+
+    async def _settle(self, due: Due, inventory: Inventory) -> None:
+        await close_uploads(due, inventory)
+        if due.file_lives and not await self._is_elsewhere(due):
+            raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
+        strangers = await inventory.remove(due.object_key, due.file_id)
         await self._settling.gone(due, strangers)
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
+
+    async def _is_elsewhere(self, due: Due) -> bool:
+        """Of a file that stays, where an account is to lose it: another one shows that it has it, at this moment."""
+        receipt = await self._records.receipt(due.file_id)
+        for outcome in () if receipt is None else receipt.outcomes:
+            other = self._inventories.get(outcome.account)
+            if isinstance(outcome, Stored) and other is not None and outcome.account != due.account:
+                try:
+                    if await other.find(outcome.object_key, due.file_id, due.checksum) is not None:
+                        return True
+                except AccountError as error:
+                    _log.warning("not_seen_elsewhere", id=due.file_id, account=outcome.account, code=error.code)
+        return False

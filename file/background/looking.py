@@ -1,8 +1,42 @@
-"""What comes first whenever somebody looks after a replica: the right bucket, and no upload of the file left open."""
+"""What everybody does who looks after a replica: hold the claim, and first of all close what may be open."""
 
-from file.ledger.leases import Due
-from file.logic.errors import BucketMissingError
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from file.ledger.leases import Due, Leases
+from file.logic.errors import BucketMissingError, LedgerUnavailableError, TakenBackError
 from file.logic.seams import Inventory
+
+
+@asynccontextmanager
+async def children() -> AsyncIterator[set[asyncio.Task[None]]]:
+    """Tasks that end with whoever started them."""
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        yield tasks
+    finally:
+        left = set(tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+async def held(leases: Leases, due: Due, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, and renew the claim meanwhile. Broken off with `TakenBackError` when the claim is lost."""
+    async with children() as under_way:
+        task = asyncio.create_task(work)
+        under_way.add(task)
+        while not task.done():
+            await asyncio.wait((task,), timeout=leases.claim_seconds / 3)
+            if task.done():
+                break
+            with suppress(LedgerUnavailableError):  # it runs out, if it stays so: then another one does it, too
+                if not await leases.hold(due):
+                    raise TakenBackError(due.account, "upload")
+        task.result()
 
 
 async def close_uploads(due: Due, inventory: Inventory) -> None:

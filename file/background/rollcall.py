@@ -21,6 +21,8 @@ from file.logic.values import Account
 _log = structlog.get_logger()
 _MARGIN_SECONDS = 60.0  # more than a transaction takes: what it wrote may be seen only after a later look
 
+_ROUNDS = 200  # of some hundred rows, in a call
+
 Told = Callable[[frozenset[str]], None]
 
 
@@ -86,8 +88,12 @@ class RollCall:
             _log.warning("account_missing", account=name, blocked=blocked, erasing=marked)
 
     async def _all(self, some: Callable[[], int]) -> int:
-        """A transaction for some of them, until there are none left: uploads have their turn in between."""
+        """A transaction for some of them, until there are none left: uploads have their turn in between. But no longer
+        than is seemly: a process with other accounts may undo it meanwhile, and the next call goes on.
+        """
         total = 0
-        while done := await self._writer.run(some):
+        for _ in range(_ROUNDS):
+            if not (done := await self._writer.run(some)):
+                break
             total += done
         return total

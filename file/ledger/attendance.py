@@ -39,7 +39,7 @@ def again() -> dict[str, Any]:
 
 def block_missing(alias: str, account: str) -> int:
     """Some of what is `pending` in an account that is not configured. Returns how many; 0 when all are."""
-    pending = _of(alias, account).filter(NOBODY_AT_IT, state=ReplicaState.PENDING)
+    pending = _of(alias, account).filter(IS_UNFINISHED, NOBODY_AT_IT, state=ReplicaState.PENDING)
     return pending.filter(pk__in=_some(pending)).update(
         state=ReplicaState.BLOCKED,
         error_code=ACCOUNT_MISSING,
@@ -50,7 +50,7 @@ def block_missing(alias: str, account: str) -> int:
 
 def mark_erasing(alias: str, account: str, since: timedelta | None) -> int:
     """Some of what is `erasing` in an account that is not configured. `since`: how long ago all of it was marked."""
-    erasing = _of(alias, account).filter(NOBODY_AT_IT, state=ReplicaState.ERASING)
+    erasing = _of(alias, account).filter(IS_UNFINISHED, NOBODY_AT_IT, state=ReplicaState.ERASING)
     if since is not None:  # what came later is due later; the rest need not be looked at
         erasing = erasing.filter(next_attempt_at__gte=Now() - since)
     erasing = erasing.exclude(error_code=ACCOUNT_MISSING)

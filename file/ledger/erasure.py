@@ -73,7 +73,7 @@ class Erasures:
 
     def _begin(self, key: str, file_id: str | None) -> Erasure | None:
         files = File.objects.using(self._alias)
-        file = files.filter(live=True, key=key).first()
+        file = files.filter(live=True, key=key).select_for_update().first()
         if file_id is not None and (file is None or str(file.pk) != file_id):
             return None
         if file is None:
@@ -86,7 +86,8 @@ class Erasures:
             return None
         else:
             waiting = Replica.objects.using(self._alias).filter(file=file, state=ReplicaState.ERASING, owner=None)
-            waiting.update(next_attempt_at=Now())
+            # Without an error it waits for what may still land.
+            waiting.filter(error_code__isnull=False).update(next_attempt_at=Now())
         return None if file is None else erasure_of(self._alias, str(file.pk))
 
     def _erase_acknowledged(self, file: File) -> None:
@@ -132,6 +133,15 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
     erased = {"state": FileState.ERASED, "erased_at": Now(), "live": False, "key": "", "wanted": {}}
     File.objects.using(alias).filter(pk=file_id).update(owner=None, lease_until=None, **erased)
     replicas.update(object_key="", etag=None, version_id=None, checksum=None, request_id=None)
+
+
+def reopen(alias: str, file_id: str, account: str, object_key: str, lease: timedelta) -> None:
+    """Somebody woke up and stored something of a file that was erased: it goes again, at the latest after `lease`."""
+    erased = Replica.objects.using(alias).filter(file_id=file_id, account=account, state=ReplicaState.ERASED)
+    again = {"state": ReplicaState.ERASING, "erased_at": None, "error_code": UNFINISHED, "object_key": object_key}
+    if erased.update(next_attempt_at=Now() + lease, **again):
+        files = File.objects.using(alias).filter(pk=file_id, state=FileState.ERASED)
+        files.update(state=FileState.ERASING, erased_at=None)
 
 
 def erasure_of(alias: str, file_id: str) -> Erasure | None:

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from file.ledger.groupcommit import Writer
-from file.ledger.queries import due_replicas, expired_leases
+from file.ledger.queries import ACKNOWLEDGED, due_replicas, expired_leases
 from file.logic.values import FileState, ReplicaState
 from file.models import File, OpenUpload, Replica
 
@@ -34,6 +34,7 @@ class Due:
 
     `lost`: uploads that were begun between these moments, by our clock, may be open, and nobody has their ids; None if
     there are no such. `answered`: one look that is answered suffices; there was one, or nothing is under way.
+    `file_lives`: others have the file, and keep it.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Due:
     state: ReplicaState
     attempts: int
     answered: bool
+    file_lives: bool
     checksum: str | None
     upload_ids: tuple[str, ...]
     lost: tuple[datetime, datetime] | None
@@ -114,9 +116,10 @@ class Leases:
 
     def _note(self, due: Due, upload_id: str | None) -> None:
         notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
-        if upload_id is not None and notes.update(upload_id=upload_id):
+        first = None if upload_id is None else notes.values_list("pk", flat=True).first()  # the one before it was begun
+        if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
             return
-        if File.objects.using(self._alias).filter(pk=due.file_id).exists():
+        if File.objects.using(self._alias).filter(pk=due.file_id).exclude(state=FileState.ERASED).exists():
             notes.create(file_id=due.file_id, account=due.account, upload_id=upload_id, created_at=Now())
 
 
@@ -155,6 +158,7 @@ def _due(replica: Any, claim: str, lease_end: datetime | None) -> Due:
         state=ReplicaState(replica.state),
         attempts=replica.attempts,
         answered=replica.error_code is None,
+        file_lives=file.state in ACKNOWLEDGED,
         checksum=file.crc64nvme,
         upload_ids=tuple(upload.upload_id for upload in uploads if upload.upload_id is not None),
         lost=_lost(replica, uploads, lease_end),

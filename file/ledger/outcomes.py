@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from file.ledger.erasure import reopen
 from file.ledger.statements import Row, Statements, hexadecimal
 from file.logic.naming import begun_at
 from file.logic.values import (
@@ -119,6 +120,9 @@ class Outcomes:
                 state=ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED,
                 next_attempt_at=Now() + self._settle if outcome.retryable else None,
             )
+        if isinstance(outcome, Stored):
+            lease = timedelta(seconds=self._lease_seconds)
+            reopen(self._alias, followed.file_id, outcome.account, outcome.object_key, lease)
         replicas.filter(state=ReplicaState.ERASING, owner=self._owner).update(
             next_attempt_at=Now() + timedelta(seconds=self._lease_seconds)  # for taking back what was stored
         )
@@ -157,12 +161,13 @@ class Outcomes:
         """
         files, left = File.objects.using(self._alias), _doubtful(receipt)
         lost = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id, upload_id=None).exists()
-        holds = lost or any(outcome.removal is Removal.PENDING for outcome in left)
+        holds = lost or any(outcome.removal is Removal.PENDING or not outcome.fenced for outcome in left)
         ours = files.filter(pk=receipt.id, state=FileState.RECEIVING, owner=self._owner)
         erasing: dict[str, object] = {"state": FileState.ERASING, "idempotency_key": None}
         erasing |= {} if holds else {"live": False, "lease_until": None}
         if not ours.update(**erasing) and not files.filter(pk=receipt.id).exists():
             files.create(**_afterwards(receipt))
+        files.filter(pk=receipt.id, state=FileState.ERASED).update(state=FileState.ERASING, erased_at=None)
         for outcome in left:
             Replica.objects.using(self._alias).update_or_create(
                 file_id=receipt.id,

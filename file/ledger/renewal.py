@@ -52,7 +52,7 @@ class Renewal:
         """Also of what is to be erased by now: who erases it looks when nothing can be added any more."""
         until = Now() + self._lease
         states = (FileState.RECEIVING, FileState.ERASING)
-        ours = File.objects.using(self._alias).filter(owner=self._owner, state__in=states)
+        ours = File.objects.using(self._alias).filter(owner=self._owner, state__in=states, lease_until__isnull=False)
         for start in range(0, len(files), 500):
             ours.filter(pk__in=files[start : start + 500]).update(lease_until=until)
         for file_id, account in replicas:

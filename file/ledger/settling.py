@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from file.ledger.erasure import finish
+from file.ledger.erasure import finish, reopen
 from file.ledger.groupcommit import Writer
 from file.ledger.leases import LATE, Due, clock_ahead
 from file.ledger.outcomes import LANDING, complete, stored_fields
-from file.logic.errors import UploadError
+from file.logic.errors import AccountError, KeyOccupiedError, UploadError
 from file.logic.values import FileState, ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
 
@@ -33,6 +33,7 @@ class Lost:
     """
 
     id: int
+    bucket: str
     object_key: str
     upload_id: str | None
     since: datetime
@@ -64,7 +65,8 @@ class Settling:
 
         What has to go is tried for ever, and says what stands in the way.
         """
-        await self._writer.run(lambda: self._failed(due, error.code, retryable=error.retryable))
+        retryable = error.retryable or (isinstance(error, AccountError) and error.passes_with_another_upload)
+        await self._writer.run(lambda: self._failed(due, error.code, retryable=retryable))
 
     async def let_go(self, due: Due, code: str | None = None) -> None:
         """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
@@ -86,7 +88,12 @@ class Settling:
     def _mine(self, due: Due) -> QuerySet[Replica]:
         return self._claimed(due).filter(state=due.state)
 
+    def _lock(self, due: Due) -> None:
+        """The file before its replicas, as whoever begins an erasure does: or two processes wait for each other."""
+        File.objects.using(self._alias).select_for_update().filter(pk=due.file_id).values_list("pk").first()
+
     def _gone(self, due: Due, strangers: int) -> None:
+        self._lock(due)
         received = File.objects.using(self._alias).filter(
             pk=due.file_id, stored_at=None, key_hash__isnull=False, lease_until__gt=Now()
         )
@@ -105,9 +112,19 @@ class Settling:
             uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
             uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
             finish(self._alias, due.file_id, LANDING * self._settle)
+            self._make_room(due)
             complete(self._alias, due.file_id, due.account)  # the account was retired, and the last without the file
 
+    def _make_room(self, due: Due) -> None:
+        """What is gone may have kept another file from the account: under the same key, and landed before it."""
+        kept_out = Replica.objects.using(self._alias).filter(
+            file__live=True, file__key__in=File.objects.using(self._alias).filter(pk=due.file_id).values("key")
+        )
+        kept_out = kept_out.filter(account=due.account, state=ReplicaState.BLOCKED, error_code=KeyOccupiedError.code)
+        kept_out.exclude(file_id=due.file_id).update(state=ReplicaState.PENDING, next_attempt_at=Now())
+
     def _found(self, due: Due, stored: Stored) -> bool:
+        self._lock(due)
         replicas = Replica.objects.using(self._alias).filter(pk=due.id)
         wanted = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
         if wanted.update(**stored_fields(stored)):
@@ -117,6 +134,7 @@ class Settling:
         self._claimed(due).update(
             next_attempt_at=Now() + timedelta(seconds=_LONGEST_SILENCE_SECONDS)
         )  # to take it back
+        reopen(self._alias, due.file_id, due.account, stored.object_key, timedelta(seconds=_LONGEST_SILENCE_SECONDS))
         return False
 
     def _failed(self, due: Due, code: str, *, retryable: bool) -> None:
@@ -143,11 +161,12 @@ class Settling:
         )
         notes = OpenUpload.objects.using(self._alias).filter(account=account)
         notes = notes.filter(Q(upload_id__isnull=False) | Q(created_at__lt=Now() - LATE)).annotate(
-            now=Now(), object_key=Subquery(left.values("object_key")[:1])
+            now=Now(), object_key=Subquery(left.values("object_key")[:1]), bucket=Subquery(left.values("bucket")[:1])
         )
         return [
             Lost(
                 id=note.pk,
+                bucket=note.bucket,
                 object_key=note.object_key,
                 upload_id=note.upload_id,
                 since=note.file.created_at + clock_ahead(note.now),

@@ -222,6 +222,11 @@ class AccountError(UploadError):
         self.request_id = request_id
         super().__init__(f"Account {account} {detail or self.message}.")
 
+    @property
+    def passes_with_another_upload(self) -> bool:
+        """It is about this upload, not about the file: somebody aborted it, or its bytes were damaged on their way."""
+        return self.s3_code in ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "BadDigest", "IncompleteBody")
+
 
 class AccessRefusedError(AccountError):
     code = "access_refused"

@@ -53,11 +53,9 @@ class Lane:
         self._beginning = asyncio.Lock()
         self._parts: asyncio.Queue[SharedPart | None] = asyncio.Queue()
         self._waiting = 0  # parts in the queue; the queue has no bound of its own, since closing must never wait
-        self._given_up = False
+        self._given_up = self._abandoned = self._lost_begin = False
         self._leave = asyncio.Event()
         self._digests: Digests | None = None
-        self._abandoned = False
-        self._lost_begin = False
         self._begun_after: datetime | None = None
 
     # --- its task
@@ -241,7 +239,7 @@ class Lane:
     async def abandon(self) -> Removal:
         """End its upload, the file being acknowledged without it. What it may have stored is whole, and may be counted
         on by others: it stays, and the clean-up looks. Only other bytes than ours go."""
-        self._abandoned = not isinstance(self.error, PartRefusedError)
+        self._abandoned = not (isinstance(self.error, PartRefusedError) and self.error.unanswered)
         return await self.roll_back()
 
     async def _remove(self) -> None:
@@ -264,6 +262,7 @@ class Lane:
             error=self.error or TakenBackError(self.account, "upload"),
             removal=removal,
             unanswered=self.calls.unanswered,
+            fenced=self._bucket.account.conditional_writes,
         )
 
     def outcome(self) -> Stored | Pending:
@@ -275,7 +274,7 @@ class Lane:
             bucket=self._bucket.account.s3_bucket_name,
             object_key=self._object_key,
             code=self.error.code if self.error else None,
-            retryable=self.error.retryable if self.error else True,
+            retryable=self.error is None or self.error.retryable or self.error.passes_with_another_upload,
             request_id=self.error.request_id if self.error else None,
         )
 

@@ -12,9 +12,7 @@ from enum import StrEnum
 
 from file.logic.errors import AccountError, KeyOccupiedError
 
-KiB = 1024
-MiB = 1024 * KiB
-GiB = 1024 * MiB
+KiB, MiB, GiB = 1024, 1024**2, 1024**3
 
 # S3's own rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS = 10_000
@@ -225,6 +223,7 @@ class Failed:
     error: AccountError
     removal: Removal = Removal.REMOVED
     unanswered: bool = False
+    fenced: bool = True  # what lands late overwrites nothing
 
     @property
     def request_id(self) -> str | None:

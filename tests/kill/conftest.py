@@ -20,7 +20,7 @@ from tests.serving import HEADERS, TOKEN
 
 LEASE_SECONDS = 2.0
 LAST_PART_BYTES = 256 * 1024  # a byte more than one part is still one put
-DEATH_SECONDS = 30.0
+DEATH_SECONDS = 60.0
 SETTLED_SECONDS = 75.0  # beyond the lease; a loaded machine is slow
 
 NewVictim = Callable[..., "Victim"]

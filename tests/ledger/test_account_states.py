@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from awscrt.checksums import crc64nvme
 from django.db.models.functions import Now
 
 from file.background.rollcall import RollCall
@@ -11,7 +12,8 @@ from file.ledger.accountstates import KnownAccount, known_accounts, names_of_unf
 from file.ledger.attendance import retry
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.leases import Leases
-from file.logic.values import FILE_ID, FileState, ReplicaState
+from file.logic.errors import NoSourceError
+from file.logic.values import FILE_ID, FileState, ReplicaState, checksum_text
 from file.models import File, Replica, RetiredAccount
 from tests.ledger.looking import ask, ledger_on
 from tests.ledger.rows import AGO, LATER, PREFIX, change, make_file, replica, state_of, states
@@ -185,12 +187,21 @@ async def test_a_file_that_was_drained_is_stored_and_its_account_empty_when_the_
 ) -> None:
     """What the clean-up makes of a replica that has to go while its file stays."""
     file_id = await ask(database, partial(make_file, database, "k", {"A": "stored", "B": "stored", "C": "erasing"}))
-    bucket = MemoryBucket("C", prefix=PREFIX)
+    await ask(database, partial(File.objects.using(database).update, crc64nvme=checksum_text(crc64nvme(b"abc"))))
+    other, bucket = MemoryBucket("B", prefix=PREFIX), MemoryBucket("C", prefix=PREFIX)
     bucket.objects[PREFIX + "k"] = MemoryObject(b"abc", {FILE_ID: file_id}, "text/plain")
     assert await ask(database, partial(state_of, database, "k")) == FileState.PARTIAL
-    async with ledger_on(database) as ledger:
-        assert await cleaner_of(ledger, database, bucket).clean(bucket) == 1
+    due = Replica.objects.using(database).filter(account="C")
+    async with ledger_on(database) as ledger, cleaner_of(ledger, database, other, bucket) as cleaner:
+        assert await cleaner.clean(bucket) == 1
+        assert bucket.objects  # nobody else shows the file, whatever the ledger says
+        assert (await ask(database, partial(replica, database, "k", "C"))).error_code == NoSourceError.code
+        await ask(database, partial(due.update, next_attempt_at=Now()))
+        other.objects = dict(bucket.objects)
+        assert await cleaner.clean(bucket) == 1
+        assert await cleaner.clean(bucket) == 1  # looked at again, since the first look was in vain
     assert not bucket.objects
+    assert other.objects
     assert (await ask(database, partial(replica, database, "k", "C"))).state == ReplicaState.ERASED
     assert await ask(database, partial(state_of, database, "k")) == FileState.STORED
     assert await ask(database, File.objects.using(database).filter(live=True, key="k").exists)

@@ -1,6 +1,7 @@
 """The clean-up's steps, one by one: who is taken over, what is looked for, when it is over. With memory accounts."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from file.background.breaker import Breaker
 from file.background.cleaner import Cleaner
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.leases import Leases
+from file.ledger.records import Records
 from file.ledger.settling import Settling
 from file.logic.errors import IdempotencyKeyBusyError
 from file.logic.values import FILE_ID, FileState, Intent, ReplicaState
@@ -34,9 +36,12 @@ def settling_of(ledger: DatabaseLedger, database: str) -> Settling:
     return Settling(ledger.writer, database, settle_seconds=0)
 
 
-def cleaner_of(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket) -> Cleaner:
+@asynccontextmanager
+async def cleaner_of(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket) -> AsyncIterator[Cleaner]:
     breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
-    return Cleaner(leases_of(ledger, database), settling_of(ledger, database), buckets, breakers, pause_seconds=60)
+    leases, settling, records = leases_of(ledger, database), settling_of(ledger, database), Records(database)
+    yield Cleaner(leases, settling, records, buckets, breakers, pause_seconds=60)
+    await records.close()
 
 
 async def begun(ledger: DatabaseLedger, database: str, **changes: Any) -> Intent:
@@ -57,10 +62,10 @@ async def behind(ledger: DatabaseLedger, database: str, **changes: Any) -> Inten
 
 
 async def clean(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket, times: int = 1) -> None:
-    cleaner = cleaner_of(ledger, database, *buckets)
-    for _ in range(times):
-        for bucket in buckets:
-            await cleaner.clean(bucket)
+    async with cleaner_of(ledger, database, *buckets) as cleaner:
+        for _ in range(times):
+            for bucket in buckets:
+                await cleaner.clean(bucket)
 
 
 def accounts() -> list[MemoryBucket]:
@@ -224,10 +229,10 @@ async def test_a_lost_begin_is_swept_when_the_file_was_stored_all_the_same(datab
         notes = OpenUpload.objects.using(database)
         assert await ask(database, partial(notes.update, created_at=Now() - timedelta(minutes=2))) == 1
         bucket = accounts()[0]
-        cleaner = cleaner_of(ledger, database, bucket)
-        await refused(bucket, partial(cleaner.sweep, bucket))
-        assert await ask(database, notes.exists)
-        await cleaner.sweep(bucket)
+        async with cleaner_of(ledger, database, bucket) as cleaner:
+            await refused(bucket, partial(cleaner.sweep, bucket))
+            assert await ask(database, notes.exists)
+            await cleaner.sweep(bucket)
         assert bucket.calls["abort_lost"] == 2
         assert not await ask(database, notes.exists)
 

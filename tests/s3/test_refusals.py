@@ -11,13 +11,17 @@ from file.logic.errors import (
     AccessRefusedError,
     AccountError,
     AccountFailingError,
+    AccountMissingError,
     AccountStalledError,
     AccountThrottledError,
     AccountUnreachableError,
     BucketMissingError,
     KeyOccupiedError,
     LetGoError,
+    NoSourceError,
+    ObjectLockedError,
     PartRefusedError,
+    ReplacedError,
     ReplicaMissingError,
     TakenBackError,
     WrongRegionError,
@@ -152,8 +156,9 @@ def test_the_code_decides_first_and_the_status_second_when_s3_refuses(
 
 
 def test_every_error_that_s3_can_cause_is_reached_when_all_rows_are_asked() -> None:
-    # A stall is told by our clock, taking back and letting go by the flow; none of them is an answer of S3's.
+    # A stall is told by our clock, the others by the flow and by who looks after replicas: no answers of S3's.
     not_s3s = {AccountStalledError, TakenBackError, LetGoError}
+    not_s3s |= {ObjectLockedError, NoSourceError, ReplacedError, AccountMissingError}
     reached = {kind for _, _, kind in EXPECTED} | {ReplicaMissingError}  # only in an answer to a reader
     assert reached == {kind for kind in AccountError.__subclasses__() if kind.__module__ == errors.__name__} - not_s3s
 
