@@ -4,7 +4,7 @@ Promises: what is not done is found by its index, however many files there are; 
 whole table. Which accounts are configured is the caller's to know.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 
 from file.ledger.batches import patient, reading
 from file.ledger.leases import UNFINISHED
-from file.logic.values import ReplicaState
-from file.models import Replica, RetiredAccount
+from file.logic.values import FileState, ReplicaState
+from file.models import File, Replica, RetiredAccount
 
 # As in `queries.py`: SQLite finds a partial index only by its very condition.
 IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
@@ -66,6 +66,12 @@ def known_accounts(alias: str) -> Mapping[str, KnownAccount]:
         for account in found.values():
             account.last_error = _last_error(alias, account)
     return found
+
+
+def received(alias: str) -> Iterable[dict[str, str]]:
+    """Of each file that is being received at this moment, its accounts and their places (`File.wanted`)."""
+    files = File.objects.using(alias).filter(state=FileState.RECEIVING, lease_until__gt=Now())
+    return files.values_list("wanted", flat=True)
 
 
 def retired_names(alias: str) -> frozenset[str]:

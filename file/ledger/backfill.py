@@ -11,6 +11,7 @@ from functools import partial
 
 from django.db.models.functions import Now
 
+from file.ledger.accountstates import received
 from file.ledger.attendance import place_in
 from file.ledger.batches import ROWS, reading, write
 from file.ledger.queries import ACKNOWLEDGED
@@ -65,8 +66,7 @@ def backfill(alias: str, account: Account, told: Told) -> Backfilled:
         after = page[-1][0]
         told(done)
     with reading():
-        receiving = File.objects.using(alias).filter(state=FileState.RECEIVING, lease_until__gt=Now())
-        done.under_way = sum(account.name not in wanted for wanted in receiving.values_list("wanted", flat=True))
+        done.under_way = sum(account.name not in wanted for wanted in received(alias))
     return done
 
 

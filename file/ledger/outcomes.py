@@ -228,9 +228,13 @@ def stored_fields(stored: Stored) -> dict[str, object]:
     }
 
 
-def complete(alias: str, file_id: str, account: str) -> None:
-    """An account has got the file later: its upload is not open any more, and it may have been the last."""
-    _closed(alias, file_id).filter(account=account).delete()
+def complete(alias: str, file_id: str, account: str, *, keeps_uploads: bool = False) -> None:
+    """An account has got the file later: its upload is not open any more, and it may have been the last.
+
+    `keeps_uploads`: it is not to get it any more, and what is open there is still to be closed.
+    """
+    if not keeps_uploads:
+        _closed(alias, file_id).filter(account=account).delete()
     # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
     File.objects.using(alias).select_for_update().filter(pk=file_id).values_list("pk").first()
     # The other two in an account that was retired.

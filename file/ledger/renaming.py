@@ -10,6 +10,7 @@ from functools import partial
 from django.db.models import QuerySet, Value
 from django.db.models.functions import Concat, Now
 
+from file.ledger.accountstates import received
 from file.ledger.attendance import release_missing
 from file.ledger.batches import reading, replica_ranges, write
 from file.ledger.retirement import forget_unplaced
@@ -43,8 +44,7 @@ def rename(alias: str, old: str, new: Account, told: Told) -> int:
 
 
 def _check_nobody_writes(alias: str, old: str) -> None:
-    receiving = File.objects.using(alias).filter(state=FileState.RECEIVING, lease_until__gt=Now())
-    if count := sum(old in wanted for wanted in receiving.values_list("wanted", flat=True)):
+    if count := sum(old in wanted for wanted in received(alias)):
         raise RenamingRefusedError(f"{count} files for {old} are being received: stop the services that have {old}")
     held = Replica.objects.using(alias).filter(
         account=old, state__in=_HELD, owner__isnull=False, next_attempt_at__gt=Now()

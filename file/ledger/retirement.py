@@ -15,7 +15,7 @@ from django.db import connections
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from file.ledger.accountstates import IS_UNFINISHED, retired_names, unfinished_of
+from file.ledger.accountstates import IS_UNFINISHED, received, retired_names, unfinished_of
 from file.ledger.attendance import NOBODY_AT_IT, again
 from file.ledger.batches import ROWS, chunks_of, reading, replica_ranges, write
 from file.ledger.erasure import finish
@@ -36,7 +36,8 @@ class RetirementRefusedError(Exception):
 @dataclass(slots=True, kw_only=True)
 class Retirement:
     """Counts of replicas: given up now, taken away now, those that stay since no other account has the file in good
-    order, those that a person has to decide about, and all that is not done by now.
+    order, those that a person has to decide about, and all that is not done by now. `under_way`: files that are being
+    received for the account at this moment.
     """
 
     given_up: int = 0
@@ -44,10 +45,11 @@ class Retirement:
     only_there: int = 0
     replaced: int = 0
     unfinished: int = 0
+    under_way: int = 0
 
     @property
     def is_done(self) -> bool:
-        return not self.only_there and not self.unfinished
+        return not self.only_there and not self.unfinished and not self.under_way
 
 
 Told = Callable[[Retirement], None]
@@ -62,13 +64,14 @@ def retire(alias: str, account: str, *, keeps: bool, configured: Collection[str]
             forget_unplaced(alias, account)
         waiting = _undecided(alias, account, replaced=False)
         for ids in chunks_of(waiting):
-            done.given_up += write(alias, partial(_give_up, waiting.filter(pk__in=ids)))
+            done.given_up += write(alias, partial(_give_up, alias, waiting.filter(pk__in=ids)))
             told(done)
         if keeps:
             done.replaced = _undecided(alias, account, replaced=True).count()
         else:
             _drain_all(alias, account, set(configured) - {account}, done, told)
         done.unfinished = unfinished_of(alias, account) - done.replaced
+        done.under_way = sum(account in wanted for wanted in received(alias))
     return done
 
 
@@ -117,11 +120,15 @@ def _begin(alias: str, account: str, keeps: bool, configured: Collection[str], a
     )
 
 
-def _give_up(waiting: QuerySet[Replica]) -> int:
+def _give_up(alias: str, waiting: QuerySet[Replica]) -> int:
     """As an erasure does: whoever works on one holds it until then, and is told when it wants to go on."""
+    without = list(waiting.values_list("file_id", "account"))
     erasing = {"state": ReplicaState.ERASING, "error_code": UNFINISHED}
     free = waiting.filter(NOBODY_AT_IT).update(**erasing, **again())
-    return free + waiting.update(**erasing)
+    given_up = free + waiting.update(**erasing)
+    for file_id, account in sorted(without):  # it may have been the last that was not done
+        complete(alias, str(file_id), account, keeps_uploads=True)
+    return given_up
 
 
 def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, told: Told) -> None:

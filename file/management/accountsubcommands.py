@@ -227,5 +227,7 @@ def _retired(name: str, done: Retirement, *, keeps: bool, is_missing: bool) -> I
         yield f"{done.unfinished} replicas wait until {variable(name)} is set, to make sure that nothing is left there."
     elif done.unfinished:
         yield f"{done.unfinished} replicas are not done: the running service goes on with them; run it again."
+    if done.under_way:
+        yield f"{done.under_way} files are being received for {name} at this moment: run it again."
     if done.is_done:
         yield f"{name} keeps what it has." if keeps else f"{name} is drained; {variable(name)} may be removed."

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -142,6 +143,23 @@ def test_what_an_account_lacks_is_given_up_when_it_keeps_the_rest(database: str,
     assert Replica.objects.using(database).get(account="C", next_attempt_at__gt=Now()).owner == "somebody"
     Replica.objects.using(database).filter(account="C", state="erasing").update(state="erased", next_attempt_at=None)
     assert retired(database, "C", keeps=True, configured=configured).is_done
+
+
+def test_an_account_is_not_done_when_a_file_is_on_its_way_to_it(database: str) -> None:
+    make_file(database, "k", {}, state=FileState.RECEIVING)
+    until = Now() + timedelta(minutes=1)
+    File.objects.using(database).update(wanted={"C": "bucket-c/"}, lease_until=until)
+    done = retired(database, "C", keeps=False)
+    assert (done.under_way, done.is_done) == (1, False)
+    File.objects.using(database).update(wanted={"A": "bucket-a/"})
+    assert retired(database, "C", keeps=False).is_done
+
+
+def test_a_file_is_stored_when_the_account_that_lacked_it_is_gone_for_good(database: str) -> None:
+    make_file(database, "k", {"A": "stored", "C": "pending"})
+    retired(database, "C", keeps=True, configured="AB")
+    assert state_of(database, "k") == FileState.STORED
+    assert states(database, "k")["C"] == ("erasing", "unfinished")
 
 
 def test_a_file_leaves_an_account_when_another_one_has_it_in_good_order(database: str) -> None:

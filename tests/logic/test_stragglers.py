@@ -82,3 +82,21 @@ async def test_an_account_is_looked_at_again_when_its_upload_could_not_be_aborte
     assert isinstance(followed, Pending)
     assert (followed.code, followed.retryable) == ("access_refused", True)
     assert among[1].uploads
+
+
+async def test_what_another_brought_stays_when_its_upload_was_aborted_meanwhile() -> None:
+    """A process that stood still: another one took the replica over, aborted its upload, and brought the file."""
+    among, ledger = buckets(stalls_at_part=1), MemoryLedger()
+    stragglers = Stragglers(ledger, dataclasses.replace(PATIENT, grace_seconds=0.05))
+    receipt = await send(
+        among, b"x" * PART + b"y" * PART, ack="any", ledger=ledger, stragglers=stragglers,
+        limits=dataclasses.replace(PATIENT, grace_seconds=0.05),
+    )  # fmt: skip
+    assert not receipt.stored
+    slow, other = among[1], among[0]
+    [key] = other.objects
+    slow.uploads.clear()
+    slow.objects[key] = other.objects[key]
+    slow.released.set()
+    await stragglers.drain(5)
+    assert slow.objects == {key: other.objects[key]}

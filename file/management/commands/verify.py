@@ -38,7 +38,7 @@ _ABOUT = """\
 Asks every account for every replica that the ledger says it has: our file's id, size and checksum. What is missing
 becomes pending, and the service brings it; what is something else becomes blocked, for you to decide; the last good
 replica of a file is left as it is. Runs beside the service. Then lists what lies under our prefix that the ledger does
-not know, and open uploads. docs/operations.md says what each finding means.
+not know, and open uploads. docs/verify.md says what each finding means.
 """
 
 
