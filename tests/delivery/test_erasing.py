@@ -2,12 +2,14 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
+from stores.seaweed import Seaweed
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -139,10 +141,13 @@ async def test_it_says_what_blocks_it_when_the_permission_is_missing(accounts: A
     assert_nothing_left(accounts.values())
 
 
-async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versions(accounts: Accounts) -> None:
-    owner, bucket = asking(accounts["B"]), accounts["B"].s3_bucket_name
-    owner.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versions(
+    accounts: Accounts, stores: dict[str, Seaweed]
+) -> None:
+    versioned = stores["B"].create_bucket(f"erasing-{uuid4().hex[:12]}", versioned=True)
+    owner, bucket = asking(versioned), versioned.s3_bucket_name
+    three = (accounts["A"], versioned, accounts["C"])
+    async with serving(*three, **QUICK) as service, service.client(**PLAIN) as client:
         await stored(client)
         owner.put_object(Bucket=bucket, Key="k", Body=b"the owner's")
         answer = await client.delete("/files/k")
@@ -151,7 +156,7 @@ async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versio
         assert (told["B"]["status"], told["B"]["strangers"]) == ("erased", 1)
         assert "strangers" not in told["A"]
     assert_nothing_left([accounts["A"], accounts["C"]])
-    assert_stored([accounts["B"]], {"k": b"the owner's"})
+    assert_stored([versioned], {"k": b"the owner's"})
 
 
 @pytest.mark.parametrize(("operation", "size"), [("put", ONE_PART), ("part", MANY_PARTS), ("complete", MANY_PARTS)])

@@ -54,7 +54,8 @@ class Nursery:
         assert self._parent.stdin is not None
         order = json.dumps({"address": address, "log": str(self._log), "commit": commit})
         self._parent.stdin.write(f"{order}\n".encode())
-        self._service, self._code, self.url = self._answer(), None, f"http://{address}"
+        with self._ending:
+            self._service, self._code, self.url = self._answer(), None, f"http://{address}"
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_ready():
             if self._has_ended():
@@ -65,16 +66,22 @@ class Nursery:
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
-        if self._service is not None:
-            os.kill(self._service, signal.SIGKILL)
-            self.wait()
+        if (service := self._service) is not None:
+            os.kill(service, signal.SIGKILL)
+            self._collect(service)
 
     def wait(self) -> int:
         """Its exit code, once it has ended."""
+        assert self._service is not None, "it was never started"
+        self._collect(self._service)
+        assert self._code is not None
+        return self._code
+
+    def _collect(self, service: int) -> None:
+        """Its code, if nobody has it yet: whoever killed it may come to this only when the next one runs."""
         with self._ending:
-            if self._code is None:
+            if self._service == service and self._code is None:
                 self._code = self._answer()
-            return self._code
 
     def close(self) -> None:
         """Kill the service, and whoever forks it."""
