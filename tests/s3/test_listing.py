@@ -107,7 +107,7 @@ async def test_keys_are_whole_when_a_real_server_lists_them(accounts: Accounts) 
 async def test_every_page_is_listed_when_there_are_several(accounts: Accounts) -> None:
     account = accounts["A"]
     client = account.boto3()
-    expected = [f"many/{number:04} ä+b" for number in range(1001)]
+    expected = [f"listed/{number:04} ä+b" for number in range(1001)]
     for key in expected:
         client.put_object(Bucket=account.s3_bucket_name, Key=key, Body=b"")
     async with listing(account) as found:
