@@ -8,12 +8,17 @@ by what lies in B.
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import django
 import httpx
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
+django.setup()
 
 from demo.process import ServerProcess
 from stores.account import StoreAccount
