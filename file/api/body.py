@@ -80,7 +80,8 @@ class Body:
             self.gone = True
             raise ClientGoneError
         self.received += len(message.get("body", b""))
-        self.ended = not message.get("more_body", False)
+        # What was declared is all there: HTTP/1.1 has nothing more to tell of this request.
+        self.ended = not message.get("more_body", False) or self.received == self.declared
         if self._most is not None and self.received > self._most:
             raise self._too_large()
         if self.ended and self.declared is not None and self.received != self.declared:

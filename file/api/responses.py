@@ -4,12 +4,12 @@ Errors are `application/problem+json` (RFC 9457) with a stable `code` (docs/erro
 failed is a problem, too, with every account's outcome. No text of a foreign exception gets here.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from file.logic import errors
@@ -223,4 +223,4 @@ def _moment(moment: datetime) -> str:
 
 
 def _encode(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False).encode() + b"\n"
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)

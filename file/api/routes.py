@@ -1,6 +1,6 @@
 """The API: which path leads where, and what begins and ends with the service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol
 
@@ -37,6 +37,19 @@ class _Key(Convertor[str]):
 register_url_convertor("key", _Key())
 
 
+class _Endpoint:
+    """A function as an ASGI application. Starlette's own wrapper looks for handlers of errors around each message;
+    here the outermost layer is the one place where an error becomes an answer.
+    """
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 async def _file(request: Request) -> Response:
     """One route, so that a refused method is told all that there are."""
     endpoints = {"PUT": files.put_file, "DELETE": erasing.delete_file}
@@ -70,14 +83,14 @@ class Api:
         self._open_buckets = open_buckets
         self._router = Router(
             [
-                Route("/upload", form.upload_form, methods=["POST"]),
-                Route("/files", listing.list_files, methods=["GET"]),
-                Route("/files/{key:key}", _file, methods=["PUT", "GET", "DELETE"]),
-                Route("/receipts/{id}", listing.get_receipt, methods=["GET"]),
-                Route("/_/health", probes.health, methods=["GET"]),
-                Route("/_/ready", probes.ready, methods=["GET"]),
-                Route("/_/metrics", metrics.metrics, methods=["GET"]),
-                Route("/_/accounts", probes.accounts, methods=["GET"]),
+                Route("/upload", _Endpoint(form.upload_form), methods=["POST"]),
+                Route("/files", _Endpoint(listing.list_files), methods=["GET"]),
+                Route("/files/{key:key}", _Endpoint(_file), methods=["PUT", "GET", "DELETE"]),
+                Route("/receipts/{id}", _Endpoint(listing.get_receipt), methods=["GET"]),
+                Route("/_/health", _Endpoint(probes.health), methods=["GET"]),
+                Route("/_/ready", _Endpoint(probes.ready), methods=["GET"]),
+                Route("/_/metrics", _Endpoint(metrics.metrics), methods=["GET"]),
+                Route("/_/accounts", _Endpoint(probes.accounts), methods=["GET"]),
             ],
             redirect_slashes=False,
         )

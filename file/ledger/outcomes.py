@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property, lru_cache
 
 from django.db import connections
 from django.db.models import F, QuerySet
@@ -65,17 +66,16 @@ class Outcomes:
 
     def __call__(self, asked: Sequence[Asked]) -> Sequence[bool]:
         """Whether each is so now: the claim is had, the outcome is recorded."""
-        statements = self._statements()
         claims = [entry for entry in asked if isinstance(entry, Intent)]
         receipts = [entry for entry in asked if isinstance(entry, Receipt)]
-        done = self._claim(statements, claims) if claims else set()
+        done = self._claim(claims) if claims else set()
         if notes := [entry for entry in asked if isinstance(entry, Noted)]:
             self._note(notes)
         if acknowledged := [receipt for receipt in receipts if receipt.acknowledged]:
-            done |= self._conclude(statements, acknowledged)
+            done |= self._conclude(acknowledged)
         failed = [receipt for receipt in receipts if not receipt.acknowledged]
         if gone := [receipt.id for receipt in failed if not _doubtful(receipt)]:
-            statements.remove([hexadecimal(file_id) for file_id in gone])
+            self._statements.remove([hexadecimal(file_id) for file_id in gone])
         for receipt in failed:
             if _doubtful(receipt):
                 self._leave(receipt)
@@ -84,7 +84,7 @@ class Outcomes:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Files that are still ours and being received: they are not to be."""
-        self._statements().remove([hexadecimal(file_id) for file_id in ids])
+        self._statements.remove([hexadecimal(file_id) for file_id in ids])
 
     def _is_done(self, entry: Asked, done: set[str]) -> bool:
         if isinstance(entry, Followed):
@@ -128,19 +128,21 @@ class Outcomes:
         )
         return replicas.exclude(state__in=(ReplicaState.ERASING, ReplicaState.ERASED)).exists()
 
+    @cached_property
     def _statements(self) -> Statements:
+        """On the writer's own connection."""
         return Statements(connections[self._alias], self._owner, self._lease_seconds)
 
-    def _claim(self, statements: Statements, intents: Sequence[Intent]) -> set[str]:
+    def _claim(self, intents: Sequence[Intent]) -> set[str]:
         # In one order everywhere, or two processes could wait for each other.
         rows = [_file_row(intent) for intent in sorted(intents, key=lambda intent: intent.key)]
-        return self._named(intents, statements.claim(rows), FileState.RECEIVING)
+        return self._named(intents, self._statements.claim(rows), FileState.RECEIVING)
 
-    def _conclude(self, statements: Statements, receipts: Sequence[Receipt]) -> set[str]:
-        swapped = statements.conclude([_outcome_row(receipt) for receipt in receipts])
+    def _conclude(self, receipts: Sequence[Receipt]) -> set[str]:
+        swapped = self._statements.conclude([_outcome_row(receipt) for receipt in receipts])
         ours = [receipt for receipt in receipts if hexadecimal(receipt.id) in swapped]
-        statements.add_stored([row for receipt in ours for row in _stored_rows(receipt)])
-        statements.add_pending([row for receipt in ours for row in _pending_rows(receipt)])
+        self._statements.add_stored([row for receipt in ours for row in _stored_rows(receipt)])
+        self._statements.add_pending([row for receipt in ours for row in _pending_rows(receipt)])
         for receipt in ours:
             if receipt.id in self.multipart:
                 done = [outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)]
@@ -283,7 +285,7 @@ def _stored_rows(receipt: Receipt) -> Iterable[Row]:
     file_id = hexadecimal(receipt.id)
     for o in receipt.outcomes:
         if isinstance(o, Stored):
-            yield (file_id, o.account, o.bucket, o.object_key, o.etag, o.version_id, o.checked_by, o.request_id)
+            yield (file_id, o.account, o.bucket, o.object_key, o.request_id, o.etag, o.version_id, o.checked_by)
 
 
 def _pending_rows(receipt: Receipt) -> Iterable[Row]:

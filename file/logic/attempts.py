@@ -35,28 +35,21 @@ class Attempts:
 
     async def store(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Call until it succeeds, fails for good, or time is up. Raises `AccountError`."""
-
-        async def counted() -> T:
-            self.count += 1
-            return await call()
-
-        return await self._attempt(operation, counted, seconds)
+        return await self._attempt(operation, call, seconds, stores=True)
 
     async def remove(self, call: Callable[[], Awaitable[None]]) -> None:
         """The same for taking back."""
-        await self._attempt("remove", call, self._limits.remove_seconds)
+        await self._attempt("remove", call, self._limits.remove_seconds, stores=False)
 
-    async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
+    async def _attempt(
+        self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool
+    ) -> T:
         started = time.monotonic()
         errors: list[AccountError] = []
-        try:
-            async with asyncio.timeout(self._limits.stall_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise AccountStalledError(self._account, operation, "has too many requests under way") from None
+        await self._take_slot(operation)
         try:
             async with asyncio.timeout(seconds):
-                return await self._retry(operation, call, errors)
+                return await self._retry(operation, call, errors, stores=stores)
         except AccountError:
             raise
         except BaseException as error:  # out of time, cancelled, or a bug: nobody knows what became of the request
@@ -70,13 +63,26 @@ class Attempts:
             self._slots.release()
             self.seconds += time.monotonic() - started
 
-    async def _retry(self, operation: str, call: Callable[[], Awaitable[T]], errors: list[AccountError]) -> T:
+    async def _take_slot(self, operation: str) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            return
+        try:
+            async with asyncio.timeout(self._limits.stall_seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise AccountStalledError(self._account, operation, "has too many requests under way") from None
+
+    async def _retry(
+        self, operation: str, call: Callable[[], Awaitable[T]], errors: list[AccountError], *, stores: bool
+    ) -> T:
         """Full jitter between attempts. `errors` is the caller's, to look at when time runs out in here."""
         for attempt in range(self._limits.attempts):
             if attempt:
                 metrics.S3_RETRIES.labels(self._account, operation).inc()
                 longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt)
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
+            self.count += stores
             try:
                 return await call()
             except AccountError as error:

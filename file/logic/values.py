@@ -250,7 +250,8 @@ Outcome = Stored | Failed | Pending
 class Receipt:
     """All outcomes of one file. Digests are None when the body was not read to its end.
 
-    `repeated`: this is the receipt of an earlier upload, whose repetition the request was.
+    `repeated`: this is the receipt of an earlier upload, whose repetition the request was. `acknowledged`: as many
+    accounts have it as the ack wants; if not, it was taken back everywhere. `stored`: all of them have it.
     """
 
     id: str
@@ -263,15 +264,12 @@ class Receipt:
     created_at: datetime | None = None
     stored_at: datetime | None = None
     repeated: bool = False
+    acknowledged: bool = field(init=False)
+    stored: bool = field(init=False)
 
-    @property
-    def acknowledged(self) -> bool:
-        """As many accounts have it as the ack wants. If not, it was taken back everywhere."""
-        return not any(isinstance(outcome, Failed) for outcome in self.outcomes)
-
-    @property
-    def stored(self) -> bool:
-        return all(isinstance(outcome, Stored) for outcome in self.outcomes)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "acknowledged", not any(isinstance(o, Failed) for o in self.outcomes))
+        object.__setattr__(self, "stored", all(isinstance(o, Stored) for o in self.outcomes))
 
     @property
     def state(self) -> FileState:

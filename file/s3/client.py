@@ -259,11 +259,14 @@ def _answer(response: Response, body: bytes = b"") -> Answer:
 
 def _readable(headers: Mapping[str, str]) -> dict[str, str]:
     """Without those that are not ASCII: somebody else's object may have such metadata, which is nothing to us."""
-    readable = {}
-    for name in headers:
-        with suppress(ValueError):
-            readable[name] = headers[name]
-    return readable
+    try:
+        return {name: headers[name] for name in headers}
+    except ValueError:
+        readable = {}
+        for name in headers:
+            with suppress(ValueError):
+                readable[name] = headers[name]
+        return readable
 
 
 def _build(network: Network) -> Client:

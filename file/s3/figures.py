@@ -5,9 +5,9 @@ or `cut_off`: we did not wait for its end, because its time was up or nobody nee
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
+from types import TracebackType
+from typing import Self
 
 from prometheus_client import Counter, Histogram
 
@@ -18,44 +18,58 @@ OK = "ok"
 CUT_OFF = "cut_off"
 
 
-class Request:
-    """One that is under way; `result` may be told before it ends."""
-
-    __slots__ = ("result",)
-
-    def __init__(self) -> None:
-        self.result = OK
-
-
 class Figures:
     """Speaks for one account."""
 
     def __init__(self, account: str) -> None:
         self._account = account
 
-    @contextmanager
-    def counted(self, operation: str) -> Iterator[Request]:
+    def counted(self, operation: str) -> "Counted":
         """Around one request, to the end of what is read of its answer."""
-        request = Request()
-        try:
-            yield request
-        except AccountError as error:
-            request.result = error.code
-            raise
-        except BaseException:
-            request.result = CUT_OFF
-            raise
-        finally:
-            _requests(self._account, operation, request.result).inc()
+        return Counted(self._account, operation)
 
-    @contextmanager
-    def timed(self, operation: str) -> Iterator[None]:
+    def timed(self, operation: str) -> "Timed":
         """Around what is waited for."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            _seconds(self._account, operation).observe(time.perf_counter() - began)
+        return Timed(_seconds(self._account, operation))
+
+
+class Counted:
+    """One request that is under way; `result` may be told before it ends."""
+
+    __slots__ = ("_account", "_operation", "result")
+
+    def __init__(self, account: str, operation: str) -> None:
+        self.result = OK
+        self._account = account
+        self._operation = operation
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.result = error.code if isinstance(error, AccountError) else CUT_OFF
+        _requests(self._account, self._operation, self.result).inc()
+
+
+class Timed:
+    """The time between its beginning and its end, however that came."""
+
+    __slots__ = ("_began", "_seconds")
+
+    def __init__(self, seconds: Histogram) -> None:
+        self._seconds = seconds
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._seconds.observe(time.perf_counter() - self._began)
 
 
 # Labels are few; looking one up takes a lock, and longer than counting.
