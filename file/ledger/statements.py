@@ -134,4 +134,3 @@ class _Repeated:
 def hexadecimal(file_id: object) -> str:
     """An id as SQLite keeps it, and as PostgreSQL reads it."""
     return str(file_id).replace("-", "")
-

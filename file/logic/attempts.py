@@ -41,9 +41,7 @@ class Attempts:
         """The same for taking back."""
         await self._attempt("remove", call, self._limits.remove_seconds, stores=False)
 
-    async def _attempt(
-        self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool
-    ) -> T:
+    async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool) -> T:
         started = time.monotonic()
         errors: list[AccountError] = []
         await self._take_slot(operation)
