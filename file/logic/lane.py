@@ -247,7 +247,8 @@ class Lane:
             await self._upload.abort()
         await self._abort_lost()
         if not self._abandoned:
-            await self._bucket.remove(self._object_key, self._description.file_id)
+            version_id = self.stored.version_id if self.stored else None
+            await self._bucket.remove(self._object_key, self._description.file_id, version_id)
 
     async def _abort_lost(self) -> None:
         if self._lost_begin and self._begun_after is not None:

@@ -41,11 +41,12 @@ class Bucket(Protocol):
     async def begin(self, description: ObjectDescription) -> Upload:
         """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
 
-    async def remove(self, object_key: str, file_id: str) -> int:
+    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
         """Leave no object and no version under the key that carries this file's id; others are not touched.
 
-        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out. Returns how
-        many versions of others lie under the key.
+        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out, as in a bucket
+        that keeps versions and does not let us list them. `version_id`: what was stored there, if that is known.
+        Returns how many versions of others lie under the key.
         """
 
     async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
@@ -60,7 +61,7 @@ class Inventory(Protocol):
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
         """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
 
-    async def remove(self, object_key: str, file_id: str) -> int:
+    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
         """See `Bucket.remove`."""
 
     async def abort(self, object_key: str, upload_id: str) -> None:
