@@ -123,7 +123,24 @@ class Probed(Protocol):
         """Returns if the account would take a file, as far as one cheap question can tell. Raises `AccountError`."""
 
 
-class Ledger(Protocol):
+class Following(Protocol):
+    """What the ledger has to say to an account that goes on after the receipt, in which it was `Pending`."""
+
+    async def may_publish(self, file_id: str, account: str) -> bool:
+        """Whether the file is still to be there, and the lease is still the caller's; if not, nothing is published.
+
+        Raises `LedgerUnavailableError`.
+        """
+
+    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
+        """What became of it: it has the file, or does not yet.
+
+        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
+        stored.
+        """
+
+
+class Ledger(Following, Protocol):
     """The record of files. A key belongs to one file as long as it lives.
 
     From `intend` to `conclude` the upload has a lease, which the ledger renews by itself; so has a `Pending` replica
@@ -151,11 +168,4 @@ class Ledger(Protocol):
         An acknowledged receipt: returns False if the lease was lost, and then the caller takes everything back; raises
         `LedgerUnavailableError` if it cannot be known, and then the caller deletes nothing. A receipt with failures
         frees the key, once nothing is left (`Removal.PENDING`: the clean-up goes on); never raises for these.
-        """
-
-    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
-        """What became of an account that was `Pending` in the receipt and went on: it has the file, or does not yet.
-
-        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
-        stored.
         """
