@@ -12,6 +12,7 @@ class MemoryLedger:
         self.receipts: dict[str, Receipt] = {}
         self.followed: list[Stored | Pending] = []
         self.uploads: list[tuple[str, str, str | None]] = []
+        self.asked: list[tuple[str, str]] = []
         self.lost: set[str] = set()
         self._intents: dict[tuple[str, str], Intent] = {}
 
@@ -46,6 +47,10 @@ class MemoryLedger:
         elif intent.idempotency_key is not None:
             del self._intents[intent.who, intent.idempotency_key]
         return receipt.id not in self.lost
+
+    async def may_publish(self, file_id: str, account: str) -> bool:
+        self.asked.append((file_id, account))
+        return file_id not in self.lost
 
     async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
         self.followed.append(outcome)

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from file.background.breaker import Breaker
-from file.background.looking import close_uploads, held
+from file.background.looking import close_uploads, held, is_shown
 from file.ledger.leases import Due, Leases
 from file.ledger.records import Records
 from file.ledger.settling import Settling
@@ -144,19 +144,16 @@ class Cleaner:
         await close_uploads(due, inventory)
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
-        strangers = await inventory.remove(due.object_key, due.file_id)
+        strangers = await inventory.remove(due.object_key, due.file_id, due.version_id)
         await self._settling.gone(due, strangers)
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
 
     async def _is_elsewhere(self, due: Due) -> bool:
         """Of a file that stays, where an account is to lose it: another one shows that it has it, at this moment."""
         receipt = await self._records.receipt(due.file_id)
-        for outcome in () if receipt is None else receipt.outcomes:
-            other = self._inventories.get(outcome.account)
-            if isinstance(outcome, Stored) and other is not None and outcome.account != due.account:
-                try:
-                    if await other.find(outcome.object_key, due.file_id, due.checksum) is not None:
-                        return True
-                except AccountError as error:
-                    _log.warning("not_seen_elsewhere", id=due.file_id, account=outcome.account, code=error.code)
-        return False
+        others = [
+            (outcome.account, outcome.object_key)
+            for outcome in (() if receipt is None else receipt.outcomes)
+            if isinstance(outcome, Stored) and outcome.account != due.account
+        ]
+        return await is_shown(others, due.file_id, due.checksum, self._inventories)

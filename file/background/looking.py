@@ -1,13 +1,19 @@
-"""What everybody does who looks after a replica: hold the claim, and first of all close what may be open."""
+"""What everybody does who looks after a replica: hold the claim, first of all close what may be open, and, before a
+copy of a file that stays is removed, ask another account for its own.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import structlog
+
 from file.ledger.leases import Due, Leases
-from file.logic.errors import BucketMissingError, LedgerUnavailableError, TakenBackError
+from file.logic.errors import AccountError, BucketMissingError, LedgerUnavailableError, TakenBackError
 from file.logic.seams import Inventory
+
+_log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -48,3 +54,21 @@ async def close_uploads(due: Due, inventory: Inventory) -> None:
     if due.lost is not None:
         since, until = due.lost
         await inventory.abort_lost(due.object_key, since=since, until=until)
+
+
+async def is_shown(
+    places: Iterable[tuple[str, str]], file_id: str, checksum: str | None, inventories: Mapping[str, Inventory]
+) -> bool:
+    """Whether one of these accounts shows at this moment that it has the file, under that object key.
+
+    What the ledger says of them may be of yesterday. One that does not answer, or is not configured, shows nothing.
+    """
+    for account, object_key in places:
+        if (inventory := inventories.get(account)) is None:
+            continue
+        try:
+            if await inventory.find(object_key, file_id, checksum) is not None:
+                return True
+        except AccountError as error:
+            _log.warning("not_seen_elsewhere", id=file_id, account=account, code=error.code)
+    return False

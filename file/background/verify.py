@@ -7,23 +7,25 @@ other. Memory is bounded: replicas come from the ledger a window at a time. Leav
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from file.background.discrepancies import AccountFindings, Findings, Problem
+from file.background.looking import is_shown
 from file.background.verdicts import Looks, Readable, Seen, Verdict, judge, patiently
 from file.ledger.verifiable import MISSING, REPLACED, Recorded, Verifiable
 from file.ledger.verification import Change, Verification
-from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError
+from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, NoSourceError
 from file.logic.seams import Inventory
-from file.logic.values import ReplicaState, Stored
+from file.logic.values import ReplicaState, Stored, checksum_text
 
 _AT_ONCE = 16  # looks, an account
 _READ_AT_ONCE = 4  # objects, an account
 _FAILURES = 16  # in a row: then the account is not asked any more
 _REMOVE_SECONDS = 300.0  # far less than a claim lasts
+_ALONE = "not removed: no other account shows the file at the moment"
 _REMEMBERED = 100_000  # files of which a dry run remembers where they are not
 
 
@@ -65,7 +67,10 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 class Verify:
-    """`findings` has an entry an account. `told` is called whenever they have become more."""
+    """`findings` has an entry an account. `told` is called whenever they have become more.
+
+    `others`: every account there is, to be asked before a damaged copy is removed.
+    """
 
     def __init__(
         self,
@@ -75,9 +80,11 @@ class Verify:
         plan: Plan,
         findings: Findings,
         *,
+        others: Sequence[Inventory],
         told: Callable[[], None] = lambda: None,
     ) -> None:
         self._verifiable = verifiable
+        self._inventories = {inventory.account.name: inventory for inventory in others}
         self._verification = verification
         self._accounts = accounts
         self._plan = plan
@@ -102,7 +109,7 @@ class Verify:
         except AccountError as error:
             own.error = error
             return
-        account = _Account(self._verification, asked, self._plan, self._findings, self._bad)
+        account = _Account(self._verification, asked, self._plan, self._findings, self._bad, self._inventories)
         async with aclosing(self._batches(asked.name)) as batches:
             async for batch, reached in batches:
                 await account.verify(batch)
@@ -136,6 +143,7 @@ class _Account:
         plan: Plan,
         findings: Findings,
         bad: dict[str, set[str]],
+        inventories: Mapping[str, Inventory],
     ) -> None:
         self.last_error: AccountError | None = None
         self._verification = verification
@@ -144,6 +152,7 @@ class _Account:
         self._findings = findings
         self._own = findings.accounts[asked.name]
         self._bad = bad
+        self._inventories = inventories
         self._slots = asyncio.Semaphore(_READ_AT_ONCE if plan.deep else _AT_ONCE)
         self._failures = 0  # in a row
 
@@ -201,6 +210,8 @@ class _Account:
             return self._tell(recorded, REPLACED, Change.BLOCKED.value, why)
         if self._plan.dry_run:
             self._count(seen)
+            if not await self._is_elsewhere(recorded):
+                return self._tell(recorded, REPLACED, Change.BLOCKED.value, f"{seen.why}; {_ALONE}")
             return self._tell(recorded, REPLACED, "removed", seen.why)
         claim = await self._verification.claim(recorded)
         if claim is None:
@@ -210,6 +221,9 @@ class _Account:
         removed = False
         try:
             removed = await self._remove(recorded)
+        except NoSourceError:
+            self._count(seen)
+            self._tell(recorded, REPLACED, Change.BLOCKED.value, f"{seen.why}; {_ALONE}")
         except AccountError as error:
             self._fail(recorded, error)
         finally:
@@ -224,12 +238,20 @@ class _Account:
         seen = await judge(recorded, self._asked.listing, self._asked.bucket)
         if seen.verdict is not Verdict.DIFFERS or not seen.is_ours:
             return False
+        if not await self._is_elsewhere(recorded):
+            raise NoSourceError(recorded.account, "delete")
         try:
             async with asyncio.timeout(_REMOVE_SECONDS):
                 await self._asked.bucket.remove(recorded.object_key, recorded.file_id)
         except TimeoutError:
             raise AccountStalledError(recorded.account, "delete", unanswered=True) from None
         return True
+
+    async def _is_elsewhere(self, recorded: Recorded) -> bool:
+        """Another account shows the file now; what the ledger says of it does not suffice."""
+        others = await self._verification.elsewhere(recorded)
+        checksum = checksum_text(recorded.digests.crc64nvme)
+        return await is_shown(others, recorded.file_id, checksum, self._inventories)
 
     def _count(self, seen: Seen) -> None:
         if seen.verdict is Verdict.MISSING:

@@ -16,7 +16,7 @@ import structlog
 
 from file.ledger.conflicts import earlier_receipt
 from file.ledger.groupcommit import Entry, Writer
-from file.ledger.outcomes import Followed, Noted, Outcomes
+from file.ledger.outcomes import Followed, MayPublish, Noted, Outcomes
 from file.ledger.renewal import Renewal
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Intent, Pending, Receipt, Stored
@@ -88,8 +88,14 @@ class DatabaseLedger:
                 self._renewal.replicas -= followed
         return held
 
+    async def may_publish(self, file_id: str, account: str) -> bool:
+        """See `Following.may_publish`."""
+        entry: Entry[MayPublish, bool] = Entry(MayPublish(file_id, account))
+        self.writer.submit(entry)
+        return await entry.result
+
     async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
-        """See `Ledger.follow`."""
+        """See `Following.follow`."""
         try:
             entry: Entry[Followed, bool] = Entry(Followed(file_id, outcome))
             self.writer.submit(entry)

@@ -4,8 +4,7 @@ An outcome is a compare-and-swap on state and owner. One that does not find its 
 unless the row shows that this very outcome was written before: the answer to its commit had been lost.
 """
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -15,7 +14,8 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from file.ledger.erasure import reopen
-from file.ledger.statements import Row, Statements, hexadecimal
+from file.ledger.rows import file_row, outcome_row, pending_rows, stored_rows
+from file.ledger.statements import Statements, hexadecimal
 from file.logic.naming import begun_at
 from file.logic.values import (
     Failed,
@@ -26,7 +26,6 @@ from file.logic.values import (
     Removal,
     ReplicaState,
     Stored,
-    checksum_text,
 )
 from file.models import File, OpenUpload, Replica
 
@@ -48,10 +47,18 @@ class Followed:
     outcome: Stored | Pending
 
 
+@dataclass(frozen=True, slots=True)
+class MayPublish:
+    """Whether an account that goes on after the answer is still to get the file."""
+
+    file_id: str
+    account: str
+
+
 # Settling times: for so long what went unanswered may land. A store that was down takes what it was sent before.
 LANDING = 15
 
-Asked = Intent | Noted | Receipt | Followed
+Asked = Intent | Noted | Receipt | Followed | MayPublish
 
 
 class Outcomes:
@@ -65,7 +72,7 @@ class Outcomes:
         self._settle = timedelta(seconds=settle_seconds)
 
     def __call__(self, asked: Sequence[Asked]) -> Sequence[bool]:
-        """Whether each is so now: the claim is had, the outcome is recorded."""
+        """Whether each is so now: the claim is had, the outcome is recorded, the file is still to be there."""
         claims = [entry for entry in asked if isinstance(entry, Intent)]
         receipts = [entry for entry in asked if isinstance(entry, Receipt)]
         done = self._claim(claims) if claims else set()
@@ -89,6 +96,8 @@ class Outcomes:
     def _is_done(self, entry: Asked, done: set[str]) -> bool:
         if isinstance(entry, Followed):
             return self._follow(entry)
+        if isinstance(entry, MayPublish):
+            return self._may_publish(entry)
         return isinstance(entry, Noted) or entry.id in done
 
     def _note(self, notes: Sequence[Noted]) -> None:
@@ -100,6 +109,11 @@ class Outcomes:
             for note in notes
             if note.file_id in ours
         )
+
+    def _may_publish(self, asked: MayPublish) -> bool:
+        """It is renewed as long as its process does not stand still; then somebody else may be at it."""
+        replicas = Replica.objects.using(self._alias).filter(file_id=asked.file_id, account=asked.account)
+        return replicas.filter(state=ReplicaState.PENDING, owner=self._owner, next_attempt_at__gt=Now()).exists()
 
     def _follow(self, followed: Followed) -> bool:
         """A replica that was pending. False: it is not to be any more, and what is stored there has to go.
@@ -135,14 +149,14 @@ class Outcomes:
 
     def _claim(self, intents: Sequence[Intent]) -> set[str]:
         # In one order everywhere, or two processes could wait for each other.
-        rows = [_file_row(intent) for intent in sorted(intents, key=lambda intent: intent.key)]
+        rows = [file_row(intent) for intent in sorted(intents, key=lambda intent: intent.key)]
         return self._named(intents, self._statements.claim(rows), FileState.RECEIVING)
 
     def _conclude(self, receipts: Sequence[Receipt]) -> set[str]:
-        swapped = self._statements.conclude([_outcome_row(receipt) for receipt in receipts])
+        swapped = self._statements.conclude([outcome_row(receipt) for receipt in receipts])
         ours = [receipt for receipt in receipts if hexadecimal(receipt.id) in swapped]
-        self._statements.add_stored([row for receipt in ours for row in _stored_rows(receipt)])
-        self._statements.add_pending([row for receipt in ours for row in _pending_rows(receipt)])
+        self._statements.add_stored([row for receipt in ours for row in stored_rows(receipt)])
+        self._statements.add_pending([row for receipt in ours for row in pending_rows(receipt)])
         for receipt in ours:
             if receipt.id in self.multipart:
                 done = [outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)]
@@ -254,41 +268,3 @@ def _doubtful(receipt: Receipt) -> list[Failed]:
     """Something may be left there, or may still land there."""
     failed = [outcome for outcome in receipt.outcomes if isinstance(outcome, Failed)]
     return [outcome for outcome in failed if outcome.removal is Removal.PENDING or outcome.unanswered]
-
-
-def _file_row(intent: Intent) -> Row:
-    wanted = {place.account: f"{place.bucket}/{place.object_key.removesuffix(intent.key)}" for place in intent.places}
-    return (
-        hexadecimal(intent.id),
-        intent.key,
-        intent.name,
-        intent.content_type,
-        intent.size,
-        intent.sha256.hex() if intent.sha256 else None,
-        json.dumps(dict(intent.metadata)),
-        intent.part_size,
-        intent.ack,
-        json.dumps(wanted),
-        intent.who,
-        intent.idempotency_key,
-    )
-
-
-def _outcome_row(receipt: Receipt) -> Row:
-    digests = receipt.digests
-    assert digests is not None  # what is acknowledged was read to its end
-    crc64nvme = checksum_text(digests.crc64nvme)
-    return (hexadecimal(receipt.id), receipt.state.value, digests.size, digests.sha256.hex(), crc64nvme)
-
-
-def _stored_rows(receipt: Receipt) -> Iterable[Row]:
-    file_id = hexadecimal(receipt.id)
-    for o in receipt.outcomes:
-        if isinstance(o, Stored):
-            yield (file_id, o.account, o.bucket, o.object_key, o.request_id, o.etag, o.version_id, o.checked_by)
-
-
-def _pending_rows(receipt: Receipt) -> Iterable[Row]:
-    for o in receipt.outcomes:
-        if isinstance(o, Pending):
-            yield (hexadecimal(receipt.id), o.account, o.bucket, o.object_key, o.request_id, o.code)

@@ -68,6 +68,11 @@ class Verification:
         """
         return await self._runs.run(lambda: self._demote(recorded, code, dry_run, gone))
 
+    async def elsewhere(self, recorded: Recorded) -> Sequence[tuple[str, str]]:
+        """Account and object key of the other good copies, as far as the ledger knows."""
+        good = self._good_elsewhere(recorded).order_by("account").values_list("account", "object_key")
+        return await self._runs.run(lambda: list(good))
+
     async def claim(self, recorded: Recorded) -> str | None:
         """Before what is damaged is removed: nobody else does it meanwhile.
 
@@ -110,9 +115,9 @@ class Verification:
             row = row.filter(Q(owner=None) | Q(next_attempt_at__lte=Now()))
         return row
 
-    def _good_elsewhere(self, recorded: Recorded, gone: Collection[str] = ()) -> int:
+    def _good_elsewhere(self, recorded: Recorded, gone: Collection[str] = ()) -> QuerySet[Replica]:
         good = self._replicas().filter(file_id=recorded.file_id, state=ReplicaState.STORED, error_code=None)
-        return good.exclude(pk=recorded.id).exclude(account__in=list(gone)).count()
+        return good.exclude(pk=recorded.id).exclude(account__in=list(gone))
 
     def _demote(self, recorded: Recorded, code: str, dry_run: bool, gone: Collection[str]) -> Demotion:
         with nullcontext() if dry_run else transaction.atomic(using=self._alias):
@@ -121,7 +126,7 @@ class Verification:
             locked = files if dry_run else files.select_for_update()
             if locked.values_list("pk").first() is None:
                 return Demotion(Change.OVERTAKEN)
-            good = self._good_elsewhere(recorded, gone)
+            good = self._good_elsewhere(recorded, gone).count()
             change = _change(recorded, code, good)
             fields: dict[str, object] = {"error_code": code}
             if change is not Change.KEPT:
@@ -137,7 +142,7 @@ class Verification:
     def _claim(self, recorded: Recorded) -> str | None:
         claim = secrets.token_hex(16)
         blocked = self._as_read(recorded).filter(file__state__in=ACKNOWLEDGED)
-        if not self._good_elsewhere(recorded):
+        if not self._good_elsewhere(recorded).exists():
             return None
         return claim if blocked.update(owner=claim, next_attempt_at=Now() + _CLAIM) else None
 

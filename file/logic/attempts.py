@@ -22,13 +22,17 @@ _LONGEST_PAUSE_SECONDS = 3.0
 
 
 class Attempts:
-    """`count` is of calls that store, `seconds` of the time that all took."""
+    """`count` is of calls that store, `seconds` of the time that all took.
+
+    `may_publish`, once it is set, is asked before each call that publishes.
+    """
 
     def __init__(self, bucket: Bucket, limits: Limits) -> None:
         self.left_traces = False
         self.unanswered = False
         self.count = 0
         self.seconds = 0.0
+        self.may_publish: Callable[[], Awaitable[bool]] | None = None
         self._account = bucket.account.name
         self._slots = bucket.slots
         self._limits = limits
@@ -36,6 +40,14 @@ class Attempts:
     async def store(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Call until it succeeds, fails for good, or time is up. Raises `AccountError`."""
         return await self._attempt(operation, call, seconds, stores=True)
+
+    def publish(self, call: Callable[[], Awaitable[T]], seconds: float) -> Awaitable[T | None]:
+        """As `store`; None if it may not be published any more. Nobody is asked, and nothing waited for, until then."""
+        return self.store("publish", lambda: call() if self.may_publish is None else self._if_it_may(call), seconds)
+
+    async def _if_it_may(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        assert self.may_publish is not None
+        return await call() if await self.may_publish() else None
 
     async def remove(self, call: Callable[[], Awaitable[None]]) -> None:
         """The same for taking back."""

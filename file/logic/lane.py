@@ -124,13 +124,11 @@ class Lane:
         shared = self._parts.get_nowait()
         assert shared is not None  # it was never closed
         self._waiting -= 1
+        part = shared.part
         try:
-            await self._put(shared.part)
+            await self._store(lambda: self._bucket.put(self._description, part), self._patience(len(part.body)))
         finally:
             self._drop(shared)
-
-    async def _put(self, part: Part) -> None:
-        await self._store(lambda: self._bucket.put(self._description, part), self._patience(len(part.body)))
 
     # --- many parts
 
@@ -247,7 +245,8 @@ class Lane:
             await self._upload.abort()
         await self._abort_lost()
         if not self._abandoned:
-            await self._bucket.remove(self._object_key, self._description.file_id)
+            version_id = self.stored.version_id if self.stored else None
+            await self._bucket.remove(self._object_key, self._description.file_id, version_id)
 
     async def _abort_lost(self) -> None:
         if self._lost_begin and self._begun_after is not None:
@@ -291,8 +290,10 @@ class Lane:
 
     async def _store(self, publish: Callable[[], Awaitable[Stored]], seconds: float) -> None:
         try:
-            self.stored = await self.calls.store("publish", publish, seconds)
-            self.calls.left_traces = True
+            stored = await self.calls.publish(publish, seconds)
+            if stored is None:
+                raise TakenBackError(self.account, "publish", "is not to have the file any more")
+            self.stored, self.calls.left_traces = stored, True
             self._note()
         except AccountError as error:
             self._fail(error)

@@ -41,11 +41,12 @@ class Bucket(Protocol):
     async def begin(self, description: ObjectDescription) -> Upload:
         """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
 
-    async def remove(self, object_key: str, file_id: str) -> int:
+    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
         """Leave no object and no version under the key that carries this file's id; others are not touched.
 
-        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out. Returns how
-        many versions of others lie under the key.
+        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out, as in a bucket
+        that keeps versions and does not let us list them. `version_id`: what was stored there, if that is known.
+        Returns how many versions of others lie under the key.
         """
 
     async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
@@ -60,7 +61,7 @@ class Inventory(Protocol):
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
         """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
 
-    async def remove(self, object_key: str, file_id: str) -> int:
+    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
         """See `Bucket.remove`."""
 
     async def abort(self, object_key: str, upload_id: str) -> None:
@@ -122,7 +123,24 @@ class Probed(Protocol):
         """Returns if the account would take a file, as far as one cheap question can tell. Raises `AccountError`."""
 
 
-class Ledger(Protocol):
+class Following(Protocol):
+    """What the ledger has to say to an account that goes on after the receipt, in which it was `Pending`."""
+
+    async def may_publish(self, file_id: str, account: str) -> bool:
+        """Whether the file is still to be there, and the lease is still the caller's; if not, nothing is published.
+
+        Raises `LedgerUnavailableError`.
+        """
+
+    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
+        """What became of it: it has the file, or does not yet.
+
+        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
+        stored.
+        """
+
+
+class Ledger(Following, Protocol):
     """The record of files. A key belongs to one file as long as it lives.
 
     From `intend` to `conclude` the upload has a lease, which the ledger renews by itself; so has a `Pending` replica
@@ -150,11 +168,4 @@ class Ledger(Protocol):
         An acknowledged receipt: returns False if the lease was lost, and then the caller takes everything back; raises
         `LedgerUnavailableError` if it cannot be known, and then the caller deletes nothing. A receipt with failures
         frees the key, once nothing is left (`Removal.PENDING`: the clean-up goes on); never raises for these.
-        """
-
-    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
-        """What became of an account that was `Pending` in the receipt and went on: it has the file, or does not yet.
-
-        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
-        stored.
         """

@@ -12,9 +12,9 @@ from functools import partial
 
 import structlog
 
-from file.logic.errors import UploadError
+from file.logic.errors import LedgerUnavailableError, UploadError
 from file.logic.lane import Lane
-from file.logic.seams import Ledger
+from file.logic.seams import Following
 from file.logic.values import KiB, Limits, Pending, Removal
 
 _log = structlog.get_logger()
@@ -25,7 +25,7 @@ _LEAST_BYTES = 64 * KiB  # what a lane counts for at least: its tasks and its re
 class Stragglers:
     """Belongs to one event loop; `drain` before it ends."""
 
-    def __init__(self, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, ledger: Following, limits: Limits) -> None:
         self._ledger = ledger
         self._most = limits.memory // _SHARE
         self._held: Counter[str] = Counter()
@@ -55,8 +55,12 @@ class Stragglers:
                 lane.when_ended(partial(self._release, lane.account, weight))
 
     def follow(self, file_id: str, lanes: Sequence[Lane]) -> None:
-        """After the receipt is written: see these lanes to their end."""
+        """After the receipt is written: see these lanes to their end.
+
+        From now on the file may be erased, and be locked by an account that gets it all the same: so they ask first.
+        """
         for lane in lanes:
+            lane.calls.may_publish = partial(self._may_publish, file_id, lane.account)
             task = asyncio.create_task(self._follow(file_id, lane))
             self._followed[task] = lane
             task.add_done_callback(self._followed.pop)
@@ -73,6 +77,12 @@ class Stragglers:
 
     def _release(self, account: str, weight: int) -> None:
         self._held[account] -= weight
+
+    async def _may_publish(self, file_id: str, account: str) -> bool:
+        try:
+            return await self._ledger.may_publish(file_id, account)
+        except LedgerUnavailableError:  # catch-up brings it, if it is still to be there
+            return False
 
     async def _follow(self, file_id: str, lane: Lane) -> None:
         await lane.until_ended()

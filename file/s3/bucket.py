@@ -62,9 +62,9 @@ class S3Bucket:
         """See `Inventory.find`."""
         return await find_object(self.client, object_key, file_id, checksum)
 
-    async def remove(self, object_key: str, file_id: str) -> int:
+    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
         """Delete every version that carries the file's id. See `Bucket.remove`."""
-        return await remove_versions(self.client, object_key, file_id)
+        return await remove_versions(self.client, object_key, file_id, version_id)
 
     async def abort(self, object_key: str, upload_id: str) -> None:
         """See `Inventory.abort`."""

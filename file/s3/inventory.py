@@ -7,7 +7,6 @@ that XML cannot carry, and stores disagree about `encoding-type`.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +24,7 @@ from file.s3.client import Answer, Call, S3Client
 _ABORT_ROUNDS = 3
 # What stores say that know no condition on a delete, or none together with a version.
 _NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")
+_OF_A_BUCKET_WITH_VERSIONS = ("x-amz-version-id", "x-amz-delete-marker")  # also where it keeps none any more
 _WHOLE_SECONDS = timedelta(seconds=2)  # dates and times of listings are cut to them
 
 
@@ -62,26 +62,33 @@ async def find_object(client: S3Client, key: str, file_id: str, checksum: str | 
     return stored_object(client.account, key, found)
 
 
-async def remove_versions(client: S3Client, key: str, file_id: str) -> int:
+async def remove_versions(client: S3Client, key: str, file_id: str, version_id: str | None = None) -> int:
     """Delete every version of `key` that carries `file_id`. Returns how many others there are. Raises `AccountError`.
 
-    One that is locked does not keep the rest: it is told at the end.
+    `version_id`: what was stored there, if that is known. One that is locked does not keep the rest: it is told at the
+    end. So is that versions may not be listed, where the bucket keeps them: there may be others, which nobody can see.
     """
     found: list[Version] = []
-    with suppress(AccessRefusedError):  # no permission to list
+    unlisted: AccessRefusedError | None = None
+    try:
         found = [version async for version in _versions_of(client, key)]
+    except AccessRefusedError as error:
+        unlisted = error
     # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
-    strangers = 0
+    unseen = [None] if version_id is None else [version_id, None]
+    strangers, keeps_versions = 0, version_id is not None
     locked: ObjectLockedError | None = None
-    for version in found or [Version(key=key, version_id=None)]:
-        if version.is_delete_marker:
-            continue
+    for named in [version.version_id for version in found if not version.is_delete_marker] if found else unseen:
+        shown = await _look_at(client, key, named)
+        keeps_versions |= not shown.headers.keys().isdisjoint(_OF_A_BUCKET_WITH_VERSIONS)
         try:
-            strangers += not await _remove_if_ours(client, key, version.version_id, file_id)
+            strangers += not await _remove_if_ours(client, key, named, shown, file_id)
         except ObjectLockedError as error:
             locked = error
     if locked is not None:
         raise locked
+    if unlisted is not None and keeps_versions:
+        raise unlisted
     return strangers if found else 0
 
 
@@ -112,10 +119,14 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
                 await abort_upload(client, key, upload.upload_id)
 
 
-async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, file_id: str) -> bool:
-    """Whether it was ours."""
+async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer:
+    """A version, or what lies under the key now. 404: it is gone; 405: it is a delete marker."""
     query = [] if version_id is None else [("versionId", version_id)]
-    found = await client.brief(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
+    return await client.brief(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
+
+
+async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, file_id: str) -> bool:
+    """Whether it was ours."""
     if found.status == 404:
         return True  # gone since it was listed
     if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:

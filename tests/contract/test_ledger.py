@@ -114,3 +114,11 @@ async def test_a_pending_account_is_recorded_when_it_does_not_get_the_file(ledge
     await done(ledger, first, behind="AB")
     assert await ledger.follow(first.id, pending(first.places[0], code="account_unreachable"))
     assert await ledger.follow(first.id, pending(first.places[1], code="access_refused", retryable=False))
+
+
+async def test_a_pending_account_may_publish_until_it_has_told_what_became_of_it(ledger: Ledger) -> None:
+    first, other = intent(), intent("another")
+    assert await ledger.intend(other) is None
+    await done(ledger, first, behind="B")
+    assert await ledger.may_publish(first.id, "B")
+    assert await ledger.follow(first.id, stored(first.places[1]))

@@ -1,6 +1,7 @@
 """DELETE takes a file out of every account, tells how far it is, goes on by itself, and never claims it too soon."""
 
 import asyncio
+import threading
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from tests.delivery.conftest import (
     content,
     serving,
 )
-from tests.delivery.receipts import answer_when, receipt_of, receipt_when, statuses
+from tests.delivery.receipts import BOUND_SECONDS, answer_when, receipt_of, receipt_when, statuses
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
 PLAIN: dict[str, Any] = {"verify": False}
@@ -193,6 +194,27 @@ async def test_it_is_erased_everywhere_when_an_account_still_follows(accounts: A
         assert deleted.status_code == 202
         assert (await client.get("/files/k")).status_code == 404
         await receipt_when(client, answer.json()["id"], is_erased)
+    assert_nothing_left(accounts.values())
+
+
+async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_everything_before_the_erasure(
+    accounts: Accounts, proxy: FaultProxy
+) -> None:
+    """Where a bucket locks what it gets, it would be locked in vain."""
+    quick = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **quick) as service,
+        service.client(**PLAIN) as client,
+    ):
+        erased = threading.Event()
+        proxy.add(Fault.refuses("SlowDown", held_until=lambda: erased.wait(BOUND_SECONDS), operation="part"))
+        answer = await client.put("/files/k", content=content(MANY_PARTS), headers={"upload-ack": "any"})
+        assert answer.status_code == 202
+        assert (await client.delete("/files/k")).status_code == 202
+        erased.set()
+        await receipt_when(client, answer.json()["id"], is_erased)
+        assert len(proxy.seen("part")) == 3  # both, and the first once more
+        assert not proxy.seen("complete")
     assert_nothing_left(accounts.values())
 
 

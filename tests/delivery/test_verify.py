@@ -121,6 +121,37 @@ async def test_damaged_bytes_under_our_id_are_replaced_when_a_person_says_so(
     assert_stored(accounts.values(), {"k": content(size)})
 
 
+@pytest.mark.parametrize("trouble", ["deleted", "damaged", "down"])
+async def test_damaged_bytes_stay_when_no_other_account_shows_the_file_at_that_moment(
+    accounts: Accounts, proxied: Proxied, sqlite_database: str, trouble: str
+) -> None:
+    """Whatever the ledger says of the others."""
+    await upload(sqlite_database, *accounts.values())
+    proxy, wrong, metadata = proxied("A"), damaged(content(ONE_PART)), metadata_of(accounts["A"])
+    among = (proxy.account, accounts["B"], accounts["C"])
+    overwrite(accounts["C"], wrong, Metadata=metadata)
+    await verify(sqlite_database, *among)
+    delete(accounts["B"])
+    if trouble == "down":
+        proxy.refuse_connections()
+    elif trouble == "damaged":
+        overwrite(accounts["A"], wrong, Metadata=metadata, ChecksumAlgorithm="CRC64NVME")
+    else:
+        delete(accounts["A"])
+    for dry_run in (True, False):
+        findings = await verify(sqlite_database, *among, only="C", replace=True, dry_run=dry_run)
+        assert problems_of(findings) == [("C", "k", REPLACED, "blocked")]
+        assert findings.problems[0].detail.endswith("not removed: no other account shows the file at the moment")
+        assert findings.accounts["C"].differs == 1
+        assert body_of(accounts["C"]) == wrong
+        assert await states_of(sqlite_database) == {**GOOD, "file": ("partial", None), "C": ("blocked", REPLACED)}
+    proxy.accept_connections()
+    overwrite(accounts["A"], content(ONE_PART), Metadata=metadata, ChecksumAlgorithm="CRC64NVME")
+    findings = await verify(sqlite_database, *among, only="C", replace=True)
+    assert problems_of(findings) == [("C", "k", REPLACED, "removed")]
+    assert (await states_of(sqlite_database))["C"] == ("pending", MISSING)
+
+
 async def test_another_size_differs(accounts: Accounts, sqlite_database: str) -> None:
     await upload(sqlite_database, *accounts.values())
     overwrite(accounts["A"], b"short", Metadata=metadata_of(accounts["A"]))

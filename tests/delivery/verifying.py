@@ -35,13 +35,14 @@ async def opened(
         await threads.close()
 
 
-async def verify(database: str, *accounts: StoreAccount, **plan: Any) -> Findings:
-    """Of the replicas only."""
-    findings = Findings({account.name: AccountFindings() for account in accounts})
+async def verify(database: str, *accounts: StoreAccount, only: str | None = None, **plan: Any) -> Findings:
+    """Of the replicas only; in one account, as with `--account`."""
+    findings = Findings({account.name: AccountFindings() for account in accounts if only in (None, account.name)})
     async with opened(database, accounts) as (threads, buckets, listings):
         asked = [Asked(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)]
+        asked = [each for each in asked if each.name in findings.accounts]
         parts = Verifiable(threads, database), Verification(threads, database)
-        await Verify(*parts, asked, Plan(**plan), findings).run()
+        await Verify(*parts, asked, Plan(**plan), findings, others=buckets).run()
     return findings
 
 

@@ -126,3 +126,23 @@ async def test_a_begin_that_is_repeated_leaves_a_note_of_the_first(database: str
             await leases.note(due, upload_id)
         notes = OpenUpload.objects.using(database).values_list("upload_id", flat=True)
         assert sorted(map(str, await ask(database, lambda: list(notes)))) == ["None", "second"]
+
+
+async def test_an_account_that_goes_on_may_publish_until_the_file_is_to_be_erased(database: str) -> None:
+    async with ledger_on(database) as ledger:
+        wanted = await acknowledged(ledger, behind="C")
+        assert await ledger.may_publish(wanted.id, "C")
+        await erasures_of(ledger, database).begin("k")
+        assert not await ledger.may_publish(wanted.id, "C")
+
+
+async def test_an_account_that_goes_on_may_not_publish_when_its_lease_has_run_out(database: str) -> None:
+    """Its process stood still: by now somebody else may bring the file."""
+    async with ledger_on(database) as ledger:
+        wanted = await acknowledged(ledger, behind="C")
+        replicas = Replica.objects.using(database).filter(account="C")
+        await ask(database, partial(replicas.update, next_attempt_at=AGO))
+        assert not await ledger.may_publish(wanted.id, "C")
+        leases = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
+        assert await leases.claim("C", ReplicaState.PENDING, 1)
+        assert not await ledger.may_publish(wanted.id, "C")

@@ -3,7 +3,10 @@
 import asyncio
 import dataclasses
 
+import pytest
+
 from file.logic.budget import Budget
+from file.logic.errors import LedgerUnavailableError
 from file.logic.stragglers import Stragglers
 from file.logic.values import KiB, MiB, Pending, Receipt
 from tests.flow import PART, PATIENT, buckets, send
@@ -12,6 +15,25 @@ from tests.memoryledger import MemoryLedger
 UPLOADS = 5
 HELD = 2  # so many lanes of 64 KiB, the least that one counts for, are an eighth of the memory
 LIMITS = dataclasses.replace(PATIENT, memory=MiB, grace_seconds=0.05, stall_seconds=30.0)
+
+
+class ForgettingLedger(MemoryLedger):
+    """Of one file: it is erased when it was just acknowledged; or nobody can ask any more."""
+
+    def __init__(self, *, is_gone: bool) -> None:
+        super().__init__()
+        self._is_gone = is_gone
+
+    async def conclude(self, receipt: Receipt) -> bool:
+        held = await super().conclude(receipt)
+        self.lost.add(receipt.id)
+        return held
+
+    async def may_publish(self, file_id: str, account: str) -> bool:
+        may = await super().may_publish(file_id, account)
+        if self._is_gone:
+            raise LedgerUnavailableError
+        return may
 
 
 class SlowLedger(MemoryLedger):
@@ -98,3 +120,62 @@ async def test_what_another_brought_stays_when_its_upload_was_aborted_meanwhile(
     slow.released.set()
     await stragglers.drain(5)
     assert slow.objects == {key: other.objects[key]}
+
+
+@pytest.mark.parametrize("ledger_is_gone", [False, True])
+@pytest.mark.parametrize("stalls", ["part", "begin"])
+async def test_an_account_that_goes_on_publishes_nothing_when_the_file_was_erased_meanwhile(
+    stalls: str, ledger_is_gone: bool
+) -> None:
+    among, ledger = buckets(**{f"stalls_at_{stalls}": 1}), ForgettingLedger(is_gone=ledger_is_gone)
+    stragglers, budget = Stragglers(ledger, LIMITS), Budget(LIMITS.memory)
+    body = b"x" * PART + b"y" * PART
+    receipt = await send(among, body, ack="any", ledger=ledger, limits=LIMITS, stragglers=stragglers, budget=budget)
+    among[1].released.set()
+    await stragglers.drain(5)
+    assert ledger.asked == [(receipt.id, "B")]
+    assert among[1].calls["complete"] == 0
+    assert not among[1].uploads
+    assert not among[1].objects
+    [followed] = ledger.followed
+    assert isinstance(followed, Pending)
+    assert (followed.code, followed.retryable) == ("taken_back", True)
+    assert budget.used == 0
+
+
+async def test_an_account_that_goes_on_puts_nothing_when_the_file_was_erased_before_its_turn_came() -> None:
+    among, ledger = buckets(), ForgettingLedger(is_gone=False)
+    among[1].slots = asyncio.Semaphore(1)
+    await among[1].slots.acquire()  # another upload's request is under way
+    stragglers, budget = Stragglers(ledger, LIMITS), Budget(LIMITS.memory)
+    await send(among, b"x", ack="any", ledger=ledger, limits=LIMITS, stragglers=stragglers, budget=budget)
+    among[1].slots.release()
+    await stragglers.drain(5)
+    assert among[1].calls["put"] == 0
+    assert among[1].objects == {}
+    [followed] = ledger.followed
+    assert isinstance(followed, Pending)
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("size", [1, 2 * PART])
+async def test_an_account_that_goes_on_asks_once_and_publishes_when_the_file_is_still_wanted(size: int) -> None:
+    among, ledger = buckets(), MemoryLedger()
+    among[1].slots = asyncio.Semaphore(1)
+    await among[1].slots.acquire()
+    stragglers, budget = Stragglers(ledger, LIMITS), Budget(LIMITS.memory)
+    receipt = await send(
+        among, b"x" * size, ack="any", ledger=ledger, limits=LIMITS, stragglers=stragglers, budget=budget
+    )
+    among[1].slots.release()
+    await stragglers.drain(5)
+    assert ledger.asked == [(receipt.id, "B")]
+    assert among[1].objects["k"].body == b"x" * size
+
+
+@pytest.mark.parametrize("size", [1, 5 * PART])
+async def test_nobody_is_asked_when_every_account_ends_before_the_answer(size: int) -> None:
+    ledger = MemoryLedger()
+    await send(buckets(), b"x" * size, ack="any", ledger=ledger)
+    assert not ledger.asked
+    assert not ledger.followed

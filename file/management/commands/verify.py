@@ -125,6 +125,7 @@ class Command(Leaving):
                     [Asked(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)],
                     plan,
                     findings,
+                    others=opened,
                     told=told,
                 )
                 await verify.run()
