@@ -90,6 +90,8 @@ class Body:
 
     async def discard(self) -> None:
         """Read on for a while after an early answer: a client that only writes would meet a broken pipe."""
+        if self.ended or self.gone:
+            return
         left = _DISCARD_BYTES
         try:
             async with asyncio.timeout(_DISCARD_SECONDS):

@@ -4,6 +4,7 @@ A name is what a person calls the file; it is kept in the metadata and given bac
 `POST /upload` makes the key from time, a random slug and the name; `PUT /files/{key}` takes it from the path.
 """
 
+import os
 import re
 import secrets
 import time
@@ -27,8 +28,10 @@ _NOT_IN_XML = {"\ufffe", "\uffff"}
 def new_file_id() -> str:
     """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then random, so that ids sort by time."""
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))
+    chance = int.from_bytes(os.urandom(10))
+    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (chance >> 68) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def begun_at(file_id: str) -> datetime | None:
@@ -135,4 +138,6 @@ def check_metadata(metadata: Mapping[str, str], *, ours: Mapping[str, str]) -> N
 
 
 def _has_unprintable(text: str) -> bool:
+    if text.isascii():
+        return not text.isprintable()
     return any(unicodedata.category(c) in ("Cc", "Cs") or c in _NOT_IN_XML for c in text)

@@ -110,11 +110,10 @@ class Signer:
             sent["x-amz-security-token"] = self._token
 
         # Runs of white space count as one space: AWS's rule, by which a proxy that tidies them does no harm.
-        lines = {name: " ".join(value.split()) for name, value in sent.items() if name not in _NEVER_SIGNED}
-        lines["host"] = host
-        names = sorted(lines)
-        signed = ";".join(names)
-        canonical_headers = "\n".join([f"{name}:{lines[name]}" for name in names])
+        named = sorted([("host", host), *sent.items()])
+        lines = [(name, " ".join(value.split())) for name, value in named if name not in _NEVER_SIGNED]
+        signed = ";".join([name for name, _ in lines])
+        canonical_headers = "\n".join([f"{name}:{value}" for name, value in lines])
         canonical = f"{method}\n{path}\n{encode_query(query)}\n{canonical_headers}\n\n{signed}\n{payload}"
 
         digest = hashlib.sha256(canonical.encode()).hexdigest()
