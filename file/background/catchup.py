@@ -2,12 +2,15 @@
 
 Runs as long as the service does, in each of its processes; a claim on each replica keeps two from doing the same. Live
 uploads come first: what is brought waits for memory until nobody else does. Each account is served by itself; one that
-is down is left alone (`breaker.py`). An erasure wins: whoever brings asks before it publishes, and takes back after.
+is down is left alone (`breaker.py`), also as a source. One that is slow holds all turns and memory only as long as
+nobody else has work: what comes free goes to who holds least, and turns that do not come free are taken back.
+An erasure wins: whoever brings asks before it publishes, and takes back after.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -19,15 +22,17 @@ from file.ledger.records import Records
 from file.ledger.settling import Settling
 from file.logic import metrics
 from file.logic.bringing import bring
-from file.logic.budget import Share
+from file.logic.budget import Fair, Share
 from file.logic.entries import describe
 from file.logic.errors import (
+    AccountBusyError,
     AccountError,
     LedgerUnavailableError,
     NoSourceError,
     PartRefusedError,
     ReplacedError,
     TakenBackError,
+    UnreadableError,
     UploadError,
 )
 from file.logic.reading import Reading, in_order
@@ -66,13 +71,14 @@ class CatchUp:
         self._breakers = breakers
         self._limits = limits
         self._budget = budget
-        self._slots = asyncio.Semaphore(concurrency)
-        self._concurrency = concurrency
+        self._turns = Fair(concurrency)
+        self._bringing: dict[str, list[asyncio.Task[None]]] = {account.account.name: [] for account in accounts}
         self._pause_seconds = pause_seconds
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_fair())
             for account in self._accounts:
                 group.create_task(self._serve(account))
 
@@ -93,23 +99,50 @@ class CatchUp:
 
     async def start(self, account: Reachable, under_way: set[asyncio.Task[None]]) -> int:
         """Begin to bring what is due in the account, as far as there is room. Returns how many."""
-        await self._slots.acquire()
+        name = account.account.name
+        await self._turns.take(name)
         room = 1
-        while room < self._concurrency and not self._slots.locked():
-            await self._slots.acquire()
+        while self._turns.has_more:
+            await self._turns.take(name)
             room += 1
         claimed: Sequence[Due] = ()
         try:
-            claimed = await self._leases.claim(account.account.name, ReplicaState.PENDING, room)
+            claimed = await self._leases.claim(name, ReplicaState.PENDING, room)
         finally:
-            for _ in range(room - len(claimed)):
-                self._slots.release()
+            self._turns.give(name, room - len(claimed))
         for due in claimed:
             task = asyncio.create_task(self._bring_safely(due, account))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
-            task.add_done_callback(lambda _: self._slots.release())
+            self._bringing[name].append(task)
+            task.add_done_callback(partial(self._end_turn, name))
         return len(claimed)
+
+    def _end_turn(self, name: str, task: asyncio.Task[None]) -> None:
+        if task in self._bringing[name]:  # else it was taken back
+            self._bringing[name].remove(task)
+            self._turns.give(name)
+
+    async def _keep_fair(self) -> None:
+        """Who waits in vain from one look to the next, and has something to bring, gets a turn of who holds most."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(self._pause_seconds)
+            for name in before & self._turns.waiting:
+                with suppress(LedgerUnavailableError):
+                    if await self._leases.has_due(name, ReplicaState.PENDING):
+                        self._take_back_for(name)
+            before = self._turns.waiting
+
+    def _take_back_for(self, name: str) -> None:
+        """From whoever would still hold as much as it: what began last, and has cost the least."""
+        most = max(self._bringing, key=lambda other: len(self._bringing[other]))
+        if len(self._bringing[most]) - 1 <= self._turns.held[name]:
+            return
+        task = self._bringing[most].pop()
+        task.cancel()
+        self._turns.give(most)  # now: all that is left of it is to close its upload, which a slow account does slowly
+        _log.info("turn_taken_back", account=most, given_to=name)
 
     async def _bring_safely(self, due: Due, account: Reachable) -> None:
         breaker = self._breakers[due.account]
@@ -158,10 +191,15 @@ class CatchUp:
     async def _bring(self, due: Due, receipt: Receipt, account: Reachable) -> Stored:
         digests = receipt.digests
         assert digests is not None  # what was acknowledged has them
-        if not any(isinstance(outcome, Stored) for outcome in receipt.outcomes):
+        having = {outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)}
+        if not having:
             raise NoSourceError(due.account, "upload")
+        sources = [source for source in self._sources if source.account.name in having - self._left_alone]
+        if not sources:
+            raise UnreadableError
         identity = Identity(receipt.key, receipt.name, key_is_chosen=True)
-        pieces = Reading(receipt, self._sources, start=0, stop=digests.size).pieces()
+        reading = Reading(receipt, sources, start=0, stop=digests.size)
+        pieces = reading.pieces()
         file = IncomingFile(
             id=receipt.id,
             chunks=pieces,
@@ -179,7 +217,7 @@ class CatchUp:
                     account,
                     describe(file, identity, names, digests.sha256),
                     limits=self._limits,
-                    budget=self._budget,
+                    budget=self._budget.of(due.account),
                     begins=lambda: self._leases.note(due, None),
                     begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
                     may_publish=lambda: self._leases.hold(due),
@@ -188,8 +226,21 @@ class CatchUp:
                     await asyncio.wait(notes)
         finally:
             await pieces.aclose()
+            self._blame(reading)
+        if reading.account is not None:
+            self._breakers[reading.account].succeeded()
         metrics.CAUGHT_UP_BYTES.labels(due.account).inc(digests.size)
         return stored
+
+    @property
+    def _left_alone(self) -> set[str]:
+        return {name for name, breaker in self._breakers.items() if breaker.is_open}
+
+    def _blame(self, reading: Reading) -> None:
+        """A source's trouble is the source's, not that of the account to which the file is brought."""
+        for error in reading.in_vain:
+            if not isinstance(error, AccountBusyError):  # with our own readers
+                self._breakers[error.account].failed(error)
 
     async def _note(self, due: Due, upload_id: str | None) -> None:
         """Without it a clean-up looks by key and time."""

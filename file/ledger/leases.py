@@ -74,6 +74,10 @@ class Leases:
         """Up to `limit` replicas of the account that are due in this state, the longest due first."""
         return await self._writer.run(lambda: self.claimed(due_replicas(self._alias, account, state), limit))
 
+    async def has_due(self, account: str, state: ReplicaState) -> bool:
+        """Whether there is anything to claim."""
+        return await self._writer.run(due_replicas(self._alias, account, state).exists)
+
     async def hold(self, due: Due) -> bool:
         """Renew the claim. False: it is another's by now, or the replica is not what it was; then publish nothing.
 

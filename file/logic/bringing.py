@@ -7,7 +7,7 @@ by S3. Leaves to others: whom to bring what (`file/background/catchup.py`), and 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from file.logic.budget import Share
+from file.logic.budget import Portion
 from file.logic.errors import TakenBackError
 from file.logic.lane import Lane
 from file.logic.parts import PartReader
@@ -21,7 +21,7 @@ async def bring(
     description: ObjectDescription,
     *,
     limits: Limits,
-    budget: Share,
+    budget: Portion,
     begins: Callable[[], Awaitable[object]],
     begun: Callable[[str, str | None], object],
     may_publish: Callable[[], Awaitable[bool]],

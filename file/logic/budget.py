@@ -6,7 +6,7 @@ more memory would set free; that is what keeps this free of deadlocks (docs/deci
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from file.logic.errors import BusyError
 
@@ -72,12 +72,77 @@ class Budget:
             turn.set_result(None)
 
 
+class Fair:
+    """`total` of something that accounts want. What comes free goes to who holds least of it; of two who hold as much,
+    to who asked first. So one account may hold all of it while nobody else wants any, and soon no more than others who
+    do. Belongs to one event loop.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.held: Counter[str] = Counter()
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
+
+    @property
+    def has_more(self) -> bool:
+        """Some is free, and nobody waits for it."""
+        return not self._waiting and self.held.total() < self.total
+
+    @property
+    def waiting(self) -> set[str]:
+        """The accounts that wait."""
+        return {account for account, _, _ in self._waiting}
+
+    async def take(self, account: str, size: int = 1) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = (account, size, turn)
+        self._waiting.append(place)
+        self._serve()
+        try:
+            await turn
+        except BaseException:
+            if place in self._waiting:
+                self._waiting.remove(place)
+                self._serve()
+            else:  # our turn came together with the cancellation
+                self.give(account, size)
+            raise
+
+    def give(self, account: str, size: int = 1) -> None:
+        self.held[account] -= size
+        self._serve()
+
+    def _serve(self) -> None:
+        """Who is to be next is waited for, so that a large piece is not starved by small ones."""
+        while self._waiting:
+            place = min(self._waiting, key=lambda place: self.held[place[0]])
+            account, size, turn = place
+            if self.held.total() + size > self.total:
+                return
+            self._waiting.remove(place)
+            self.held[account] += size
+            turn.set_result(None)
+
+
 class Share:
     """A quarter of a budget, for what can wait: it is given memory only when nobody else waits for any."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._own = Budget(budget.total // 4)
+        self._own = Fair(budget.total // 4)
+
+    def of(self, account: str) -> "Portion":
+        """What is reserved for one account."""
+        return Portion(self._budget, self._own, account)
+
+
+class Portion:
+    """Of a share: one account's, fair among all."""
+
+    def __init__(self, budget: Budget, share: Fair, account: str) -> None:
+        self._budget = budget
+        self._share = share
+        self._account = account
 
     @property
     def largest_part(self) -> int:
@@ -85,13 +150,13 @@ class Share:
 
     async def reserve(self, size: int, *, wait_seconds: float | None = None) -> None:
         """As `Budget.reserve`, but that it waits for as long as it takes."""
-        await self._own.reserve(size)
+        await self._share.take(self._account, size)
         try:
             await self._budget.reserve(size, patient=True)
         except BaseException:
-            self._own.release(size)
+            self._share.give(self._account, size)
             raise
 
     def release(self, size: int) -> None:
-        self._own.release(size)
+        self._share.give(self._account, size)
         self._budget.release(size)

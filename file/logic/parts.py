@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from file.logic.budget import Budget, Share
+from file.logic.budget import Budget, Portion
 from file.logic.errors import DigestMismatchError, FileTooLargeError, SizeMismatchError
 from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, KiB, Limits, MiB, Part
 
@@ -118,7 +118,7 @@ def _mapped(size: int) -> mmap.mmap:
 class PartReader:
     """Reads one file. `ended`: its last byte was seen. `checked`: what arrived, once it was found right."""
 
-    def __init__(self, file: IncomingFile, limits: Limits, budget: Budget | Share) -> None:
+    def __init__(self, file: IncomingFile, limits: Limits, budget: Budget | Portion) -> None:
         self.ended = False
         self.checked: Digests | None = None
         self._file = file

@@ -38,13 +38,15 @@ def in_order(sources: Sequence[Source], names: Sequence[str]) -> list[Source]:
 class Reading:
     """The bytes from `start` to before `stop` of an acknowledged file; of nothing, whether an account has the file.
 
-    `account` is the one that is being read from, `errors` are those that were met on the way.
+    `account` is the one that is being read from, `errors` are those that were met on the way; `in_vain` those of them
+    before which an account gave nothing.
     """
 
     def __init__(self, receipt: Receipt, sources: Sequence[Source], *, start: int, stop: int) -> None:
         assert receipt.digests is not None  # it was acknowledged
         self.account: str | None = None
         self.errors: list[AccountError] = []
+        self.in_vain: list[AccountError] = []
         self._receipt = receipt
         self._digests = receipt.digests
         self._start, self._stop = start, stop
@@ -74,6 +76,8 @@ class Reading:
                 # It did give something: with a slow reader even a healthy account hangs up now and then.
                 if self._reached > began_at:
                     self._asked.append((source, stored))
+                else:
+                    self.in_vain.append(error)
                 continue
             if self._held:
                 yield self._held
