@@ -101,11 +101,11 @@ class Fair:
         try:
             await turn
         except BaseException:
-            if place in self._waiting:
+            if turn.done() and not turn.cancelled():
+                self.give(account, size)  # our turn came together with the cancellation
+            elif place in self._waiting:  # if not, `_serve` has passed over it already
                 self._waiting.remove(place)
                 self._serve()
-            else:  # our turn came together with the cancellation
-                self.give(account, size)
             raise
 
     def give(self, account: str, size: int = 1) -> None:
@@ -120,8 +120,9 @@ class Fair:
             if self.held.total() + size > self.total:
                 return
             self._waiting.remove(place)
-            self.held[account] += size
-            turn.set_result(None)
+            if not turn.cancelled():
+                self.held[account] += size
+                turn.set_result(None)
 
 
 class Share:

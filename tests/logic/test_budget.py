@@ -243,6 +243,18 @@ async def test_others_are_served_when_who_waits_gives_up_before_or_as_its_turn_c
     assert +wanting.fair.held == {"C": 1}
 
 
+async def test_the_next_is_served_when_who_waits_is_cancelled_in_the_moment_of_its_turn() -> None:
+    wanting = Wanting(1)
+    await wanting.take("X")
+    gone = await wanting.take("A")
+    await wanting.take("B")
+    gone.cancel()
+    wanting.fair.give("X")  # A does not know yet that it is gone
+    await settled()
+    assert wanting.served == ["X", "B"]
+    assert +wanting.fair.held == {"B": 1}
+
+
 async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
     budget = Budget(TOTAL)
     share = Share(budget)
