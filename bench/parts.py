@@ -1,0 +1,79 @@
+"""The parts of a run: each makes its accounts and contestants, and runs its scenarios."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.contestants.contestant import Contestant
+from bench.contestants.limit import Raw
+from bench.contestants.ours import Ours
+from bench.contestants.rclone import Rclone
+from bench.figures import MiB, Scenario, Work
+from bench.plan import SMALL, Plan, work_name
+from bench.rounds import Say, run_scenario
+from bench.servers import null_accounts, seaweed_accounts
+from stores.account import StoreAccount
+
+ACCOUNTS = 3
+
+
+@dataclass(slots=True)
+class Run:
+    """What is measured so far. `folder` is this run's own, gone when it ends."""
+
+    plan: Plan
+    folder: Path
+    say: Say
+    scenarios: list[Scenario] = field(default_factory=list)
+
+    def measure(
+        self,
+        part: str,
+        name: str,
+        work: Work,
+        contestants: Sequence[Contestant],
+        *,
+        server: str = "null S3",
+        accounts: int = ACCOUNTS,
+        rounds: int | None = None,
+    ) -> Scenario:
+        scenario = Scenario(part, name, server, accounts, work, self.plan.rounds if rounds is None else rounds)
+        run_scenario(scenario, contestants, self.say)
+        self.scenarios.append(scenario)
+        return scenario
+
+
+def small(run: Run) -> None:
+    """4 KiB, at 1, 16 and 64 at once."""
+    with null_accounts(run.folder, ACCOUNTS) as accounts:
+        for at_once in run.plan.small_at_once:
+            work = run.plan.work(SMALL, at_once)
+            contestants = [Ours(accounts, run.folder, name="ours, form", is_form=True), *_all(accounts, run.folder)]
+            run.measure("small", work_name(work), work, [*contestants, Raw(accounts[0])])
+
+
+def sizes(run: Run) -> None:
+    """1 MiB to 1 GiB."""
+    with null_accounts(run.folder, ACCOUNTS) as accounts:
+        for size, at_once in run.plan.sizes:
+            work = run.plan.work(size, at_once)
+            run.measure("sizes", work_name(work), work, [*_all(accounts, run.folder), Raw(accounts[0])])
+
+
+def memory(run: Run) -> None:
+    """64 uploads of 64 MiB at once: what it does to the memory."""
+    work = Work(
+        size=64 * MiB, at_once=64, requests=64, seconds=run.plan.memory_limit_seconds,
+        limit_seconds=run.plan.memory_limit_seconds,
+    )  # fmt: skip
+    with null_accounts(run.folder, ACCOUNTS) as accounts:
+        contestants = [Ours(accounts, run.folder), Rclone(accounts, run.folder, looks_again=False)]
+        run.measure("memory", work_name(work), work, contestants, rounds=1)
+
+
+def _all(accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool = False) -> list[Contestant]:
+    return [Ours(accounts, folder), Rclone(accounts, folder, looks_again=looks_again)]
+
+
+PARTS: dict[str, Callable[[Run], None]] = {"small": small, "sizes": sizes, "memory": memory}
