@@ -25,7 +25,8 @@ def build(name: str, folder: Path | None = None) -> Path:
     """The tool `nulls3` or `load`, built. Raises `BenchError` if it cannot be."""
     folder = MADE / "native" if folder is None else folder
     source = NATIVE / f"{name}.c"
-    written = hashlib.sha256((NATIVE / "loopback.h").read_bytes() + source.read_bytes()).hexdigest()[:12]
+    sources = [*sorted(NATIVE.glob("*.h")), source]
+    written = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()[:12]
     built = folder / f"{name}-{written}"
     if built.exists():
         return built

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.contestants.contestant import Contestant
+from bench.contestants.direct import CLIENTS, Direct
+from bench.contestants.first import FirstDesign
 from bench.contestants.limit import Raw
 from bench.contestants.ours import Ours
 from bench.contestants.rclone import Rclone
@@ -73,7 +75,13 @@ def memory(run: Run) -> None:
 
 
 def _all(accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool = False) -> list[Contestant]:
-    return [Ours(accounts, folder), Rclone(accounts, folder, looks_again=looks_again)]
+    return [
+        Ours(accounts, folder),
+        Rclone(accounts, folder, looks_again=looks_again),
+        FirstDesign(accounts, folder, keeps_clients=True),
+        FirstDesign(accounts, folder, keeps_clients=False),
+        *(Direct(client, accounts, folder, all_at_once=way) for client in CLIENTS for way in (False, True)),
+    ]
 
 
 PARTS: dict[str, Callable[[Run], None]] = {"small": small, "sizes": sizes, "memory": memory}

@@ -51,6 +51,14 @@ def free_port() -> int:
         return port
 
 
+def takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def start_process(
     command: Sequence[str | Path], log: Path, *, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:

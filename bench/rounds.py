@@ -34,6 +34,9 @@ def run_scenario(scenario: Scenario, contestants: Sequence[Contestant], say: Say
                 if row.failed is None:
                     _take_turn(contestant, row, scenario.work)
                     say(f"  round {number + 1} of {scenario.rounds}: {contestant.name}: {_told(row)}")
+        for row in scenario.rows:
+            if row.failed is None and not any(turn.load.operations for turn in row.turns):
+                row.failed = "nothing was finished in time"
 
 
 def _begin(contestant: Contestant, row: Row, work: Work) -> None:
@@ -72,8 +75,8 @@ def _take_turn(contestant: Contestant, row: Row, work: Work) -> None:
                 peak_bytes=watch.peak_bytes + load.peak_bytes,
             )
         )
-        if load.operations == 0:
-            row.failed = load.first_bad.partition("\r\n\r\n")[2] or load.first_bad or "nothing was finished in time"
+        if load.operations == 0 and load.first_bad:
+            row.failed = reason_in(load.first_bad)
         elif load.unfinished:
             # What it was left with would be done in another's turn.
             contestant.stop()
@@ -82,11 +85,17 @@ def _take_turn(contestant: Contestant, row: Row, work: Work) -> None:
         row.failed = str(error)
 
 
+def reason_in(bad: str) -> str:
+    """One line of an answer that was not 2xx: its status and what its body says."""
+    head, _, body = bad.partition("\r\n\r\n")
+    return " ".join(f"{head.partition(chr(13))[0]} {body}".split())[:200]
+
+
 def _told(row: Row) -> str:
     if row.failed is not None:
         return f"FAILED: {row.failed}"
     load = row.turns[-1].load
-    rate = load.operations / load.seconds
+    rate = load.operations / load.seconds if load.operations else 0.0
     per_second = f"{rate:,.0f} uploads/s" if row.turns[-1].size < MiB else f"{rate * row.turns[-1].size / 1e6:,.0f} MB/s"
     beside = "".join(
         f", {count} {what}"

@@ -1,5 +1,6 @@
 // What both tools need: the clock, whole sends, and sockets on 127.0.0.1.
 
+#pragma once
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>

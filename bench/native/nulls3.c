@@ -1,7 +1,7 @@
 // A null S3: answers PUT, POST, HEAD, GET and DELETE as S3 would, and throws every body away inside the kernel.
 //
-// It promises to cost next to nothing, so that what is measured is who sends. It keeps and checks nothing: no object,
-// signature, checksum or condition; HEAD and GET of an object are always 404.
+// It promises to cost next to nothing, so that what is measured is who sends. It keeps objects' sizes for HEAD, but no
+// byte of them (GET is 404), and checks nothing: no signature, checksum or condition.
 //
 //     nulls3 [--port N] [--delay-ms N] [--rate BYTES_PER_SECOND]
 //
@@ -9,16 +9,13 @@
 // answer comes that much later. `--rate`: all bodies together are read no faster than that, as from a slow account.
 // One thread a connection, for it sleeps in recv(2) nearly all the time.
 
+#include "answers.h"
 #include "loopback.h"
+#include "sizes.h"
 #include <errno.h>
 #include <getopt.h>
 
 enum { HEAD_BYTES = 64 * 1024, DISCARD_BYTES = 1024 * 1024, LINE_BYTES = 4096, STACK_BYTES = 256 * 1024 };
-
-#define NAMESPACE "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\""
-// With a dash, as of a multipart upload: it cannot be taken for the MD5 of the body.
-#define ETAG "\"d41d8cd98f00b204e9800998ecf8427e-1\""
-#define XML "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 
 static double delay_seconds = 0;
 static double bytes_per_second = 0; // 0: as fast as it comes
@@ -32,7 +29,7 @@ struct connection {
 
 struct request {
     char line[LINE_BYTES]; // method, target, version
-    long long body_bytes;
+    long long body_bytes, decoded_bytes; // -1: as many
     bool is_chunked;
     bool expects_continue;
 };
@@ -107,7 +104,7 @@ static bool discard(struct connection *on, long long bytes) {
     return true;
 }
 
-static bool discard_chunks(struct connection *on) {
+static bool discard_chunks(struct connection *on, long long *all) {
     for (;;) {
         char *end = read_until(on, "\r\n");
         if (end == NULL) {
@@ -121,6 +118,7 @@ static bool discard_chunks(struct connection *on) {
         if (bytes == 0) {
             return true;
         }
+        *all += bytes;
     }
 }
 
@@ -130,12 +128,14 @@ static bool read_request(struct connection *on, struct request *request) {
         return false;
     }
     end[2] = 0;
-    *request = (struct request){.body_bytes = 0};
+    *request = (struct request){.decoded_bytes = -1};
     char *line_end = strstr(on->ahead, "\r\n");
     snprintf(request->line, sizeof request->line, "%.*s", (int)(line_end - on->ahead), on->ahead);
     for (char *header = line_end + 2; header < end; header = strstr(header, "\r\n") + 2) {
         if (strncasecmp(header, "content-length:", 15) == 0) {
             request->body_bytes = strtoll(header + 15, NULL, 10);
+        } else if (strncasecmp(header, "x-amz-decoded-content-length:", 29) == 0) {
+            request->decoded_bytes = strtoll(header + 29, NULL, 10);
         } else if (strncasecmp(header, "transfer-encoding:", 18) == 0) {
             request->is_chunked = true;
         } else if (strncasecmp(header, "expect:", 7) == 0) {
@@ -146,73 +146,36 @@ static bool read_request(struct connection *on, struct request *request) {
     return true;
 }
 
-static bool begins(const char *text, const char *with) {
-    return strncmp(text, with, strlen(with)) == 0;
-}
-
-// The first rule that fits answers. `query` is a part of the target's query, NULL for any target.
-struct rule {
-    const char *method, *query;
-    enum { BUCKET, OBJECT, EITHER } target;
-    const char *status, *body;
-};
-
-static const struct rule RULES[] = {
-    {"POST ", "uploadId=", EITHER, "200 OK",
-     XML "<CompleteMultipartUploadResult " NAMESPACE "><Location>/b/k</Location><Bucket>b</Bucket><Key>k</Key>"
-     "<ETag>" ETAG "</ETag></CompleteMultipartUploadResult>"},
-    {"POST ", "uploads", EITHER, "200 OK",
-     XML "<InitiateMultipartUploadResult " NAMESPACE "><Bucket>b</Bucket><Key>k</Key>"
-     "<UploadId>null-upload</UploadId></InitiateMultipartUploadResult>"},
-    {"POST ", "delete", EITHER, "200 OK", XML "<DeleteResult " NAMESPACE "></DeleteResult>"},
-    {"GET ", "uploadId=", EITHER, "200 OK",
-     XML "<ListPartsResult " NAMESPACE "><Bucket>b</Bucket><Key>k</Key><UploadId>null-upload</UploadId>"
-     "<IsTruncated>false</IsTruncated></ListPartsResult>"},
-    {"GET ", NULL, OBJECT, "404 Not Found",
-     XML "<Error><Code>NoSuchKey</Code><Message>Nothing is kept here.</Message></Error>"},
-    {"GET ", "uploads", BUCKET, "200 OK",
-     XML "<ListMultipartUploadsResult " NAMESPACE "><Bucket>b</Bucket><MaxUploads>1000</MaxUploads>"
-     "<IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"},
-    {"GET ", "versions", BUCKET, "200 OK",
-     XML "<ListVersionsResult " NAMESPACE "><Name>b</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys>"
-     "<IsTruncated>false</IsTruncated></ListVersionsResult>"},
-    {"GET ", NULL, BUCKET, "200 OK",
-     XML "<ListBucketResult " NAMESPACE "><Name>b</Name><Prefix></Prefix><KeyCount>0</KeyCount>"
-     "<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"},
-    {"DELETE ", NULL, EITHER, "204 No Content", ""},
-    {"HEAD ", NULL, OBJECT, "404 Not Found", ""},
-    {"", NULL, EITHER, "200 OK", ""}, // PUT of an object, a part or a bucket
-};
-
-// /bucket/key names an object, /bucket and /bucket/ do not.
-static unsigned target_of(const char *line) {
-    const char *path = strchr(line, '/');
-    size_t length = path != NULL ? strcspn(path, "? ") : 0;
-    const char *slash = length > 1 ? memchr(path + 1, '/', length - 1) : NULL;
-    return slash != NULL && slash + 1 < path + length ? OBJECT : BUCKET;
-}
-
-static const struct rule *rule_for(const char *line) {
-    const char *query = strchr(line, '?');
-    for (const struct rule *rule = RULES;; rule++) {
-        bool fits = begins(line, rule->method) && (rule->target == EITHER || rule->target == target_of(line));
-        if (fits && (rule->query == NULL || (query != NULL && strstr(query, rule->query) != NULL))) {
-            return rule;
-        }
+static void note_object(const struct request *request) {
+    const char *line = request->line;
+    bool is_complete = strstr(line, "uploadId=") != NULL;
+    if (begins(line, "PUT ")) {
+        long long bytes = request->decoded_bytes >= 0 ? request->decoded_bytes : request->body_bytes;
+        note_bytes(line, bytes, is_complete, !is_complete);
+    } else if (begins(line, "POST ")) {
+        note_bytes(line, 0, is_complete, is_complete);
+    } else if (begins(line, "DELETE ")) {
+        note_bytes(line, 0, false, false);
     }
 }
 
-static bool give_answer(int socket, const char *line) {
-    const struct rule *rule = rule_for(line);
+static bool give_answer(int socket, const struct request *request) {
+    const struct rule *rule = rule_for(request->line);
     char text[2048], length[64] = ""; // 204 must not say a length
-    if (!begins(rule->status, "204")) {
-        snprintf(length, sizeof length, "Content-Length: %zu\r\n", strlen(rule->body));
+    long long bytes = (long long)strlen(rule->body);
+    if (begins(request->line, "HEAD ") && target_of(request->line) == OBJECT) {
+        bytes = known_bytes(request->line);
+        rule = bytes < 0 ? &MISSING : rule;
     }
-    int bytes = snprintf(text, sizeof text,
+    if (!begins(rule->status, "204")) {
+        snprintf(length, sizeof length, "Content-Length: %lld\r\n", bytes < 0 ? 0 : bytes);
+    }
+    int count = snprintf(text, sizeof text,
                          "HTTP/1.1 %s\r\nETag: " ETAG "\r\nx-amz-request-id: NULL\r\n"
                          "Last-Modified: Sun, 22 Nov 2026 00:00:00 GMT\r\nContent-Type: application/xml\r\n%s\r\n%s",
                          rule->status, length, rule->body);
-    return send_all(socket, text, (size_t)bytes, 0);
+    note_object(request);
+    return send_all(socket, text, (size_t)count, 0);
 }
 
 static void *serve(void *argument) {
@@ -224,9 +187,9 @@ static void *serve(void *argument) {
         if (request.expects_continue && on->have == 0) {
             is_open = send_all(on->socket, "HTTP/1.1 100 Continue\r\n\r\n", 25, 0);
         }
-        is_open = is_open && (request.is_chunked ? discard_chunks(on) : discard(on, request.body_bytes));
+        is_open = is_open && (request.is_chunked ? discard_chunks(on, &request.body_bytes) : discard(on, request.body_bytes));
         sleep_seconds(is_open ? delay_seconds : 0);
-        is_open = is_open && give_answer(on->socket, request.line);
+        is_open = is_open && give_answer(on->socket, &request);
     }
     close(on->socket);
     free(on);
