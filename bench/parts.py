@@ -1,49 +1,19 @@
 """The parts of a run: each makes its accounts and contestants, and runs its scenarios."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+from bench import growth
 from bench.contestants.contestant import Contestant
 from bench.contestants.direct import CLIENTS, Direct
 from bench.contestants.first import FirstDesign
 from bench.contestants.limit import Raw
 from bench.contestants.ours import Ours
 from bench.contestants.rclone import Rclone
-from bench.figures import MiB, Scenario, Work
-from bench.plan import SMALL, Plan, work_name
-from bench.rounds import Say, run_scenario
+from bench.figures import MiB, Work
+from bench.plan import SMALL, work_name
+from bench.run import ACCOUNTS, Run
 from bench.servers import null_accounts, seaweed_accounts
 from stores.account import StoreAccount
-
-ACCOUNTS = 3
-
-
-@dataclass(slots=True)
-class Run:
-    """What is measured so far. `folder` is this run's own, gone when it ends."""
-
-    plan: Plan
-    folder: Path
-    say: Say
-    scenarios: list[Scenario] = field(default_factory=list)
-
-    def measure(
-        self,
-        part: str,
-        name: str,
-        work: Work,
-        contestants: Sequence[Contestant],
-        *,
-        server: str = "null S3",
-        accounts: int = ACCOUNTS,
-        rounds: int | None = None,
-    ) -> Scenario:
-        scenario = Scenario(part, name, server, accounts, work, self.plan.rounds if rounds is None else rounds)
-        run_scenario(scenario, contestants, self.say)
-        self.scenarios.append(scenario)
-        return scenario
 
 
 def small(run: Run) -> None:
@@ -51,7 +21,7 @@ def small(run: Run) -> None:
     with null_accounts(run.folder, ACCOUNTS) as accounts:
         for at_once in run.plan.small_at_once:
             work = run.plan.work(SMALL, at_once)
-            contestants = [Ours(accounts, run.folder, name="ours, form", is_form=True), *_all(accounts, run.folder)]
+            contestants = [Ours(accounts, run.folder, name="ours, form", is_form=True), *_all(run, accounts)]
             run.measure("small", work_name(work), work, [*contestants, Raw(accounts[0])])
 
 
@@ -60,7 +30,7 @@ def sizes(run: Run) -> None:
     with null_accounts(run.folder, ACCOUNTS) as accounts:
         for size, at_once in run.plan.sizes:
             work = run.plan.work(size, at_once)
-            run.measure("sizes", work_name(work), work, [*_all(accounts, run.folder), Raw(accounts[0])])
+            run.measure("sizes", work_name(work), work, [*_all(run, accounts), Raw(accounts[0])])
 
 
 def memory(run: Run) -> None:
@@ -74,14 +44,34 @@ def memory(run: Run) -> None:
         run.measure("memory", work_name(work), work, contestants, rounds=1)
 
 
-def _all(accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool = False) -> list[Contestant]:
+def seaweed(run: Run) -> None:
+    """Against real S3 servers, whose own cost dominates."""
+    with seaweed_accounts(run.folder, ACCOUNTS) as accounts:
+        for size, at_once in run.plan.seaweed_sizes:
+            work = run.plan.work(size, at_once)
+            contestants = _all(run, accounts, looks_again=True)
+            run.measure("seaweed", f"{work_name(work)}, SeaweedFS", work, contestants, server="SeaweedFS")
+
+
+def _all(run: Run, accounts: Sequence[StoreAccount], *, looks_again: bool = False) -> list[Contestant]:
+    folder = run.folder
     return [
         Ours(accounts, folder),
         Rclone(accounts, folder, looks_again=looks_again),
         FirstDesign(accounts, folder, keeps_clients=True),
         FirstDesign(accounts, folder, keeps_clients=False),
-        *(Direct(client, accounts, folder, all_at_once=way) for client in CLIENTS for way in (False, True)),
+        *(Direct(client, accounts, folder, all_at_once=way) for client in CLIENTS for way in run.plan.direct_ways),
     ]
 
 
-PARTS: dict[str, Callable[[Run], None]] = {"small": small, "sizes": sizes, "memory": memory}
+PARTS: dict[str, Callable[[Run], None]] = {
+    "small": small,
+    "sizes": sizes,
+    "memory": memory,
+    "seaweed": seaweed,
+    "accounts": growth.accounts,
+    "clients": growth.clients,
+    "ledger": growth.ledger,
+    "slow": growth.slow,
+    "delay": growth.delay,
+}

@@ -26,6 +26,9 @@ class Plan:
     account_counts: tuple[int, ...]
     client_counts: tuple[int, ...]
     ledger_files: tuple[int, ...]
+    slow_size: int
+    slow_limit_seconds: float
+    direct_ways: tuple[bool, ...]  # one account after the other, all at once
 
     def work(self, size: int, at_once: int, *, requests: int | None = None) -> Work:
         """A turn of this size: large files are counted, not timed, so that a turn is not half an upload."""
@@ -51,6 +54,9 @@ WHOLE = Plan(
     account_counts=(1, 2, 4, 8, 16),
     client_counts=(1, 4, 16, 64, 256),
     ledger_files=(0, 1_000_000, 5_000_000),
+    slow_size=5 * MiB,
+    slow_limit_seconds=30.0,
+    direct_ways=(False, True),
 )
 QUICK = Plan(
     rounds=2,
@@ -63,6 +69,9 @@ QUICK = Plan(
     account_counts=(1, 8),
     client_counts=(256,),
     ledger_files=(0, 50_000),
+    slow_size=MiB,
+    slow_limit_seconds=5.0,
+    direct_ways=(True,),
 )
 
 

@@ -28,6 +28,8 @@ def run_scenario(scenario: Scenario, contestants: Sequence[Contestant], say: Say
         for contestant, row in pairs:
             running.callback(contestant.stop)
             _begin(contestant, row, scenario.work)
+            if row.failed is not None:
+                say(f"  {contestant.name}: {row.failed}")
         for number in range(scenario.rounds):
             # Every other round the other way round: nobody always follows the same one.
             for contestant, row in pairs if number % 2 == 0 else reversed(pairs):
@@ -52,7 +54,7 @@ def _begin(contestant: Contestant, row: Row, work: Work) -> None:
 def _start(contestant: Contestant, row: Row, work: Work) -> None:
     contestant.start()
     row.idle_bytes = memory_bytes(tree(contestant.process_ids()))
-    contestant.upload(
+    contestant.warm_up(
         Work(
             size=min(work.size, _WARM_UP_SIZE),
             at_once=work.at_once,
@@ -96,7 +98,9 @@ def _told(row: Row) -> str:
         return f"FAILED: {row.failed}"
     load = row.turns[-1].load
     rate = load.operations / load.seconds if load.operations else 0.0
-    per_second = f"{rate:,.0f} uploads/s" if row.turns[-1].size < MiB else f"{rate * row.turns[-1].size / 1e6:,.0f} MB/s"
+    per_second = (
+        f"{rate:,.0f} uploads/s" if row.turns[-1].size < MiB else f"{rate * row.turns[-1].size / 1e6:,.0f} MB/s"
+    )
     beside = "".join(
         f", {count} {what}"
         for count, what in (

@@ -34,6 +34,10 @@ class Contestant(ABC):
     @abstractmethod
     def upload(self, work: Work) -> Load: ...
 
+    def warm_up(self, work: Work) -> None:
+        """Some uploads that are not counted: connections are open then, and what is made once is made."""
+        self.upload(work)
+
     @property
     def most_size(self) -> int | None:
         """The largest file that it is asked to take, None for any."""

@@ -39,6 +39,9 @@ class Direct(Contestant):
     def process_ids(self) -> list[int]:
         return []
 
+    def warm_up(self, work: Work) -> None:
+        """Each turn is a new process, which warms up by itself."""
+
     def upload(self, work: Work) -> Load:
         task = {
             "accounts": [asdict(account) for account in self._accounts],
@@ -56,7 +59,7 @@ class Direct(Contestant):
             timeout=work.limit_seconds * 2 + 30,
         )  # fmt: skip
         if done.returncode != 0:
-            raise ContestantError((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+            raise ContestantError((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
         return Load(**json.loads(done.stdout))
 
 

@@ -59,6 +59,12 @@ class Ours(Gateway):
             self._service.kill()
             self._service = None
 
+    def forget_ledger(self) -> None:
+        """Remove the filled database; it takes gigabytes."""
+        if self._ledger is not None:
+            for path in self._ledger.parent.glob(f"{self._ledger.name}*"):
+                path.unlink()
+
     def process_ids(self) -> list[int]:
         process_id = self._service.process_id if self._service else None
         return [process_id] if process_id is not None else []

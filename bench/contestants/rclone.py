@@ -33,7 +33,10 @@ class Rclone(Gateway):
         self.url = f"http://127.0.0.1:{port}"
         configuration = self.log.with_name("rclone.conf")
         configuration.write_text(self._configuration())
-        options = ["--config", str(configuration), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--no-cleanup", "fan:"]
+        # A union of one it refuses; one account is served as it is.
+        only = self._accounts[0]
+        root = "fan:" if len(self._accounts) > 1 else f"{only.name.lower()}:{only.s3_bucket_name}"
+        options = ["--config", str(configuration), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--no-cleanup", root]
         self._process = start_process([VENV / "rclone", *options], self.log, environment=clean_environment())
         wait_until(lambda: self._makes_bucket(port), self._process, self.log)
 

@@ -4,10 +4,8 @@ A turn without a number of uploads finds it by a short trial: s5cmd itself does 
 """
 
 import asyncio
-import os
 import subprocess
 import time
-from pathlib import Path
 
 from bench.direct.task import Task, cpu_seconds, report
 from bench.folders import VENV

@@ -26,17 +26,18 @@ def _clients() -> list[tuple[Account, Any]]:
 
 def store(file: UploadedFile, key: str) -> list[str]:
     """What went wrong."""
-    waiting = [_threads().submit(_put, client, account, key, file) for account, client in _clients()]
+    content = b"" if isinstance(file, TemporaryUploadedFile) else file.read()
+    waiting = [_threads().submit(_put, client, account, key, file, content) for account, client in _clients()]
     return [error for each in waiting if (error := each.result())]
 
 
-def _put(client: Any, account: Account, key: str, file: UploadedFile) -> str | None:
+def _put(client: Any, account: Account, key: str, file: UploadedFile, content: bytes) -> str | None:
     bucket = account["s3_bucket_name"]
     try:
         if isinstance(file, TemporaryUploadedFile):
             client.upload_file(file.temporary_file_path(), bucket, key)
         else:
-            client.put_object(Bucket=bucket, Key=key, Body=file.file.getvalue())
+            client.put_object(Bucket=bucket, Key=key, Body=content)
     except Exception as error:  # noqa: BLE001 - one account's trouble is told, whatever it is
         return str(error)
     return None
