@@ -1,4 +1,4 @@
-"""Fills a ledger with files of three replicas each, fast: `python -m bench.filled_ledger PATH FILES` makes one on SQLite.
+"""Fills a ledger with files of three replicas each: `python -m bench.filled_ledger PATH FILES` makes one on SQLite.
 
 For measuring what a service does on a large ledger (`bench/growth.py`) and what its questions take there
 (`bench/ledger_rows.py`). What lies in it was never uploaded.

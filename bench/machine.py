@@ -56,6 +56,6 @@ def _first_line(command: list[str]) -> str:
 
 def _their_versions() -> dict[str, str]:
     asking = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]), sep='\\n')"
-    command = [VENV / "python", "-c", asking, *THEIRS]
+    command: list[str | Path] = [VENV / "python", "-c", asking, *THEIRS]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return dict(zip(THEIRS, said.split(), strict=True))

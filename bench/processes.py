@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -80,7 +81,7 @@ def start_process(
 
 
 def stop_process(process: subprocess.Popen[bytes] | None) -> None:
-    """SIGTERM, then SIGKILL, and to the children that it leaves, too."""
+    """SIGTERM, then SIGKILL, and to the children that it leaves, too. Returns when all have ended."""
     if process is None:
         return
     family = tree([process.pid])
@@ -94,6 +95,18 @@ def stop_process(process: subprocess.Popen[bytes] | None) -> None:
     for process_id in family[1:]:
         with suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
+    pause = threading.Event()  # they are not our children: nothing tells when they have ended
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(map(_runs, family[1:])) and time.monotonic() < deadline:
+        pause.wait(0.01)
+
+
+def _runs(process_id: int) -> bool:
+    """Whether it is there, and not only a row that waits to be read by its parent."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def last_line(log: Path) -> str:

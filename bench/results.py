@@ -1,7 +1,7 @@
 """What a run leaves: its JSON and its pictures.
 
-A whole run is kept in `bench/results/`: `latest.json`, a dated copy (not in git), and the pictures. A quick or partial one
-is no result to be quoted, and goes to `.bench/results/`.
+A whole run is kept in `bench/results/`: `latest.json`, a dated copy (not in git), and the pictures. A quick or partial
+one is no result to be quoted, and goes to `.bench/results/`.
 """
 
 import json
@@ -46,7 +46,7 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
 
 def draw(latest: Path, folder: Path) -> list[Path]:
     """The pictures, by matplotlib in the benchmark's own environment."""
-    command = [VENV / "python", "-m", "bench.pictures", latest, folder]
+    command: list[str | Path] = [VENV / "python", "-m", "bench.pictures", latest, folder]
     environment = clean_environment(MPLCONFIGDIR=str(VENV.parent / "matplotlib"))
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from bench.contestants.contestant import Contestant
 from bench.errors import ContestantError
-from bench.figures import MiB, Row, Scenario, Turn, Work
+from bench.figures import KiB, MiB, Row, Scenario, Turn, Work
 from bench.processes import Watch, memory_bytes, tree
 
 _WARM_UP_SIZE = 5 * MiB
@@ -53,6 +53,8 @@ def _begin(contestant: Contestant, row: Row, work: Work) -> None:
 
 def _start(contestant: Contestant, row: Row, work: Work) -> None:
     contestant.start()
+    # Idle is who has taken one small upload: what is read or made at the first one is there.
+    contestant.warm_up(Work(size=4 * KiB, at_once=1, seconds=1.0, limit_seconds=work.limit_seconds, requests=1))
     row.idle_bytes = memory_bytes(tree(contestant.process_ids()))
     contestant.warm_up(
         Work(

@@ -16,7 +16,10 @@ from stores.seaweed import start_stores, stop_stores
 class NullStore:
     """One account's null S3: what a contestant itself costs, for it costs next to nothing."""
 
-    def __init__(self, name: str, folder: Path, *, delay_ms: int = 0, bytes_per_second: int = 0) -> None:
+    def __init__(
+        self, name: str, folder: Path, *, delay_ms: int = 0, bytes_per_second: int = 0, tool: Path | None = None
+    ) -> None:
+        self._tool = tool
         self._said = folder / f"nulls3-{name}.txt"
         self._options = ["--delay-ms", str(delay_ms), "--rate", str(bytes_per_second)]
         self._name = name
@@ -24,7 +27,9 @@ class NullStore:
 
     def start(self) -> StoreAccount:
         self._said.write_bytes(b"")
-        self._process = start_process([build("nulls3"), *self._options], self._said, environment=clean_environment())
+        self._process = start_process(
+            [self._tool or build("nulls3"), *self._options], self._said, environment=clean_environment()
+        )
         wait_until(lambda: self._said.read_text().endswith("\n"), self._process, self._said)
         return StoreAccount(
             name=self._name,

@@ -49,7 +49,9 @@ def _block(scenario: Scenario) -> list[str]:
     notes = []
     for row in scenario.rows:
         figures = [_told(row.spread(metric), digits) for _, metric, digits in columns]
-        body.append([row.contestant, *figures, _compared(reference, row, columns[0][1])])
+        # Who has a counterpart (`rclone, 8 accounts`) is compared with that.
+        counterpart = scenario.row(row.contestant.replace("rclone", "ours")) or reference
+        body.append([row.contestant, *figures, _compared(counterpart, row, columns[0][1])])
         if row.failed is not None:
             notes.append(f"    {row.contestant}: {row.failed}")
         elif row.refused:
@@ -67,7 +69,7 @@ def _told(spread: Spread | None, digits: int) -> Cell:
 
 
 def _compared(reference: Row | None, row: Row, metric: str) -> Cell:
-    if reference is None or row is reference:
+    if reference is None or row.contestant.startswith("ours"):
         return ""
     factor = ratio(reference.median(metric), row.median(metric))
     return f"x {factor:.2f}" if factor is not None else ""

@@ -1,7 +1,7 @@
 """No gateway: a client that uploads to every account itself, in a process of its own for each turn.
 
-Its CPU seconds and memory are the client's: there is nobody between it and the accounts. What it takes to start (reading
-Python's modules, a second) is not counted.
+Its CPU seconds and memory are the client's: there is nobody between it and the accounts. What it takes to start (a
+second, for reading Python's modules) is not counted.
 """
 
 import json
@@ -53,7 +53,7 @@ class Direct(Contestant):
             "limit_seconds": work.limit_seconds,
             "requests": work.requests,
         }
-        command = [VENV / "python", "-m", f"bench.direct.with_{self._client}", json.dumps(task)]
+        command: list[str | Path] = [VENV / "python", "-m", f"bench.direct.with_{self._client}", json.dumps(task)]
         done = subprocess.run(
             command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
             timeout=work.limit_seconds * 2 + 30,

@@ -1,4 +1,4 @@
-"""This service as it is installed by default: `runserver`, SQLite on disk, tokens on, logs to a file; no payload limit."""
+"""This service as installed by default: `runserver`, SQLite on disk, tokens on, logs to a file; no payload limit."""
 
 import json
 import secrets

@@ -1,6 +1,8 @@
 """obstore (Rust): a store an account, kept open; large files in parts, as it does by itself."""
 
 import asyncio
+import os
+import sys
 
 import obstore
 from obstore.store import S3Store
@@ -22,6 +24,9 @@ def main() -> None:
         for account in task.accounts
     }
     asyncio.run(run(task, lambda account, key: obstore.put_async(stores[account["name"]], key, task.path)))
+    # Not as Python ends: now and then its Rust threads abort the process on the way out, when all is done and told.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,9 @@ async def upload_all(task: Task, kind: str, count: int) -> None:
 async def upload(task: Task, account: dict[str, str], kind: str, count: int) -> None:
     target = f"s3://{account['s3_bucket_name']}/{task.prefix}{kind}"
     copies = "".join(f"cp {task.file} {target}{number}\n" for number in range(count))
+    options = ["--endpoint-url", account["endpoint_url"], "--numworkers", str(task.at_once), "--log", "error"]
     process = await asyncio.create_subprocess_exec(
-        str(VENV / "s5cmd"), "--endpoint-url", account["endpoint_url"], "--numworkers", str(task.at_once), "--log", "error", "run",
+        str(VENV / "s5cmd"), *options, "run",
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         env=clean_environment(
             AWS_ACCESS_KEY_ID=account["access_key_id"],

@@ -24,14 +24,14 @@ def _clients() -> list[tuple[Account, Any]]:
     return [(account, new_client(account, connections=_AT_ONCE)) for account in ACCOUNTS]
 
 
-def store(file: UploadedFile, key: str) -> list[str]:
+def store(file: "UploadedFile[Any]", key: str) -> list[str]:
     """What went wrong."""
     content = b"" if isinstance(file, TemporaryUploadedFile) else file.read()
     waiting = [_threads().submit(_put, client, account, key, file, content) for account, client in _clients()]
     return [error for each in waiting if (error := each.result())]
 
 
-def _put(client: Any, account: Account, key: str, file: UploadedFile, content: bytes) -> str | None:
+def _put(client: Any, account: Account, key: str, file: "UploadedFile[Any]", content: bytes) -> str | None:
     bucket = account["s3_bucket_name"]
     try:
         if isinstance(file, TemporaryUploadedFile):

@@ -6,6 +6,7 @@ The pool itself is kept; a pool a request would be slower still.
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 
@@ -18,7 +19,7 @@ def _pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=len(ACCOUNTS), mp_context=multiprocessing.get_context("spawn"))
 
 
-def store(file: UploadedFile, key: str) -> list[str]:
+def store(file: "UploadedFile[Any]", key: str) -> list[str]:
     """What went wrong."""
     content = file.read()
     waiting = [_pool().submit(_put, account, key, content) for account in ACCOUNTS]
