@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.ledger_rows import ACCOUNTS, PAGE, files, fill, indexes_in, key_of, questions, replicas, whole_tables_in
+from bench.filled_ledger import ACCOUNTS, files, fill, key_of, replicas
+from bench.ledger_rows import PAGE, indexes_in, questions, whole_tables_in
 from file.ledger.queries import listing, replicas_of_key
 from file.logic.values import FileState
 from file.models import File, Replica

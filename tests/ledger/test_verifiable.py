@@ -9,7 +9,8 @@ from django.db import connections
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from bench.ledger_rows import fill, whole_tables_in
+from bench.filled_ledger import fill
+from bench.ledger_rows import whole_tables_in
 from file.ledger.acquaintance import Acquaintance, Met, Standing
 from file.ledger.verifiable import Verifiable
 from file.logic.values import ReplicaState

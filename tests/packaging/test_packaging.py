@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPILED = ("requirements.txt", "requirements/run.txt")
+COMPILED = ("requirements.txt", "requirements/run.txt", "requirements/bench.txt")
 WRITTEN = ("requirements/run.in", "requirements/test.in")
+BENCH = "requirements/bench.in"
 
 Make = Callable[[str], subprocess.CompletedProcess[str]]
 
@@ -77,7 +78,8 @@ def test_every_pin_has_hashes_when_it_is_compiled(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("compiled", "written"), [("requirements/run.txt", WRITTEN[:1]), ("requirements.txt", WRITTEN)]
+    ("compiled", "written"),
+    [("requirements/run.txt", WRITTEN[:1]), ("requirements.txt", WRITTEN), ("requirements/bench.txt", (BENCH,))],
 )
 def test_everything_asked_for_is_pinned_when_it_is_compiled(compiled: str, written: tuple[str, ...]) -> None:
     text = "\n".join((ROOT / path).read_text() for path in written)
@@ -85,7 +87,7 @@ def test_everything_asked_for_is_pinned_when_it_is_compiled(compiled: str, writt
     assert asked <= set(pins(compiled))
 
 
-@pytest.mark.parametrize("path", COMPILED + WRITTEN)
+@pytest.mark.parametrize("path", [*COMPILED, *WRITTEN, BENCH])
 def test_no_host_or_folder_is_named_when_a_requirements_file_is_read(path: str) -> None:
     text = (ROOT / path).read_text()
     assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links|^\s*-[if]\b|@ ", text, re.MULTILINE)

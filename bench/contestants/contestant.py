@@ -1,0 +1,67 @@
+"""What the rounds ask of a contestant, and a gateway: a contestant to which the load generator uploads over HTTP."""
+
+import itertools
+from abc import ABC, abstractmethod
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.figures import Load, Work
+from bench.native_tools import build, run_load
+
+_turns = itertools.count(1)
+
+
+def new_prefix() -> str:
+    """Keys of a turn begin with it: no key is ever used twice, in whatever account or ledger."""
+    return f"turn{next(_turns)}-"
+
+
+class Contestant(ABC):
+    """`start` raises `ContestantError`; `stop` may be called whatever happened before."""
+
+    name: str
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    @abstractmethod
+    def process_ids(self) -> list[int]:
+        """The processes that count as its own; their children need not be named."""
+
+    @abstractmethod
+    def upload(self, work: Work) -> Load: ...
+
+    def warm_up(self, work: Work) -> None:
+        """Some uploads that are not counted: connections are open then, and what is made once is made."""
+        self.upload(work)
+
+    @property
+    def most_size(self) -> int | None:
+        """The largest file that it is asked to take, None for any."""
+        return None
+
+
+class Gateway(Contestant):
+    """Takes a file once over HTTP. `path` is completed with a turn's prefix, but for a form."""
+
+    def __init__(self, name: str, folder: Path, *, is_form: bool = False) -> None:
+        self.name = name
+        self.folder = folder / name.replace(" ", "-")
+        self.url = ""
+        self.is_form = is_form
+        self.path = "/"
+        self.headers: tuple[str, ...] = ()
+
+    @property
+    def log(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / "log.txt"
+
+    def upload(self, work: Work) -> Load:
+        path = self.path if self.is_form else self.path + new_prefix()
+        port = urlsplit(self.url).port
+        assert port is not None
+        return run_load(build("load"), port, path, work, headers=self.headers, is_form=self.is_form)

@@ -1,0 +1,74 @@
+"""No gateway: a client that uploads to every account itself, in a process of its own for each turn.
+
+Its CPU seconds and memory are the client's: there is nobody between it and the accounts. What it takes to start (a
+second, for reading Python's modules) is not counted.
+"""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.contestants.contestant import Contestant, new_prefix
+from bench.errors import ContestantError
+from bench.figures import Load, MiB, Work
+from bench.folders import ROOT, VENV
+from bench.processes import clean_environment
+from stores.account import StoreAccount
+
+CLIENTS = ("obstore", "aiobotocore", "s5cmd")
+
+
+class Direct(Contestant):
+    """`all_at_once`, or one account after the other."""
+
+    def __init__(self, client: str, accounts: Sequence[StoreAccount], folder: Path, *, all_at_once: bool) -> None:
+        self.name = f"{client}, {'at once' if all_at_once else 'in turn'}"
+        self._client = client
+        self._accounts = accounts
+        self._folder = folder
+        self._all_at_once = all_at_once
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def process_ids(self) -> list[int]:
+        return []
+
+    def warm_up(self, work: Work) -> None:
+        """Each turn is a new process, which warms up by itself."""
+
+    def upload(self, work: Work) -> Load:
+        task = {
+            "accounts": [asdict(account) for account in self._accounts],
+            "all_at_once": self._all_at_once,
+            "file": str(file_of(work.size, self._folder)),
+            "prefix": new_prefix(),
+            "at_once": work.at_once,
+            "seconds": work.seconds,
+            "limit_seconds": work.limit_seconds,
+            "requests": work.requests,
+        }
+        command: list[str | Path] = [VENV / "python", "-m", f"bench.direct.with_{self._client}", json.dumps(task)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
+            timeout=work.limit_seconds * 2 + 30,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise ContestantError((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
+        return Load(**json.loads(done.stdout))
+
+
+def file_of(size: int, folder: Path) -> Path:
+    """A file of that size in this run's folder, made once."""
+    path = folder / f"body-{size}"
+    if not path.exists():
+        block = bytes(range(256)) * (MiB // 256)
+        with path.open("wb") as file:
+            for start in range(0, size, MiB):
+                file.write(block[: size - start])
+    return path

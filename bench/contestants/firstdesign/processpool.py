@@ -1,0 +1,34 @@
+"""As it was: a pool of processes, and in each of them a new boto3 session for each request and account.
+
+The pool itself is kept; a pool a request would be slower still.
+"""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+
+from bench.contestants.firstdesign.accounts import ACCOUNTS, Account, new_client
+
+
+@cache
+def _pool() -> ProcessPoolExecutor:
+    # Not forked: the server has threads.
+    return ProcessPoolExecutor(max_workers=len(ACCOUNTS), mp_context=multiprocessing.get_context("spawn"))
+
+
+def store(file: "UploadedFile[Any]", key: str) -> list[str]:
+    """What went wrong."""
+    content = file.read()
+    waiting = [_pool().submit(_put, account, key, content) for account in ACCOUNTS]
+    return [error for each in waiting if (error := each.result())]
+
+
+def _put(account: Account, key: str, content: bytes) -> str | None:
+    try:
+        new_client(account).put_object(Bucket=account["s3_bucket_name"], Key=key, Body=content)
+    except Exception as error:  # noqa: BLE001 - one account's trouble is told, whatever it is
+        return str(error)
+    return None

@@ -1,0 +1,7 @@
+"""The one way in."""
+
+from django.urls import path
+
+from bench.contestants.firstdesign.views import upload
+
+urlpatterns = [path("upload", upload)]

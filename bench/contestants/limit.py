@@ -1,0 +1,42 @@
+"""What cannot be passed: the load generator straight to one account over kept connections, and SHA-256 alone."""
+
+import hashlib
+import time
+from urllib.parse import urlsplit
+
+from bench.contestants.contestant import Contestant, new_prefix
+from bench.figures import Load, MiB, Work
+from bench.native_tools import build, run_load
+from stores.account import StoreAccount
+
+
+class Raw(Contestant):
+    """Unsigned uploads to one null S3."""
+
+    name = "raw, 1 account"
+
+    def __init__(self, account: StoreAccount) -> None:
+        self._account = account
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def process_ids(self) -> list[int]:
+        return []
+
+    def upload(self, work: Work) -> Load:
+        port = urlsplit(self._account.endpoint_url).port
+        assert port is not None
+        return run_load(build("load"), port, f"/{self._account.s3_bucket_name}/{new_prefix()}", work)
+
+
+def sha256_mb_per_second(seconds: float = 0.5) -> float:
+    """Of one core, by the same library as the service."""
+    block, done, began = bytes(8 * MiB), 0, time.perf_counter()
+    while (taken := time.perf_counter() - began) < seconds:
+        hashlib.sha256(block).digest()
+        done += len(block)
+    return done / taken / 1e6

@@ -1,0 +1,77 @@
+"""The parts of a run: each makes its accounts and contestants, and runs its scenarios."""
+
+from collections.abc import Callable, Sequence
+
+from bench import growth
+from bench.contestants.contestant import Contestant
+from bench.contestants.direct import CLIENTS, Direct
+from bench.contestants.first import FirstDesign
+from bench.contestants.limit import Raw
+from bench.contestants.ours import Ours
+from bench.contestants.rclone import Rclone
+from bench.figures import MiB, Work
+from bench.plan import SMALL, work_name
+from bench.run import ACCOUNTS, Run
+from bench.servers import null_accounts, seaweed_accounts
+from stores.account import StoreAccount
+
+
+def small(run: Run) -> None:
+    """4 KiB, at 1, 16 and 64 at once."""
+    with null_accounts(run.folder, ACCOUNTS) as accounts:
+        for at_once in run.plan.small_at_once:
+            work = run.plan.work(SMALL, at_once)
+            contestants = [Ours(accounts, run.folder, name="ours, form", is_form=True), *_all(run, accounts)]
+            run.measure("small", work_name(work), work, [*contestants, Raw(accounts[0])])
+
+
+def sizes(run: Run) -> None:
+    """1 MiB to 1 GiB."""
+    with null_accounts(run.folder, ACCOUNTS) as accounts:
+        for size, at_once in run.plan.sizes:
+            work = run.plan.work(size, at_once)
+            run.measure("sizes", work_name(work), work, [*_all(run, accounts), Raw(accounts[0])])
+
+
+def memory(run: Run) -> None:
+    """64 uploads of 64 MiB at once: what it does to the memory."""
+    work = Work(
+        size=64 * MiB, at_once=64, requests=64, seconds=run.plan.memory_limit_seconds,
+        limit_seconds=run.plan.memory_limit_seconds,
+    )  # fmt: skip
+    with null_accounts(run.folder, ACCOUNTS) as accounts:
+        contestants = [Ours(accounts, run.folder), Rclone(accounts, run.folder, looks_again=False)]
+        run.measure("memory", work_name(work), work, contestants, rounds=1)
+
+
+def seaweed(run: Run) -> None:
+    """Against real S3 servers, whose own cost dominates."""
+    with seaweed_accounts(run.folder, ACCOUNTS) as accounts:
+        for size, at_once in run.plan.seaweed_sizes:
+            work = run.plan.work(size, at_once)
+            contestants = _all(run, accounts, looks_again=True)
+            run.measure("seaweed", f"{work_name(work)}, SeaweedFS", work, contestants, server="SeaweedFS")
+
+
+def _all(run: Run, accounts: Sequence[StoreAccount], *, looks_again: bool = False) -> list[Contestant]:
+    folder = run.folder
+    return [
+        Ours(accounts, folder),
+        Rclone(accounts, folder, looks_again=looks_again),
+        FirstDesign(accounts, folder, keeps_clients=True),
+        FirstDesign(accounts, folder, keeps_clients=False),
+        *(Direct(client, accounts, folder, all_at_once=way) for client in CLIENTS for way in run.plan.direct_ways),
+    ]
+
+
+PARTS: dict[str, Callable[[Run], None]] = {
+    "small": small,
+    "sizes": sizes,
+    "memory": memory,
+    "seaweed": seaweed,
+    "accounts": growth.accounts,
+    "clients": growth.clients,
+    "ledger": growth.ledger,
+    "slow": growth.slow,
+    "delay": growth.delay,
+}

@@ -1,0 +1,201 @@
+"""Processes of ours: started so that they die with us, and watched from outside, by what the kernel counts of them.
+
+A contestant's CPU seconds and memory are those of all its processes, children too. CPU seconds of children that have
+died stand in their parent's row, so none are lost. Memory is sampled: a peak shorter than a sample may be missed.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.errors import ContestantError
+from bench.folders import ROOT
+
+_PR_SET_PDEATHSIG = 1
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_SAMPLE_SECONDS = 0.02
+_STOP_SECONDS = 10.0
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def clean_environment(**added: str) -> dict[str, str]:
+    """Ours without what would reach another account or take a proxy: all is on loopback."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "UPLOAD_", "RCLONE_", "S3_")) and name.upper() not in _PROXIES
+    }
+    return kept | {"PYTHONPATH": str(ROOT)} | added
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
+def takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def start_process(
+    command: Sequence[str | Path], log: Path, *, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start it in a session of its own (Ctrl-C is for us to act on); what it says goes to `log`.
+
+    Called from the main thread only: the kernel ties "dies with its parent" to the thread that forked.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            env=dict(environment) if environment is not None else clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+
+
+def stop_process(process: subprocess.Popen[bytes] | None) -> None:
+    """SIGTERM, then SIGKILL, and to the children that it leaves, too. Returns when all have ended."""
+    if process is None:
+        return
+    family = tree([process.pid])
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for process_id in family[1:]:
+        with suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+    pause = threading.Event()  # they are not our children: nothing tells when they have ended
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(map(_runs, family[1:])) and time.monotonic() < deadline:
+        pause.wait(0.01)
+
+
+def _runs(process_id: int) -> bool:
+    """Whether it is there, and not only a row that waits to be read by its parent."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
+    """Nothing but its answer tells that a server is ready: it is asked again. Raises `ContestantError`."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.05)):
+        if ready():
+            return
+        if process.poll() is not None:
+            raise ContestantError(f"it ended at its start: {last_line(log)}")
+        pause.wait(0.05)
+    raise ContestantError(f"it was not ready within {seconds:.0f} seconds: {last_line(log)}")
+
+
+def tree(roots: Iterable[int]) -> list[int]:
+    """These processes that live, and their children's children."""
+    found: list[int] = []
+    waiting = list(roots)
+    while waiting:
+        process_id = waiting.pop(0)
+        try:
+            tasks = list(Path(f"/proc/{process_id}/task").iterdir())
+            children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        except (OSError, ValueError):
+            continue
+        found.append(process_id)
+        waiting += children
+    return found
+
+
+def cpu_seconds(roots: Iterable[int]) -> float:
+    """What they and all their children have used, living and dead."""
+    ticks = 0
+    for process_id in tree(roots):
+        with suppress(OSError):
+            after_name = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in after_name[11:15])  # utime, stime, cutime, cstime
+    return ticks / _TICKS
+
+
+def memory_bytes(process_ids: Iterable[int]) -> int:
+    """Their resident memory. Pages that several of them share count for each."""
+    pages = 0
+    for process_id in process_ids:
+        with suppress(OSError, IndexError):
+            pages += int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
+    return pages * _PAGE
+
+
+def highest_memory_bytes(process_id: int) -> int:
+    """The most that one process ever had, as the kernel has kept it."""
+    try:
+        status = Path(f"/proc/{process_id}/status").read_text()
+    except OSError:
+        return 0
+    lines = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0].split()[1]) * 1024 if lines else 0
+
+
+class Watch:
+    """While the block runs: `cpu_seconds` that were used in it, and the `peak_bytes` seen."""
+
+    def __init__(self, roots: Sequence[int]) -> None:
+        self._roots = roots
+        self._ended = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, name="watch", daemon=True)
+        self.cpu_seconds = 0.0
+        self.peak_bytes = 0
+
+    def __enter__(self) -> Self:
+        self.cpu_seconds = -cpu_seconds(self._roots)
+        self._sampler.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._sampler.join()
+        family = tree(self._roots)
+        self.cpu_seconds += cpu_seconds(self._roots)
+        if len(family) == 1:  # the kernel has seen peaks between two samples, too
+            self.peak_bytes = max(self.peak_bytes, highest_memory_bytes(family[0]))
+
+    def _sample(self) -> None:
+        while not self._ended.wait(_SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, memory_bytes(tree(self._roots)))

@@ -1,0 +1,54 @@
+"""What a run leaves: its JSON and its pictures.
+
+A whole run is kept in `bench/results/`: `latest.json`, a dated copy (not in git), and the pictures. A quick or partial
+one is no result to be quoted, and goes to `.bench/results/`.
+"""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.figures import Scenario
+from bench.folders import ROOT, VENV
+from bench.processes import clean_environment
+from bench.targets import Target
+
+FORM = 1  # grows when the shape of the JSON changes
+
+
+def result_of(
+    machine: dict[str, Any], kind: str, scenarios: Sequence[Scenario], targets: Sequence[Target], failed: dict[str, str]
+) -> dict[str, Any]:
+    """`kind` is `whole`, `quick` or `partial`; `failed` says by part why it could not run."""
+    return {
+        "form": FORM,
+        "kind": kind,
+        "machine": machine,
+        "scenarios": [scenario.as_json() for scenario in scenarios],
+        "targets": [target.as_json() for target in targets],
+        "failed": failed,
+    }
+
+
+def write(result: dict[str, Any], folder: Path) -> list[Path]:
+    """The paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1) + "\n"
+    when = result["machine"]["when"].replace(":", "").partition("+")[0]
+    written = [folder / "latest.json", folder / f"{when}.json"]
+    for path in written:
+        path.write_text(text)
+    return [*written, *draw(written[0], folder)]
+
+
+def draw(latest: Path, folder: Path) -> list[Path]:
+    """The pictures, by matplotlib in the benchmark's own environment."""
+    command: list[str | Path] = [VENV / "python", "-m", "bench.pictures", latest, folder]
+    environment = clean_environment(MPLCONFIGDIR=str(VENV.parent / "matplotlib"))
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"the pictures were not drawn: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
+    return [Path(line) for line in done.stdout.splitlines()]

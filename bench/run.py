@@ -1,0 +1,38 @@
+"""A run: its plan, its folder, and the scenarios that were measured so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.contestants.contestant import Contestant
+from bench.figures import Scenario, Work
+from bench.plan import Plan
+from bench.rounds import Say, run_scenario
+
+ACCOUNTS = 3
+
+
+@dataclass(slots=True)
+class Run:
+    """What is measured so far. `folder` is this run's own, gone when it ends."""
+
+    plan: Plan
+    folder: Path
+    say: Say
+    scenarios: list[Scenario] = field(default_factory=list)
+
+    def measure(
+        self,
+        part: str,
+        name: str,
+        work: Work,
+        contestants: Sequence[Contestant],
+        *,
+        server: str = "null S3",
+        accounts: int = ACCOUNTS,
+        rounds: int | None = None,
+    ) -> Scenario:
+        scenario = Scenario(part, name, server, accounts, work, self.plan.rounds if rounds is None else rounds)
+        run_scenario(scenario, contestants, self.say)
+        self.scenarios.append(scenario)
+        return scenario

@@ -1,0 +1,126 @@
+"""The speed to reach: each demand with the figure of this run. Printed, not judged."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.figures import GiB, KiB, MiB, Scenario
+from bench.growth import accounts_name
+from bench.plan import SMALL
+from bench.table import aligned, ratio
+
+UPLOAD_MEMORY_MIB = 192
+# What docs/operations.md says that a connection takes.
+CONNECTION_MIB = 192 * KiB / MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`demand` is None for a figure that is stated only; `figure` is None when it was not measured."""
+
+    name: str
+    figure: float | None
+    demand: float | None = None
+    is_limit: bool = False  # at most, not at least
+    unit: str = ""
+
+    @property
+    def is_met(self) -> bool | None:
+        if self.figure is None or self.demand is None:
+            return None
+        return self.figure <= self.demand if self.is_limit else self.figure >= self.demand
+
+    def as_json(self) -> dict[str, Any]:
+        bound = "at most" if self.is_limit else "at least"
+        return {"name": self.name, "figure": self.figure, "demand": self.demand, "bound": bound, "met": self.is_met}
+
+
+def targets_of(scenarios: Sequence[Scenario]) -> list[Target]:
+    found = _Found(scenarios)
+    lines = [
+        Target(
+            "4 KiB, 16 at once: uploads/s over rclone's",
+            found.over("small", SMALL, "uploads_per_second", "rclone", at_once=16),
+            1.5,
+        )
+    ]
+    for size, name in ((5 * MiB, "5 MiB"), (256 * MiB, "256 MiB")):
+        lines.append(Target(f"{name}: MB/s over rclone's", found.over("sizes", size, "mb_per_second", "rclone"), 3))
+    for size, name in ((5 * MiB, "5 MiB"), (256 * MiB, "256 MiB"), (GiB, "1 GiB")):
+        cost = found.over("sizes", size, "cpu_seconds_per_gb", "rclone")
+        lines.append(Target(f"{name}: CPU s/GB, rclone's over ours", ratio(1.0, cost), 5))
+    lines += [*_memory(found), *_growth(found), *_stated(found)]
+    return lines
+
+
+class _Found:
+    """Figures by what they are of; None for what was not measured."""
+
+    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+        self._scenarios = scenarios
+
+    def scenario(self, part: str, size: int | None = None, at_once: int | None = None) -> Scenario | None:
+        fits: Callable[[Scenario], bool] = lambda each: (  # noqa: E731 - one line of three conditions
+            each.part == part and size in (None, each.work.size) and at_once in (None, each.work.at_once)
+        )
+        return next(filter(fits, self._scenarios), None)
+
+    def median(self, part: str, size: int, metric: str, who: str, *, at_once: int | None = None) -> float | None:
+        scenario = self.scenario(part, size, at_once)
+        return scenario.median(who, metric) if scenario else None
+
+    def over(self, part: str, size: int, metric: str, whom: str, *, at_once: int | None = None) -> float | None:
+        """Ours over theirs."""
+        ours = self.median(part, size, metric, "ours", at_once=at_once)
+        return ratio(ours, self.median(part, size, metric, whom, at_once=at_once))
+
+
+def _memory(found: _Found) -> list[Target]:
+    scenario = found.scenario("memory")
+    row = scenario.row("ours") if scenario else None
+    peak = row.median("peak_mib") if row else None
+    bound = None
+    if scenario and row:
+        bound = row.idle_bytes / MiB + UPLOAD_MEMORY_MIB + scenario.work.at_once * CONNECTION_MIB
+    return [
+        Target("64 uploads of 64 MiB at once: peak memory", peak, 400, True, " MiB"),
+        Target("   idle + UPLOAD_MEMORY + connections x 192 KiB", peak, bound, True, " MiB"),
+    ]
+
+
+def _growth(found: _Found) -> list[Target]:
+    one, eight = (found.median("delay", 5 * MiB, "p50_ms", accounts_name("ours", count), at_once=1) for count in (1, 8))
+    p50 = found.median("delay", SMALL, "p50_ms", "ours", at_once=1)
+    full, name = None, "files in the ledger"
+    ledger = found.scenario("ledger")
+    if ledger is not None and len(ledger.rows) > 1:
+        empty, fullest = ledger.rows[0], ledger.rows[-1]
+        full = ratio(fullest.median("uploads_per_second"), empty.median("uploads_per_second"))
+        name = fullest.contestant.removeprefix("ours, ")
+    return [
+        Target("50 ms an answer, 5 MiB: time to 8 accounts over 1", ratio(eight, one), 1.3, True),
+        Target("50 ms an answer, 4 KiB to 3 accounts: p50", p50, 60, True, " ms"),
+        Target(f"{name}: uploads/s over an empty one's", full, 0.9),
+    ]
+
+
+def _stated(found: _Found) -> list[Target]:
+    lines = []
+    for whom in ("first design", "boto3 kept, threads"):
+        small = found.over("small", SMALL, "uploads_per_second", whom, at_once=16)
+        large = found.over("sizes", 5 * MiB, "mb_per_second", whom)
+        lines += [Target(f"4 KiB, 16 at once: uploads/s over {whom}", small)]
+        lines += [Target(f"5 MiB: MB/s over {whom}", large)]
+    return lines
+
+
+def target_lines(targets: Sequence[Target]) -> list[str]:
+    verdicts = {True: "met", False: "MISSED", None: ""}
+    rows = [["The speed to reach", "demanded", "seen", ""]]
+    for target in targets:
+        demand = (
+            "" if target.demand is None else f"{'<=' if target.is_limit else '>='} {target.demand:.4g}{target.unit}"
+        )
+        seen = "not measured" if target.figure is None else f"{target.figure:.2f}{target.unit}"
+        rows.append([target.name, demand, seen, verdicts[target.is_met]])
+    return aligned(rows)
