@@ -47,7 +47,7 @@ static int body; // a file in memory
 static double began;
 static atomic_llong next_number = 0;
 static atomic_int bad = 0;
-static const char *first_bad = "";
+static char first_bad[SHOWN_BYTES + 1];
 
 static double left_seconds(void) {
     return began + asked.limit - now_seconds();
@@ -154,7 +154,7 @@ static void connect_for(struct worker *worker, double seconds) {
 
 static void note_bad(const char *what) {
     if (atomic_fetch_add(&bad, 1) == 0) {
-        first_bad = strndup(what, SHOWN_BYTES);
+        snprintf(first_bad, sizeof first_bad, "%.*s", SHOWN_BYTES, what);
     }
 }
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from bench.errors import BenchError
 from bench.figures import KiB, MiB, Work
-from bench.native_tools import build, run_load
+from bench.native_tools import FLAGS, NATIVE, build, compiler, run_load
 from stores.account import StoreAccount
 
 NullStoreOf = Callable[..., StoreAccount]
@@ -41,6 +41,15 @@ def ask(account: StoreAccount, request: bytes) -> bytes:
         while received := connection.recv(65536):
             answer += received
         return answer
+
+
+@pytest.mark.parametrize("tool", ["nulls3", "load"])
+def test_the_compiler_has_nothing_to_say(native: Native, tool: str) -> None:
+    cc = compiler()
+    assert cc is not None  # `native` was built
+    command = [cc, *FLAGS, "-Werror", "-o", "/dev/null", str(NATIVE / f"{tool}.c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_object_has_its_size_and_no_md5_when_it_was_put(null_store: NullStoreOf) -> None:
