@@ -44,8 +44,8 @@ class Plan:
 
 
 WHOLE = Plan(
-    rounds=5,
-    seconds=3.0,
+    rounds=3,
+    seconds=2.0,
     limit_seconds=15.0,
     small_at_once=(1, 16, 64),
     sizes=((MiB, 4), (5 * MiB, 4), (64 * MiB, 4), (256 * MiB, 2), (GiB, 1)),
