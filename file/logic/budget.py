@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter, deque
 
 from file.logic.errors import BusyError
+from file.logic.rooms import Rooms
 
 _Place = tuple[int, asyncio.Future[None]]
 
@@ -22,6 +23,7 @@ class Budget:
         self.peak = 0
         self._waiting: deque[_Place] = deque()
         self._patient: deque[_Place] = deque()
+        self.rooms = Rooms(lambda: self.total - self.used)  # what nobody has reserved may be kept for a while
 
     @property
     def largest_part(self) -> int:
@@ -144,6 +146,7 @@ class Portion:
         self._budget = budget
         self._share = share
         self._account = account
+        self.rooms = budget.rooms
 
     @property
     def largest_part(self) -> int:

@@ -7,21 +7,19 @@ holding it back until the next byte is seen would hold memory while waiting for 
 
 import asyncio
 import hashlib
-import mmap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from file.logic.budget import Budget, Portion
 from file.logic.errors import DigestMismatchError, FileTooLargeError, SizeMismatchError
+from file.logic.rooms import Room, room_bytes
 from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, KiB, Limits, MiB, Part
 
 # Below this, the hop into a thread costs more than the hashing.
 _HASH_INLINE_BYTES = 256 * KiB
-_MAPPED_BYTES = 256 * KiB
-_PAGE_BYTES = 2 * MiB
 # A file that exceeds one part by no more than this fraction is one put: two requests less, and no part of a few bytes.
 # A form's own bytes fall under it, so that a file of exactly one part is one put in a form, too.
 _STRETCH = 128
@@ -47,7 +45,7 @@ class SharedPart:
 
     __slots__ = ("_give_back", "_holders", "_part")
 
-    def __init__(self, part: Part, give_back: Callable[[], None]) -> None:
+    def __init__(self, part: Part, give_back: Callable[[Body], None]) -> None:
         self._part: Part | None = part
         self._give_back = give_back
         self._holders = 1
@@ -64,55 +62,8 @@ class SharedPart:
     def let_go(self) -> None:
         self._holders -= 1
         if self._holders == 0:
-            self._part = None
-            self._give_back()
-
-
-class _Room:
-    """Where a part's chunks are put together, each as it arrives: a part is never in memory twice.
-
-    Large rooms are mapped memory, which goes back to the system with the part; a heap would keep its holes.
-    """
-
-    __slots__ = ("_buffer", "_first", "_size", "filled")
-
-    def __init__(self, size: int) -> None:
-        self.filled = 0
-        self._size = size
-        self._first = b""
-        self._buffer: bytearray | mmap.mmap | None = None
-
-    def take(self, chunk: bytes) -> bytes:
-        """Keep what fits; return the rest."""
-        missing = self._size - self.filled
-        fitting, rest = (chunk, b"") if len(chunk) <= missing else (chunk[:missing], chunk[missing:])
-        if not self.filled:
-            self._first = fitting
-        elif fitting:
-            if self._buffer is None:
-                self._buffer = _mapped(self._size) if self._size >= _MAPPED_BYTES else bytearray(self._size)
-                self._buffer[: self.filled] = self._first
-                self._first = b""
-            self._buffer[self.filled : self.filled + len(fitting)] = fitting
-        self.filled += len(fitting)
-        return rest
-
-    def body(self) -> Body:
-        """What was taken; the very chunk if it was one."""
-        return self._first if self._buffer is None else memoryview(self._buffer)[: self.filled]
-
-    def drop(self) -> None:
-        """Forget the bytes."""
-        self._first, self._buffer = b"", None
-
-
-def _mapped(size: int) -> mmap.mmap:
-    """Zeros in large pages, where the system has them: a page fault every 4 KiB cost more than all the copying."""
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
+            body, self._part = self.part.body, None
+            self._give_back(body)
 
 
 class PartReader:
@@ -140,24 +91,28 @@ class PartReader:
             return None
         self._number += 1
         wanted = self._wanted()
+        reserved = room_bytes(wanted)
         wait_seconds = self._limits.wait_seconds if self._number == 1 else None
-        await self._budget.reserve(wanted, wait_seconds=wait_seconds)
-        room = _Room(wanted)
+        await self._budget.reserve(reserved, wait_seconds=wait_seconds)
+        room = Room(wanted, self._budget.rooms)
         try:
             await self._fill(room, wanted)
             if not room.filled and self._number > 1:
-                self._budget.release(wanted)
+                self._budget.release(reserved)
                 return None
             part = Part(self._number, room.body(), await self._hash(room.body()))
         except BaseException:
             room.drop()  # or the error's frames hold the bytes
-            self._budget.release(wanted)
+            self._budget.release(reserved)
             raise
-        # Of a mapped room only the pages that were filled take memory; a body of unknown size may be far below what
-        # was reserved.
-        taken = min(wanted, -(-room.filled // _PAGE_BYTES) * _PAGE_BYTES) if wanted >= _MAPPED_BYTES else wanted
-        self._budget.release(wanted - taken)
-        return SharedPart(part, lambda: self._budget.release(taken))
+        # A body of unknown size may be far below what was reserved.
+        taken = room.taken
+        self._budget.release(reserved - taken)
+        return SharedPart(part, partial(self._give_back, taken))
+
+    def _give_back(self, taken: int, body: Body) -> None:
+        self._budget.release(taken)
+        self._budget.rooms.give_back(body)
 
     def digests(self) -> Digests:
         """What arrived, once `ended`. Raises if it is not what the request declared."""
@@ -181,7 +136,7 @@ class PartReader:
             raise FileTooLargeError(f"A file of undeclared size may have {self._size} bytes here; declare its size.")
         return size if bound is None else max(0, min(size, bound - self._size))
 
-    async def _fill(self, room: _Room, wanted: int) -> None:
+    async def _fill(self, room: Room, wanted: int) -> None:
         """Up to `wanted` bytes; fewer only at the end of the file."""
         self._rest = room.take(self._rest)
         while room.filled < wanted or (self._end_is_near(wanted) and not self._rest):

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 
 from bench.errors import BenchError
 from bench.figures import KiB, MiB, Work
-from bench.native_tools import FLAGS, NATIVE, build, compiler, run_load
+from bench.folders import NATIVE
+from bench.native_tools import FLAGS, build, compiler, run_load
 from stores.account import StoreAccount
 
 NullStoreOf = Callable[..., StoreAccount]

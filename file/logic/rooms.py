@@ -1,0 +1,137 @@
+"""The memory of parts: where a part's chunks are put together, each as it arrives, so that a part is never there twice.
+
+Rooms of 256 KiB and more are mapped memory, private and in large pages where the system has them; a heap would keep
+holes. They are kept for a while, for the next parts: the system hands out memory as zeros, and to make these was a
+tenth of what an upload cost. Leaves to others: how much memory there may be (`budget.py`).
+"""
+
+import asyncio
+import mmap
+from collections.abc import Callable
+from contextlib import suppress
+
+from file.logic.values import Body, KiB, MiB
+
+_MAPPED_BYTES = 256 * KiB
+_PAGE_BYTES = 2 * MiB
+_KEEP_SECONDS = 10.0
+
+
+def room_bytes(size: int) -> int:
+    """What a room for so many bytes takes at most: those that are mapped come in few sizes, to be used again."""
+    if size < _MAPPED_BYTES:
+        return size
+    step = _PAGE_BYTES if size > _PAGE_BYTES else _MAPPED_BYTES
+    return -(-size // step) * step
+
+
+class Rooms:
+    """Mapped memory that parts gave back, kept for at most `keep_seconds`. `spare` tells how many bytes of it may be.
+    Belongs to one event loop.
+    """
+
+    def __init__(self, spare: Callable[[], int], *, keep_seconds: float = _KEEP_SECONDS) -> None:
+        self.kept = 0
+        self._spare = spare
+        self._keep_seconds = keep_seconds
+        self._free: dict[int, list[mmap.mmap]] = {}
+        self._clearing: asyncio.TimerHandle | None = None
+
+    def take(self, size: int) -> tuple[mmap.mmap, bool]:
+        """Of `room_bytes(size)`, and whether it was used before. The caller has reserved them."""
+        size = room_bytes(size)
+        if free := self._free.get(size):
+            self.kept -= size
+            return free.pop(), True
+        if self.kept > self._spare():
+            self.clear()
+        return _mapped(size), False
+
+    def give_back(self, body: Body) -> None:
+        """A part was sent. Its memory is kept only if nobody reads it any more: the HTTP client may hold on to a body
+        that it was cut off from.
+        """
+        if not isinstance(body, memoryview) or not isinstance(memory := body.obj, mmap.mmap):
+            return
+        size = len(memory)
+        if self.kept + size > self._spare():
+            return
+        with suppress(BufferError, SystemError):  # the latter where a mapping cannot be resized at all
+            body.release()
+            memory.resize(size)  # does nothing, but refuses as long as there is a reader
+            self._free.setdefault(size, []).append(memory)
+            self.kept += size
+            self._clear_later()
+
+    def clear(self) -> None:
+        """Give everything back to the system."""
+        self._free.clear()
+        self.kept = 0
+
+    def _clear_later(self) -> None:
+        if self._clearing is None:
+            self._clearing = asyncio.get_running_loop().call_later(self._keep_seconds, self._clear_now)
+
+    def _clear_now(self) -> None:
+        self._clearing = None
+        self.clear()
+
+
+class Room:
+    """For one part of at most `size` bytes."""
+
+    __slots__ = ("_buffer", "_first", "_is_used", "_rooms", "_size", "filled")
+
+    def __init__(self, size: int, rooms: Rooms) -> None:
+        self.filled = 0
+        self._size = size
+        self._rooms = rooms
+        self._first = b""
+        self._buffer: bytearray | mmap.mmap | None = None
+        self._is_used = False
+
+    def take(self, chunk: bytes) -> bytes:
+        """Keep what fits; return the rest."""
+        missing = self._size - self.filled
+        fitting, rest = (chunk, b"") if len(chunk) <= missing else (chunk[:missing], chunk[missing:])
+        if not self.filled:
+            self._first = fitting
+        elif fitting:
+            if self._buffer is None:
+                self._open()[: self.filled] = self._first
+                self._first = b""
+            assert self._buffer is not None
+            self._buffer[self.filled : self.filled + len(fitting)] = fitting
+        self.filled += len(fitting)
+        return rest
+
+    def body(self) -> Body:
+        """What was taken; the very chunk if it was one."""
+        return self._first if self._buffer is None else memoryview(self._buffer)[: self.filled]
+
+    @property
+    def taken(self) -> int:
+        """The memory that it takes: of a new mapping only the pages that were filled."""
+        if self._size < _MAPPED_BYTES or self._is_used:
+            return room_bytes(self._size)
+        return min(room_bytes(self._size), room_bytes(max(self.filled, _MAPPED_BYTES)))
+
+    def drop(self) -> None:
+        """Forget the bytes."""
+        self._first, self._buffer = b"", None
+
+    def _open(self) -> bytearray | mmap.mmap:
+        if self._size < _MAPPED_BYTES:
+            self._buffer = bytearray(self._size)
+        else:
+            self._buffer, self._is_used = self._rooms.take(self._size)
+        return self._buffer
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Python's default would be shared memory, made page by page of 4 KiB: more work than hashing what is put in."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= _PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory

@@ -1,0 +1,91 @@
+"""The memory of parts: kept for the next one as long as it may be, and never while somebody reads it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from file.logic.budget import Budget
+from file.logic.rooms import Room, Rooms, room_bytes
+from file.logic.values import Body, KiB, MiB
+
+
+def filled(rooms: Rooms, size: int, letter: bytes) -> Body:
+    room = Room(size, rooms)
+    for _ in range(4):
+        assert room.take(letter * (size // 4)) == b""
+    return room.body()
+
+
+def memory_of(body: Body) -> Any:
+    assert isinstance(body, memoryview)
+    return body.obj
+
+
+@pytest.mark.parametrize(
+    ("size", "takes"),
+    [
+        (1, 1),
+        (256 * KiB - 1, 256 * KiB - 1),
+        (256 * KiB, 256 * KiB),
+        (300 * KiB, 512 * KiB),
+        (2 * MiB, 2 * MiB),
+        (5 * MiB, 6 * MiB),
+        (8 * MiB, 8 * MiB),
+    ],
+)
+def test_a_room_is_little_larger_than_what_it_is_for(size: int, takes: int) -> None:
+    assert room_bytes(size) == takes
+
+
+async def test_the_memory_is_used_again_when_a_part_was_sent() -> None:
+    rooms = Rooms(lambda: 64 * MiB)
+    first = filled(rooms, 5 * MiB, b"x")
+    memory = memory_of(first)
+    rooms.give_back(first)
+    assert rooms.kept == 6 * MiB
+    second = filled(rooms, 6 * MiB - 4, b"y")
+    assert memory_of(second) is memory
+    assert rooms.kept == 0
+    assert bytes(second) == b"y" * (6 * MiB - 4)
+
+
+async def test_the_memory_is_not_used_again_while_somebody_reads_it() -> None:
+    rooms = Rooms(lambda: 64 * MiB)
+    of_the_part, of_the_memory = filled(rooms, MiB, b"x"), filled(rooms, MiB, b"x")
+    readers = [memoryview(of_the_part), memoryview(memory_of(of_the_memory))]
+    for part in (of_the_part, of_the_memory):
+        rooms.give_back(part)
+    assert rooms.kept == 0
+    filled(rooms, MiB, b"y")
+    assert all(bytes(reader) == b"x" * MiB for reader in readers)
+
+
+async def test_no_more_is_kept_than_nobody_has_reserved() -> None:
+    budget = Budget(16 * MiB)
+    await budget.reserve(8 * MiB)
+    for part in [filled(budget.rooms, 4 * MiB, b"x") for _ in range(3)]:
+        budget.rooms.give_back(part)
+    assert budget.rooms.kept == 8 * MiB
+    await budget.reserve(4 * MiB)
+    filled(budget.rooms, 2 * MiB, b"x")
+    assert budget.rooms.kept == 0
+
+
+async def test_the_system_gets_it_back_when_it_was_kept_for_a_while() -> None:
+    rooms = Rooms(lambda: 64 * MiB, keep_seconds=0.01)
+    rooms.give_back(filled(rooms, MiB, b"x"))
+    assert rooms.kept == MiB
+    async with asyncio.timeout(5):
+        while rooms.kept:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_that_came_as_one_chunk_needs_no_memory_of_its_own() -> None:
+    rooms = Rooms(lambda: 64 * MiB)
+    room = Room(MiB, rooms)
+    room.take(b"x" * 1000)
+    assert room.body() == b"x" * 1000
+    assert room.taken == 256 * KiB
+    rooms.give_back(room.body())
+    assert rooms.kept == 0
