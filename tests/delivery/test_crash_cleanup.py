@@ -35,7 +35,7 @@ from tests.delivery.services import (
     until,
     until_nothing_is_left,
 )
-from tests.kill.agreement import Ledger
+from tests.kill.agreement import Ledger, SqliteLedger
 
 Two = tuple[FaultProxy, FaultProxy]
 
@@ -53,7 +53,7 @@ def new_service(tmp_path: Path) -> services.NewService:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     """What `new_service` writes to."""
-    return Ledger(tmp_path / "ledger.sqlite3")
+    return SqliteLedger(tmp_path / "ledger.sqlite3")
 
 
 @pytest.fixture

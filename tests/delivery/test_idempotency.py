@@ -25,10 +25,10 @@ from tests.delivery.conftest import (
 from tests.delivery.receipts import answer_when, receipt_of
 from tests.delivery.services import client_of
 from tests.kill.agreement import assert_agreement, assert_settled
-from tests.kill.conftest import SETTLED_SECONDS, NewVictim, new_victim
+from tests.kill.conftest import SETTLED_SECONDS, NewVictim, ledger, new_victim
 from tests.serving import TOKEN
 
-__all__ = ["new_victim"]
+__all__ = ["ledger", "new_victim"]
 
 WAYS = ["form", "raw"]
 SIZES = [ONE_PART, MANY_PARTS]

@@ -6,13 +6,17 @@ The ledger is asked with plain SQL, the accounts with boto3: neither is asked th
 import json
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from file.logic.values import FILE_ID
 from stores.account import StoreAccount
+from tests.databases import Postgres
 from tests.delivery.conftest import asking
 
 _LOOK_AGAIN_SECONDS = 0.05
@@ -27,15 +31,19 @@ class Held:
     file_id: str
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """The ledger's database, as it is now."""
+class Ledger(ABC):
+    """The ledger's database, as it is now. `now` is its clock, in SQL."""
 
-    path: Path
+    url: str
+    now: str
 
+    @abstractmethod
     def ask(self, query: str, *parameters: object) -> list[tuple[str, ...]]:
-        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
-            return connection.execute(query, parameters).fetchall()
+        """The rows. Parameters are question marks."""
+
+    @abstractmethod
+    def change(self, *statements: str) -> None:
+        """In one transaction."""
 
     def unsettled(self, *, lastly: bool = False) -> list[tuple[str, ...]]:
         """Files that nobody was told of, and replicas that somebody has still to look after; `lastly`, also those for
@@ -50,7 +58,7 @@ class Ledger:
 
     def held(self) -> set[Held]:
         rows = self.ask("SELECT account, object_key, file_id FROM file_replica WHERE state = 'stored'")
-        return {Held(account, object_key, file_id) for account, object_key, file_id in rows}
+        return {Held(account, object_key, str(file_id).replace("-", "")) for account, object_key, file_id in rows}
 
     def acknowledged(self) -> set[str]:
         """The names of the files that exist for a reader."""
@@ -67,11 +75,50 @@ class Ledger:
 
     def let_leases_lapse(self) -> None:
         """As if the time had passed for which they were given. For when no service runs."""
-        with closing(sqlite3.connect(self.path, timeout=10)) as connection:
-            now = connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchone()  # as Django writes it
-            connection.execute("UPDATE file_file SET lease_until = ? WHERE lease_until IS NOT NULL", now)
-            connection.execute("UPDATE file_replica SET next_attempt_at = ? WHERE next_attempt_at IS NOT NULL", now)
+        self.change(
+            f"UPDATE file_file SET lease_until = {self.now} WHERE lease_until IS NOT NULL",  # noqa: S608 - our own
+            f"UPDATE file_replica SET next_attempt_at = {self.now} WHERE next_attempt_at IS NOT NULL",  # noqa: S608
+        )
+
+
+class SqliteLedger(Ledger):
+    """A file."""
+
+    now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"  # as Django writes it
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path = path
+
+    def ask(self, query: str, *parameters: object) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def change(self, *statements: str) -> None:
+        with closing(sqlite3.connect(self._path, timeout=10)) as connection:
+            for statement in statements:
+                connection.execute(statement)
             connection.commit()
+
+
+class PostgresqlLedger(Ledger):
+    """A database on a server."""
+
+    now = "clock_timestamp()"
+
+    def __init__(self, server: Postgres, name: str) -> None:
+        self.url = server.url(name)
+        database = server.database(name)
+        self._where = {"host": database["HOST"], "user": database["USER"], "dbname": name}
+
+    def ask(self, query: str, *parameters: object) -> list[tuple[str, ...]]:
+        with psycopg.connect(**self._where) as connection:
+            return connection.execute(query.replace("?", "%s").encode(), parameters).fetchall()
+
+    def change(self, *statements: str) -> None:
+        with psycopg.connect(**self._where) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
 
 def assert_settled(ledger: Ledger, within_seconds: float, *, lastly: bool = False) -> None:

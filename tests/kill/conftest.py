@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.db import connections
 
 from stores.account import StoreAccount
+from tests.databases import Postgres
 from tests.delivery.conftest import content
-from tests.kill.agreement import Ledger
+from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
 from tests.serving import HEADERS, TOKEN
@@ -92,16 +94,26 @@ async def told_then_dead(victim: Victim, shape: Shape, name: str, told: threadin
 
 
 @pytest.fixture
-def new_victim(tmp_path: Path) -> Iterator[NewVictim]:
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """On SQLite; on what a test is parametrised with, indirectly."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield SqliteLedger(tmp_path / "ledger.sqlite3")
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    with server.copy() as alias:
+        yield PostgresqlLedger(server, str(connections.settings[alias]["NAME"]))
+
+
+@pytest.fixture
+def new_victim(tmp_path: Path, ledger: Ledger) -> Iterator[NewVictim]:
     """A service that is not started yet, with these accounts."""
     made: list[Victim] = []
 
     def new(*accounts: StoreAccount, **environment: str) -> Victim:
-        ledger = Ledger(tmp_path / "ledger.sqlite3")
         told = {
             "DEBUG": "false",
             "SECRET_KEY": "the-secret-key-of-the-tests",
-            "DATABASE_URL": f"sqlite:///{ledger.path}",
+            "DATABASE_URL": ledger.url,
             "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
             "UPLOAD_MAX_REQUEST_BYTES": "0",
             "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),

@@ -89,6 +89,7 @@ async def delete(victim: Victim, key: str) -> int:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("ledger", ["sqlite", "postgresql"], indirect=True)
 @pytest.mark.parametrize("commit", ["erasing", "claim", "erased"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_file_is_whole_or_goes_when_the_service_is_killed_at_each_commit_of_its_erasure(

@@ -10,7 +10,12 @@ from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, SHAPES, NewVicti
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("ledger", "shape"),
+    [*(("sqlite", shape) for shape in SHAPES), ("postgresql", Shape("raw", 4, "any"))],
+    ids=str,
+    indirect=["ledger"],
+)
 async def test_ledger_and_accounts_agree_when_the_service_is_killed_at_each_commit(
     accounts: Accounts, new_victim: NewVictim, shape: Shape
 ) -> None:

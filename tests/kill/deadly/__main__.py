@@ -33,7 +33,8 @@ def become(address: str, log: str, commit: str) -> NoReturn:
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
-    settings.DATABASES["default"]["ENGINE"] = "tests.kill.deadly"
+    database = settings.DATABASES["default"]
+    database["ENGINE"] = database["ENGINE"].replace("django.db.backends", "tests.kill.deadly")
     limits = dataclasses.replace(settings.UPLOAD.limits, part_size=PART_BYTES)
     settings.UPLOAD = dataclasses.replace(settings.UPLOAD, limits=limits)
     django.setup()

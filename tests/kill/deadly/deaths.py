@@ -1,11 +1,11 @@
-"""Where Django looks for an engine's `DatabaseWrapper`."""
+"""What makes an engine of Django's deadly, whichever it is."""
 
 import os
 import re
 import signal
 from typing import Any
 
-from django.db.backends.sqlite3 import base
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 # What a statement begins with, by what its commit makes durable.
 KINDS = {
@@ -25,7 +25,7 @@ KINDS = {
 }
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class Deadly(BaseDatabaseWrapper):
     """Notes what the open transaction has written, and dies before or after its commit."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
