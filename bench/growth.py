@@ -30,7 +30,7 @@ def accounts(run: Run) -> None:
     """1 to 16 accounts, one upload at a time: how much longer one takes."""
     counts = run.plan.account_counts
     with null_accounts(run.folder, max(counts)) as every:
-        for size in (5 * MiB, SMALL):
+        for size in (5 * MiB,) if run.plan.is_quick else (5 * MiB, SMALL):
             work = run.plan.work(size, 1)
             contestants: list[Contestant] = []
             for count in counts:
@@ -92,14 +92,16 @@ def slow(run: Run) -> None:
             Ours(every, run.folder, name="ours, ack any", ack="any"),
             Rclone(every, run.folder, looks_again=False),
         ]
-        run.measure("slow", f"{work_name(work)}, one account at 1 MB/s", work, contestants, rounds=2)
+        run.measure(
+            "slow", f"{work_name(work)}, one account at 1 MB/s", work, contestants, rounds=min(2, run.plan.rounds - 1)
+        )
 
 
 def delay(run: Run) -> None:
     """Accounts that answer 50 ms later: nearly all of an upload's time is theirs, if nothing waits for another."""
     few, many = ACCOUNTS, 8
     with null_accounts(run.folder, many, delay_ms=DELAY_MS) as every:
-        for at_once in (1, 16):
+        for at_once in (1,) if run.plan.is_quick else (1, 16):
             work = run.plan.work(SMALL, at_once)
             contestants = [Ours(every[:few], run.folder), Rclone(every[:few], run.folder, looks_again=False)]
             run.measure("delay", f"{work_name(work)}, answers after 50 ms", work, contestants)

@@ -49,7 +49,7 @@ def seaweed(run: Run) -> None:
     with seaweed_accounts(run.folder, ACCOUNTS) as accounts:
         for size, at_once in run.plan.seaweed_sizes:
             work = run.plan.work(size, at_once)
-            contestants = _all(run, accounts, looks_again=True)
+            contestants = _all(run, accounts, looks_again=True)[: 2 if run.plan.is_quick else None]
             run.measure("seaweed", f"{work_name(work)}, SeaweedFS", work, contestants, server="SeaweedFS")
 
 

@@ -29,6 +29,8 @@ class Plan:
     slow_size: int
     slow_limit_seconds: float
     direct_ways: tuple[bool, ...]  # one account after the other, all at once
+    short_after_seconds: float  # from then on a scenario has one round
+    is_quick: bool = False
 
     def work(self, size: int, at_once: int, *, requests: int | None = None) -> Work:
         """A turn of this size: large files are counted, not timed, so that a turn is not half an upload."""
@@ -57,21 +59,24 @@ WHOLE = Plan(
     slow_size=5 * MiB,
     slow_limit_seconds=30.0,
     direct_ways=(False, True),
+    short_after_seconds=4 * 3600.0,
 )
 QUICK = Plan(
     rounds=2,
-    seconds=0.7,
+    seconds=0.6,
     limit_seconds=3.0,
     small_at_once=(16,),
     sizes=((5 * MiB, 4), (256 * MiB, 1)),
-    memory_limit_seconds=12.0,
+    memory_limit_seconds=7.0,
     seaweed_sizes=((SMALL, 16),),
     account_counts=(1, 8),
     client_counts=(256,),
     ledger_files=(0, 50_000),
     slow_size=MiB,
-    slow_limit_seconds=5.0,
+    slow_limit_seconds=3.5,
     direct_ways=(True,),
+    short_after_seconds=90.0,
+    is_quick=True,
 )
 
 

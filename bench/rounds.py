@@ -34,7 +34,7 @@ def run_scenario(scenario: Scenario, contestants: Sequence[Contestant], say: Say
             # Every other round the other way round: nobody always follows the same one.
             for contestant, row in pairs if number % 2 == 0 else reversed(pairs):
                 if row.failed is None:
-                    _take_turn(contestant, row, scenario.work)
+                    _take_turn(contestant, row, scenario.work, is_last=number + 1 == scenario.rounds)
                     say(f"  round {number + 1} of {scenario.rounds}: {contestant.name}: {_told(row)}")
         for row in scenario.rows:
             if row.failed is None and not any(turn.load.operations for turn in row.turns):
@@ -67,7 +67,7 @@ def _start(contestant: Contestant, row: Row, work: Work) -> None:
     )
 
 
-def _take_turn(contestant: Contestant, row: Row, work: Work) -> None:
+def _take_turn(contestant: Contestant, row: Row, work: Work, *, is_last: bool) -> None:
     try:
         with Watch(contestant.process_ids()) as watch:
             load = contestant.upload(work)
@@ -84,7 +84,8 @@ def _take_turn(contestant: Contestant, row: Row, work: Work) -> None:
         elif load.unfinished:
             # What it was left with would be done in another's turn.
             contestant.stop()
-            _start(contestant, row, work)
+            if not is_last:
+                _start(contestant, row, work)
     except ContestantError as error:
         row.failed = str(error)
 

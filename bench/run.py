@@ -1,5 +1,6 @@
 """A run: its plan, its folder, and the scenarios that were measured so far."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ class Run:
     folder: Path
     say: Say
     scenarios: list[Scenario] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
 
     def measure(
         self,
@@ -32,7 +34,10 @@ class Run:
         accounts: int = ACCOUNTS,
         rounds: int | None = None,
     ) -> Scenario:
-        scenario = Scenario(part, name, server, accounts, work, self.plan.rounds if rounds is None else rounds)
+        rounds = self.plan.rounds if rounds is None else rounds
+        if time.monotonic() - self._began > self.plan.short_after_seconds:
+            rounds = 1
+        scenario = Scenario(part, name, server, accounts, work, rounds)
         run_scenario(scenario, contestants, self.say)
         self.scenarios.append(scenario)
         return scenario

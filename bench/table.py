@@ -50,7 +50,8 @@ def _block(scenario: Scenario) -> list[str]:
     for row in scenario.rows:
         figures = [_told(row.spread(metric), digits) for _, metric, digits in columns]
         # Who has a counterpart (`rclone, 8 accounts`) is compared with that.
-        counterpart = scenario.row(row.contestant.replace("rclone", "ours")) or reference
+        named = row.contestant.replace("rclone", "ours")
+        counterpart = (scenario.row(named) if named.startswith("ours") else None) or reference
         body.append([row.contestant, *figures, _compared(counterpart, row, columns[0][1])])
         if row.failed is not None:
             notes.append(f"    {row.contestant}: {row.failed}")

@@ -3,11 +3,11 @@
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.contestants.contestant import Gateway
-from bench.figures import MiB
+from bench.figures import MiB, Work
 from bench.folders import VENV
 from bench.processes import clean_environment, free_port, start_process, stop_process, takes_connections, wait_until
 from stores.account import StoreAccount
@@ -44,6 +44,11 @@ class FirstDesign(Gateway):
     def stop(self) -> None:
         stop_process(self._process)
         self._process = None
+
+    def warm_up(self, work: Work) -> None:
+        # Little of it: what it was left with would be done in another's turn. Its processes are made at the first.
+        requests = work.requests if self._way == "kept" else len(self._accounts)
+        super().warm_up(replace(work, requests=requests, limit_seconds=20.0))
 
     def process_ids(self) -> list[int]:
         return [self._process.pid] if self._process is not None else []

@@ -41,6 +41,7 @@ def test_each_peer_has_its_ratio_and_its_reason_when_a_scenario_is_shown() -> No
     rclone = next(line for line in lines if line.startswith("  rclone"))
     assert "210 (157..262)" in ours
     assert rclone.endswith("x 4.00")
+    assert next(line for line in lines if line.startswith("  boto3")).endswith("x 2.00")
     assert "    first design: it did not start" in lines
     assert "    boto3: 2 uploads failed, first HTTP/1.1 503 Busy later" in lines
 
