@@ -15,7 +15,7 @@ mpl.use("svg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.plan import size_name
 
@@ -72,10 +72,11 @@ def draw(points: Points, path: Path, *, title: str, x_label: str, y_label: str, 
     axes.set_yscale("log")
     ticks = sorted({across for line in points.values() for across, _ in line})
     axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: size_name(round(value)) if sizes else f"{value:g}") if ticks else NullFormatter()
-    )
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_name(round(value)) if sizes else f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(title)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
