@@ -43,7 +43,8 @@ def by_size(result: dict[str, Any], metric: str, parts: tuple[str, ...]) -> Poin
         for row in scenario["rows"]:
             if row["contestant"] in _COLOURS and metric in row["figures"]:
                 figure = row["figures"][metric]["median"]
-                points.setdefault(row["contestant"], []).append((scenario["size"], figure))
+                if figure > 0:  # the limit has no CPU of its own, and a logarithm has no place for it
+                    points.setdefault(row["contestant"], []).append((scenario["size"], figure))
     return points
 
 
