@@ -15,7 +15,7 @@ mpl.use("svg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.plan import size_name
 
@@ -43,7 +43,8 @@ def by_size(result: dict[str, Any], metric: str, parts: tuple[str, ...]) -> Poin
         for row in scenario["rows"]:
             if row["contestant"] in _COLOURS and metric in row["figures"]:
                 figure = row["figures"][metric]["median"]
-                points.setdefault(row["contestant"], []).append((scenario["size"], figure))
+                if figure > 0:  # the limit has no CPU of its own, and a logarithm has no place for it
+                    points.setdefault(row["contestant"], []).append((scenario["size"], figure))
     return points
 
 
@@ -72,10 +73,11 @@ def draw(points: Points, path: Path, *, title: str, x_label: str, y_label: str, 
     axes.set_yscale("log")
     ticks = sorted({across for line in points.values() for across, _ in line})
     axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: size_name(round(value)) if sizes else f"{value:g}") if ticks else NullFormatter()
-    )
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_name(round(value)) if sizes else f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(title)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

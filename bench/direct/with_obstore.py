@@ -24,7 +24,7 @@ def main() -> None:
         for account in task.accounts
     }
     asyncio.run(run(task, lambda account, key: obstore.put_async(stores[account["name"]], key, task.path)))
-    # Not as Python ends: now and then its Rust threads abort the process on the way out, when all is done and told.
+    # Not as Python ends: that aborted (SIGABRT, no text) in 12 of 25 trials, after the line was told.
     sys.stdout.flush()
     os._exit(0)
 
