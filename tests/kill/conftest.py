@@ -80,7 +80,11 @@ class Victim:
 
     async def death(self) -> None:
         """Returns once it was killed, by itself or by whoever was to."""
-        code = await asyncio.wait_for(asyncio.to_thread(self.process.wait), DEATH_SECONDS)
+        try:
+            code = await asyncio.wait_for(asyncio.to_thread(self.process.wait), DEATH_SECONDS)
+        except TimeoutError:
+            await self.kill()  # or the thread would wait on, and the test's loop for the thread
+            raise
         assert code == -signal.SIGKILL, f"it ended with {code}"
 
 

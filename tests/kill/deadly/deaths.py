@@ -25,6 +25,10 @@ KINDS = {
 }
 
 
+# Run by the driver's own cursor, which Django's wrappers do not see: the engine notes them.
+DIRECT = ("intent", "outcome")
+
+
 class Deadly(BaseDatabaseWrapper):
     """Notes what the open transaction has written, and dies before or after its commit."""
 
@@ -38,6 +42,9 @@ class Deadly(BaseDatabaseWrapper):
         if not sql.startswith("UPDATE") or context["cursor"].rowcount:  # one that met no row has written nothing
             self._written |= {kind for kind, beginning in KINDS.items() if beginning.match(sql)}
         return result
+
+    def note_direct(self, sql: str) -> None:
+        self._written |= {kind for kind in DIRECT if KINDS[kind].match(sql)}
 
     def _commit(self) -> None:
         self._die_if("before")
