@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.figures import GiB, KiB, MiB, Scenario
+from bench.figures import GiB, MiB, Scenario
 from bench.growth import accounts_name
 from bench.plan import SMALL
 from bench.table import aligned, ratio
 
 UPLOAD_MEMORY_MIB = 192
 # What docs/operations.md says that a connection takes.
-CONNECTION_MIB = 640 * KiB / MiB
+CONNECTION_MIB = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _memory(found: _Found) -> list[Target]:
         bound = row.idle_bytes / MiB + UPLOAD_MEMORY_MIB + scenario.work.at_once * CONNECTION_MIB
     return [
         Target("64 uploads of 64 MiB at once: peak memory", peak, 400, True, " MiB"),
-        Target("   idle + UPLOAD_MEMORY + connections x 640 KiB", peak, bound, True, " MiB"),
+        Target("   idle + UPLOAD_MEMORY + connections x 1 MiB", peak, bound, True, " MiB"),
     ]
 
 

@@ -16,7 +16,7 @@ from tests.serving import HEADERS, TOKEN, free_port
 MiB = 1024 * 1024
 BUDGET = 32 * MiB
 CONNECTIONS = 24
-CONNECTION = 640 * 1024
+CONNECTION = 1024 * 1024
 
 
 @pytest.fixture
