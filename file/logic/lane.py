@@ -104,11 +104,11 @@ class Lane:
     def take(self, shared: SharedPart) -> None:
         """Queue a part that the lane is to let go of."""
         self._waiting += 1
-        self.held += len(shared.part.body)
+        self.held += shared.taken
         self._parts.put_nowait(shared)
 
     def _drop(self, shared: SharedPart) -> None:
-        self.held -= len(shared.part.body)
+        self.held -= shared.taken
         shared.let_go()
 
     def _discard(self) -> None:

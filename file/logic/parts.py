@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
@@ -38,14 +37,14 @@ def part_size_of(number: int, size: int | None, limits: Limits, largest: int) ->
 
 
 class SharedPart:
-    """A part and how many lanes still need it. The last one to let go gives its memory back, and drops the bytes:
-
-    whoever still has a reference to this has none to them.
+    """A part, the memory that it has `taken`, and how many lanes still need it. The last one to let go gives the
+    memory back, and drops the bytes: whoever still has a reference to this has none to them.
     """
 
-    __slots__ = ("_give_back", "_holders", "_part")
+    __slots__ = ("_give_back", "_holders", "_part", "taken")
 
-    def __init__(self, part: Part, give_back: Callable[[Body], None]) -> None:
+    def __init__(self, part: Part, taken: int, give_back: Callable[[int, Body], None]) -> None:
+        self.taken = taken
         self._part: Part | None = part
         self._give_back = give_back
         self._holders = 1
@@ -63,7 +62,7 @@ class SharedPart:
         self._holders -= 1
         if self._holders == 0:
             body, self._part = self.part.body, None
-            self._give_back(body)
+            self._give_back(self.taken, body)
 
 
 class PartReader:
@@ -106,9 +105,8 @@ class PartReader:
             self._budget.release(reserved)
             raise
         # A body of unknown size may be far below what was reserved.
-        taken = room.taken
-        self._budget.release(reserved - taken)
-        return SharedPart(part, partial(self._give_back, taken))
+        self._budget.release(reserved - room.taken)
+        return SharedPart(part, room.taken, self._give_back)
 
     def _give_back(self, taken: int, body: Body) -> None:
         self._budget.release(taken)

@@ -21,8 +21,7 @@ def room_bytes(size: int) -> int:
     """What a room for so many bytes takes at most: those that are mapped come in few sizes, to be used again."""
     if size < _MAPPED_BYTES:
         return size
-    step = _PAGE_BYTES if size > _PAGE_BYTES else _MAPPED_BYTES
-    return -(-size // step) * step
+    return -(-size // _MAPPED_BYTES) * _MAPPED_BYTES
 
 
 class Rooms:
@@ -78,16 +77,16 @@ class Rooms:
 
 
 class Room:
-    """For one part of at most `size` bytes."""
+    """For one part of at most `size` bytes. A few are only bytes: what is not large needs no mapping."""
 
-    __slots__ = ("_buffer", "_first", "_is_used", "_rooms", "_size", "filled")
+    __slots__ = ("_bytes", "_is_used", "_mapping", "_rooms", "_size", "filled")
 
     def __init__(self, size: int, rooms: Rooms) -> None:
         self.filled = 0
         self._size = size
         self._rooms = rooms
-        self._first = b""
-        self._buffer: bytearray | mmap.mmap | None = None
+        self._bytes: bytes | bytearray = b""
+        self._mapping: mmap.mmap | None = None
         self._is_used = False
 
     def take(self, chunk: bytes) -> bytes:
@@ -95,37 +94,43 @@ class Room:
         missing = self._size - self.filled
         fitting, rest = (chunk, b"") if len(chunk) <= missing else (chunk[:missing], chunk[missing:])
         if not self.filled:
-            self._first = fitting
+            self._bytes = fitting
         elif fitting:
-            if self._buffer is None:
-                self._open()[: self.filled] = self._first
-                self._first = b""
-            assert self._buffer is not None
-            self._buffer[self.filled : self.filled + len(fitting)] = fitting
+            self._add(fitting)
         self.filled += len(fitting)
         return rest
 
     def body(self) -> Body:
         """What was taken; the very chunk if it was one."""
-        return self._first if self._buffer is None else memoryview(self._buffer)[: self.filled]
+        if self._mapping is not None:
+            return memoryview(self._mapping)[: self.filled]
+        return self._bytes if isinstance(self._bytes, bytes) else memoryview(self._bytes)
 
     @property
     def taken(self) -> int:
         """The memory that it takes: of a new mapping only the pages that were filled."""
-        if self._size < _MAPPED_BYTES or self._is_used:
-            return room_bytes(self._size)
-        return min(room_bytes(self._size), room_bytes(max(self.filled, _MAPPED_BYTES)))
+        if self._mapping is None:
+            return self.filled
+        whole = len(self._mapping)
+        step = _PAGE_BYTES if whole >= _PAGE_BYTES else _MAPPED_BYTES
+        return whole if self._is_used else min(whole, -(-self.filled // step) * step)
 
     def drop(self) -> None:
         """Forget the bytes."""
-        self._first, self._buffer = b"", None
+        self._bytes, self._mapping = b"", None
 
-    def _open(self) -> bytearray | mmap.mmap:
-        if self._size < _MAPPED_BYTES:
-            self._buffer = bytearray(self._size)
-        else:
-            self._buffer, self._is_used = self._rooms.take(self._size)
-        return self._buffer
+    def _add(self, fitting: bytes) -> None:
+        end = self.filled + len(fitting)
+        if self._mapping is None and end <= _MAPPED_BYTES:
+            if isinstance(self._bytes, bytes):
+                self._bytes = bytearray(self._bytes)
+            self._bytes += fitting
+            return
+        if self._mapping is None:
+            self._mapping, self._is_used = self._rooms.take(self._size)
+            self._mapping[: self.filled] = self._bytes
+            self._bytes = b""
+        self._mapping[self.filled : end] = fitting
 
 
 def _mapped(size: int) -> mmap.mmap:

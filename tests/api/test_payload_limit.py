@@ -147,10 +147,12 @@ async def test_the_request_is_refused_when_its_head_is_more_than_the_server_take
         assert_nothing_left(service, buckets)
 
 
-async def test_nothing_is_stored_when_one_header_has_half_a_megabyte() -> None:
+async def test_nothing_is_stored_when_one_header_has_a_megabyte() -> None:
     buckets = three()
     async with running(buckets) as service:
-        answer = await exchange(service, head("PUT", "/files/k", "content-length: 1", "x-long: " + "x" * 500_000), b"x")
+        answer = await exchange(
+            service, head("PUT", "/files/k", "content-length: 1", "x-long: " + "x" * 1_000_000), b"x"
+        )
         # The server closes with bytes unread, and the reset may overtake its answer.
         assert answer.status_code in {431, 400, 0}
         assert_nothing_left(service, buckets)

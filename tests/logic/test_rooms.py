@@ -29,9 +29,8 @@ def memory_of(body: Body) -> Any:
         (256 * KiB - 1, 256 * KiB - 1),
         (256 * KiB, 256 * KiB),
         (300 * KiB, 512 * KiB),
-        (2 * MiB, 2 * MiB),
-        (5 * MiB, 6 * MiB),
-        (8 * MiB, 8 * MiB),
+        (5 * MiB, 5 * MiB),
+        (8 * MiB + 1, 8 * MiB + 256 * KiB),
     ],
 )
 def test_a_room_is_little_larger_than_what_it_is_for(size: int, takes: int) -> None:
@@ -43,11 +42,11 @@ async def test_the_memory_is_used_again_when_a_part_was_sent() -> None:
     first = filled(rooms, 5 * MiB, b"x")
     memory = memory_of(first)
     rooms.give_back(first)
-    assert rooms.kept == 6 * MiB
-    second = filled(rooms, 6 * MiB - 4, b"y")
+    assert rooms.kept == 5 * MiB
+    second = filled(rooms, 5 * MiB - 4, b"y")
     assert memory_of(second) is memory
     assert rooms.kept == 0
-    assert bytes(second) == b"y" * (6 * MiB - 4)
+    assert bytes(second) == b"y" * (5 * MiB - 4)
 
 
 async def test_the_memory_is_not_used_again_while_somebody_reads_it() -> None:
@@ -81,11 +80,30 @@ async def test_the_system_gets_it_back_when_it_was_kept_for_a_while() -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_body_that_came_as_one_chunk_needs_no_memory_of_its_own() -> None:
+async def test_a_small_body_takes_no_more_than_its_bytes_whatever_was_reserved() -> None:
     rooms = Rooms(lambda: 64 * MiB)
-    room = Room(MiB, rooms)
-    room.take(b"x" * 1000)
-    assert room.body() == b"x" * 1000
-    assert room.taken == 256 * KiB
-    rooms.give_back(room.body())
+    one, several = Room(8 * MiB, rooms), Room(8 * MiB, rooms)
+    one.take(b"x" * 3000)
+    for _ in range(3):
+        several.take(b"x" * 1000)
+    for room in (one, several):
+        assert bytes(room.body()) == b"x" * 3000
+        assert room.taken == 3000
+        rooms.give_back(room.body())
     assert rooms.kept == 0
+
+
+async def test_of_new_memory_the_filled_pages_count_and_of_used_memory_all_of_it() -> None:
+    rooms = Rooms(lambda: 64 * MiB)
+    new, small = Room(8 * MiB, rooms), Room(MiB, rooms)
+    for room in (new, small):
+        for _ in range(3):
+            room.take(b"x" * 100 * KiB)
+    assert (new.taken, small.taken) == (2 * MiB, 512 * KiB)
+    body = new.body()
+    new.drop()
+    rooms.give_back(body)
+    used = Room(8 * MiB, rooms)
+    for _ in range(3):
+        used.take(b"x" * 100 * KiB)
+    assert used.taken == 8 * MiB
