@@ -46,9 +46,9 @@ def memory(run: Run) -> None:
 
 def seaweed(run: Run) -> None:
     """Against real S3 servers, whose own cost dominates."""
-    with seaweed_accounts(run.folder, ACCOUNTS) as accounts:
-        for size, at_once in run.plan.seaweed_sizes:
-            work = run.plan.work(size, at_once)
+    for size, at_once in run.plan.seaweed_sizes:
+        work = run.plan.work(size, at_once)
+        with seaweed_accounts(run.folder, ACCOUNTS) as accounts:  # new ones: they fill the disk
             contestants = _all(run, accounts, looks_again=True)[: 2 if run.plan.is_quick else None]
             run.measure("seaweed", f"{work_name(work)}, SeaweedFS", work, contestants, server="SeaweedFS")
 

@@ -1,5 +1,6 @@
 """What the contestants upload to: null S3 servers, or SeaweedFS; one an account, all on loopback."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -63,8 +64,11 @@ def null_accounts(
 
 @contextmanager
 def seaweed_accounts(folder: Path, count: int) -> Iterator[list[StoreAccount]]:
-    stores = start_stores(folder / "stores", ascii_uppercase[:count])
+    """Real servers. What they were given, tens of gigabytes, is gone afterwards."""
+    kept = folder / "stores"
+    stores = start_stores(kept, ascii_uppercase[:count])
     try:
         yield [store.account for store in stores]
     finally:
         stop_stores(stores)
+        shutil.rmtree(kept, ignore_errors=True)
