@@ -44,6 +44,19 @@ class Contestant(ABC):
         return None
 
 
+class Client(Contestant):
+    """Nothing runs between its uploads."""
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def process_ids(self) -> list[int]:
+        return []
+
+
 class Gateway(Contestant):
     """Takes a file once over HTTP. `path` is completed with a turn's prefix, but for a form."""
 

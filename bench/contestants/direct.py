@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.contestants.contestant import Contestant, new_prefix
+from bench.contestants.contestant import Client, new_prefix
 from bench.errors import ContestantError
 from bench.figures import Load, MiB, Work
 from bench.folders import ROOT, VENV
@@ -20,7 +20,7 @@ from stores.account import StoreAccount
 CLIENTS = ("obstore", "aiobotocore", "s5cmd")
 
 
-class Direct(Contestant):
+class Direct(Client):
     """`all_at_once`, or one account after the other."""
 
     def __init__(self, client: str, accounts: Sequence[StoreAccount], folder: Path, *, all_at_once: bool) -> None:
@@ -29,15 +29,6 @@ class Direct(Contestant):
         self._accounts = accounts
         self._folder = folder
         self._all_at_once = all_at_once
-
-    def start(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-    def process_ids(self) -> list[int]:
-        return []
 
     def warm_up(self, work: Work) -> None:
         """Each turn is a new process, which warms up by itself."""

@@ -4,28 +4,19 @@ import hashlib
 import time
 from urllib.parse import urlsplit
 
-from bench.contestants.contestant import Contestant, new_prefix
+from bench.contestants.contestant import Client, new_prefix
 from bench.figures import Load, MiB, Work
 from bench.native_tools import build, run_load
 from stores.account import StoreAccount
 
 
-class Raw(Contestant):
+class Raw(Client):
     """Unsigned uploads to one null S3."""
 
     name = "raw, 1 account"
 
     def __init__(self, account: StoreAccount) -> None:
         self._account = account
-
-    def start(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-    def process_ids(self) -> list[int]:
-        return []
 
     def upload(self, work: Work) -> Load:
         port = urlsplit(self._account.endpoint_url).port
