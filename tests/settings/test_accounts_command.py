@@ -107,6 +107,8 @@ def test_nothing_is_left_when_it_is_interrupted(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background may have Ctrl-C ignored, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             proxy.wait_for("complete", timeout_seconds=30)
