@@ -13,7 +13,7 @@ from file.api.body import Body
 from file.api.form import content_type
 from file.api.paths import key_of
 from file.api.responses import receipt_response
-from file.api.uploads import Uploads
+from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import DigestRefusedError, MalformedRequestError
 from file.logic.naming import name_of, new_file_id
 from file.logic.values import Identity, IncomingFile
@@ -41,6 +41,8 @@ async def put_file(request: Request) -> Response:
         content_type=content_type(request.headers.get("content-type")),
         metadata=_metadata(request.headers),
         sha256=_declared_sha256(request.headers),
+        who=who,
+        idempotency_key=idempotency_key(request.headers),
     )
 
     async def arrived() -> IncomingFile:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from file.api.body import Body
 from file.api.responses import receipt_response
-from file.api.uploads import Uploads
+from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import (
     FileMissingError,
     FilenameMissingError,
@@ -37,7 +37,12 @@ async def upload_form(request: Request) -> Response:
     uploads: Uploads = request.app.uploads
     who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
-    form = _Form(body, _boundary(request.headers.get("content-type", "")))
+    form = _Form(
+        body,
+        _boundary(request.headers.get("content-type", "")),
+        who=who,
+        idempotency_key=idempotency_key(request.headers),
+    )
     receipt = await uploads.take(form.file, request, who)
     return receipt_response(receipt)
 
@@ -61,8 +66,10 @@ def _boundary(header: str) -> str:
 class _Form:
     """One form, read once, from its first field to its last."""
 
-    def __init__(self, body: Body, boundary: str) -> None:
+    def __init__(self, body: Body, boundary: str, *, who: str, idempotency_key: str | None) -> None:
         self._body = body
+        self._who = who
+        self._idempotency_key = idempotency_key
         self._parser = PushMultipartParser(
             boundary, max_segment_count=MAX_FIELDS, max_header_size=_MAX_HEADER_BYTES, max_header_count=_MAX_HEADERS
         )
@@ -83,6 +90,8 @@ class _Form:
                         identify=self._identify,
                         at_most=self._body.at_most,
                         content_type=content_type(event.header("content-type", None)),
+                        who=self._who,
+                        idempotency_key=self._idempotency_key,
                     )
                 await self._field(event)
         raise FileMissingError

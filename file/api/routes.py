@@ -83,9 +83,10 @@ class Api:
         self._open_buckets = open_buckets
         self._router = Router(
             [
+                # The one that most come for first; they are tried in turn.
+                Route("/files/{key:key}", _Endpoint(_file), methods=["PUT", "GET", "DELETE"]),
                 Route("/upload", _Endpoint(form.upload_form), methods=["POST"]),
                 Route("/files", _Endpoint(listing.list_files), methods=["GET"]),
-                Route("/files/{key:key}", _Endpoint(_file), methods=["PUT", "GET", "DELETE"]),
                 Route("/receipts/{id}", _Endpoint(listing.get_receipt), methods=["GET"]),
                 Route("/_/health", _Endpoint(probes.health), methods=["GET"]),
                 Route("/_/ready", _Endpoint(probes.ready), methods=["GET"]),

@@ -6,7 +6,6 @@ Built once, by the composition root; the endpoints find it as `request.app.uploa
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -52,11 +51,10 @@ class Uploads:
         line = request.scope["mentum.line"]
         line["who"] = who
         ack, buckets = self._chosen(request.headers)
-        idempotency_key = _idempotency_key(request.headers)
 
         async def upload() -> Receipt:
             return await handle_in_multiple_accounts(
-                replace(await arriving(), who=who, idempotency_key=idempotency_key),
+                await arriving(),
                 buckets,
                 ack=ack,
                 limits=self._limits,
@@ -103,7 +101,8 @@ class Uploads:
         return ack, place([each for each in self.buckets if each.account.name not in self._retired], ack, names)
 
 
-def _idempotency_key(headers: Headers) -> str | None:
+def idempotency_key(headers: Headers) -> str | None:
+    """Raises `IdempotencyKeyRefusedError`."""
     keys = headers.getlist("idempotency-key")
     if not keys:
         return None

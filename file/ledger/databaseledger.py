@@ -33,7 +33,7 @@ class DatabaseLedger:
         self._wait_seconds = wait_seconds
         owner = secrets.token_hex(16)
         self._outcomes = Outcomes(alias, owner, lease_seconds=lease_seconds, settle_seconds=settle_seconds)
-        self.writer = Writer(alias, self._outcomes)
+        self.writer = Writer(alias, self._outcomes, self._outcomes.at_once)
         self._renewal = Renewal(self.writer, alias, owner, lease_seconds)
         self._unwanted: set[asyncio.Future[bool]] = set()
 

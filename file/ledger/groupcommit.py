@@ -44,12 +44,23 @@ class Group(Protocol):
     def __call__(self, asked: Sequence[Any], /) -> Sequence[Any]: ...
 
 
-class Writer:
-    """`write` carries a group out, in the writer's thread. Belongs to one event loop; use it as a context."""
+class AtOnce(Protocol):
+    """The same, faster, in a transaction of its own. None: it could not, or not all of it, and the group has to tell,
+    for which what was written before counts. Raises only if the database is locked.
+    """
 
-    def __init__(self, alias: str, write: Group) -> None:
+    def __call__(self, asked: Sequence[Any], /) -> Sequence[Any] | None: ...
+
+
+class Writer:
+    """`write` carries a group out, in the writer's thread; where there is `at_once`, it is tried before. Belongs to one
+    event loop; use it as a context.
+    """
+
+    def __init__(self, alias: str, write: Group, at_once: AtOnce = lambda asked: None) -> None:
         self._alias = alias
         self._write = write
+        self._at_once = at_once
         self._waiting: deque[Entry[Any, Any]] = deque()
         self._changed = threading.Condition()
         self._stopped = False
@@ -133,9 +144,12 @@ class Writer:
         used = connection.connection is not None  # it may have broken since, and nobody told us
         begun = False
         try:
-            with transaction.atomic(using=self._alias, durable=True):
-                begun = True
-                answers = [group[0].asked()] if group[0].is_job else self._write([entry.asked for entry in group])
+            asked = [entry.asked for entry in group]
+            answers = None if group[0].is_job else self._at_once(asked)
+            if answers is None:
+                with transaction.atomic(using=self._alias, durable=True):
+                    begun = True
+                    answers = [group[0].asked()] if group[0].is_job else self._write(asked)
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             if group[0].is_job and isinstance(error, UploadError):
                 return [(group[0], error)]  # the job's own answer: nothing is wrong with the connection

@@ -14,6 +14,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from file.ledger.erasure import reopen
+from file.ledger.onestatement import OneStatement
 from file.ledger.rows import file_row, outcome_row, pending_rows, stored_rows
 from file.ledger.statements import Statements, hexadecimal
 from file.logic.naming import begun_at
@@ -70,6 +71,19 @@ class Outcomes:
         self._owner = owner
         self._lease_seconds = lease_seconds
         self._settle = timedelta(seconds=settle_seconds)
+
+    def at_once(self, asked: Sequence[Asked]) -> Sequence[bool] | None:
+        """What is usual and goes well, by one statement: claims, and small files that every account has."""
+        claims = [entry for entry in asked if isinstance(entry, Intent)]
+        receipts = [entry for entry in asked if isinstance(entry, Receipt)]
+        usual = all(receipt.stored and receipt.id not in self.multipart for receipt in receipts)
+        if not (usual and len(claims) + len(receipts) == len(asked) and self._one_statement.is_known):
+            return None
+        stored = [row for receipt in receipts for row in stored_rows(receipt)]
+        outcomes = [outcome_row(receipt) for receipt in receipts]
+        rows = [file_row(intent) for intent in claims]
+        done = self._one_statement.write(claims=rows, stored=stored, outcomes=outcomes)
+        return [True] * len(asked) if done else None
 
     def __call__(self, asked: Sequence[Asked]) -> Sequence[bool]:
         """Whether each is so now: the claim is had, the outcome is recorded, the file is still to be there."""
@@ -146,6 +160,10 @@ class Outcomes:
     def _statements(self) -> Statements:
         """On the writer's own connection."""
         return Statements(connections[self._alias], self._owner, self._lease_seconds)
+
+    @cached_property
+    def _one_statement(self) -> OneStatement:
+        return OneStatement(self._alias, self._owner, self._lease_seconds)
 
     def _claim(self, intents: Sequence[Intent]) -> set[str]:
         # In one order everywhere, or two processes could wait for each other.

@@ -89,7 +89,7 @@ async def _put(part: SharedPart, reader: PartReader, crew: Crew) -> None:
             lane.take(part)
         crew.start(Lane.put)
         await crew.until(lambda: crew.met or crew.ended)
-        await crew.graciously(lambda lane: lane.ended)
+        await crew.graciously(lambda lane: lane.stored is not None or lane.ended)
     finally:
         part.let_go()
 

@@ -74,6 +74,9 @@ class Call:
     body: Body = field(default=b"", repr=False)
     tolerate: Sequence[int] = ()
 
+    def accepts(self, status: int) -> bool:
+        return 200 <= status < 300 or status in self.tolerate
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -118,8 +121,18 @@ class S3Client:
         Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
         """
         with self._figures.timed(call.operation):
-            async with self._answered(call) as response:
-                return await self._whole(call, response)
+            for last in (False, True):
+                skew = self._skew
+                with self._figures.counted(call.operation) as request:
+                    try:
+                        async with self._signed(call).build_streamed() as response:
+                            answer = await self._whole(call, response)
+                    except TransportError as error:
+                        raise self._unreachable(call.operation, error) from error
+                    if call.accepts(answer.status):
+                        return answer
+                    request.result = self._refused(call, answer, skew, last=last)
+        raise AssertionError  # the last one raised
 
     async def brief(self, call: Call) -> Answer:
         """Send a request without a body, within BRIEF_SECONDS, few of them at once; otherwise as `write`."""
@@ -174,20 +187,24 @@ class S3Client:
             with self._figures.counted(call.operation) as request:
                 try:
                     async with self._signed(call).build_streamed() as response:
-                        if 200 <= response.status < 300 or response.status in call.tolerate:
+                        if call.accepts(response.status):
                             yield response
                             return
                         refused = await self._whole(call, response)
                 except TransportError as error:
                     raise self._unreachable(call.operation, error) from error
-                told = parse_error(refused.body)
-                region = refused.headers.get("x-amz-bucket-region") or told.region
-                refusal = account_error(self.account, call.operation, refused.status, told.code, region=region)
-                refusal.request_id = refused.request_id
-                damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-                if last or not (damaged or self._correct_skew(refused, told.code, skew)):
-                    raise refusal
-                request.result = refusal.code
+                request.result = self._refused(call, refused, skew, last=last)
+
+    def _refused(self, call: Call, answer: Answer, signed_with: timedelta, *, last: bool) -> str:
+        """Raises the refusal, or returns its code if the same request may succeed now."""
+        told = parse_error(answer.body)
+        region = answer.headers.get("x-amz-bucket-region") or told.region
+        refusal = account_error(self.account, call.operation, answer.status, told.code, region=region)
+        refusal.request_id = answer.request_id
+        damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+        if last or not (damaged or self._correct_skew(answer, told.code, signed_with)):
+            raise refusal
+        return refusal.code
 
     def _signed(self, call: Call) -> RequestBuilder:
         host, path = self._address.host, self._address.path(call.key)
@@ -199,6 +216,8 @@ class S3Client:
         return request.body_bytes(call.body) if call.method in ("PUT", "POST") else request
 
     async def _whole(self, call: Call, response: Response) -> Answer:
+        if response.get_header("content-length") == "0":
+            return _answer(response)  # nothing to wait for
         received = []
         size = 0
         while (piece := await response.body_reader.read(_PIECE_BYTES)) is not None:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from file.logic.values import Account
@@ -52,6 +53,13 @@ def encode_query(pairs: Sequence[tuple[str, str]]) -> str:
         return ""
     encoded = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+@lru_cache(256)
+def _to_sign(sent: tuple[str, ...]) -> tuple[list[str], str]:
+    """Of headers in lower case, and Host: the names that are signed, in order. Requests of a kind have the same."""
+    names = sorted(name for name in ("host", *sent) if name not in _NEVER_SIGNED)
+    return names, ";".join(names)
 
 
 class Signer:
@@ -109,11 +117,12 @@ class Signer:
         if self._token is not None:
             sent["x-amz-security-token"] = self._token
 
-        # Runs of white space count as one space: AWS's rule, by which a proxy that tidies them does no harm.
-        named = sorted([("host", host), *sent.items()])
-        lines = [(name, " ".join(value.split())) for name, value in named if name not in _NEVER_SIGNED]
-        signed = ";".join([name for name, _ in lines])
-        canonical_headers = "\n".join([f"{name}:{value}" for name, value in lines])
+        names, signed = _to_sign(tuple(sent))
+        values = {"host": host, **sent}
+        canonical_headers = "\n".join([f"{name}:{values[name]}" for name in names])
+        if not canonical_headers.isascii() or " " in canonical_headers or "\t" in canonical_headers:
+            # Runs of white space count as one space: AWS's rule, by which a proxy that tidies them does no harm.
+            canonical_headers = "\n".join([f"{name}:{' '.join(values[name].split())}" for name in names])
         canonical = f"{method}\n{path}\n{encode_query(query)}\n{canonical_headers}\n\n{signed}\n{payload}"
 
         digest = hashlib.sha256(canonical.encode()).hexdigest()

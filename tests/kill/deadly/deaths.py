@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -47,8 +49,15 @@ class Deadly(BaseDatabaseWrapper):
         self._written |= {kind for kind in DIRECT if KINDS[kind].match(sql)}
 
     def _commit(self) -> None:
+        with self.committing(set()):
+            super()._commit()  # type: ignore[misc]  # Django has it, its stubs do not
+
+    @contextmanager
+    def committing(self, written: set[str]) -> Iterator[None]:
+        """Around a commit of what was noted, and of these kinds."""
+        self._written |= written
         self._die_if("before")
-        super()._commit()  # type: ignore[misc]  # Django has it, its stubs do not
+        yield
         self._die_if("after")
         self._written.clear()
 

@@ -1,5 +1,6 @@
 """The engine's own, and deadly."""
 
+import sqlite3
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -7,10 +8,26 @@ from django.db.backends.sqlite3 import base
 from tests.kill.deadly.deaths import Deadly
 
 
+class _Connection(sqlite3.Connection):
+    """Sees the statement that is a transaction in itself (`file/ledger/onestatement.py`)."""
+
+    engine: "DatabaseWrapper"
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        if not sql.startswith("INSERT INTO temp.entries"):
+            return super().execute(sql, parameters)
+        claims, _, outcomes = parameters
+        with self.engine.committing(
+            {kind for kind, rows in (("intent", claims), ("outcome", outcomes)) if rows != "[]"}
+        ):
+            return super().execute(sql, parameters)
+
+
 class DatabaseWrapper(Deadly, base.DatabaseWrapper):
     """Dies at the commit that it is told."""
 
     def get_new_connection(self, conn_params: Any) -> Any:
-        connection = super().get_new_connection(conn_params)
+        connection = super().get_new_connection({**conn_params, "factory": _Connection})
+        connection.engine = self
         connection.set_trace_callback(self.note_direct)
         return connection
