@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
+from file.api.patience import Patience
 from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
 from file.logic.values import MiB
 
@@ -44,6 +45,7 @@ class Body:
         self._receive = receive
         self._limits = limits
         self._owed_seconds = 0.0
+        self._patience = Patience()
         self._lengths = {value for name, value in scope["headers"] if name == b"content-length"}
         self._codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
         self.declared = _whole(self._lengths)
@@ -82,6 +84,8 @@ class Body:
         self.received += len(message.get("body", b""))
         # What was declared is all there: HTTP/1.1 has nothing more to tell of this request.
         self.ended = not message.get("more_body", False) or self.received == self.declared
+        if self.ended:
+            self._patience.close()
         if self._most is not None and self.received > self._most:
             raise self._too_large()
         if self.ended and self.declared is not None and self.received != self.declared:
@@ -90,6 +94,7 @@ class Body:
 
     async def discard(self) -> None:
         """Read on for a while after an early answer: a client that only writes would meet a broken pipe."""
+        self._patience.close()
         if self.ended or self.gone:
             return
         left = _DISCARD_BYTES
@@ -109,8 +114,11 @@ class Body:
             return await self._receive()
         began = time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, grace - self._owed_seconds)):
+            self._patience.begin(max(0.0, grace - self._owed_seconds))
+            try:
                 message = await self._receive()
+            finally:
+                self._patience.end()
         except TimeoutError:
             raise ClientTooSlowError(f"The body arrives slower than {rate} bytes a second.") from None
         waited, paid = time.monotonic() - began, len(message.get("body", b"")) / rate
