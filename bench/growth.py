@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.contestants.contestant import Contestant
+from bench.contestants.contestant import Contestant, Filled
 from bench.contestants.ours import Ours
 from bench.contestants.rclone import Rclone
 from bench.errors import BenchError
@@ -37,7 +37,7 @@ def accounts(run: Run) -> None:
                 mine = every[:count]
                 contestants.append(Ours(mine, run.folder, name=accounts_name("ours", count)))
                 name = accounts_name("rclone", count)
-                contestants.append(Rclone(mine, run.folder, looks_again=False, name=name))
+                contestants.append(Rclone(mine, run.folder, name=name))
             run.measure("accounts", work_name(work), work, contestants, accounts=max(counts))
 
 
@@ -46,7 +46,7 @@ def clients(run: Run) -> None:
     with null_accounts(run.folder, ACCOUNTS) as every:
         for at_once in run.plan.client_counts:
             work = run.plan.work(SMALL, at_once)
-            contestants = [Ours(every, run.folder), Rclone(every, run.folder, looks_again=False)]
+            contestants = [Ours(every, run.folder), Rclone(every, run.folder)]
             run.measure("clients", work_name(work), work, contestants)
 
 
@@ -65,6 +65,18 @@ def ledger(run: Run) -> None:
         run.measure("ledger", work_name(work), work, contestants)
     for contestant in contestants:
         contestant.forget_ledger()
+
+
+def files(run: Run) -> None:
+    """4 KiB after so many others, all in one folder: who slows down as it fills."""
+    work = run.plan.work(SMALL, 16)
+    contestants: list[Contestant] = []
+    with null_accounts(run.folder, ACCOUNTS) as every:
+        for count in run.plan.files_before:
+            for name, kind in (("ours", Ours), ("rclone", Rclone)):
+                folder = run.folder / f"{count}-before"
+                contestants.append(Filled(kind(every, folder, name=name), count))
+        run.measure("files", work_name(work), work, contestants)
 
 
 def fill_ledger(run: Run, files: int) -> Path:
@@ -90,7 +102,7 @@ def slow(run: Run) -> None:
         contestants = [
             Ours(every, run.folder, name="ours, ack all", ack="all"),
             Ours(every, run.folder, name="ours, ack any", ack="any"),
-            Rclone(every, run.folder, looks_again=False),
+            Rclone(every, run.folder),
         ]
         run.measure(
             "slow", f"{work_name(work)}, one account at 1 MB/s", work, contestants, rounds=min(2, run.plan.rounds - 1)
@@ -103,12 +115,12 @@ def delay(run: Run) -> None:
     with null_accounts(run.folder, many, delay_ms=DELAY_MS) as every:
         for at_once in (1,) if run.plan.is_quick else (1, 16):
             work = run.plan.work(SMALL, at_once)
-            contestants = [Ours(every[:few], run.folder), Rclone(every[:few], run.folder, looks_again=False)]
+            contestants = [Ours(every[:few], run.folder), Rclone(every[:few], run.folder)]
             run.measure("delay", f"{work_name(work)}, answers after 50 ms", work, contestants)
         work = run.plan.work(5 * MiB, 1)
         growing: list[Contestant] = []
         for count in (1, many):
             growing.append(Ours(every[:count], run.folder, name=accounts_name("ours", count)))
             name = accounts_name("rclone", count)
-            growing.append(Rclone(every[:count], run.folder, looks_again=False, name=name))
+            growing.append(Rclone(every[:count], run.folder, name=name))
         run.measure("delay", f"{work_name(work)}, answers after 50 ms", work, growing, accounts=many)

@@ -8,7 +8,7 @@ from bench.contestants.direct import CLIENTS, Direct
 from bench.contestants.first import FirstDesign
 from bench.contestants.limit import Raw
 from bench.contestants.ours import Ours
-from bench.contestants.rclone import Rclone
+from bench.contestants.rclone import SPARED, Rclone
 from bench.figures import MiB, Work
 from bench.plan import SMALL, work_name
 from bench.run import ACCOUNTS, Run
@@ -21,8 +21,10 @@ def small(run: Run) -> None:
     with null_accounts(run.folder, ACCOUNTS) as accounts:
         for at_once in run.plan.small_at_once:
             work = run.plan.work(SMALL, at_once)
-            contestants = [Ours(accounts, run.folder, name="ours, form", is_form=True), *_all(run, accounts)]
-            run.measure("small", work_name(work), work, [*contestants, Raw(accounts[0])])
+            form = Ours(accounts, run.folder, name="ours, form", is_form=True)
+            spared = Rclone(accounts, run.folder, looks_again=False, name=SPARED)
+            contestants = [form, *_all(run, accounts), spared, Raw(accounts[0])]
+            run.measure("small", work_name(work), work, contestants)
 
 
 def sizes(run: Run) -> None:
@@ -40,7 +42,7 @@ def memory(run: Run) -> None:
         limit_seconds=run.plan.memory_limit_seconds,
     )  # fmt: skip
     with null_accounts(run.folder, ACCOUNTS) as accounts:
-        contestants = [Ours(accounts, run.folder), Rclone(accounts, run.folder, looks_again=False)]
+        contestants = [Ours(accounts, run.folder), Rclone(accounts, run.folder)]
         run.measure("memory", work_name(work), work, contestants, rounds=1)
 
 
@@ -49,15 +51,15 @@ def seaweed(run: Run) -> None:
     for size, at_once in run.plan.seaweed_sizes:
         work = run.plan.work(size, at_once)
         with seaweed_accounts(run.folder, ACCOUNTS) as accounts:  # new ones: they fill the disk
-            contestants = _all(run, accounts, looks_again=True)[: 2 if run.plan.is_quick else None]
+            contestants = _all(run, accounts)[: 2 if run.plan.is_quick else None]
             run.measure("seaweed", f"{work_name(work)}, SeaweedFS", work, contestants, server="SeaweedFS")
 
 
-def _all(run: Run, accounts: Sequence[StoreAccount], *, looks_again: bool = False) -> list[Contestant]:
+def _all(run: Run, accounts: Sequence[StoreAccount]) -> list[Contestant]:
     folder = run.folder
     return [
         Ours(accounts, folder),
-        Rclone(accounts, folder, looks_again=looks_again),
+        Rclone(accounts, folder),
         FirstDesign(accounts, folder, keeps_clients=True),
         FirstDesign(accounts, folder, keeps_clients=False),
         *(Direct(client, accounts, folder, all_at_once=way) for client in CLIENTS for way in run.plan.direct_ways),
@@ -72,6 +74,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "accounts": growth.accounts,
     "clients": growth.clients,
     "ledger": growth.ledger,
+    "files": growth.files,
     "slow": growth.slow,
     "delay": growth.delay,
 }

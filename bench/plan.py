@@ -26,6 +26,7 @@ class Plan:
     account_counts: tuple[int, ...]
     client_counts: tuple[int, ...]
     ledger_files: tuple[int, ...]
+    files_before: tuple[int, ...]
     slow_size: int
     slow_limit_seconds: float
     direct_ways: tuple[bool, ...]  # one account after the other, all at once
@@ -56,6 +57,7 @@ WHOLE = Plan(
     account_counts=(1, 2, 4, 8, 16),
     client_counts=(1, 4, 16, 64, 256),
     ledger_files=(0, 1_000_000, 5_000_000),
+    files_before=(0, 10_000, 20_000),
     slow_size=5 * MiB,
     slow_limit_seconds=30.0,
     direct_ways=(False, True),
@@ -72,6 +74,7 @@ QUICK = Plan(
     account_counts=(1, 8),
     client_counts=(256,),
     ledger_files=(0, 50_000),
+    files_before=(2_000,),
     slow_size=MiB,
     slow_limit_seconds=3.5,
     direct_ways=(True,),

@@ -5,9 +5,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.figures import Load, Work
+from bench.figures import KiB, Load, Work
 from bench.native_tools import build, run_load
 
+_FILLED_A_SECOND = 100  # who is slower has fewer
 _turns = itertools.count(1)
 
 
@@ -55,6 +56,30 @@ class Client(Contestant):
 
     def process_ids(self) -> list[int]:
         return []
+
+
+class Filled(Contestant):
+    """Another one, which has taken so many small files when its first turn begins."""
+
+    def __init__(self, contestant: Contestant, files: int) -> None:
+        self.name = f"{contestant.name}, {files:,} files before"
+        self._contestant = contestant
+        self._files = files
+
+    def start(self) -> None:
+        self._contestant.start()
+        if self._files:
+            seconds = 10 + self._files / _FILLED_A_SECOND
+            self.upload(Work(size=4 * KiB, at_once=16, requests=self._files, seconds=seconds, limit_seconds=seconds))
+
+    def stop(self) -> None:
+        self._contestant.stop()
+
+    def process_ids(self) -> list[int]:
+        return self._contestant.process_ids()
+
+    def upload(self, work: Work) -> Load:
+        return self._contestant.upload(work)
 
 
 class Gateway(Contestant):

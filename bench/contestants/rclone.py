@@ -10,17 +10,16 @@ from bench.folders import VENV
 from bench.processes import clean_environment, free_port, start_process, stop_process, wait_until
 from stores.account import StoreAccount
 
+# That which is told not to ask for what it has uploaded.
+SPARED = "rclone, no_head"
 _BUCKET = "box"
 
 
 class Rclone(Gateway):
-    """`looks_again`: after each upload it asks the account for the object, as it does by default.
-
-    A null S3 keeps none, so there it is told not to; that spares it a request an account.
-    """
+    """`looks_again`: after each upload it asks every account for the object, as it does by default."""
 
     def __init__(
-        self, accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool, name: str = "rclone"
+        self, accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool = True, name: str = "rclone"
     ) -> None:
         super().__init__(name, folder)
         self.path = f"/{_BUCKET}/"
