@@ -45,10 +45,13 @@ class Direct(Client):
             "requests": work.requests,
         }
         command: list[str | Path] = [VENV / "python", "-m", f"bench.direct.with_{self._client}", json.dumps(task)]
-        done = subprocess.run(
-            command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
-            timeout=work.limit_seconds * 2 + 30,
-        )  # fmt: skip
+        limit = work.limit_seconds * 2 + 30
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False, timeout=limit
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ContestantError(f"it did not come to its end within {limit:.0f} s") from error
         if done.returncode != 0:
             raise ContestantError((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
         return Load(**json.loads(done.stdout))

@@ -8,22 +8,25 @@ import subprocess
 import time
 
 from bench.direct.task import Task, cpu_seconds, report
+from bench.figures import MiB
 from bench.folders import VENV
-from bench.processes import clean_environment
+from bench.processes import clean_environment, die_with_parent
 
-_TRIAL_UPLOADS = 4
+_TRIAL_UPLOADS = 4  # each at once
+_TRIAL_BYTES = 64 * MiB
 
 
 def main() -> None:
     task = Task.from_arguments()
-    count = task.requests
-    if count is None:
-        began = time.perf_counter()
-        asyncio.run(upload_all(task, "trial-", _TRIAL_UPLOADS * task.at_once))
-        a_trial = time.perf_counter() - began
-        count = max(task.at_once, int(_TRIAL_UPLOADS * task.at_once * task.seconds / a_trial))
+    count = task.requests or max(
+        task.at_once, min(_TRIAL_UPLOADS * task.at_once, _TRIAL_BYTES // task.path.stat().st_size)
+    )
     cpu, began, bad = cpu_seconds(), time.perf_counter(), ""
     try:
+        if task.requests is None:
+            asyncio.run(asyncio.wait_for(upload_all(task, "trial-", count), task.limit_seconds))
+            count = max(task.at_once, int(count * task.seconds / (time.perf_counter() - began)))
+            cpu, began = cpu_seconds(), time.perf_counter()
         asyncio.run(asyncio.wait_for(upload_all(task, "", count), task.limit_seconds))
         done = count
     except (TimeoutError, subprocess.CalledProcessError) as error:
@@ -50,6 +53,7 @@ async def upload(task: Task, account: dict[str, str], kind: str, count: int) -> 
     process = await asyncio.create_subprocess_exec(
         str(VENV / "s5cmd"), *options, "run",
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        preexec_fn=die_with_parent,
         env=clean_environment(
             AWS_ACCESS_KEY_ID=account["access_key_id"],
             AWS_SECRET_ACCESS_KEY=account["secret_access_key"],

@@ -54,7 +54,7 @@ class OneStatement:
         self._prepared: object = None  # the connection that has the trigger
 
     @property
-    def is_known(self) -> bool:
+    def applies(self) -> bool:
         """PostgreSQL needs none: there, one wait for the server is one wait for the interpreter."""
         return self._connection.vendor == "sqlite"
 

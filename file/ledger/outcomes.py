@@ -77,7 +77,7 @@ class Outcomes:
         claims = [entry for entry in asked if isinstance(entry, Intent)]
         receipts = [entry for entry in asked if isinstance(entry, Receipt)]
         usual = all(receipt.stored and receipt.id not in self.multipart for receipt in receipts)
-        if not (usual and len(claims) + len(receipts) == len(asked) and self._one_statement.is_known):
+        if not (usual and len(claims) + len(receipts) == len(asked) and self._one_statement.applies):
             return None
         stored = [row for receipt in receipts for row in stored_rows(receipt)]
         outcomes = [outcome_row(receipt) for receipt in receipts]

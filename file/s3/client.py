@@ -28,8 +28,8 @@ from file.s3.answers import UnreadableAnswerError, parse_error
 from file.s3.figures import Figures
 from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
+from file.s3.unconnected import CONNECT_SECONDS, why_unconnected
 
-CONNECT_SECONDS = 5
 BRIEF_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
 _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
 _MAX_ANSWER_BYTES = 8 * MiB
@@ -38,19 +38,6 @@ _BRIEF_UNDER_WAY = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
 _SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
 T = TypeVar("T")
-
-# Why no connection came about: what the HTTP client says, and what we do. The first that is found counts.
-_CONNECTING = "client error (Connect)"
-_LATE = f"no connection within {CONNECT_SECONDS} seconds"
-_UNCONNECTED = (
-    ("certificate not valid for name", "its certificate is for another host (endpoint_url)"),
-    ("certificate expired", "its certificate has expired"),
-    ("certificate", "its certificate is not trusted here (SSL_CERT_FILE)"),
-    ("proxy authorization required", "the proxy wants credentials (HTTPS_PROXY)"),
-    ("tunnel error", "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)"),
-    ("dns error", "its host is not known: check region_name and endpoint_url, or the network here"),
-    ("refused", "it refuses connections"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +233,8 @@ class S3Client:
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
         """Never connected is known to have changed nothing; lost later is not. Both are one class there."""
         causes = [cause["message"] for cause in error.details.get("causes") or ()]
-        if _CONNECTING in causes:
-            said = "; ".join(causes[causes.index(_CONNECTING) :])  # before it stands the URL, which has the key in it
-            late = isinstance(error, RequestTimeoutError)
-            why = _LATE if late else next((why for sign, why in _UNCONNECTED if sign in said), None)
-            detail = f"cannot be reached: {why}" if why else "cannot be reached"
+        detail = why_unconnected(causes, is_late=isinstance(error, RequestTimeoutError))
+        if detail is not None:
             return AccountUnreachableError(self.account.name, operation, detail)
         return AccountUnreachableError(
             self.account.name, operation, "dropped the connection before it answered", unanswered=True
