@@ -1,11 +1,11 @@
-// The sizes of the last 65,536 objects that a null S3 was sent: all that it keeps, so that HEAD can tell them.
+// The sizes of the last million objects that a null S3 was sent: all that it keeps, so that HEAD can tell them.
 //
 // An object is known by a hash of its path, and a later one may take an earlier one's place.
 
 #pragma once
 #include "loopback.h"
 
-enum { KNOWN_OBJECTS = 1 << 16 };
+enum { KNOWN_OBJECTS = 1 << 20 };
 
 static struct known_object {
     uint64_t hash;
