@@ -154,7 +154,7 @@ class Writer:
             if group[0].is_job and isinstance(error, UploadError):
                 return [(group[0], error)]  # the job's own answer: nothing is wrong with the connection
             connection.close()  # what it was in the middle of is unknown
-            if not begun:  # nobody's fault: each by itself would wait for the same lock
+            if not begun and isinstance(error, Error):  # nobody's fault: each by itself would wait for the same lock
                 return [(entry, _told(error, entry)) for entry in group]
             if len(group) > 1:
                 return self._commit_each(group)

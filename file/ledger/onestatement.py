@@ -33,6 +33,7 @@ CREATE TEMP TRIGGER entries_in INSTEAD OF INSERT ON entries BEGIN
     WHERE file_file.id = {id} AND file_file.state = 'receiving' AND file_file.owner = '{owner}';
 END
 """
+_NUL = "\\u0000"  # in JSON, where SQLite's functions take it for the end of a text
 _INSERT = "INSERT INTO temp.entries VALUES (?, ?, ?)"
 
 
@@ -67,6 +68,8 @@ class OneStatement:
         try:
             rows = [orjson.dumps(each).decode() for each in (claims, stored, outcomes)]
         except TypeError:  # a text that is no Unicode
+            return False
+        if any(_NUL in row for row in rows):
             return False
         try:
             self._connection.ensure_connection()

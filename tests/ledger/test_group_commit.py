@@ -89,6 +89,31 @@ async def test_the_others_are_written_when_one_cannot_be(database: str) -> None:
     assert raised.value.__cause__ is bad.asked
 
 
+async def test_the_others_are_written_when_one_cannot_be_asked_for_at_once(sqlite_database: str) -> None:
+    written, bad = Written(), ValueError("no")
+
+    def at_once(asked: Sequence[Any]) -> None:
+        if bad in asked:
+            raise bad
+
+    async with Writer(sqlite_database, written, at_once) as writer:
+        await busy(writer, written)
+        one, mistaken, other = submit(writer, 1), submit(writer, bad), submit(writer, 2)
+        written.go_on.set()
+        assert (await one.result, await other.result) == ("1 is written", "2 is written")
+        with pytest.raises(LedgerUnavailableError) as raised:
+            await mistaken.result
+    assert raised.value.__cause__ is bad
+
+
+async def test_what_was_done_at_once_is_not_done_again(sqlite_database: str) -> None:
+    written = Written()
+    async with Writer(sqlite_database, written, lambda asked: [f"{each} at once" for each in asked]) as writer:
+        assert await submit(writer, 1).result == "1 at once"
+        assert await writer.run(lambda: "a job") == "a job"
+    assert not written.groups
+
+
 async def test_nothing_of_a_job_stays_when_it_fails(database: str) -> None:
     def work(error: Exception) -> None:
         with connections[database].cursor() as cursor:

@@ -39,7 +39,7 @@ def states(database: str) -> dict[str, str]:
 
 
 def test_the_rows_are_the_same_as_by_the_statements(sqlite_database: str) -> None:
-    usual = intent("a", idempotency_key="once", metadata={"colour": "bläu", 'q"uote': "\x00\u2028"})
+    usual = intent("a", idempotency_key="once", metadata={"colour": "bläu", 'q"uote': "\u2028"})
     bare = intent("b", size=None, sha256=None, metadata={}, part_size=1 << 40, places=usual.places[:1])
     first: list[Asked] = [usual, bare]
     second: list[Asked] = [intent("c"), receipt(usual), receipt(bare)]
@@ -122,6 +122,7 @@ def _twice(of: Receipt) -> Receipt:
     "bad",
     [
         lambda mine: [intent("b", name="\ud800")],  # no text
+        lambda mine: [intent("b", name="in\0two")],  # which JSON would cut
         lambda mine: [intent("b", metadata={"x": float("nan")})],  # refused by a condition of the table
         lambda mine: [_twice(receipt(mine))],  # by an index
     ],
