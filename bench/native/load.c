@@ -180,11 +180,11 @@ static void upload_one(struct worker *worker, long long number) {
         note_finished(worker, now_seconds() - start);
         return;
     }
-    if (status != 0) {
+    if (left_seconds() <= 0) { // also who was answered since, which may be because others were given up
+        worker->unfinished++;
+    } else if (status != 0) {
         worker->refused++;
         note_bad(worker->answer);
-    } else if (left_seconds() <= 0) {
-        worker->unfinished++;
     } else {
         worker->lost++;
         note_bad("the connection ended without an answer");
