@@ -5,10 +5,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.errors import ContestantError
 from bench.figures import KiB, Load, Work
 from bench.native_tools import build, run_load
 
-_FILLED_A_SECOND = 100  # who is slower has fewer
+_FILLED_A_SECOND = 100  # who is slower is not asked
+_FILLED_ENOUGH = 0.99  # a few may be refused
 _turns = itertools.count(1)
 
 
@@ -70,7 +72,10 @@ class Filled(Contestant):
         self._contestant.start()
         if self._files:
             seconds = 10 + self._files / _FILLED_A_SECOND
-            self.upload(Work(size=4 * KiB, at_once=16, requests=self._files, seconds=seconds, limit_seconds=seconds))
+            work = Work(size=4 * KiB, at_once=16, requests=self._files, seconds=seconds, limit_seconds=seconds)
+            taken = self.upload(work).operations
+            if taken < self._files * _FILLED_ENOUGH:
+                raise ContestantError(f"it took only {taken:,} files of {self._files:,} before")
 
     def stop(self) -> None:
         self._contestant.stop()

@@ -114,6 +114,7 @@ class Body:
             return await self._receive()
         began = time.monotonic()
         try:
+            # What is owed grows by what was waited at most, so the limit never moves back.
             self._patience.begin(max(0.0, grace - self._owed_seconds))
             try:
                 message = await self._receive()

@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):\s*(?=,|$)", r
 async def put_file(request: Request) -> Response:
     """The endpoint of `PUT /files/{key}`."""
     uploads: Uploads = request.app.uploads
-    who = uploads.access.name_of(request)
+    request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
     key = key_of(request, longest_prefix_bytes=uploads.longest_prefix_bytes)
     if "content-range" in request.headers:
@@ -48,7 +48,7 @@ async def put_file(request: Request) -> Response:
     async def arrived() -> IncomingFile:
         return file
 
-    receipt = await uploads.take(arrived, request, who)
+    receipt = await uploads.take(arrived, request)
     # The same file again, without a header that asks for the first answer: it is there already.
     again = HTTPStatus.CREATED if "idempotency-key" in request.headers else HTTPStatus.OK
     return receipt_response(receipt, repeated_status=again)

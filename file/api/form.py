@@ -35,7 +35,7 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 async def upload_form(request: Request) -> Response:
     """The endpoint of `POST /upload`."""
     uploads: Uploads = request.app.uploads
-    who = uploads.access.name_of(request)
+    request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
     form = _Form(
         body,
@@ -43,7 +43,7 @@ async def upload_form(request: Request) -> Response:
         who=who,
         idempotency_key=idempotency_key(request.headers),
     )
-    receipt = await uploads.take(form.file, request, who)
+    receipt = await uploads.take(form.file, request)
     return receipt_response(receipt)
 
 

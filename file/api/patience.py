@@ -1,7 +1,7 @@
 """How long somebody may let us wait who is waited for again and again: one timer for all of that.
 
 `asyncio.timeout` makes and cancels one for each wait, and a body arrives in many chunks: it was a tenth of what the
-interpreter had to do for 5 MiB. It interrupts in the same way: the task is cancelled, and un-cancelled where that is
+interpreter had to do for 5 MiB. It interrupts as that does: the task is cancelled, and un-cancelled where that is
 understood, so that a cancellation by anybody else stays one.
 """
 
@@ -10,7 +10,7 @@ import time
 
 
 class Patience:
-    """No wait may end before the one that it follows would have ended. `close` it when nobody will be waited for."""
+    """The limit of a wait may not lie before that of the wait before. `close` it when nobody will be waited for."""
 
     __slots__ = ("_cancelling", "_deadline", "_is_over", "_task", "_timer")
 
@@ -31,7 +31,7 @@ class Patience:
             self._set(seconds)
 
     def end(self) -> None:
-        """It does not wait any more. Raises `TimeoutError` if it did for too long, and nothing else cancelled it.
+        """It does not wait any more. Raises `TimeoutError` if it did for too long, unless somebody else cancelled it.
 
         To be called whatever became of the wait.
         """

@@ -46,10 +46,9 @@ class Uploads:
         """The names of those that get no new files."""
         self._retired = accounts
 
-    async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request, who: str) -> Receipt:
+    async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request) -> Receipt:
         """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
         line = request.scope["mentum.line"]
-        line["who"] = who
         ack, buckets = self._chosen(request.headers)
 
         async def upload() -> Receipt:

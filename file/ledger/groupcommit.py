@@ -46,7 +46,7 @@ class Group(Protocol):
 
 class AtOnce(Protocol):
     """The same, faster, in a transaction of its own. None: it could not, or not all of it, and the group has to tell,
-    for which what was written before counts. Raises only if the database is locked.
+    for which what was written before counts. Raises an `Error` only if the database is locked.
     """
 
     def __call__(self, asked: Sequence[Any], /) -> Sequence[Any] | None: ...
@@ -154,7 +154,7 @@ class Writer:
             if group[0].is_job and isinstance(error, UploadError):
                 return [(group[0], error)]  # the job's own answer: nothing is wrong with the connection
             connection.close()  # what it was in the middle of is unknown
-            if not begun and isinstance(error, Error):  # nobody's fault: each by itself would wait for the same lock
+            if not begun and isinstance(error, Error):  # nobody's fault: each would wait for the same lock
                 return [(entry, _told(error, entry)) for entry in group]
             if len(group) > 1:
                 return self._commit_each(group)

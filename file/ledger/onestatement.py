@@ -10,14 +10,16 @@ import sqlite3
 from collections.abc import Sequence
 
 import orjson
-from django.db import Error, connections
+import structlog
+from django.db import Error, IntegrityError, connections
 
 from file.ledger.statements import Row, dialect_of
 
-_VIEW = "CREATE TEMP VIEW entries AS SELECT NULL AS claims, NULL AS stored, NULL AS outcomes"
+_log = structlog.get_logger()
+_VIEW = "CREATE TEMP VIEW IF NOT EXISTS entries AS SELECT NULL AS claims, NULL AS stored, NULL AS outcomes"
 # `WHERE TRUE`, or SQLite would take what follows for the condition of a join.
 _TRIGGER = """
-CREATE TEMP TRIGGER entries_in INSTEAD OF INSERT ON entries BEGIN
+CREATE TEMP TRIGGER IF NOT EXISTS entries_in INSTEAD OF INSERT ON entries BEGIN
     INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, part_size, ack, wanted, who,
         idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at)
     SELECT {claim}, TRUE, NULL, 'receiving', '{owner}', {lease}, {now}, NULL
@@ -85,6 +87,8 @@ class OneStatement:
         except Error as error:
             if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # of any kind
                 raise
+            if not isinstance(error, IntegrityError):  # if it lasts, every group takes two ways
+                _log.warning("ledger_not_at_once", error=repr(error))
             return False
         return bool(changed == len(claims) + len(stored) + len(outcomes))
 

@@ -56,9 +56,9 @@ def encode_query(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 @lru_cache(256)
-def _to_sign(sent: tuple[str, ...]) -> tuple[list[str], str]:
+def _signed_names(sent: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     """Of headers in lower case, and Host: the names that are signed, in order. Requests of a kind have the same."""
-    names = sorted(name for name in ("host", *sent) if name not in _NEVER_SIGNED)
+    names = tuple(sorted(name for name in ("host", *sent) if name not in _NEVER_SIGNED))
     return names, ";".join(names)
 
 
@@ -117,7 +117,7 @@ class Signer:
         if self._token is not None:
             sent["x-amz-security-token"] = self._token
 
-        names, signed = _to_sign(tuple(sent))
+        names, signed = _signed_names(tuple(sent))
         values = {"host": host, **sent}
         canonical_headers = "\n".join([f"{name}:{values[name]}" for name in names])
         if not canonical_headers.isascii() or " " in canonical_headers or "\t" in canonical_headers:

@@ -57,9 +57,11 @@ class Deadly(BaseDatabaseWrapper):
         """Around a commit of what was noted, and of these kinds."""
         self._written |= written
         self._die_if("before")
-        yield
-        self._die_if("after")
-        self._written.clear()
+        try:
+            yield
+            self._die_if("after")
+        finally:
+            self._written.clear()
 
     def _die_if(self, moment: str) -> None:
         # Asked for here: it is said to the service, and this may have been made before it was forked.
