@@ -13,20 +13,18 @@ import orjson
 import structlog
 from django.db import Error, IntegrityError, connections
 
-from file.ledger.statements import Row, dialect_of
+from file.ledger.statements import CLAIM, CLAIM_VALUES, STORED, STORED_VALUES, Row, dialect_of
 
 _log = structlog.get_logger()
 _VIEW = "CREATE TEMP VIEW IF NOT EXISTS entries AS SELECT NULL AS claims, NULL AS stored, NULL AS outcomes"
 # `WHERE TRUE`, or SQLite would take what follows for the condition of a join.
 _TRIGGER = """
 CREATE TEMP TRIGGER IF NOT EXISTS entries_in INSTEAD OF INSERT ON entries BEGIN
-    INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, part_size, ack, wanted, who,
-        idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at)
-    SELECT {claim}, TRUE, NULL, 'receiving', '{owner}', {lease}, {now}, NULL
+    {into_files}
+    SELECT {claim}, {claimed}
     FROM json_each(NEW.claims) WHERE TRUE ON CONFLICT DO NOTHING;
-    INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, etag, version_id, checksum, error_code,
-        state, attempts, owner, next_attempt_at, created_at, stored_at)
-    SELECT {stored}, NULL, 'stored', 0, NULL, NULL, {now}, {now}
+    {into_replicas}
+    SELECT {replica}, {stored}
     FROM json_each(NEW.stored) AS replica JOIN file_file ON file_file.id = json_extract(replica.value, '$[0]')
     WHERE file_file.state = 'receiving' AND file_file.owner = '{owner}';
     UPDATE file_file SET state = {state}, size = {size}, sha256 = {sha256}, crc64nvme = {crc64nvme}, stored_at = {now},
@@ -47,10 +45,13 @@ class OneStatement:
         dialect = dialect_of(self._connection, lease_seconds)
         outcome = dict(zip(("id", "state", "size", "sha256", "crc64nvme"), _columns("outcome", 5), strict=True))
         self._trigger = _TRIGGER.format(
-            claim=", ".join(_columns("json_each", 12)),
-            stored=", ".join(_columns("replica", 8)),
+            into_files=CLAIM,
+            claim=", ".join(_columns("json_each", CLAIM_VALUES)),
+            claimed=dialect.claimed(owner),
+            into_replicas=STORED,
+            replica=", ".join(_columns("replica", STORED_VALUES)),
+            stored=dialect.stored,
             owner=owner,
-            lease=dialect.lease,
             now=dialect.now,
             **outcome,
         )

@@ -19,6 +19,17 @@ Row = Sequence[Any]
 _ROWS_AT_ONCE = 500  # SQLite takes 32,766 parameters in a statement
 _TEXTS = 64
 
+# What is inserted: columns that a row gives, then those that all have alike (`Dialect.claimed`, `Dialect.stored`).
+CLAIM = (
+    "INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, part_size, ack, wanted, who, "
+    "idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at)"
+)
+CLAIM_VALUES = 12
+_REPLICA = "INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, "
+_REPLICA_REST = "state, attempts, owner, next_attempt_at, created_at, stored_at)"
+STORED = f"{_REPLICA}etag, version_id, checksum, error_code, {_REPLICA_REST}"
+STORED_VALUES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -28,6 +39,13 @@ class Dialect:
     lease: str
     uuid: str
     place: str  # of a parameter
+
+    def claimed(self, owner: str) -> str:
+        return f"TRUE, NULL, 'receiving', '{owner}', {self.lease}, {self.now}, NULL"
+
+    @property
+    def stored(self) -> str:
+        return f"NULL, 'stored', 0, NULL, NULL, {self.now}, {self.now}"
 
 
 def dialect_of(connection: BaseDatabaseWrapper, lease_seconds: float) -> Dialect:
@@ -48,11 +66,10 @@ class Statements:
         self._dialect = dialect = dialect_of(connection, lease_seconds)
         now, lease, place = dialect.now, dialect.lease, dialect.place
         identity = dialect.uuid.format("outcome.id")
-        places = ", ".join([place] * 6)
+        claim, stored, pending = (", ".join([place] * count) for count in (CLAIM_VALUES, STORED_VALUES, 6))
         self._claim = _Repeated(
-            "INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, part_size, ack, wanted, "
-            "who, idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at) VALUES ",
-            f"({places}, {places}, TRUE, NULL, 'receiving', '{owner}', {lease}, {now}, NULL)",
+            f"{CLAIM} VALUES ",
+            f"({claim}, {dialect.claimed(owner)})",
             " ON CONFLICT DO NOTHING RETURNING id",
         )
         self._conclude = _Repeated(
@@ -63,15 +80,10 @@ class Statements:
             f"FROM outcome WHERE file_file.id = {identity} "
             f"AND file_file.state = 'receiving' AND file_file.owner = '{owner}' RETURNING file_file.id",
         )
-        replica = "INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, "
-        columns = "state, attempts, owner, next_attempt_at, created_at, stored_at"
-        self._stored = _Repeated(
-            f"{replica}etag, version_id, checksum, error_code, {columns}) VALUES ",
-            f"({places}, {place}, {place}, NULL, 'stored', 0, NULL, NULL, {now}, {now})",
-        )
+        self._stored = _Repeated(f"{STORED} VALUES ", f"({stored}, {dialect.stored})")
         self._pending = _Repeated(
-            f"{replica}error_code, etag, version_id, checksum, {columns}) VALUES ",
-            f"({places}, NULL, NULL, NULL, 'pending', 0, '{owner}', {lease}, {now}, NULL)",
+            f"{_REPLICA}error_code, etag, version_id, checksum, {_REPLICA_REST} VALUES ",
+            f"({pending}, NULL, NULL, NULL, 'pending', 0, '{owner}', {lease}, {now}, NULL)",
         )
 
     def claim(self, rows: Sequence[Row]) -> set[str]:
