@@ -157,6 +157,8 @@ class Exchange:
         await asyncio.sleep(fault.delay_seconds)
         dropped = HOP_BY_HOP if fault.clock_ahead_seconds is None else (*HOP_BY_HOP, b"date")
         headers = [(n, v) for n, v in event.headers.raw_items() if n.lower() not in dropped]
+        if fault.metadata_lost:
+            headers = [(n, v) for n, v in headers if not n.lower().startswith(b"x-amz-meta-")]
         if fault.clock_ahead_seconds is not None:
             headers.append((b"Date", self._date().encode()))
         self._seen.status = event.status_code

@@ -76,6 +76,7 @@ class Fault:
     stalls_after: int | None = None
     drops_after: int | None = None
     reply_lost: bool = False
+    metadata_lost: bool = False
     reply_drops_after: int | None = None
     damaged_byte: int | None = None
     damaged_reply_byte: int | None = None
@@ -170,6 +171,11 @@ class Fault:
     def damages_reply(cls, *, at_byte: int = 0, **which: Unpack[Which]) -> Self:
         """Change one byte of the answer's body on its way to the client."""
         return cls(name="damages_reply", damaged_reply_byte=at_byte, **which)
+
+    @classmethod
+    def loses_metadata(cls, **which: Unpack[Which]) -> Self:
+        """Take the object's own metadata out of the server's answers, as a gateway before it may."""
+        return cls(name="loses_metadata", metadata_lost=True, **which)
 
     @classmethod
     def has_wrong_clock(

@@ -137,7 +137,9 @@ class MemoryBucket:
             self.given += len(piece)
             yield piece
 
-    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
+    async def remove(
+        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
+    ) -> int:
         await self._meet("remove")
         if self._is_ours(object_key, file_id):
             del self.objects[object_key]

@@ -182,7 +182,7 @@ class CatchUp:
                     raise ReplacedError(due.account, "put") from error
                 raise
         if not await self._settling.found(due, stored):
-            await account.remove(stored.object_key, due.file_id, stored.version_id)
+            await account.remove(stored.object_key, due.file_id, stored.version_id, stored.etag)
             return await self._settling.let_go(due)
         metrics.CAUGHT_UP.labels(due.account, "brought" if brought else "found").inc()
         _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)

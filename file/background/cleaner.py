@@ -144,7 +144,7 @@ class Cleaner:
         await close_uploads(due, inventory)
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
-        strangers = await inventory.remove(due.object_key, due.file_id, due.version_id)
+        strangers = await inventory.remove(due.object_key, due.file_id, due.version_id, due.etag)
         await self._settling.gone(due, strangers)
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
 

@@ -38,7 +38,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`stored`: the object under the key, if there is one. `is_ours`: it carries the file's id. `why` in words."""
+    """`stored`: the object under the key, if there is one. `is_ours`: it carries the file's id, or is exactly what
+    was stored. `why` in words."""
 
     verdict: Verdict
     stored: Stored | None = None
@@ -80,7 +81,8 @@ async def judge(recorded: Recorded, listing: Looks, bucket: Readable, *, deep: b
 
 
 def _at_a_glance(recorded: Recorded, found: FoundObject) -> Seen:
-    if found.metadata.get(FILE_ID) != recorded.file_id:
+    shown = found.metadata.get(FILE_ID)
+    if shown != recorded.file_id and not (shown is None and found.may_lose_metadata and _is_same(recorded, found)):
         return Seen(Verdict.DIFFERS, found.stored, why="is somebody else's: it does not carry the file's id")
     if found.size != recorded.digests.size:
         why = f"has {found.size} bytes instead of {recorded.digests.size}"
@@ -91,8 +93,14 @@ def _at_a_glance(recorded: Recorded, found: FoundObject) -> Seen:
 
 
 def _has_to_be_read(recorded: Recorded, found: FoundObject) -> bool:
-    is_same = bool(recorded.etag) and found.stored.etag.strip('"') == (recorded.etag or "").strip('"')
-    return recorded.error_code == REPLACED or (found.crc64nvme is None and not is_same)
+    return recorded.error_code == REPLACED or (found.crc64nvme is None and not _is_same(recorded, found))
+
+
+def _is_same(recorded: Recorded, found: FoundObject) -> bool:
+    """Exactly what was stored, also where the store lost the metadata."""
+    if recorded.version_id is not None:
+        return found.stored.version_id == recorded.version_id
+    return bool(recorded.etag) and found.stored.etag.strip('"') == (recorded.etag or "").strip('"')
 
 
 async def _read_through(recorded: Recorded, stored: Stored, bucket: Readable) -> Seen:

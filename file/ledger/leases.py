@@ -34,7 +34,8 @@ class Due:
 
     `lost`: uploads that were begun between these moments, by our clock, may be open, and nobody has their ids; None if
     there are no such. `answered`: one look that is answered suffices; there was one, or nothing is under way.
-    `file_lives`: others have the file, and keep it. `version_id`: what was stored there, if the bucket keeps versions.
+    `file_lives`: others have the file, and keep it. `version_id`, `etag`: of
+    what was stored there, as far as the account told.
     """
 
     id: int
@@ -49,6 +50,7 @@ class Due:
     file_lives: bool
     checksum: str | None
     version_id: str | None
+    etag: str | None
     upload_ids: tuple[str, ...]
     lost: tuple[datetime, datetime] | None
 
@@ -166,6 +168,7 @@ def _due(replica: Any, claim: str, lease_end: datetime | None) -> Due:
         file_lives=file.state in ACKNOWLEDGED,
         checksum=file.crc64nvme,
         version_id=replica.version_id,
+        etag=replica.etag,
         upload_ids=tuple(upload.upload_id for upload in uploads if upload.upload_id is not None),
         lost=_lost(replica, uploads, lease_end),
     )

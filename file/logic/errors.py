@@ -15,7 +15,7 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError  AccountFailingError
 |  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
 |  +- LetGoError  ReplicaMissingError  ObjectLockedError  NoSourceError
-|  +- ReplacedError  AccountMissingError
+|  +- ReplacedError  AccountMissingError  OwnershipUnknownError
 |  +- AccountStalledError
 |     +- AccountBusyError
 +- UnreadableError                no account could give the file
@@ -301,6 +301,16 @@ class AccountMissingError(AccountError):
 class ObjectLockedError(AccountError):
     code = "object_locked"
     message = "keeps the object locked: a retention period or a legal hold, which only its owner can end"
+
+
+class OwnershipUnknownError(AccountError):
+    """What lies under the key may be ours, and may be another's: it is neither removed nor called removed."""
+
+    code = "ownership_unknown"
+    message = (
+        "has an object under the key that may be ours, and does not show whose it is: "
+        "it gives the metadata x-amz-meta-* not back"
+    )
 
 
 class NoSourceError(AccountError):

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from file.logic.attempts import Attempts, may_have_happened, without_frames
-from file.logic.errors import AccountError, LetGoError, PartRefusedError, TakenBackError
+from file.logic.errors import AccountError, LetGoError, OwnershipUnknownError, PartRefusedError, TakenBackError
 from file.logic.parts import SharedPart
 from file.logic.seams import Bucket, Upload
 from file.logic.values import Digests, Failed, Limits, ObjectDescription, Part, Pending, Removal, Stored
@@ -57,6 +57,7 @@ class Lane:
         self._leave = asyncio.Event()
         self._digests: Digests | None = None
         self._begun_after: datetime | None = None
+        self._left: AccountError | None = None  # why what may be ours was not taken back
 
     # --- its task
 
@@ -228,6 +229,8 @@ class Lane:
                 await self.calls.remove(self._remove)
         except AccountError as error:
             _log.warning("removal_pending", account=error.account, detail=error.detail, s3_code=error.s3_code)
+            if isinstance(error, OwnershipUnknownError):
+                self._left = error
             return Removal.PENDING
         except Exception:  # noqa: BLE001 - one account's nonsense must not hide the outcomes of the others
             _log.exception("removal_crashed", account=self.account, key=self._description.key)
@@ -245,8 +248,8 @@ class Lane:
             await self._upload.abort()
         await self._abort_lost()
         if not self._abandoned:
-            version_id = self.stored.version_id if self.stored else None
-            await self._bucket.remove(self._object_key, self._description.file_id, version_id)
+            known = (self.stored.version_id, self.stored.etag) if self.stored else ()
+            await self._bucket.remove(self._object_key, self._description.file_id, *known)
 
     async def _abort_lost(self) -> None:
         if self._lost_begin and self._begun_after is not None:
@@ -258,7 +261,7 @@ class Lane:
             account=self.account,
             bucket=self._bucket.account.s3_bucket_name,
             object_key=self._object_key,
-            error=self.error or TakenBackError(self.account, "upload"),
+            error=self._left or self.error or TakenBackError(self.account, "upload"),
             removal=removal,
             unanswered=self.calls.unanswered,
             fenced=self._bucket.account.conditional_writes,

@@ -41,11 +41,15 @@ class Bucket(Protocol):
     async def begin(self, description: ObjectDescription) -> Upload:
         """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
 
-    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
-        """Leave no object and no version under the key that carries this file's id; others are not touched.
+    async def remove(
+        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
+    ) -> int:
+        """Leave no object and no version of this file under the key; others are not touched.
 
-        Returning means that S3 was asked and said so; raises `AccountError` when it cannot be ruled out, as in a bucket
-        that keeps versions and does not let us list them. `version_id`: what was stored there, if that is known.
+        `version_id`, `etag`: what the account said when it stored the object, if that is known. Ours is what carries
+        the file's id, and what has that version, or that ETag and no file's id. Returning means that S3 was asked and
+        said so. Raises `AccountError` when it cannot be ruled out: in a bucket that keeps versions and does not let us
+        list them; `OwnershipUnknownError` for an object that may be ours and does not show it.
         Returns how many versions of others lie under the key.
         """
 
@@ -61,7 +65,9 @@ class Inventory(Protocol):
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
         """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
 
-    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
+    async def remove(
+        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
+    ) -> int:
         """See `Bucket.remove`."""
 
     async def abort(self, object_key: str, upload_id: str) -> None:
@@ -73,7 +79,10 @@ class Inventory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
-    """What an account says of an object. `metadata` is all of it, ours too; not every store shows its `crc64nvme`."""
+    """What an account says of an object. `metadata` is all of it, ours too; not every store shows its `crc64nvme`.
+
+    `may_lose_metadata`: the account has not shown the metadata of an object of ours yet, so that it may show none.
+    """
 
     stored: Stored
     size: int
@@ -81,6 +90,7 @@ class FoundObject:
     metadata: Mapping[str, str]
     crc64nvme: int | None
     last_modified: datetime
+    may_lose_metadata: bool = False
 
 
 class Listing(Protocol):

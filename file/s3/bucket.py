@@ -12,13 +12,21 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
-from file.logic.errors import AccountError, KeyOccupiedError, PartRefusedError
+from file.logic.errors import AccountError, KeyOccupiedError, OwnershipUnknownError, PartRefusedError
 from file.logic.seams import FoundObject
-from file.logic.values import FILE_ID, Digests, ObjectDescription, Part, Stored, checksum_text
+from file.logic.values import Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.answers import complete_answer, complete_request, upload_id
 from file.s3.client import Call, S3Client
-from file.s3.inventory import abort_upload, abort_uploads_between, find_object, look, remove_versions, stored_object
+from file.s3.inventory import (
+    abort_upload,
+    abort_uploads_between,
+    find_object,
+    look,
+    remove_versions,
+    stored_object,
+)
 from file.s3.listing import S3Listing
+from file.s3.ownership import Whose, Written, file_id_of, whose
 from file.s3.reading import Reads
 from file.s3.refusals import account_error
 
@@ -62,9 +70,11 @@ class S3Bucket:
         """See `Inventory.find`."""
         return await find_object(self.client, object_key, file_id, checksum)
 
-    async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
-        """Delete every version that carries the file's id. See `Bucket.remove`."""
-        return await remove_versions(self.client, object_key, file_id, version_id)
+    async def remove(
+        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
+    ) -> int:
+        """Delete every version that is the file's. See `Bucket.remove`."""
+        return await remove_versions(self.client, object_key, Written(file_id, version_id, etag))
 
     async def abort(self, object_key: str, upload_id: str) -> None:
         """See `Inventory.abort`."""
@@ -121,7 +131,7 @@ class S3Bucket:
     async def _refuse_occupied(self, description: ObjectDescription) -> None:
         """Before the bytes are sent rather than after; S3's own condition is asked at the end all the same."""
         found = await look(self.client, self._key(description))
-        if found is not None and found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:
+        if found is not None and file_id_of(self.client, found) != description.file_id:
             raise KeyOccupiedError(self.account.name, "head")
 
     async def _settle(
@@ -141,7 +151,10 @@ class S3Bucket:
             raise
         if found is None:
             raise error
-        if found.headers.get(f"x-amz-meta-{FILE_ID}") != description.file_id:
+        if file_id_of(self.client, found) != description.file_id:
+            # After a 412 nothing of this request is there; after an answer that never came, it may be.
+            if error.unanswered and whose(self.client, found, Written(description.file_id)) is Whose.UNKNOWN:
+                raise OwnershipUnknownError(self.account.name, operation, unanswered=True) from error
             raise KeyOccupiedError(self.account.name, operation) from error
         # S3 checked the bytes when it took them; where it shows its checksum, it is looked at once more.
         if found.headers.get(_CHECKSUM, expected := checksum_text(crc64nvme)) != expected:

@@ -27,7 +27,7 @@ from file.s3.checklist import (
 )
 from file.s3.client import Answer, Call, S3Client
 from file.s3.probing import DENIED_CODES, DeniedError, Probe
-from file.s3.questions import CrossedError, Questions
+from file.s3.questions import METADATA_LOST, CrossedError, Questions
 from file.s3.refusals import account_error
 
 _ALL_DENIED = (
@@ -221,6 +221,8 @@ class CheckUp:
         checksums = "" if account.checksums else "checksums"
         await self._do("put", ask.put)
         await self._do("head", ask.head, "put")
+        if ask.loses_metadata:  # what was put is not what was asked for
+            self._tell("put", CheckState.FAILED, METADATA_LOST)
         await self._do("head of nothing", ask.head_of_nothing, "head")
         await self._do("head of a version", ask.head_of_version, "put")
         await self._do("get", ask.get, "put")

@@ -98,6 +98,7 @@ class S3Client:
         self._client = _build(network)
         self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
         self._skew = timedelta()
+        self.shows_metadata = False  # until an object of ours showed its metadata; see `ownership.py`
 
     async def close(self) -> None:
         await self._client.close()

@@ -1,6 +1,6 @@
 """What lies in an account under one key: versions and open uploads, and taking ours out.
 
-An object is ours if it carries the file's id; everything else under the key is a stranger's and is left alone. Delete
+What is ours is decided in `ownership.py`; everything else under the key is a stranger's and is left alone. Delete
 always names a version (`null` where the bucket keeps none), with the ETag that was looked at as its condition.
 Listings match by prefix, so that keys are compared exactly here. They are asked for as plain XML: our keys have nothing
 that XML cannot carry, and stores disagree about `encoding-type`.
@@ -12,14 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 from file.logic.errors import (
     AccessRefusedError,
+    AccountError,
     AccountFailingError,
     KeyOccupiedError,
     ObjectLockedError,
+    OwnershipUnknownError,
     PartRefusedError,
 )
-from file.logic.values import FILE_ID, Account, Stored
+from file.logic.values import Account, Stored
 from file.s3.answers import UploadPage, Version, uploads, versions
 from file.s3.client import Answer, Call, S3Client
+from file.s3.ownership import Whose, Written, file_id_of, whose
 
 _ABORT_ROUNDS = 3
 # What stores say that know no condition on a delete, or none together with a version.
@@ -55,18 +58,18 @@ async def look(client: S3Client, key: str) -> Answer | None:
 async def find_object(client: S3Client, key: str, file_id: str, checksum: str | None = None) -> Stored | None:
     """The object under `key` if it carries `file_id`, and shows no other CRC64NVME. Raises `AccountError`."""
     found = await look(client, key)
-    if found is None or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
+    if found is None or file_id_of(client, found) != file_id:
         return None
     if checksum is not None and found.headers.get("x-amz-checksum-crc64nvme", checksum) != checksum:
         return None
     return stored_object(client.account, key, found)
 
 
-async def remove_versions(client: S3Client, key: str, file_id: str, version_id: str | None = None) -> int:
-    """Delete every version of `key` that carries `file_id`. Returns how many others there are. Raises `AccountError`.
+async def remove_versions(client: S3Client, key: str, written: Written) -> int:
+    """Delete every version of `key` that is what we wrote. Returns how many others there are. Raises `AccountError`.
 
-    `version_id`: what was stored there, if that is known. One that is locked does not keep the rest: it is told at the
-    end. So is that versions may not be listed, where the bucket keeps them: there may be others, which nobody can see.
+    One that is locked, or may be ours and does not show it, does not keep the rest: it is told at the end. So is that
+    versions may not be listed, where the bucket keeps them: there may be others that cannot be seen.
     """
     found: list[Version] = []
     unlisted: AccessRefusedError | None = None
@@ -75,18 +78,18 @@ async def remove_versions(client: S3Client, key: str, file_id: str, version_id: 
     except AccessRefusedError as error:
         unlisted = error
     # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
-    unseen = [None] if version_id is None else [version_id, None]
-    strangers, keeps_versions = 0, version_id is not None
-    locked: ObjectLockedError | None = None
+    unseen = [None] if written.version_id is None else [written.version_id, None]
+    strangers, keeps_versions = 0, written.version_id is not None
+    kept: AccountError | None = None
     for named in [version.version_id for version in found if not version.is_delete_marker] if found else unseen:
         shown = await _look_at(client, key, named)
         keeps_versions |= not shown.headers.keys().isdisjoint(_OF_A_BUCKET_WITH_VERSIONS)
         try:
-            strangers += not await _remove_if_ours(client, key, named, shown, file_id)
-        except ObjectLockedError as error:
-            locked = error
-    if locked is not None:
-        raise locked
+            strangers += not await _remove_if_ours(client, key, named, shown, written)
+        except (ObjectLockedError, OwnershipUnknownError) as error:
+            kept = error
+    if kept is not None:
+        raise kept
     if unlisted is not None and keeps_versions:
         raise unlisted
     return strangers if found else 0
@@ -125,11 +128,16 @@ async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer
     return await client.brief(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
 
 
-async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, file_id: str) -> bool:
-    """Whether it was ours."""
+async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, written: Written) -> bool:
+    """Whether it was ours. Raises `OwnershipUnknownError` if that cannot be told."""
     if found.status == 404:
         return True  # gone since it was listed
-    if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
+    if found.status >= 400:
+        return False
+    owner = whose(client, found, written, version_id)
+    if owner is Whose.UNKNOWN:
+        raise OwnershipUnknownError(client.account.name, "delete", request_id=found.request_id)
+    if owner is Whose.STRANGERS:
         return False
     named = version_id or found.headers.get("x-amz-version-id", "null")
     delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404,))

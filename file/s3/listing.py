@@ -19,6 +19,7 @@ from file.logic.seams import FoundObject
 from file.s3.answers import ObjectPage, UnreadableAnswerError, objects
 from file.s3.client import Answer, Call, S3Client
 from file.s3.inventory import look, stored_object, upload_pages
+from file.s3.ownership import file_id_of
 
 _OPERATION = "list_objects"
 _METADATA = "x-amz-meta-"
@@ -105,6 +106,7 @@ class S3Listing:
         size, modified = headers.get("content-length", ""), _moment(headers.get("last-modified", ""))
         if not size.isdecimal() or modified is None:
             raise self._client.not_understood("head", answer)
+        file_id_of(self._client, answer)
         return FoundObject(
             stored=stored_object(self.account, object_key, answer),
             size=int(size),
@@ -114,6 +116,7 @@ class S3Listing:
             },
             crc64nvme=_checksum(headers.get("x-amz-checksum-crc64nvme", "")),
             last_modified=modified,
+            may_lose_metadata=not self._client.shows_metadata,
         )
 
 

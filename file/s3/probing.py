@@ -26,6 +26,7 @@ from file.s3.refusals import account_error
 
 BODY = b"A probe of the check-up of Mentum file upload. It may be deleted.\n"
 OTHER_BODY = b"Not what was announced.\n"
+METADATA = "mentum-check"  # names no file: a probe that has to stay is a stranger
 DENIED_CODES = ("AccessDenied", "AccessDeniedException", "Forbidden", None)  # a HEAD's has none
 _NAMED_ACTION = re.compile(rb"not authorized to perform: ((?:s3|kms):[A-Za-z]{1,64})\b")
 _LOCKED = re.compile(rb"object ?lock|WORM", re.IGNORECASE)
@@ -50,7 +51,8 @@ class Probe:
     def __init__(self, client: S3Client, *, pause_seconds: float, settle_seconds: float) -> None:
         self.client = client
         self.account = client.account
-        self.key = f"{client.account.prefix}mentum-check-{uuid4()}"
+        self._mark = str(uuid4())
+        self.key = f"{client.account.prefix}mentum-check-{self._mark}"
         self.versioned: bool | None = None
         self.locked = False  # an object says so: S3 tells it to some only
         self.answered = False  # something else than "you may not" was said
@@ -174,6 +176,10 @@ class Probe:
         if version is None and marker is not None and answer.headers.get("x-amz-delete-marker") == "true":
             self._made.setdefault(key, set()).add(marker)
 
+    def is_marked(self, answer: Answer) -> bool:
+        """Whether an object shows the metadata that was stored with it."""
+        return answer.headers.get(f"x-amz-meta-{METADATA}") == self._mark
+
     async def list_versions(self) -> list[Version]:
         """Those of all our keys, delete markers too."""
         query = [("versions", ""), ("prefix", self.key)]
@@ -292,8 +298,11 @@ class Probe:
         raise DeniedError(call.operation, named[1].decode() if named else None, locked=locked)
 
     def _headers(self, key: str) -> dict[str, str]:
-        """Encryption and storage class, as every object of the account has them."""
-        return self._bucket._headers(ObjectDescription(file_id="", key=key, content_type="text/plain", metadata={}))
+        """Metadata, encryption and storage class, as every object of the account has them."""
+        metadata = {METADATA: self._mark}
+        return self._bucket._headers(
+            ObjectDescription(file_id="", key=key, content_type="text/plain", metadata=metadata)
+        )
 
     def _integrity(self, body: Body) -> dict[str, str]:
         return self._bucket._integrity(Part(1, body, crc64nvme(body)))

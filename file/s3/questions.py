@@ -21,6 +21,10 @@ _JOINED = "-joined"
 _UNCONDITIONAL = 'it ignores the condition If-None-Match: set "conditional_writes": false'
 _UNCHECKED = 'it takes bytes that are not those of their CRC64NVME: set "checksums": false'
 _UNCHECKED_MD5 = "it takes bytes that are not those of their Content-MD5: what is damaged on the way would be stored"
+METADATA_LOST = (
+    "it does not give back the metadata (x-amz-meta-*) of an object, or something before it takes them away: "
+    "the service could not tell its own objects from those of others, and could not remove them"
+)
 
 
 class CrossedError(Exception):
@@ -34,6 +38,7 @@ class Questions:
         self._probe = probe
         self._account = probe.account
         self._upload = ""
+        self.loses_metadata = False  # an object was looked at, and did not show it
 
     async def put(self) -> None:
         try:
@@ -114,9 +119,12 @@ class Questions:
         await self._probe.send(upload)
         await self._probe.complete(upload)
         try:
-            return await self._look(_JOINED)
+            told = await self._look(_JOINED)
         except DeniedError:
             return None  # told by `head`
+        if self.loses_metadata:
+            raise CrossedError(METADATA_LOST)
+        return told
 
     async def complete_damaged(self) -> None:
         upload = await self._probe.begin("-damaged-joined")
@@ -143,6 +151,7 @@ class Questions:
         """By what it shows here, the service finds its own files again and verifies them."""
         answer = await self._head(tail, checksum=self._account.checksums)
         self._probe.client.etag_of("head", answer)
+        self.loses_metadata |= not self._probe.is_marked(answer)
         if answer.headers.get("content-length") != str(len(BODY)):
             raise CrossedError("it shows another size than was stored")
         if not self._account.checksums:

@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from file.logic.errors import AccountBusyError, AccountFailingError, AccountUnreachableError, ReplicaMissingError
-from file.logic.values import FILE_ID, Stored
+from file.logic.values import Stored
 from file.s3.client import Answer, Call, S3Client
+from file.s3.ownership import bare_etag, file_id_of, is_same_etag
 
 _OPERATION = "get"
 
@@ -55,8 +56,11 @@ class Reads:
         there = answer.headers.get("content-length" if asked is None else "content-range", "")
         if answer.status != (200 if asked is None else 206) or not there:
             raise self._client.not_understood(_OPERATION, answer)
-        is_ours = answer.headers.get(f"x-amz-meta-{FILE_ID}") == file_id
-        is_same = not stored.etag or _bare(etag) == _bare(stored.etag)
+        is_same = not stored.etag or is_same_etag(etag, stored.etag)
+        # A store may lose the metadata: then the ETag, or the version, tells that it is what was stored.
+        is_known = bool(stored.etag or stored.version_id) and not self._client.shows_metadata
+        shown = file_id_of(self._client, answer)
+        is_ours = shown == file_id or (shown is None and is_known)
         if not (is_ours and is_same and there.rpartition("/")[2] == str(size)):
             raise ReplicaMissingError(self._client.account.name, _OPERATION, request_id=answer.request_id)
         if asked is not None and there != f"{asked.replace('=', ' ')}/{size}":
@@ -76,13 +80,8 @@ class Reads:
 
 def _call(stored: Stored, start: int, stop: int, size: int) -> Call:
     """Of nothing there is no range, so that HEAD asks for it."""
-    headers = {"if-match": f'"{_bare(stored.etag)}"'} if stored.etag else {}
+    headers = {"if-match": f'"{bare_etag(stored.etag)}"'} if stored.etag else {}
     if 0 < stop - start < size:
         headers["range"] = f"bytes={start}-{stop - 1}"
     query = [] if stored.version_id is None else [("versionId", stored.version_id)]
     return Call(_OPERATION, "GET" if start < stop else "HEAD", stored.object_key, query=query, headers=headers)
-
-
-def _bare(etag: str) -> str:
-    """Some stores leave the quotes out in one place and set them in another."""
-    return etag.removeprefix('"').removesuffix('"')

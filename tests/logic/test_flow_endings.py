@@ -100,7 +100,9 @@ async def test_the_file_is_told_stored_when_the_cancellation_comes_after_the_las
 
 async def test_the_claim_is_given_back_and_the_others_are_told_when_a_removal_crashes() -> None:
     class Crashing(MemoryBucket):
-        async def remove(self, object_key: str, file_id: str, version_id: str | None = None) -> int:
+        async def remove(
+            self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
+        ) -> int:
             raise KeyError(object_key)
 
     ledger = MemoryLedger()

@@ -33,6 +33,7 @@ class CarelessStore:
 
     denies: Denies = lambda operation, head: False
     objects: dict[str, bytes] = field(default_factory=dict)
+    metadata: dict[str, list[str]] = field(default_factory=dict)
     uploads: dict[str, str] = field(default_factory=dict)
     parts: dict[str, bytes] = field(default_factory=dict)
     begun: int = 0
@@ -55,6 +56,8 @@ class CarelessStore:
             answer = no_body("403 Forbidden") if method == "HEAD" else DENIED
         else:
             upload = re.search(r"uploadId=([^& ]+)", target)
+            if operation.name in ("put", "begin"):
+                self.metadata[operation.key] = re.findall(r"^(x-amz-meta-[^\r]*)", head, re.MULTILINE | re.IGNORECASE)
             answer = self._answer(operation.name, operation.key, upload[1] if upload else "", body)
         writer.write(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
 
@@ -85,7 +88,8 @@ class CarelessStore:
         if operation in ("head", "get"):
             if (found := self.objects.get(key)) is None:
                 return no_body("404 Not Found")
-            answer = ok(found, 'ETag: "e"', f"x-amz-checksum-crc64nvme: {checksum_text(crc64nvme(found))}")
+            checksum = f"x-amz-checksum-crc64nvme: {checksum_text(crc64nvme(found))}"
+            answer = ok(found, 'ETag: "e"', checksum, *self.metadata[key])
             return answer if operation == "get" else answer.removesuffix(found)
         keys = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in self.objects)
         versions = keys.replace("Contents>", "Version>")

@@ -58,6 +58,17 @@ async def test_the_setting_is_named_when_a_store_lacks_what_it_is_for(
     assert not accounts["A"].contents()
 
 
+async def test_a_store_that_loses_metadata_gets_a_cross_where_the_service_would_lose_its_objects(
+    proxied: Proxied, accounts: Accounts
+) -> None:
+    proxy = proxied("A")
+    proxy.add(Fault.loses_metadata(times=None))
+    checkup = await checked(proxy.account)
+    assert crosses(checkup) == {"put": None, "complete": None}
+    assert all("x-amz-meta-*" in of(checkup, check).detail for check in WRITES)
+    assert not accounts["A"].contents()
+
+
 async def test_every_lack_is_told_and_nothing_is_left_when_a_store_looks_at_nothing(accounts: Accounts) -> None:
     async with CarelessStore().running() as store:
         checkup = await checked(accounts["A"].at(store.url))

@@ -29,7 +29,11 @@ NOT_AS_ASKED: dict[str, tuple[bytes, type[AccountError]]] = {
     "no range said": (answer("206 P", b"234", *OURS), AccountFailingError),
     "another size": (answer("206 P", b"234", *OURS, "Content-Range: bytes 2-4/11"), ReplicaMissingError),
     "another tag": (answer("206 P", b"234", OURS[0], 'ETag: "f"', "Content-Range: bytes 2-4/10"), ReplicaMissingError),
-    "another file": (answer("206 P", b"234", OURS[1], "Content-Range: bytes 2-4/10"), ReplicaMissingError),
+    "another file": (
+        answer("206 P", b"234", "x-amz-meta-mentum-file-id: another", OURS[1], "Content-Range: bytes 2-4/10"),
+        ReplicaMissingError,
+    ),
+    "metadata and tag lost": (answer("206 P", b"234", 'ETag: "f"', "Content-Range: bytes 2-4/10"), ReplicaMissingError),
     "too few": (answer("206 P", b"23", *OURS, "Content-Range: bytes 2-4/10"), AccountUnreachableError),
     "too many": (answer("206 P", b"2345", *OURS, "Content-Range: bytes 2-4/10"), AccountFailingError),
     "cut off": (answer("206 P", b"23", *OURS, "Content-Range: bytes 2-4/10", length=3), AccountUnreachableError),

@@ -20,6 +20,7 @@ from file.logic.errors import (
     LetGoError,
     NoSourceError,
     ObjectLockedError,
+    OwnershipUnknownError,
     PartRefusedError,
     ReplacedError,
     ReplicaMissingError,
@@ -158,7 +159,7 @@ def test_the_code_decides_first_and_the_status_second_when_s3_refuses(
 def test_every_error_that_s3_can_cause_is_reached_when_all_rows_are_asked() -> None:
     # A stall is told by our clock, the others by the flow and by who looks after replicas: no answers of S3's.
     not_s3s = {AccountStalledError, TakenBackError, LetGoError}
-    not_s3s |= {ObjectLockedError, NoSourceError, ReplacedError, AccountMissingError}
+    not_s3s |= {ObjectLockedError, NoSourceError, ReplacedError, AccountMissingError, OwnershipUnknownError}
     reached = {kind for _, _, kind in EXPECTED} | {ReplicaMissingError}  # only in an answer to a reader
     assert reached == {kind for kind in AccountError.__subclasses__() if kind.__module__ == errors.__name__} - not_s3s
 

@@ -1,0 +1,149 @@
+"""A store, or a gateway before it, that does not give an object's metadata back: nothing is said to be gone that is
+there, and what has the version or the ETag that was stored is ours.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from stores.account import StoreAccount
+from stores.faultproxy import FaultProxy
+from stores.faults import Fault
+from stores.seaweed import Seaweed
+from tests.delivery.conftest import (
+    MANY_PARTS,
+    ONE_PART,
+    SHORT,
+    Accounts,
+    Proxied,
+    assert_nothing_left,
+    assert_stored,
+    assert_told,
+    content,
+    put,
+    serving,
+)
+from tests.delivery.receipts import receipt_of, receipt_when, statuses
+from tests.delivery.services import until_nothing_is_left
+from tests.delivery.verifying import delete, overwrite, states_of, verify
+
+QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
+PLAIN: dict[str, Any] = {"verify": False}
+SIZES = [ONE_PART, MANY_PARTS]
+LOST = "loses_metadata"
+
+
+@pytest.fixture(params=["versions kept", "no versions kept"])
+def account(request: pytest.FixtureRequest, stores: dict[str, Seaweed], accounts: Accounts) -> StoreAccount:
+    """Of A's server, empty."""
+    versioned = request.param == "versions kept"
+    return stores["A"].create_bucket(f"lossy-{uuid4().hex[:12]}", versioned=versioned)
+
+
+@pytest.fixture
+def lossy(account: StoreAccount) -> Iterator[FaultProxy]:
+    """Before the account; the metadata of its objects are lost on the way."""
+    with FaultProxy(account) as proxy:
+        proxy.add(Fault.loses_metadata(times=None))
+        yield proxy
+
+
+async def stored(client: httpx.AsyncClient, size: int) -> str:
+    answer = await client.put("/files/k", content=content(size))
+    assert answer.status_code == 201, answer.json()
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_an_erasure_takes_out_what_was_stored(
+    account: StoreAccount, lossy: FaultProxy, accounts: Accounts, size: int
+) -> None:
+    async with serving(lossy.account, accounts["B"], **QUICK) as service, service.client(**PLAIN) as client:
+        await stored(client, size)
+        answer = await client.delete("/files/k")
+        assert (answer.status_code, statuses(answer.json())) == (200, {"A": "erased", "B": "erased"})
+        assert "strangers" not in answer.json()["accounts"]["A"]
+        assert_nothing_left([account, accounts["B"]])
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_roll_back_takes_out_what_was_stored(
+    account: StoreAccount, lossy: FaultProxy, accounts: Accounts, proxied: Proxied, size: int
+) -> None:
+    refusing = proxied("B")
+    operation = "put" if size == ONE_PART else "complete"
+    refusing.add(Fault.refuses("AccessDenied", operation=operation, times=None))
+    async with serving(lossy.account, refusing.account, **QUICK) as service:
+        told = assert_told(await put(service, size), 502, {"A": "taken_back", "B": "access_refused"})
+        assert statuses(told) == {"A": "removed", "B": "removed"}
+        assert_nothing_left([account, accounts["B"]])
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_nothing_is_called_removed_when_the_answer_was_lost_as_well(
+    account: StoreAccount, lossy: FaultProxy, accounts: Accounts, size: int
+) -> None:
+    operation = "put" if size == ONE_PART else "complete"
+    with FaultProxy(lossy.account) as losing:
+        losing.add(Fault.loses_reply(operation=operation))
+        async with serving(losing.account, accounts["B"], **QUICK, database=None) as service:
+            told = assert_told(await put(service, size), 502, {"A": "ownership_unknown", "B": "taken_back"})
+            assert statuses(told) == {"A": "removal_pending", "B": "removed"}
+            assert_stored([account], {"k": content(size)})
+            # It is ours, as it turns out once the metadata is given back.
+            lossy.clear()
+            async with service.client(**PLAIN) as client:
+                assert (await client.put("/files/other", content=b"x")).status_code == 201
+                assert (await client.delete("/files/other")).status_code == 200
+            await until_nothing_is_left([account, accounts["B"]])
+
+
+async def test_an_object_of_somebody_else_is_called_a_stranger_when_its_etag_is_another(
+    account: StoreAccount, lossy: FaultProxy, accounts: Accounts
+) -> None:
+    async with serving(lossy.account, accounts["B"], **QUICK) as service, service.client(**PLAIN) as client:
+        file_id = await stored(client, ONE_PART)
+        overwrite(account, b"theirs")
+        answer = await client.delete("/files/k")
+        assert (answer.status_code, statuses(answer.json())) == (200, {"A": "erased", "B": "erased"})
+        assert (await receipt_of(client, file_id))["accounts"]["A"]["strangers"] == 1
+    assert_stored([account], {"k": b"theirs"})
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_it_is_read_and_verified_by_version_and_etag(
+    account: StoreAccount, lossy: FaultProxy, accounts: Accounts, sqlite_database: str, size: int
+) -> None:
+    async with (
+        serving(lossy.account, accounts["B"], **QUICK, database=sqlite_database) as service,
+        service.client(**PLAIN) as client,
+    ):
+        await stored(client, size)
+        delete(accounts["B"])
+        answer = await client.get("/files/k")
+        assert (answer.status_code, answer.content) == (200, content(size))
+    findings = await verify(sqlite_database, lossy.account, only="A")
+    assert (findings.is_right, findings.accounts["A"].good) == (True, 1)
+    assert (await states_of(sqlite_database))["A"] == ("stored", None)
+
+
+async def test_another_files_object_with_the_same_bytes_is_neither_removed_nor_called_erased(
+    accounts: Accounts, sqlite_database: str
+) -> None:
+    a, b = accounts["A"], accounts["B"]
+    async with (
+        serving(a, b, **QUICK, database=sqlite_database) as service,
+        service.client(**PLAIN) as client,
+    ):
+        file_id = await stored(client, ONE_PART)
+        overwrite(a, content(ONE_PART), Metadata={"mentum-file-id": "01890000-0000-7000-8000-000000000000"})
+        answer = await client.delete("/files/k")
+        assert answer.status_code == 202
+        assert answer.json()["accounts"]["A"]["error"] == {"code": "ownership_unknown"}
+        assert_stored([a], {"k": content(ONE_PART)})
+        delete(a)  # its owner decides
+        await client.delete("/files/k")
+        await receipt_when(client, file_id, lambda receipt: receipt["status"] == "erased")
