@@ -128,6 +128,36 @@ class RetiredAccount(models.Model):
         return self.name
 
 
+class Installation(models.Model):
+    """Whose objects are ours. `is_own`: the id that new objects carry, made with the ledger; others were taken over.
+
+    `behind_at`: when an object was met that a later state of this ledger acknowledged; the ledger is an older copy.
+    """
+
+    id = models.CharField(max_length=36, primary_key=True, help_text="UUID, and in the metadata of every object")
+    is_own = models.BooleanField()
+    created_at = models.DateTimeField()
+    behind_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["is_own"], condition=models.Q(is_own=True), name="one_own_installation")
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class GivenUpFile(models.Model):
+    """A file that was never acknowledged and is gone from every account. An object of it may still land late."""
+
+    id = models.UUIDField(primary_key=True)
+    given_up_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class OpenUpload(models.Model):
     """A multipart upload that is under way in an account. No `upload_id`: one may be open that nobody has the id of."""
 

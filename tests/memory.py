@@ -8,7 +8,7 @@ Faults: `refuses_put`, `refuses_begin`, `refuses_part`, `refuses_complete`, `sta
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -155,6 +155,10 @@ class MemoryBucket:
         for upload_id, upload in list(self.uploads.items()):
             if upload.key == object_key and since <= upload.begun <= until:
                 del self.uploads[upload_id]
+
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        await self._meet("list")
+        return sorted(key for key in self.objects if key > object_key)
 
     async def look(self, object_key: str) -> FoundObject | None:
         await self._meet("look")

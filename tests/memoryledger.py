@@ -7,6 +7,8 @@ from file.logic.values import Intent, Pending, Receipt, Stored
 class MemoryLedger:
     """`receipts` has what was acknowledged, by key. `lost`: ids whose lease somebody took."""
 
+    installation = "00000000-0000-4000-8000-000000000000"
+
     def __init__(self) -> None:
         self.claimed: dict[str, Intent] = {}
         self.receipts: dict[str, Receipt] = {}

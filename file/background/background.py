@@ -7,11 +7,13 @@ from typing import Protocol
 from file.background.breaker import Breaker
 from file.background.catchup import CatchUp, Reachable
 from file.background.cleaner import Cleaner
+from file.background.freshness import Freshness, Leafed
 from file.background.rollcall import RollCall
 from file.background.sampling import Sampled, Sampling
-from file.background.verdicts import Looks
+from file.ledger.acquaintance import Acquaintance
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.erasure import Erasures
+from file.ledger.installations import Installations
 from file.ledger.leases import Leases
 from file.ledger.records import Records
 from file.ledger.settling import Settling
@@ -25,7 +27,7 @@ from file.logic.values import Limits
 _PAUSES = 6  # in the length of a lease
 
 
-class Served(Reachable, Probed, Looks, Protocol):
+class Served(Reachable, Probed, Leafed, Protocol):
     """An account, as the background needs it."""
 
 
@@ -50,6 +52,7 @@ class Background:
         retire: Callable[[frozenset[str]], None],
     ) -> None:
         self._records = records
+        self._ledger = ledger
         self._writer = ledger.writer
         self._alias = alias
         self._leases = Leases(ledger.writer, alias, under_way=ledger.under_way, claim_seconds=lease_seconds)
@@ -85,6 +88,7 @@ class Background:
             self._records,
             accounts,
             breakers,
+            installation=self._ledger.installation,
             limits=self._limits,
             budget=Share(self._budget),
             concurrency=self._concurrency,
@@ -98,7 +102,14 @@ class Background:
             breakers,
             per_day=self._verified_a_day,
         )
-        works = (roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run())
+        freshness = Freshness(
+            Acquaintance(self._writer, self._alias),
+            Installations(self._writer, self._alias),
+            Verifiable(self._writer, self._alias),
+            accounts,
+            breakers,
+        )
+        works = (roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run(), freshness.run())
         self._tasks = [asyncio.create_task(work) for work in works]
 
     async def end(self) -> None:

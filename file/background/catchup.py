@@ -47,7 +47,10 @@ class Reachable(Bucket, Inventory, Source, Protocol):
 
 
 class CatchUp:
-    """`concurrency`: how many replicas are brought at once. `pause_seconds`: how often it looks when there are none."""
+    """`installation`: the id that what is brought carries. `concurrency`: how many replicas are brought at once.
+
+    `pause_seconds`: how often it looks when there are none.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class CatchUp:
         accounts: Sequence[Reachable],
         breakers: Mapping[str, Breaker],
         *,
+        installation: str,
         limits: Limits,
         budget: Share,
         concurrency: int,
@@ -69,6 +73,7 @@ class CatchUp:
         self._accounts = accounts
         self._sources = in_order(accounts, read_order)
         self._breakers = breakers
+        self._installation = installation
         self._limits = limits
         self._budget = budget
         self._turns = Fair(concurrency)
@@ -215,7 +220,7 @@ class CatchUp:
                 stored = await bring(
                     file,
                     account,
-                    describe(file, identity, names, digests.sha256),
+                    describe(file, identity, names, digests.sha256, self._installation),
                     limits=self._limits,
                     budget=self._budget.of(due.account),
                     begins=lambda: self._leases.note(due, None),

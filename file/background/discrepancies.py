@@ -25,19 +25,21 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stranger:
-    """An object, or an open upload, that is not ours; or an owner's own copy of ours."""
+    """An object, or an open upload, that is not ours; or an owner's own copy of ours. `installation`: whose it says."""
 
     account: str
     object_key: str
     upload_id: str | None = None
+    installation: str | None = None
 
 
 @dataclass
 class AccountFindings:
     """With an `error` the account was not asked to the end. `unanswered`: replicas of which it told nothing.
 
-    `left`, `uploads_left`: what carries an id of ours, or is an upload of ours, and belongs to nothing that is alive.
-    The last five are None if the account was not listed. `reached`: from 0 to 1.
+    `left`, `uploads_left`: objects of files that were erased or given up, and open uploads of ours with which nothing
+    goes on. `unknown`: objects that name a file which the ledger does not know, and are or may be this installation's.
+    The last six are None if the account was not listed. `reached`: from 0 to 1.
     """
 
     asked: int = 0
@@ -49,18 +51,20 @@ class AccountFindings:
     objects: int | None = None
     strangers: int | None = None
     left: int | None = None
+    unknown: int | None = None
     uploads: int | None = None
     uploads_left: int | None = None
     error: AccountError | None = None
 
     def is_listed(self) -> None:
         """From now on there are figures of it."""
-        self.objects = self.strangers = self.left = self.uploads = self.uploads_left = 0
+        self.objects = self.strangers = self.left = self.unknown = self.uploads = self.uploads_left = 0
 
     @property
     def is_right(self) -> bool:
         """Strangers are their owners' business."""
-        wrong = self.missing + self.differs + self.unanswered + (self.left or 0) + (self.uploads_left or 0)
+        wrong = self.missing + self.differs + self.unanswered
+        wrong += (self.left or 0) + (self.unknown or 0) + (self.uploads_left or 0)
         return not wrong and self.error is None
 
 

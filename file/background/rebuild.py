@@ -3,7 +3,8 @@
 Promises: what the ledger has is never changed, except that a `pending` replica of an acknowledged file which is there
 becomes `stored`; so this may run on an older copy, beside the service, and again. What contradicts itself is told and
 not restored: copies that differ, two files under one key, one file under several. A file that an account lacks is
-`partial`, that account's replica `pending` and due. Leaves to others: finding (`survey.py`), bringing (catch-up).
+`partial`, that account's replica `pending` and due. Objects of other installations are told and not restored, unless
+they are to be adopted. Leaves to others: finding (`survey.py`), bringing (catch-up).
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from django.db import transaction
 
 from file.background.restoring import Restored, restored, sha256_of
 from file.background.survey import AccountFindings, Findings, Problem, Sighting, Sightings, scratch, survey
+from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.outcomes import complete, stored_fields
 from file.ledger.queries import ACKNOWLEDGED
 from file.ledger.threads import ReadingThreads
@@ -25,7 +27,7 @@ from file.logic.errors import AccountError, AccountUnreachableError, ReplicaMiss
 from file.logic.naming import begun_at
 from file.logic.seams import Listing, Source
 from file.logic.values import FILE_ID, Digests, FileState, ReplicaState, checksum_text
-from file.models import File, Replica
+from file.models import File, GivenUpFile, Replica
 
 _BATCH = 500  # sightings
 _READ_AT_ONCE = 4
@@ -36,15 +38,22 @@ _MAY_BE_UNDER_WAY = timedelta(days=3)
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the ledger has: files by id, the states of their replicas by account, and who holds which key."""
+    """What the ledger has: files by id, the states of their replicas by account, and which file holds which key.
+
+    `given_up`: ids of files that were never acknowledged, and are gone.
+    """
 
     files: dict[str, File]
     replicas: dict[str, dict[str, str]]
     holders: dict[str, str]
+    given_up: set[str]
 
 
 class Rebuild:
-    """`alias` is the database's; None if there is no ledger yet, for a dry run. `told` sees the findings grow."""
+    """`alias` is the database's; None if there is no ledger yet, for a dry run. `told` sees the findings grow.
+
+    `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects that carry no id.
+    """
 
     def __init__(
         self,
@@ -52,6 +61,7 @@ class Rebuild:
         listings: Sequence[Listing],
         sources: Sequence[Source],
         *,
+        adopted: Sequence[str] = (),
         dry_run: bool = False,
         told: Callable[[Findings], None] = lambda findings: None,
     ) -> None:
@@ -59,6 +69,7 @@ class Rebuild:
         self._listings = {listing.account.name: listing for listing in listings}
         self._sources = {source.account.name: source for source in sources}
         self._places = {listing.account.name: listing.account for listing in listings}
+        self._adopted = adopted
         self._dry_run = dry_run
         self._findings = Findings({name: AccountFindings() for name in self._listings})
         self._show = told
@@ -68,26 +79,41 @@ class Rebuild:
         """Raises `LedgerUnavailableError`, and `sqlite3.Error` of the scratch file; what was restored stays."""
         threads = ReadingThreads(self._alias or "", count=1)
         try:
-            with scratch() as sightings:
+            with scratch(await self._ours(threads)) as sightings:
                 await survey(list(self._listings.values()), sightings, self._findings, self._told)
                 for files in _batches(sightings.files()):
                     await self._restore(files, sightings, threads)
                     self._told()
+            if self._alias is not None and not self._dry_run and self._findings.is_whole:
+                await Installations(threads, self._alias).mark_level()
         finally:
             await threads.close()
         return self._findings
+
+    async def _ours(self, threads: ReadingThreads) -> frozenset[str]:
+        """The installations whose objects are ours."""
+        if self._alias is None:
+            return frozenset(self._adopted)
+        installations = Installations(threads, self._alias)
+        if not self._dry_run:
+            await installations.adopt([each for each in self._adopted if each != NO_INSTALLATION])
+        return (await installations.read()).ours | frozenset(self._adopted)
 
     async def _restore(self, files: Sequence[list[Sighting]], sightings: Sightings, threads: ReadingThreads) -> None:
         keys = {sighting.key for file in files for sighting in file}
         rivals = sightings.files_under(keys)
         refusals = sightings.refusals_under(keys)
         ids = {file[0].file_id for file in files}.union(*rivals.values())
-        known = _Known({}, {}, {}) if self._alias is None else await threads.run(self._ask, ids, keys)
+        known = _Known({}, {}, {}, set()) if self._alias is None else await threads.run(self._ask, ids, keys)
         there: list[Sighting] = []
         new: list[list[Sighting]] = []
         for file in files:
             if file[0].file_id in known.files:
                 there += self._pending_that_are_there(known, file)
+            elif file[0].file_id in known.given_up:
+                self._findings.left_alone += 1
+            elif not all(map(sightings.is_ours, file)):
+                self._leave_to_others(file)
             elif self._is_sound(known, file, rivals):
                 new.append(file)
         made = await asyncio.gather(*(self._make(file, refusals) for file in new))
@@ -117,6 +143,14 @@ class Rebuild:
             elif replicas[sighting.account] == ReplicaState.PENDING:
                 yield sighting
 
+    def _leave_to_others(self, file: Sequence[Sighting]) -> None:
+        """Of another installation; the ledger does not have it."""
+        for sighting in file:
+            self._findings.accounts[sighting.account].ours -= 1
+            self._findings.add_stranger(sighting.account, sighting.found.stored.object_key)
+            others = self._findings.others
+            others[sighting.installation] = others.get(sighting.installation, 0) + 1
+
     def _is_sound(self, known: _Known, file: Sequence[Sighting], rivals: dict[str, set[str]]) -> bool:
         """Of a file that the ledger does not have. Tells what is wrong."""
         first = file[0]
@@ -124,6 +158,7 @@ class Rebuild:
         others = rivals[first.key] - {first.file_id}
         # What the ledger has as erased, or is about to remove, is no rival.
         others -= {rival for rival in others if rival in known.files and rival not in known.holders.values()}
+        others -= known.given_up
         checksums = {sighting.found.crc64nvme for sighting in file} - {None}
         hashes = {sha256_of(sighting) for sighting in file} - {None}
         if len(keys) > 1:
@@ -232,7 +267,8 @@ class Rebuild:
         for replica in self._rows(Replica).filter(file_id__in=ids):
             replicas.setdefault(str(replica.file_id), {})[replica.account] = replica.state
         held = self._rows(File).filter(live=True, key__in=keys).values_list("key", "pk")
-        return _Known(files, replicas, {key: str(pk) for key, pk in held})
+        given_up = self._rows(GivenUpFile).filter(pk__in=ids).values_list("pk", flat=True)
+        return _Known(files, replicas, {key: str(pk) for key, pk in held}, set(map(str, given_up)))
 
     def _write(self, made: Sequence[Restored], there: Iterable[Sighting]) -> list[Restored]:
         """Returns what is in now: another process may have taken a key since we asked."""

@@ -1,33 +1,32 @@
 """What lies in an account under its prefix, or is open there, that no file in the ledger has to do with.
 
-The account is listed first, then the ledger is asked. What carries no file's id of ours is a stranger: it is told, and
-never touched; so is an owner's own copy of ours. What carries our id and belongs to nothing that is alive was left
-behind: of a file that was erased, or of one that the ledger never had. With `clean` it is removed, by that very id, if
-the ledger can be trusted to know: see `_Walk._may_be_removed`. Leaves to others: replicas (`verify.py`).
+The account is listed first, then the ledger is asked. What carries no file's id, or the id of another installation, is
+a stranger's: it is told, and never touched; so is an owner's own copy of ours. What is of a file that the ledger
+recorded as erased or given up was left behind: with `clean` it is removed, by that very id. What this installation
+wrote and the ledger does not know was acknowledged by a later state of the ledger: it is told, never removed, and from
+then on nothing else is removed either. Leaves to others: replicas (`verify.py`).
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from file.background.discrepancies import AccountFindings, Findings, Problem, Stranger
 from file.background.verify import together
-from file.ledger.acquaintance import Acquaintance, Judged, Met, Standing
+from file.ledger.acquaintance import Acquaintance, Fate, Judged, Met, Standing
+from file.ledger.installations import NO_INSTALLATION, Installations
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.seams import FoundObject, Inventory, Listing
-from file.logic.values import FILE_ACCOUNTS, FILE_ID, FileState
+from file.logic.values import FILE_ID, FILE_INSTALLATION
 from file.s3.listing import ListedUpload
 
 _AT_ONCE = 16  # looks, an account
-# None of ours is under way for so long: the lifecycle rule of docs/operations.md ends open uploads after two days.
-SETTLED = timedelta(days=3)
 
 
 class CleaningRefusedError(Exception):
-    """The ledger knows no file at all: then everything would look left behind."""
+    """The ledger is older than what lies in the accounts."""
 
 
 class Walked(Listing, Protocol):
@@ -38,57 +37,59 @@ class Walked(Listing, Protocol):
 
 
 class Strangers:
-    """`clean`: remove what was left behind. `findings` has an entry an account; what failed before is not walked.
-
-    `settled`: so old is what nobody can be at any more.
-    """
+    """`clean`: remove what was left behind. `findings` has an entry an account; what failed before is not walked."""
 
     def __init__(
         self,
         acquaintance: Acquaintance,
+        installations: Installations,
         accounts: Sequence[tuple[Walked, Inventory]],
         findings: Findings,
         *,
         clean: bool = False,
         dry_run: bool = False,
-        settled: timedelta = SETTLED,
         told: Callable[[], None] = lambda: None,
     ) -> None:
         self._acquaintance = acquaintance
+        self._installations = installations
         self._accounts = accounts
         self._findings = findings
         self._clean = clean
         self._dry_run = dry_run
-        self._settled = settled
         self._told = told
+        self._walks: list[_Walk] = []
 
     async def check(self) -> None:
-        """Raises `CleaningRefusedError` if nothing may be removed, for the ledger knows nothing."""
-        if self._clean and await self._acquaintance.span() is None:
+        """Raises `CleaningRefusedError` if nothing may be removed, for the ledger is known to be behind."""
+        if self._clean and (await self._installations.read()).behind_at is not None:
             raise CleaningRefusedError
 
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`."""
-        await together([self._walk(listing, inventory) for listing, inventory in self._accounts])
+        ours = (await self._installations.read()).ours
+        await together([self._walk(listing, inventory, ours) for listing, inventory in self._accounts])
 
-    async def _walk(self, listing: Walked, inventory: Inventory) -> None:
+    async def _walk(self, listing: Walked, inventory: Inventory, ours: frozenset[str]) -> None:
         own = self._findings.accounts[listing.account.name]
         if own.error is not None:
             return
         own.is_listed()
         walk = _Walk(
             self._acquaintance,
+            ours,
             listing,
             inventory,
             self._findings,
             clean=self._clean,
             dry_run=self._dry_run,
-            settled=self._settled,
         )
+        self._walks.append(walk)
         try:
             async with aclosing(listing.pages()) as pages:
                 async for keys in pages:
                     await walk.objects(keys)
+                    if walk.is_behind:
+                        await self._behind()
                     self._told()
             async with aclosing(listing.uploads()) as uploads:
                 async for page in uploads:
@@ -96,30 +97,38 @@ class Strangers:
         except AccountError as error:
             own.error = error
 
+    async def _behind(self) -> None:
+        """The ledger does not know all that it should: in no account is anything removed any more."""
+        for walk in self._walks:
+            walk.clean = False
+        if not self._dry_run:
+            await self._installations.mark_behind()
+
 
 class _Walk:
-    """Through one account."""
+    """Through one account. `ours`: the installations whose objects are ours."""
 
     def __init__(
         self,
         acquaintance: Acquaintance,
+        ours: frozenset[str],
         listing: Walked,
         inventory: Inventory,
         findings: Findings,
         *,
         clean: bool,
         dry_run: bool,
-        settled: timedelta,
     ) -> None:
+        self.clean = clean
+        self.is_behind = False  # something was met that a later state of the ledger acknowledged
         self._acquaintance = acquaintance
+        self._ours = ours
         self._listing = listing
         self._inventory = inventory
         self._account = listing.account
         self._findings = findings
         self._own: AccountFindings = findings.accounts[listing.account.name]
-        self._clean = clean
         self._dry_run = dry_run
-        self._settled = settled
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def objects(self, object_keys: Sequence[str]) -> None:
@@ -129,16 +138,17 @@ class _Walk:
         carrying: list[tuple[str, FoundObject]] = []
         await together([self._look(key, carrying) for key in object_keys if key not in known])
         ids = {found.metadata[FILE_ID] for _, found in carrying}
-        states = await self._acquaintance.states(ids) if ids else {}
-        span = await self._acquaintance.span() if ids else None
+        fates = await self._acquaintance.fates(ids) if ids else {}
+        # First what says that the ledger is behind: then the rest of the page is not removed either.
         for object_key, found in carrying:
-            file_id = found.metadata[FILE_ID]
-            state = states.get(file_id)
-            if state not in (None, FileState.ERASED):
-                self._strange(object_key)  # an owner's copy, under another key or in an account that is not to have it
-                continue
-            trusted = state is FileState.ERASED or self._may_be_removed(found, span)
-            await self._left(object_key, file_id, known=state is not None, trusted=trusted)
+            if found.metadata[FILE_ID] not in fates:
+                self._unknown(object_key, found)
+        for object_key, found in carrying:
+            fate = fates.get(found.metadata[FILE_ID])
+            if fate is Fate.KEPT:  # an owner's copy, under another key or in an account that is not to have it
+                self._strange(object_key)
+            elif fate is Fate.GONE:
+                await self._left(object_key, found.metadata[FILE_ID])
 
     async def uploads(self, page: Sequence[ListedUpload]) -> None:
         """One page. Raises `AccountError`."""
@@ -170,34 +180,37 @@ class _Walk:
         else:
             carrying.append((object_key, found))
 
-    def _may_be_removed(self, found: FoundObject, span: tuple[datetime, datetime] | None) -> bool:
-        """Of a file that the ledger does not know: whether it would know it, if it had ever been a file.
+    def _unknown(self, object_key: str, found: FoundObject) -> None:
+        """Of a file that the ledger does not know."""
+        file_id, installation = found.metadata[FILE_ID], found.metadata.get(FILE_INSTALLATION)
+        if installation is None:
+            cure = f"manage.py ledger rebuild --adopt {NO_INSTALLATION}"
+            why = f"carries no installation's id, as earlier releases wrote none; if it is yours: {cure}"
+        elif installation in self._ours:
+            self.is_behind = True
+            why = "was acknowledged by a later state of this ledger, which is an older copy: manage.py ledger rebuild"
+        else:
+            self._strange(object_key, installation=installation)
+            return
+        self._own.unknown = (self._own.unknown or 0) + 1
+        self._tell(object_key, "not_in_ledger", "left", why, file_id)
 
-        It began while the ledger was kept (what is older, or newer, may be of a ledger that was lost, or of the time
-        behind a copy that was put in its place), nobody can be at it any more, and it says itself that it is to be in
-        this account.
-        """
-        begun = begun_at(found.metadata[FILE_ID])
-        assert begun is not None  # or it would be a stranger
-        names = [name.strip() for name in found.metadata.get(FILE_ACCOUNTS, "").split(",")]
-        is_settled = max(begun, found.last_modified) < datetime.now(UTC) - self._settled
-        return span is not None and span[0] <= begun <= span[1] and is_settled and self._account.name in names
-
-    def _strange(self, object_key: str, upload_id: str | None = None) -> None:
+    def _strange(self, object_key: str, upload_id: str | None = None, installation: str | None = None) -> None:
         if upload_id is None:
             self._own.strangers = (self._own.strangers or 0) + 1
-        self._findings.add_stranger(Stranger(account=self._account.name, object_key=object_key, upload_id=upload_id))
+        name = self._account.name
+        self._findings.add_stranger(
+            Stranger(account=name, object_key=object_key, upload_id=upload_id, installation=installation)
+        )
 
-    async def _left(self, object_key: str, file_id: str, *, known: bool, trusted: bool) -> None:
+    async def _left(self, object_key: str, file_id: str) -> None:
         """Raises `AccountError` if the account does not answer any more."""
         self._own.left = (self._own.left or 0) + 1
-        why = "is of a file that was erased" if known else "is of a file that the ledger does not know"
-        became = "left"
-        if self._clean and not trusted:
-            why += "; not removed: it may be one that the ledger lost. See `manage.py ledger rebuild`"
-        elif self._clean and self._dry_run:
+        why, became = "is of a file that was erased or given up", "left"
+        clean = self.clean and not self.is_behind
+        if clean and self._dry_run:
             became = "removed"
-        elif self._clean:
+        elif clean:
             try:
                 await self._inventory.remove(object_key, file_id)
                 became = "removed"
@@ -211,7 +224,7 @@ class _Walk:
         """Raises `AccountError` if the account does not answer any more."""
         self._own.uploads_left = (self._own.uploads_left or 0) + 1
         met, became, why = judged.met, "left", f"an upload of ours is open: {judged.met.upload_id}"
-        if self._clean and not self._dry_run:
+        if self.clean and not self._dry_run:
             try:
                 await self._abort(judged)
                 became = "removed"
@@ -219,7 +232,7 @@ class _Walk:
                 if error.retryable:
                     raise
                 why += f"; not aborted: {error.detail}"
-        elif self._clean:
+        elif self.clean:
             became = "removed"
         self._tell(met.object_key, "upload_left_open", became, why)
 

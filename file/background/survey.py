@@ -17,10 +17,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from file.ledger.installations import NO_INSTALLATION
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.seams import FoundObject, Listing
-from file.logic.values import FILE_ID, Stored
+from file.logic.values import FILE_ID, FILE_INSTALLATION, Stored
 
 SHOWN = 100  # strangers and problems that are told one by one; all are counted
 _COPIES = 100  # of one file; more than accounts there can be only by an owner's copying
@@ -28,11 +29,18 @@ _COPIES = 100  # of one file; more than accounts there can be only by an owner's
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An object that carries a file's id. `key` is without the account's prefix."""
+    """An object that carries a file's id. `key` is without the account's prefix.
+
+    `installation`: whose it says it is; `NO_INSTALLATION` where it carries no id.
+    """
 
     key: str
     file_id: str
     found: FoundObject
+
+    @property
+    def installation(self) -> str:
+        return self.found.metadata.get(FILE_INSTALLATION) or NO_INSTALLATION
 
     @property
     def account(self) -> str:
@@ -73,8 +81,14 @@ class Findings:
     partial: int = 0  # files restored, some account does not
     known: int = 0  # acknowledged files that the ledger had
     settled: int = 0  # replicas of those that were pending and are there
-    left_alone: int = 0  # files that the ledger has as being received or erased
+    left_alone: int = 0  # files that the ledger has as being received, erased or given up
     hashed: int = 0  # files that were read whole for their digests
+    others: dict[str, int] = field(default_factory=dict)  # objects of other installations, by whose they are
+
+    @property
+    def is_whole(self) -> bool:
+        """Everything of ours that lies in the accounts is understood, and every account was asked."""
+        return not self.problem_count and all(account.error is None for account in self.accounts.values())
 
     def add_stranger(self, account: str, object_key: str) -> None:
         self.accounts[account].strangers += 1
@@ -90,20 +104,29 @@ class Findings:
 class Sightings:
     """In the scratch database, which `scratch` makes."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, ours: Collection[str]) -> None:
         self._database = database
+        self._ours = ours
         database.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-            "CREATE TABLE seen (account TEXT, key TEXT, file_id TEXT, found TEXT, PRIMARY KEY (account, key));"
+            "CREATE TABLE seen (account TEXT, key TEXT, file_id TEXT, is_ours INTEGER, found TEXT,"
+            " PRIMARY KEY (account, key));"
             "CREATE TABLE refused (account TEXT, key TEXT, code TEXT, PRIMARY KEY (account, key));"
             "CREATE INDEX seen_key ON seen (key); CREATE INDEX refused_key ON refused (key);"
         )
 
     def add(self, sightings: Sequence[Sighting]) -> None:
-        rows = [(s.account, s.key, s.file_id, json.dumps(asdict(s.found), default=_text)) for s in sightings]
+        rows = [
+            (s.account, s.key, s.file_id, self.is_ours(s), json.dumps(asdict(s.found), default=_text))
+            for s in sightings
+        ]
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", rows)
+        self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", rows)
         self._database.execute("COMMIT")
+
+    def is_ours(self, sighting: Sighting) -> bool:
+        """Of an installation whose objects are ours."""
+        return sighting.installation in self._ours
 
     def refuse(self, account: str, key: str, code: str) -> None:
         """The account has something under the key, and does not say what."""
@@ -116,10 +139,11 @@ class Sightings:
             yield [Sighting(key, file_id, _found(json.loads(found))) for _, key, found in islice(same, _COPIES)]
 
     def files_under(self, keys: Collection[str]) -> dict[str, set[str]]:
-        """The ids of all files that were seen under a key."""
+        """The ids of all files of ours that were seen under a key."""
         ids: dict[str, set[str]] = {}
-        for key, file_id in self._about("SELECT key, file_id FROM seen", keys):
-            ids.setdefault(key, set()).add(file_id)
+        for key, file_id, is_ours in self._about("SELECT key, file_id, is_ours FROM seen", keys):
+            if is_ours:
+                ids.setdefault(key, set()).add(file_id)
         return ids
 
     def refusals_under(self, keys: Collection[str]) -> dict[tuple[str, str], str]:
@@ -132,13 +156,16 @@ class Sightings:
 
 
 @contextmanager
-def scratch() -> Iterator[Sightings]:
-    """Sightings in a temporary file, some hundred bytes an object; raise `sqlite3.Error` if the disk is full."""
+def scratch(ours: Collection[str]) -> Iterator[Sightings]:
+    """Sightings in a temporary file, some hundred bytes an object; raise `sqlite3.Error` if the disk is full.
+
+    `ours`: the installations whose objects are ours.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="ledger-rebuild-") as folder,
         closing(sqlite3.connect(Path(folder) / "sightings.sqlite3", isolation_level=None)) as database,
     ):
-        yield Sightings(database)
+        yield Sightings(database, ours)
 
 
 async def survey(

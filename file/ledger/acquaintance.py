@@ -17,7 +17,7 @@ from file.ledger.queries import ACKNOWLEDGED, is_storable
 from file.ledger.verifiable import Runs
 from file.logic.naming import begun_at
 from file.logic.values import Account, FileState, ReplicaState
-from file.models import File, OpenUpload, Replica
+from file.models import File, GivenUpFile, OpenUpload, Replica
 
 _WHOLE_SECONDS = timedelta(seconds=2)  # an account's listings are cut to them
 _UNFINISHED = (ReplicaState.PENDING, ReplicaState.ERASING)
@@ -29,6 +29,13 @@ class Standing(StrEnum):
     UNDER_WAY = "under_way"
     LEFT = "left"  # ours, and nobody goes on with it
     STRANGER = "stranger"
+
+
+class Fate(StrEnum):
+    """Of a file that the ledger knows."""
+
+    KEPT = "kept"  # or being received, or not erased everywhere yet
+    GONE = "gone"  # erased, or given up before it was acknowledged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +67,17 @@ class Acquaintance:
         self._runs = runs
         self._alias = alias
 
-    async def span(self) -> tuple[datetime, datetime] | None:
-        """When the first and the last file that the ledger knows began to arrive; None if it knows none."""
-        return await self._runs.run(self._span)
+    async def last_begun(self) -> datetime | None:
+        """When the last file that the ledger knows began to arrive; None if it knows none."""
+        return await self._runs.run(self._last_begun)
 
     async def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
         """Those under which a file lies in the account, is about to, or is being removed."""
         return await self._runs.run(lambda: self._known(account, object_keys))
 
-    async def states(self, file_ids: Collection[str]) -> dict[str, FileState]:
+    async def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
         """Of those files that the ledger knows."""
-        return await self._runs.run(lambda: self._states(file_ids))
+        return await self._runs.run(lambda: self._fates(file_ids))
 
     async def judge(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
         """In the same order."""
@@ -83,11 +90,9 @@ class Acquaintance:
 
     # --- in the ledger's thread
 
-    def _span(self) -> tuple[datetime, datetime] | None:
-        ids = File.objects.using(self._alias).values_list("pk", flat=True)
-        first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
-        ends = begun_at(str(first)), begun_at(str(last))
-        return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+    def _last_begun(self) -> datetime | None:
+        last = File.objects.using(self._alias).values_list("pk", flat=True).order_by("-pk").first()
+        return None if last is None else begun_at(str(last))
 
     def _known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
         keys = [key for key in (_key(account, object_key) for object_key in object_keys) if is_storable(key)]
@@ -106,9 +111,12 @@ class Acquaintance:
         }
         return known & set(object_keys)
 
-    def _states(self, file_ids: Collection[str]) -> dict[str, FileState]:
-        rows = File.objects.using(self._alias).filter(pk__in=list(file_ids)).values_list("pk", "state")
-        return {str(pk): FileState(state) for pk, state in rows}
+    def _fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
+        ids = list(file_ids)
+        given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
+        fates = {str(pk): Fate.GONE for pk in given_up}
+        rows = File.objects.using(self._alias).filter(pk__in=ids).values_list("pk", "state")
+        return fates | {str(pk): Fate.GONE if state == FileState.ERASED else Fate.KEPT for pk, state in rows}
 
     def _judged(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
         ids = [met.upload_id for met in uploads]
@@ -137,6 +145,8 @@ def _by_key(met: Met, file: File | None, account: Account, states: Mapping[UUID,
         return Judged(met=met, standing=Standing.STRANGER)
     if _is_under_way(file, states):
         return Judged(met=met, standing=Standing.UNDER_WAY)
+    if file.part_size is None:  # it was one put, and had no upload
+        return Judged(met=met, standing=Standing.STRANGER)
     ahead = clock_ahead(file.now)  # type: ignore[attr-defined]
     assert file.stored_at is not None  # it was acknowledged
     since, until = file.created_at + ahead, file.stored_at + ahead

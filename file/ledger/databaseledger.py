@@ -16,8 +16,10 @@ import structlog
 
 from file.ledger.conflicts import earlier_receipt
 from file.ledger.groupcommit import Entry, Writer
+from file.ledger.installations import Installations
 from file.ledger.outcomes import Followed, MayPublish, Noted, Outcomes
 from file.ledger.renewal import Renewal
+from file.ledger.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Intent, Pending, Receipt, Stored
 
@@ -36,8 +38,10 @@ class DatabaseLedger:
         self.writer = Writer(alias, self._outcomes, self._outcomes.at_once)
         self._renewal = Renewal(self.writer, alias, owner, lease_seconds)
         self._unwanted: set[asyncio.Future[bool]] = set()
+        self._installation = ""
 
     async def __aenter__(self) -> Self:
+        self._installation = await self._read_installation()
         await self.writer.__aenter__()
         self._renewal.start()
         return self
@@ -49,6 +53,11 @@ class DatabaseLedger:
         if self._unwanted:
             await asyncio.wait(self._unwanted)
         await self.writer.__aexit__(kind, error, trace)
+
+    @property
+    def installation(self) -> str:
+        """See `Ledger.installation`. Read once, when the ledger is opened."""
+        return self._installation
 
     @property
     def under_way(self) -> Container[str]:
@@ -102,6 +111,14 @@ class DatabaseLedger:
             return await entry.result
         finally:
             self._renewal.replicas.discard((file_id, outcome.account))
+
+    async def _read_installation(self) -> str:
+        """Not by the writer: a database in which nothing can be written is told by what is to be written."""
+        threads = ReadingThreads(self._alias, count=1)
+        try:
+            return (await Installations(threads, self._alias).read()).own
+        finally:
+            await threads.close()
 
     async def _until_known(self, receipt: Receipt) -> bool:
         """A commit without an answer may have happened: asked again, it tells. See design 7.6."""

@@ -18,9 +18,10 @@ from file.ledger.leases import UNFINISHED, Due, Leases, unfinished_replicas_of
 from file.ledger.queries import ACKNOWLEDGED, is_storable
 from file.logic.erasing import Erasure, ErasureOfAccount
 from file.logic.values import FileState, ReplicaState
-from file.models import File, OpenUpload, Replica
+from file.models import File, GivenUpFile, OpenUpload, Replica
 
 _SALT = "mentum.erased-key"
+_REMEMBERED = timedelta(days=90)  # a file that was given up
 _FORGOTTEN_AT_ONCE: dict[str, Any] = {
     "name": "",
     "content_type": "",
@@ -128,11 +129,19 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
         return
     OpenUpload.objects.using(alias).filter(file_id=file_id).delete()
     if file.key_hash is None:
-        file.delete(using=alias)  # nobody was told of it
+        _give_up(alias, file)  # it was never acknowledged
         return
     erased = {"state": FileState.ERASED, "erased_at": Now(), "live": False, "key": "", "wanted": {}}
     File.objects.using(alias).filter(pk=file_id).update(owner=None, lease_until=None, **erased)
     replicas.update(object_key="", etag=None, version_id=None, checksum=None, request_id=None)
+
+
+def _give_up(alias: str, file: File) -> None:
+    """Its row goes, its id stays for a while: what lands of it later is known to be nobody's, and may be removed."""
+    given_up = GivenUpFile.objects.using(alias)
+    given_up.bulk_create([GivenUpFile(id=file.pk, given_up_at=Now())], ignore_conflicts=True)
+    given_up.filter(given_up_at__lt=Now() - _REMEMBERED).delete()
+    file.delete(using=alias)
 
 
 def reopen(alias: str, file_id: str, account: str, object_key: str, lease: timedelta) -> None:

@@ -11,6 +11,7 @@ from file.logic.seams import Bucket
 from file.logic.values import (
     FILE_ACCOUNTS,
     FILE_ID,
+    FILE_INSTALLATION,
     FILE_NAME,
     FILE_SHA256,
     Ack,
@@ -30,13 +31,14 @@ _log = structlog.get_logger()
 
 
 def describe(
-    file: IncomingFile, identity: Identity, accounts: Sequence[str], sha256: bytes | None
+    file: IncomingFile, identity: Identity, accounts: Sequence[str], sha256: bytes | None, installation: str
 ) -> ObjectDescription:
     """What every account is to hold. Raises `MetadataRefusedError`."""
     ours = {
         FILE_ID: file.id,
         FILE_NAME: encode_name(identity.name),
         FILE_ACCOUNTS: ",".join(accounts),
+        FILE_INSTALLATION: installation,
     }
     if sha256 is not None:
         ours[FILE_SHA256] = sha256.hex()

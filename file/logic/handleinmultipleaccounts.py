@@ -54,7 +54,8 @@ async def handle_in_multiple_accounts(
     try:
         identity = file.identify()
         accounts = [bucket.account.name for bucket in buckets]
-        description = describe(file, identity, accounts, reader.digests().sha256 if reader.ended else file.sha256)
+        sha256 = reader.digests().sha256 if reader.ended else file.sha256
+        description = describe(file, identity, accounts, sha256, ledger.installation)
         earlier = await ledger.intend(intent_of(file, identity, buckets, ack, limits, reader))
     except BaseException:
         first.let_go()

@@ -101,6 +101,9 @@ class Listing(Protocol):
     def pages(self) -> AsyncGenerator[Sequence[str]]:
         """The keys, whole and with the prefix, page by page and in any order."""
 
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """One page of keys, in the order of the listing, from behind this one, which need not be there."""
+
     async def look(self, object_key: str) -> FoundObject | None:
         """The object under the key now, if there is one."""
 
@@ -156,6 +159,10 @@ class Ledger(Following, Protocol):
     From `intend` to `conclude` the upload has a lease, which the ledger renews by itself; so has a `Pending` replica
     from `conclude` to `follow`. What is under a lease that ran out is cleaned up by whoever finds it.
     """
+
+    @property
+    def installation(self) -> str:
+        """The id that every object of this ledger's files carries."""
 
     async def intend(self, intent: Intent) -> Receipt | None:
         """Claim the key, durably, before the first byte leaves.

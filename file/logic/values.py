@@ -26,6 +26,7 @@ RESERVED_METADATA = "mentum-"  # entries of ours; a client may not send one that
 FILE_ID = "mentum-file-id"
 FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
 FILE_SHA256 = "mentum-sha256"
+FILE_INSTALLATION = "mentum-installation"  # whose ledger has the file: the id that was made with the ledger
 FILE_ACCOUNTS = "mentum-accounts"  # the names of those that shall have the file, separated by commas
 
 

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from file.background.survey import AccountFindings, Findings
+from file.ledger.installations import NO_INSTALLATION
 
 
-def is_whole(findings: Findings) -> bool:
-    """Everything that lies in the accounts is understood, and every account was asked."""
-    return not findings.problem_count and all(account.error is None for account in findings.accounts.values())
+def is_right(findings: Findings) -> bool:
+    """Everything of ours is restored, and what is another installation's is not all that there is."""
+    return findings.is_whole and not _is_lost(findings)
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             "count": sum(account.strangers for account in findings.accounts.values()),
             "first": [{"account": account, "object_key": key} for account, key in findings.strangers],
         },
+        "other_installations": findings.others,
         "problems": {"count": findings.problem_count, "first": [asdict(problem) for problem in findings.problems]},
         "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
     }
@@ -35,7 +37,8 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
     yield (
         f"{verb} {findings.stored + findings.partial} files, {findings.partial} of them partial; "
         f"{findings.known} were known, {findings.settled} of their pending replicas are there; "
-        f"{findings.left_alone} being received or erased were left alone; {findings.hashed} read for their digests."
+        f"{findings.left_alone} being received, erased or given up were left alone; "
+        f"{findings.hashed} read for their digests."
     )
     for name, account in sorted(findings.accounts.items()):
         yield (
@@ -47,9 +50,22 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         yield f"Not restored: {where}{problem.key} ({problem.code}): {problem.detail}"
     if findings.problem_count > len(findings.problems):
         yield f"Not restored: {findings.problem_count - len(findings.problems)} more."
+    for installation, count in sorted(findings.others.items()):
+        whose = (
+            "carry no installation's id" if installation == NO_INSTALLATION else f"are of installation {installation}"
+        )
+        yield f"{count} objects {whose}, and were left alone. If they are yours: ledger rebuild --adopt {installation}"
+    if _is_lost(findings):
+        yield "The ledger knows no file, and nothing of its own lies in the accounts: say which objects are yours."
     for name, account in sorted(findings.accounts.items()):
         if account.error is not None:
             yield f"Not listed to its end: {name} ({account.error.code}): {account.error.detail}"
+
+
+def _is_lost(findings: Findings) -> bool:
+    """As it looks when the ledger was lost, and nothing was adopted."""
+    ours = findings.stored + findings.partial + findings.known + findings.left_alone + findings.problem_count
+    return bool(findings.others) and not ours
 
 
 def _account(account: AccountFindings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ _COLUMNS = (
     "not answered",
     "strangers",
     "left behind",
+    "not in ledger",
     "open uploads",
 )
 _BAR = 20  # characters
@@ -62,7 +63,8 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         yield f"And {findings.problem_count - len(findings.problems)} more."
     for stranger in findings.strangers:
         what = "an object" if stranger.upload_id is None else f"an open upload, {stranger.upload_id},"
-        yield f"{stranger.account}: {stranger.object_key!r}: {what} of somebody else; not touched."
+        whose = "somebody else" if stranger.installation is None else f"the installation {stranger.installation}"
+        yield f"{stranger.account}: {stranger.object_key!r}: {what} of {whose}; not touched."
     for name, account in sorted(findings.accounts.items()):
         if account.error is not None:
             yield f"Not verified to its end: {name} ({account.error.code}): {account.error.detail}"
@@ -97,6 +99,7 @@ def _row(name: str, account: AccountFindings) -> tuple[str, ...]:
         account.unanswered,
         account.strangers,
         account.left,
+        account.unknown,
         account.uploads,
     )
     return (name, *("-" if figure is None else str(figure) for figure in figures))
@@ -113,6 +116,7 @@ def _account(account: AccountFindings) -> dict[str, Any]:
         "objects": account.objects,
         "strangers": account.strangers,
         "left_behind": account.left,
+        "not_in_ledger": account.unknown,
         "open_uploads": account.uploads,
         "uploads_left_open": account.uploads_left,
         "error": None if error is None else {"code": error.code, "detail": error.detail},

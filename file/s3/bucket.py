@@ -8,7 +8,7 @@ computed as the bytes came in, so that S3 refuses a damaged one (or Content-MD5,
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
@@ -94,6 +94,10 @@ class S3Bucket:
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `Source.read`."""
         return self._reads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
+
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """See `Listing.keys_behind`."""
+        return await S3Listing(self.client).keys_behind(object_key)
 
     async def look(self, object_key: str) -> FoundObject | None:
         """See `Listing.look`."""

@@ -62,6 +62,11 @@ class S3Listing:
                 raise self._client.not_understood(_OPERATION, Answer(200, {}, b""))
             markers = page.next_markers
 
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """See `Listing.keys_behind`."""
+        query = [("list-type", "2"), ("prefix", self._prefix), *([("start-after", object_key)] if object_key else [])]
+        return (await self._patiently(lambda: self._page(query))).keys
+
     async def uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
         """The open uploads, page by page. What fails ends it: a page cannot be asked for by itself.
 

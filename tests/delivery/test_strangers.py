@@ -4,25 +4,24 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.db.models.functions import Now
 
 from file.background.discrepancies import Findings
-from file.background.strangers import CleaningRefusedError
 from file.logic.naming import new_file_id
-from file.logic.values import FILE_ACCOUNTS, FILE_ID
-from file.models import File, OpenUpload, Replica
+from file.logic.values import FILE_ACCOUNTS, FILE_ID, MiB
+from file.models import File, GivenUpFile, OpenUpload, Replica
 from stores.account import StoreAccount
 from stores.faults import Fault
 from tests.buckets import s3_buckets
-from tests.delivery.conftest import ONE_PART, PATIENT, Accounts, Proxied, asking, content, put, serving
+from tests.delivery.conftest import ONE_PART, PATIENT, SHORT, Accounts, Proxied, asking, content, put, serving
+from tests.delivery.receipts import answer_when
 from tests.delivery.services import HeldBody
 from tests.delivery.verifying import body_of, delete, look_around, metadata_of, overwrite, problems_of, states_of
 from tests.ledger.looking import ask, files_in
 from tests.serving import Running, running
 
-AT_ONCE = timedelta(0)
 AN_HOUR = timedelta(hours=1)
+QUICK = {**SHORT, "lease_seconds": 1.0}
 
 
 def keys_in(account: StoreAccount) -> list[str]:
@@ -49,7 +48,7 @@ def begin(account: StoreAccount, key: str) -> str:
 async def test_nothing_is_told_when_all_is_ours(accounts: Accounts, sqlite_database: str) -> None:
     async with serving(*accounts.values(), database=sqlite_database) as service:
         await upload(service, "k", "ü/ñ 空", "other")
-    findings = await look_around(sqlite_database, *accounts.values(), clean=True, settled=AT_ONCE)
+    findings = await look_around(sqlite_database, *accounts.values(), clean=True)
     assert findings.is_right
     assert [(own.objects, own.strangers, own.left) for own in findings.accounts.values()] == [(3, 0, 0)] * 3
     assert strangers_of(findings) == []
@@ -69,7 +68,7 @@ async def test_strangers_are_told_and_never_touched(accounts: Accounts, sqlite_d
         lambda: File.objects.using(sqlite_database).update(created_at=Now() - AN_HOUR, stored_at=Now() - AN_HOUR),
     )
     before = [account.contents() for account in (a, b)]
-    findings = await look_around(sqlite_database, a, b, clean=True, settled=AT_ONCE)
+    findings = await look_around(sqlite_database, a, b, clean=True)
     assert strangers_of(findings) == [
         ("A", "a copy of ours", False),
         ("A", "of/no id", False),
@@ -81,76 +80,62 @@ async def test_strangers_are_told_and_never_touched(accounts: Accounts, sqlite_d
     assert [account.contents() for account in (a, b)] == before
 
 
-async def left_behind(service: Running, *accounts: StoreAccount) -> str:
-    """An object of a file that the ledger never had, begun while it was kept. Returns the file's id."""
-    await upload(service, "before")
+async def left_behind(database: str, *accounts: StoreAccount) -> str:
+    """An object of a file that the ledger gave up. Returns the file's id."""
     file_id = new_file_id()
+    rows = GivenUpFile.objects.using(database)
+    await ask(database, lambda: rows.create(id=file_id, given_up_at=Now()))
     for account in accounts:
         overwrite(account, b"left", "left", Metadata={FILE_ID: file_id, FILE_ACCOUNTS: "A,B"})
-    await upload(service, "after")
     return file_id
 
 
 async def test_what_was_left_behind_is_removed_when_it_is_asked_for(accounts: Accounts, sqlite_database: str) -> None:
     a, b = accounts["A"], accounts["B"]
     async with serving(a, b, database=sqlite_database) as service:
-        file_id = await left_behind(service, a)
-    for options, became in (
+        await upload(service, "k")
+        file_id = await left_behind(sqlite_database, a)
+    runs: list[tuple[dict[str, Any], str]] = [
         ({}, "left"),
-        ({"clean": True, "dry_run": True, "settled": AT_ONCE}, "removed"),
-        ({"clean": True}, "left"),  # it is younger than three days
-        ({"clean": True, "settled": AT_ONCE}, "removed"),
-    ):
+        ({"clean": True, "dry_run": True}, "removed"),
+        ({"clean": True}, "removed"),
+    ]
+    for options, became in runs:
         assert "left" in keys_in(a)
         findings = await look_around(sqlite_database, a, b, **options)
         assert problems_of(findings) == [("A", "left", "left_behind", became)]
         assert findings.problems[0].file_id == file_id
         assert not findings.is_right
-    assert keys_in(a) == keys_in(b) == ["after", "before"]
+    assert keys_in(a) == keys_in(b) == ["k"]
     assert (await look_around(sqlite_database, a, b)).is_right
 
 
-async def test_only_our_version_is_removed_when_others_lie_under_the_key(
-    accounts: Accounts, stores: Any, sqlite_database: str
-) -> None:
+async def test_only_our_version_is_removed_when_others_lie_under_the_key(stores: Any, sqlite_database: str) -> None:
     versioned = stores["A"].create_bucket("strangers-versioned", versioned=True)
     versioned.empty()
     theirs = overwrite(versioned, b"theirs", "left")
-    async with serving(versioned, database=sqlite_database) as service:
-        await left_behind(service, versioned)
-    findings = await look_around(sqlite_database, versioned, clean=True, settled=AT_ONCE)
+    await left_behind(sqlite_database, versioned)
+    findings = await look_around(sqlite_database, versioned, clean=True)
     assert problems_of(findings) == [("A", "left", "left_behind", "removed")]
     assert [version for version in versioned.contents().versions if version[0] == "left"] == [("left", theirs)]
     versioned.empty()
 
 
-@pytest.mark.parametrize("case", ["older than the ledger", "newer than the ledger", "for other accounts"])
-async def test_nothing_is_removed_that_the_ledger_may_have_lost(
-    accounts: Accounts, sqlite_database: str, case: str
+async def test_what_lands_late_of_an_upload_that_was_given_up_is_removed(
+    accounts: Accounts, proxied: Proxied, sqlite_database: str
 ) -> None:
-    a = accounts["A"]
-    metadata = {FILE_ID: new_file_id(), FILE_ACCOUNTS: "A"}
-    async with serving(a, database=sqlite_database) as service:
-        await upload(service, "first")
-        if case == "for other accounts":
-            metadata = {FILE_ID: new_file_id(), FILE_ACCOUNTS: "B,C"}
-            await upload(service, "last")
-    if case == "newer than the ledger":
-        metadata[FILE_ID] = new_file_id()
-    overwrite(a, b"precious", "precious", Metadata=metadata)
-    findings = await look_around(sqlite_database, a, clean=True, settled=AT_ONCE)
-    assert problems_of(findings) == [("A", "precious", "left_behind", "left")]
-    assert "ledger rebuild" in findings.problems[0].detail
-    assert body_of(a, "precious") == b"precious"
-
-
-async def test_cleaning_is_refused_when_the_ledger_knows_nothing(accounts: Accounts, sqlite_database: str) -> None:
-    a = accounts["A"]
-    overwrite(a, b"precious", "precious", Metadata={FILE_ID: new_file_id(), FILE_ACCOUNTS: "A"})
-    with pytest.raises(CleaningRefusedError):
-        await look_around(sqlite_database, a, clean=True, settled=AT_ONCE)
-    assert keys_in(a) == ["precious"]
-    assert problems_of(await look_around(sqlite_database, a)) == [("A", "precious", "left_behind", "left")]
+    a, proxy = accounts["A"], proxied("B")
+    proxy.add(Fault.loses_reply(operation="put", times=None), Fault.refuses("AccessDenied", operation="head"))
+    async with serving(a, proxy.account, **QUICK, database=sqlite_database) as service:
+        answer = await put(service, ONE_PART)
+        assert answer.status_code == 502, answer.text
+        given_up = GivenUpFile.objects.using(sqlite_database)
+        await answer_when(lambda: ask(sqlite_database, given_up.exists), bool)
+        [file_id] = await ask(sqlite_database, lambda: [str(row.pk) for row in given_up.all()])
+    overwrite(a, content(ONE_PART), "k", Metadata={FILE_ID: file_id, FILE_ACCOUNTS: "A,B"})
+    findings = await look_around(sqlite_database, a, clean=True)
+    assert problems_of(findings) == [("A", "k", "left_behind", "removed")]
+    assert keys_in(a) == []
 
 
 async def test_an_erased_file_is_removed_again_when_its_owner_put_it_back(
@@ -178,7 +163,7 @@ async def test_a_file_that_is_being_received_is_no_stranger(
         await upload(service, "done")
         uploading = asyncio.create_task(client.put("/files/k", content=body))
         await proxy.wait_until("part", ended=True)
-        findings = await look_around(sqlite_database, *among, clean=True, settled=AT_ONCE)
+        findings = await look_around(sqlite_database, *among, clean=True)
         assert [own.uploads for own in findings.accounts.values()] == [1, 1]
         assert (findings.is_right, strangers_of(findings)) == (True, [])
         body.goes_on.set()
@@ -200,7 +185,7 @@ async def test_an_upload_is_aborted_when_it_is_ours_and_nobody_goes_on_with_it(
         lambda: notes.create(file=files["noted"], account="A", upload_id=noted, created_at=Now()),
     )
     # As if it had been received until a moment ago.
-    received = {"created_at": Now() - AN_HOUR, "stored_at": Now() + timedelta(seconds=5)}
+    received = {"created_at": Now() - AN_HOUR, "stored_at": Now() + timedelta(seconds=5), "part_size": MiB}
     await ask(sqlite_database, lambda: File.objects.using(sqlite_database).filter(key="lost").update(**received))
     found = [("A", "noted", "upload_left_open", "left"), ("B", "lost", "upload_left_open", "left")]
     assert problems_of(await look_around(sqlite_database, a, b)) == found
@@ -238,7 +223,7 @@ async def test_only_what_lies_under_the_prefix_is_looked_at(accounts: Accounts, 
         await upload(service, "k")
     overwrite(a, b"a stranger's", "ours/x")
     begin(a, "theirs/k")
-    findings = await look_around(sqlite_database, a, changes={"prefix": "ours/"}, clean=True, settled=AT_ONCE)
+    findings = await look_around(sqlite_database, a, changes={"prefix": "ours/"}, clean=True)
     assert strangers_of(findings) == [("A", "ours/x", False)]
     assert keys_in(a) == ["ours/k", "ours/x", "theirs/k"]
     assert (await states_of(sqlite_database))["A"] == ("stored", None)

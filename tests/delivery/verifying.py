@@ -9,6 +9,7 @@ from file.background.discrepancies import AccountFindings, Findings
 from file.background.strangers import Strangers
 from file.background.verify import Asked, Plan, Verify
 from file.ledger.acquaintance import Acquaintance
+from file.ledger.installations import Installations
 from file.ledger.threads import ReadingThreads
 from file.ledger.verifiable import Verifiable
 from file.ledger.verification import Verification
@@ -53,7 +54,9 @@ async def look_around(
     findings = Findings({account.name: AccountFindings() for account in accounts})
     async with opened(database, accounts, **changes) as (threads, buckets, listings):
         walked = list(zip(listings, buckets, strict=True))
-        strangers = Strangers(Acquaintance(threads, database), walked, findings, **options)
+        strangers = Strangers(
+            Acquaintance(threads, database), Installations(threads, database), walked, findings, **options
+        )
         await strangers.check()
         await strangers.run()
     return findings

@@ -11,19 +11,32 @@ from django.db.models.functions import Now
 
 from file.background.rebuild import Rebuild
 from file.background.survey import Findings
+from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.records import Records
 from file.logic.errors import AccountUnreachableError
 from file.logic.naming import begun_at, encode_name, new_file_id
 from file.logic.seams import FoundObject
-from file.logic.values import FILE_ACCOUNTS, FILE_ID, FILE_NAME, FILE_SHA256, FileState, ReplicaState, checksum_text
-from file.models import File, Replica
+from file.logic.values import (
+    FILE_ACCOUNTS,
+    FILE_ID,
+    FILE_INSTALLATION,
+    FILE_NAME,
+    FILE_SHA256,
+    FileState,
+    ReplicaState,
+    checksum_text,
+)
+from file.models import File, GivenUpFile, Replica
 from tests.files import digests_of
 from tests.ledger.looking import ask, files_in, replicas_in
+from tests.ledger.verified import threads_on
 from tests.memory import MemoryBucket, MemoryObject
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BODY = b"content"
 PREFIX = "of/ours/"
+OURS = "0f0e0d0c-0000-4000-8000-000000000001"
+THEIRS = "0f0e0d0c-0000-4000-8000-000000000002"
 
 
 class ListedBucket(MemoryBucket):
@@ -75,6 +88,7 @@ def put(
         FILE_NAME: changes.pop("name", encode_name(f"{key} ü.txt")),
         FILE_ACCOUNTS: changes.pop("accounts", "A,B,C"),
         FILE_SHA256: changes.pop("sha256", digests_of(body).sha256.hex()),
+        FILE_INSTALLATION: changes.pop("installation", OURS),
     }
     told = {name: value for name, value in metadata.items() if value is not None}
     for name in into:
@@ -83,6 +97,7 @@ def put(
 
 
 async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> Findings:
+    options = {"adopted": [OURS], **options}
     return await Rebuild(database, list(buckets.values()), list(buckets.values()), **options).run()
 
 
@@ -297,3 +312,66 @@ async def test_file_is_not_restored_when_its_upload_was_taken_back_meanwhile(
     findings = await rebuild(sqlite_database, buckets)
     assert (findings.stored, findings.partial, findings.problems) == (0, 0, [])
     assert await rows_in(sqlite_database) == []
+
+
+async def test_what_another_installation_wrote_is_left_alone_until_it_is_adopted(
+    database: str, buckets: dict[str, ListedBucket]
+) -> None:
+    ours, theirs = put(buckets, "ours"), put(buckets, "theirs", installation=THEIRS)
+    nobodys = put(buckets, "nobody's", installation=None)
+    put(buckets, "contested", into="A")
+    put(buckets, "contested", into="B", installation=THEIRS)  # no rival: it is another service's key
+    findings = await rebuild(database, buckets)
+    assert (findings.stored, findings.partial, findings.problems) == (1, 1, [])
+    assert findings.others == {THEIRS: 4, NO_INSTALLATION: 3}
+    assert sorted(await files_in(database)) == ["contested", "ours"]
+    assert str((await files_in(database))["ours"].pk) == ours
+    findings = await rebuild(database, buckets, adopted=[THEIRS, NO_INSTALLATION])
+    assert (findings.stored, findings.known, findings.others) == (2, 2, {})
+    assert problems(findings) == [("key_taken", "contested", "")]
+    files = await files_in(database)
+    assert {str(files[key].pk) for key in ("theirs", "nobody's")} == {theirs, nobodys}
+
+
+async def test_a_ledger_that_knows_no_file_becomes_the_installation_that_it_adopts(
+    database: str, buckets: dict[str, ListedBucket]
+) -> None:
+    async with threads_on(database) as threads:
+        installations = Installations(threads, database)
+        fresh = (await installations.read()).own
+        put(buckets, "k")
+        assert (await rebuild(database, buckets, dry_run=True)).stored == 1
+        assert (await installations.read()).ours == {fresh}
+        assert (await rebuild(database, buckets)).stored == 1
+        assert (await installations.read()).own == OURS
+        # A service that runs meanwhile goes on with the id that it read at its start.
+        put(buckets, "meanwhile", installation=fresh)
+        assert (await rebuild(database, buckets, adopted=[])).stored == 1
+        await rebuild(database, buckets, adopted=[THEIRS])
+        ownership = await installations.read()
+        assert (ownership.own, set(ownership.ours)) == (OURS, {OURS, THEIRS, fresh})
+
+
+async def test_what_was_given_up_does_not_come_back(database: str, buckets: dict[str, ListedBucket]) -> None:
+    file_id = put(buckets, "k", into="A")
+    rows = GivenUpFile.objects.using(database)
+    await ask(database, lambda: rows.create(id=file_id, given_up_at=Now()))
+    again = put(buckets, "k", into="B")
+    findings = await rebuild(database, buckets)
+    assert (findings.left_alone, findings.partial, findings.problems) == (1, 1, [])
+    assert str((await files_in(database))["k"].pk) == again
+
+
+async def test_the_ledger_is_level_again_only_when_everything_is_restored(
+    database: str, buckets: dict[str, ListedBucket]
+) -> None:
+    async with threads_on(database) as threads:
+        installations = Installations(threads, database)
+        await installations.mark_behind()
+        put(buckets, "k", into="AB")
+        buckets["A"].faults = {"refuses_list": 1}
+        assert not (await rebuild(database, buckets)).is_whole
+        assert (await rebuild(database, buckets, dry_run=True)).is_whole
+        assert (await installations.read()).behind_at is not None
+        assert (await rebuild(database, buckets)).is_whole
+        assert (await installations.read()).behind_at is None

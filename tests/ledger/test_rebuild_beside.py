@@ -15,6 +15,7 @@ from tests.ledger.commands import run_manage, run_python, sqlite_url
 from tests.ledger.looking import ask
 
 UPLOADS = 24
+OURS = "0f0e0d0c-0000-4000-8000-000000000001"
 
 
 async def test_nothing_comes_back_that_was_taken_back_when_the_service_is_running(
@@ -58,7 +59,11 @@ def put_ours(account: StoreAccount, key: str, accounts: str, body: bytes = b"x")
         Bucket=account.s3_bucket_name,
         Key=key,
         Body=body,
-        Metadata={"mentum-file-id": "0193d7a0-0000-7000-8000-000000000001", "mentum-accounts": accounts},
+        Metadata={
+            "mentum-file-id": "0193d7a0-0000-7000-8000-000000000001",
+            "mentum-accounts": accounts,
+            "mentum-installation": OURS,
+        },
     )
 
 
@@ -66,7 +71,7 @@ def test_the_command_fails_and_names_the_account_when_one_cannot_be_listed(accou
     put_ours(accounts["B"], "k", "A,B,C")
     ledger = tmp_path / "ledger.sqlite3"
     up = {**accounts["B"].environment(), **accounts["C"].environment()}  # nothing listens at A
-    run = run_manage(sqlite_url(ledger), "ledger", "rebuild", "--json", **up)
+    run = run_manage(sqlite_url(ledger), "ledger", "rebuild", "--json", "--adopt", OURS, **up)
     told = json.loads(run.stdout)
     assert (run.returncode, run.stderr) == (1, "")
     assert (told["restored"], told["hashed"]) == ({"stored": 0, "partial": 1}, 1)
@@ -77,7 +82,7 @@ def test_the_command_fails_and_names_the_account_when_one_cannot_be_listed(accou
     assert run.returncode == 1
     assert run.stdout.splitlines() == [
         "Restored 0 files, 0 of them partial; 1 were known, 0 of their pending replicas are there; "
-        "0 being received or erased were left alone; 0 read for their digests.",
+        "0 being received, erased or given up were left alone; 0 read for their digests.",
         "A: 0 objects, 0 ours, 0 strangers', 0 missing.",
         "B: 1 objects, 1 ours, 0 strangers', 0 missing.",
         "C: 0 objects, 0 ours, 0 strangers', 0 missing.",
@@ -89,7 +94,7 @@ def test_the_command_fails_and_says_why_when_something_is_not_restored(accounts:
     put_ours(accounts["A"], "k", "A,B")
     put_ours(accounts["B"], "k", "A,B", b"other")
     up = {name: text for account in accounts.values() for name, text in account.environment().items()}
-    run = run_manage(sqlite_url(tmp_path / "ledger.sqlite3"), "ledger", "rebuild", **up)
+    run = run_manage(sqlite_url(tmp_path / "ledger.sqlite3"), "ledger", "rebuild", "--adopt", OURS, **up)
     assert run.returncode == 1
     assert run.stdout.splitlines()[-1] == (
         "Not restored: k (copies_differ): has other bytes in one account than in another"

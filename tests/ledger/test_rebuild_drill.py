@@ -127,8 +127,11 @@ async def test_files_are_what_they_were_when_the_ledger_was_lost(
         file.unlink()
 
     code, told = await rebuilt(old, accounts, "--dry-run")
+    assert (code, told["restored"], old.exists()) == (1, {"stored": 0, "partial": 0}, False)
+    [installation] = told["other_installations"]  # it would be named by somebody who knows that it was this ledger's
+    code, told = await rebuilt(old, accounts, "--dry-run", "--adopt", installation)
     assert (code, told["restored"], old.exists()) == (0, {"stored": 14, "partial": 2}, False)
-    code, told = await rebuilt(new, accounts)
+    code, told = await rebuilt(new, accounts, "--adopt", installation)
     assert (code, told["problems"], told["restored"]) == (0, {"count": 0, "first": []}, {"stored": 14, "partial": 2})
     assert told["strangers"] == {"count": 1, "first": [{"account": "B", "object_key": "a stranger's"}]}
     assert {name: each["missing"] for name, each in told["accounts"].items()} == {"A": 0, "B": 0, "C": 2}

@@ -11,10 +11,11 @@ from django.db.models.functions import Now
 
 from bench.filled_ledger import fill
 from bench.ledger_rows import whole_tables_in
-from file.ledger.acquaintance import Acquaintance, Met, Standing
+from file.ledger.acquaintance import Acquaintance, Fate, Met, Standing
 from file.ledger.verifiable import Verifiable
-from file.logic.values import ReplicaState
-from file.models import File, OpenUpload, Replica, RetiredAccount
+from file.logic.naming import begun_at, new_file_id
+from file.logic.values import MiB, ReplicaState
+from file.models import File, GivenUpFile, OpenUpload, Replica, RetiredAccount
 from tests.intents import PREFIX, intent, receipt
 from tests.ledger.looking import ask, ledger_on
 from tests.ledger.verified import add, change, recorded_in, threads_on
@@ -86,7 +87,7 @@ async def test_nothing_is_drawn_from_an_empty_ledger(database: str) -> None:
         assert [batch async for batch in verifiable.sample("A", 3)] == []
         assert [batch async for batch in verifiable.batches("A")] == []
         assert await verifiable.elsewhere(["A"]) == {}
-        assert await Acquaintance(threads, database).span() is None
+        assert await Acquaintance(threads, database).last_begun() is None
 
 
 async def test_accounts_that_nobody_configured_are_told(database: str) -> None:
@@ -116,9 +117,12 @@ async def test_keys_are_known_when_a_file_is_there_or_on_its_way(database: str) 
             assert known == {PREFIX + key for key in ("stored", "behind", "received")}
             assert await acquaintance.known(account("A"), ["stored", "received"]) == set()
             assert await acquaintance.known(replace(A, s3_bucket_name="x"), [PREFIX + "stored"]) == set()
-            states = await acquaintance.states([received.id, elsewhere.id, intent().id])
-            assert states == {received.id: "receiving", elsewhere.id: "stored"}
-            assert await acquaintance.span() is not None
+            given_up = new_file_id()
+            rows = GivenUpFile.objects.using(database)
+            await ask(database, lambda: rows.create(id=given_up, given_up_at=Now()))
+            fates = await acquaintance.fates([received.id, elsewhere.id, given_up, intent().id])
+            assert fates == {received.id: Fate.KEPT, elsewhere.id: Fate.KEPT, given_up: Fate.GONE}
+            assert await acquaintance.last_begun() == begun_at(received.id)
 
 
 async def test_open_uploads_are_told_apart(database: str) -> None:
@@ -135,7 +139,11 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
         )
     await ask(
         database,
-        lambda: File.objects.using(database).filter(pk=done.id).update(created_at=Now() - timedelta(hours=2)),
+        lambda: (
+            File.objects.using(database)
+            .filter(pk=done.id)
+            .update(created_at=Now() - timedelta(hours=2), part_size=8 * MiB)
+        ),
     )
     met = [
         Met(object_key=PREFIX + key, upload_id=upload_id, begun=begun)
@@ -188,7 +196,8 @@ def test_windows_and_draws_use_an_index_when_the_ledger_is_large(database: str) 
         assert verifiable._loaded("A", Q(file_id__in=[file_id for file_id, _ in page[:20]]))
         acquaintance = Acquaintance(nobody, database)
         acquaintance._known(A, [PREFIX + key for _, key in page])
-        acquaintance._span()
+        acquaintance._last_begun()
+        acquaintance._fates([str(file_id) for file_id, _ in page])
     assert end == first + 6_500
     assert len(page) == 500
     explain = "EXPLAIN " if connections[database].vendor == "postgresql" else "EXPLAIN QUERY PLAN "

@@ -21,10 +21,12 @@ from file.background.rebuild import Rebuild
 from file.background.survey import Findings
 from file.checks import TAGS_WITHOUT_SETTINGS
 from file.ledger.backup import CopyRefusedError, copy_ledger
+from file.ledger.installations import NO_INSTALLATION, Installations, Ownership, is_installation
 from file.ledger.opening import LedgerRefusedError, open_ledger
+from file.ledger.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
-from file.management.rebuilding import as_json, as_lines, is_whole
+from file.management.rebuilding import as_json, as_lines, is_right
 from file.s3.listing import S3Listing
 
 _REBUILD = """\
@@ -32,6 +34,9 @@ Restores files and replicas from what lies in the accounts: every object says wh
 is changed, but that a replica which was pending and is there becomes stored; so this may run on an older copy of the
 ledger, beside the service, and again. What contradicts itself is told and not restored; then, and if an account could
 not be listed, the exit code is 1.
+
+Objects say which installation wrote them. Those of another one are left alone, and counted: name it with --adopt if
+its files are yours, as after the loss of the whole ledger, when a new one has a new id.
 
 What cannot come back: who sent a file, the ack that was asked for, S3's request ids, idempotency keys, the size of the
 parts, the exact time of the acknowledgement. A file that was being received or erased when the ledger was lost comes
@@ -57,11 +62,57 @@ class Command(Leaving):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         rebuild.add_argument("--dry-run", action="store_true", help="change nothing, and tell what would be done")
+        rebuild.add_argument(
+            "--adopt",
+            action="append",
+            default=[],
+            type=_installation,
+            metavar="INSTALLATION",
+            help="take over the objects of this installation, too; `none` for objects that carry no installation's id. "
+            "May be given several times; a ledger that knows no file yet becomes the first one",
+        )
         rebuild.add_argument("--json", action="store_true", help="tell the result as JSON")
         rebuild.set_defaults(run=self.rebuild)
 
+        installation = subcommands.add_parser(
+            "installation", help="Tells the id that every object carries, and whether the ledger is an older copy."
+        )
+        installation.add_argument("--json", action="store_true", help="tell the result as JSON")
+        installation.set_defaults(run=self.installation)
+
     def handle(self, *args: Any, **options: Any) -> None:
         options["run"](options)
+
+    def installation(self, options: dict[str, Any]) -> None:
+        """Exit code 1 if the ledger is known to be behind."""
+        if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
+            raise CommandError("there is no ledger yet; the service makes it when it starts")
+        self._opened(dry_run=False)
+        try:
+            told = asyncio.run(self._ownership())
+        except LedgerUnavailableError as error:
+            raise CommandError(error.detail) from error
+        others = sorted(told.ours - {told.own})
+        behind_at = None if told.behind_at is None else told.behind_at.isoformat()
+        if options["json"]:
+            self.stdout.write(json.dumps({"installation": told.own, "adopted": others, "behind_at": behind_at}))
+        else:
+            self.stdout.write(f"This installation: {told.own}")
+            self.stdout.writelines(f"Adopted: {other}" for other in others)
+            if behind_at is not None:
+                self.stdout.write(
+                    f"The ledger is older than what lies in the accounts (noticed {behind_at}): "
+                    "python manage.py ledger rebuild"
+                )
+        if behind_at is not None:
+            raise SystemExit(1)
+
+    async def _ownership(self) -> Ownership:
+        threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
+        try:
+            return await Installations(threads, DEFAULT_DB_ALIAS).read()
+        finally:
+            await threads.close()
 
     def backup(self, options: dict[str, Any]) -> None:
         """One consistent copy, on the disk when the command ends."""
@@ -101,14 +152,16 @@ class Command(Leaving):
             self.stdout.write(json.dumps(told, ensure_ascii=False))
         else:
             self.stdout.write("\n".join(as_lines(findings, dry_run=options["dry_run"])))
-        if not is_whole(findings):
+        if not is_right(findings):
             raise SystemExit(1)
 
     async def _rebuilt(self, alias: str | None, options: dict[str, Any]) -> Findings:
         show = self._count(options)
         async with import_string("mentumfileupload.asgi.s3_buckets")(settings.UPLOAD)() as buckets:
             listings = [S3Listing(bucket.client) for bucket in buckets]
-            findings = await Rebuild(alias, listings, buckets, dry_run=options["dry_run"], told=show).run()
+            findings = await Rebuild(
+                alias, listings, buckets, adopted=options["adopt"], dry_run=options["dry_run"], told=show
+            ).run()
         show(findings, ending="\n")
         return findings
 
@@ -148,3 +201,10 @@ class Command(Leaving):
             self.stderr.write(f"\r{percent:3d} %", style_func=str, ending="\n" if done == total else "")  # not in red
 
         return show
+
+
+def _installation(text: str) -> str:
+    """Its id, for argparse."""
+    if text != NO_INSTALLATION and not is_installation(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no installation's id (a UUID), and not `{NO_INSTALLATION}`")
+    return text

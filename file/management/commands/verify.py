@@ -23,6 +23,7 @@ from file.background.strangers import CleaningRefusedError, Strangers
 from file.background.verify import Asked, Plan, Verify
 from file.checks import TAGS_WITHOUT_SETTINGS
 from file.ledger.acquaintance import Acquaintance
+from file.ledger.installations import Installations
 from file.ledger.opening import LedgerRefusedError, open_ledger
 from file.ledger.threads import ReadingThreads
 from file.ledger.verifiable import Verifiable
@@ -64,8 +65,8 @@ class Command(Leaving):
         parser.add_argument(
             "--clean",
             action="store_true",
-            help="remove what carries our id and belongs to no file, and open uploads of ours that nobody goes on "
-            "with; not after a loss of the ledger: `ledger rebuild` comes first",
+            help="remove objects of files that the ledger recorded as erased or given up, and open uploads of ours "
+            "with which nothing goes on; refused while the ledger is older than what lies in the accounts",
         )
         parser.add_argument("--dry-run", action="store_true", help="change nothing, and tell what would be done")
         parser.add_argument("--json", action="store_true", help="tell the result as JSON")
@@ -86,8 +87,8 @@ class Command(Leaving):
             asyncio.run(self._verify(findings, options))
         except CleaningRefusedError as error:
             raise CommandError(
-                "--clean: the ledger knows no file, so that everything would be removed; "
-                "if it was lost, restore it: python manage.py ledger rebuild"
+                "--clean: the ledger is older than what lies in the accounts, and does not know all files; "
+                "restore them: python manage.py ledger rebuild"
             ) from error
         except LedgerUnavailableError as error:
             raise CommandError(f"{error.detail} What was marked until now stays.") from error
@@ -112,6 +113,7 @@ class Command(Leaving):
                 listings = [S3Listing(bucket.client, under=plan.prefix) for bucket in buckets]
                 strangers = Strangers(
                     Acquaintance(threads, DEFAULT_DB_ALIAS),
+                    Installations(threads, DEFAULT_DB_ALIAS),
                     list(zip(listings, buckets, strict=True)),
                     findings,
                     clean=options["clean"],

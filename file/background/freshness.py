@@ -1,0 +1,119 @@
+"""Whether the ledger is as new as what lies in the accounts: an older copy of it may have been put in its place.
+
+A listing of everything would tell for certain, and cost too much. So at the start, and a few times a day, three pages
+of each account's listing are looked at: the first, the one behind the last file that the ledger knows (keys that we
+make begin with the time), and the one behind a file chosen by chance. What carries our installation's id there and is
+not known was acknowledged by a later state of the ledger: that is logged as an error and marked in the ledger, so that
+nothing is cleaned any more.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from file.background.breaker import Breaker
+from file.background.verdicts import Looks
+from file.ledger.acquaintance import Acquaintance
+from file.ledger.installations import NO_INSTALLATION, Installations
+from file.ledger.verifiable import Verifiable
+from file.logic.errors import AccountError, LedgerUnavailableError
+from file.logic.naming import begun_at, can_be_ours
+from file.logic.seams import FoundObject
+from file.logic.values import FILE_ID, FILE_INSTALLATION
+
+_log = structlog.get_logger()
+_SECONDS = 6 * 3600.0  # between two looks, in the middle
+_LOOKS = 32  # at objects that the ledger does not know, a page
+_CURE = "python manage.py ledger rebuild"
+
+
+class Leafed(Looks, Protocol):
+    """An account whose listing can be opened anywhere."""
+
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """See `Listing.keys_behind`."""
+
+
+class Freshness:
+    """`breakers`: one an account."""
+
+    def __init__(
+        self,
+        acquaintance: Acquaintance,
+        installations: Installations,
+        verifiable: Verifiable,
+        accounts: Sequence[Leafed],
+        breakers: Mapping[str, Breaker],
+    ) -> None:
+        self._acquaintance = acquaintance
+        self._installations = installations
+        self._verifiable = verifiable
+        self._accounts = accounts
+        self._breakers = breakers
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for account in self._accounts:
+                group.create_task(self._watch(account))
+
+    async def _watch(self, account: Leafed) -> None:
+        name = account.account.name
+        while True:
+            await self._breakers[name].passes()
+            try:
+                await self.look(account)
+            except AccountError as error:
+                _log.warning("freshness_unknown", account=name, code=error.code, detail=error.detail)
+            except LedgerUnavailableError as error:
+                _log.warning("freshness_unknown", account=name, detail=error.detail)
+            except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
+                _log.exception("freshness_crashed", account=name)
+            await asyncio.sleep(_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+
+    async def look(self, account: Leafed) -> bool:
+        """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
+        ownership = await self._installations.read()
+        last = await self._acquaintance.last_begun()
+        found = await self._unknown(account, last)
+        lost = [(key, seen) for key, seen in found if seen.metadata.get(FILE_INSTALLATION) in ownership.ours]
+        name = account.account.name
+        if lost:
+            key, seen = lost[0]
+            told = {"account": name, "object_key": key, "id": seen.metadata[FILE_ID], "cure": _CURE}
+            _log.error("ledger_is_behind", **told)
+            await self._installations.mark_behind()
+        elif found and last is None:
+            whose = sorted({seen.metadata.get(FILE_INSTALLATION, NO_INSTALLATION) for _, seen in found})
+            cure = f"if the ledger was lost: {_CURE} --adopt {whose[0]}"
+            _log.error("ledger_is_empty", account=name, installations=whose, cure=cure)
+        return not lost
+
+    async def _unknown(self, account: Leafed, last: datetime | None) -> list[tuple[str, FoundObject]]:
+        """Objects with a file's id that the ledger does not know, of a few pages."""
+        prefix = account.account.prefix
+        chosen = await self._verifiable.one(account.account.name)
+        behind = {prefix}
+        behind |= set() if last is None else {f"{prefix}{int(last.timestamp())}"}
+        behind |= set() if chosen is None else {chosen.object_key}
+        found: dict[str, FoundObject] = {}
+        for object_key in behind:
+            found |= await self._unknown_of(account, await account.keys_behind(object_key))
+        fates = await self._acquaintance.fates({seen.metadata[FILE_ID] for seen in found.values()})
+        return [(key, seen) for key, seen in sorted(found.items()) if seen.metadata[FILE_ID] not in fates]
+
+    async def _unknown_of(self, account: Leafed, object_keys: Sequence[str]) -> dict[str, FoundObject]:
+        """Of one page: what carries a file's id, under keys that the ledger does not know."""
+        known = await self._acquaintance.known(account.account, object_keys)
+        prefix = account.account.prefix
+        keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
+        found = {}
+        for key in random.sample(keys, min(_LOOKS, len(keys))):
+            seen = await account.look(key)
+            if seen is not None and begun_at(seen.metadata.get(FILE_ID, "")) is not None:
+                found[key] = seen
+        return found
