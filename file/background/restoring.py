@@ -70,6 +70,7 @@ def restored(
         size=digests.size,
         sha256=digests.sha256.hex(),
         crc64nvme=checksum_text(digests.crc64nvme),
+        content_headers=dict(first.found.content_headers) or None,
         metadata={
             name: value for name, value in first.found.metadata.items() if not name.startswith(RESERVED_METADATA)
         },

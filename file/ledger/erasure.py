@@ -24,6 +24,7 @@ _SALT = "mentum.erased-key"
 _FORGOTTEN_AT_ONCE: dict[str, Any] = {
     "name": "",
     "content_type": "",
+    "content_headers": None,
     "metadata": {},
     "who": "",
     "idempotency_key": None,

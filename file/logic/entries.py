@@ -42,7 +42,11 @@ def describe(
         ours[FILE_SHA256] = sha256.hex()
     check_metadata(file.metadata, ours=ours)
     return ObjectDescription(
-        file_id=file.id, key=identity.key, content_type=file.content_type, metadata={**file.metadata, **ours}
+        file_id=file.id,
+        key=identity.key,
+        content_type=file.content_type,
+        metadata={**file.metadata, **ours},
+        content_headers=file.content_headers,
     )
 
 
@@ -57,6 +61,7 @@ def intent_of(
         key_is_chosen=identity.key_is_chosen,
         name=identity.name,
         content_type=file.content_type,
+        content_headers=file.content_headers,
         metadata=file.metadata,
         size=known.size if known else file.size,
         sha256=known.sha256 if known else file.sha256,

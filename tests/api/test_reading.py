@@ -45,6 +45,7 @@ async def test_head_and_get_tell_everything_of_the_file_when_it_is_there() -> No
         "repr-digest": f"sha-256=:{digest}:",
         "content-disposition": "attachment; filename=\"Gr__e 1.txt\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe%201.txt",
         "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
         "cache-control": "private, no-cache",
         "x-amz-meta-colour": "blue",
         "x-amz-meta-two-words": "a b",

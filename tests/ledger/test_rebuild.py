@@ -24,6 +24,7 @@ from tests.memory import MemoryBucket, MemoryObject
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BODY = b"content"
 PREFIX = "of/ours/"
+CONTENT_HEADERS = {"content-encoding": "gzip", "cache-control": "no-store"}
 
 
 class ListedBucket(MemoryBucket):
@@ -53,6 +54,7 @@ class ListedBucket(MemoryBucket):
             stored=dataclasses.replace(self._stored(object_key), version_id="v1"),
             size=len(found.body),
             content_type=found.content_type,
+            content_headers=found.content_headers,
             metadata=found.metadata,
             crc64nvme=crc64nvme(found.body) if self.shows_checksums else None,
             last_modified=MODIFIED,
@@ -78,7 +80,7 @@ def put(
     }
     told = {name: value for name, value in metadata.items() if value is not None}
     for name in into:
-        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test")
+        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test", dict(CONTENT_HEADERS))
     return file_id
 
 
@@ -118,6 +120,7 @@ async def test_files_and_replicas_are_as_they_were_when_all_accounts_have_them(
     await records.close()
     assert receipt is not None
     assert receipt.digests == digests_of(BODY)
+    assert receipt.content_headers == CONTENT_HEADERS
 
 
 async def test_nothing_changes_when_it_is_done_again(database: str, buckets: dict[str, ListedBucket]) -> None:
