@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
@@ -19,8 +20,9 @@ django.setup()  # before the models are imported
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.urls import Resolver404, resolve
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -40,7 +42,10 @@ from file.s3.client import Network, S3Client
 from mentumfileupload import __version__
 from mentumfileupload.uploadsettings import UploadSettings
 
-_EXPOSED = ("x-request-id", "etag", "content-range", "repr-digest", "retry-after", "idempotent-replayed")
+_EXPOSED = (
+    *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
+    *("retry-after", "idempotent-replayed"),
+)
 
 
 class Application:
@@ -162,9 +167,20 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
     return open_buckets
 
 
-# The admin's own files, which Django serves nobody with DEBUG off; StaticFiles raises its 404.
-_static = ExceptionMiddleware(StaticFiles(packages=[("django.contrib.admin", "static")]))
 # Django's and Starlette's types for the same ASGI differ in letter only.
 _django = cast(ASGIApp, get_asgi_application())
-_pages = Router([Mount("/static", _static)], redirect_slashes=False, default=_django)
+
+
+async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+    """A page of Django's. What is none must not get there: it would answer in HTML, and log a line of its own."""
+    try:
+        resolve(scope["path"])
+    except Resolver404:
+        raise HTTPException(HTTPStatus.NOT_FOUND) from None
+    await _django(scope, receive, send)
+
+
+# The admin's own files, which Django serves nobody with DEBUG off.
+_static = StaticFiles(packages=[("django.contrib.admin", "static")])
+_pages = Router([Mount("/static", _static)], redirect_slashes=False, default=_page)
 application = compose(settings.UPLOAD, _pages, s3_buckets(settings.UPLOAD), database="default")

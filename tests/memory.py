@@ -214,9 +214,7 @@ class MemoryBucket:
 
 
 def _object_of(description: ObjectDescription, body: bytes) -> MemoryObject:
-    return MemoryObject(
-        body, dict(description.metadata), description.content_type, dict(description.content_headers)
-    )
+    return MemoryObject(body, dict(description.metadata), description.content_type, dict(description.content_headers))
 
 
 class MemoryUpload:

@@ -17,9 +17,9 @@ from file.logic.values import CONTENT_HEADERS, MAX_CONTENT_HEADERS_BYTES
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ -~]{0,255})")
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_TOKENS = re.compile(rf"{_TOKEN}(?:, {_TOKEN})*")
-_DISPOSITION = re.compile(rf"{_TOKEN}[ \t]*(?:;.*)?")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_WORDS = re.compile(rf"{_WORD}(?:, {_WORD})*")
+_DISPOSITION = re.compile(rf"{_WORD}[ \t]*(?:;.*)?")
 
 _KEPT = frozenset(name.encode() for name in ("content-type", *CONTENT_HEADERS))
 _LISTS = ("content-encoding", "content-language", "cache-control")  # several lines of them are one (RFC 9110, 5.3)
@@ -137,7 +137,7 @@ def _check(name: str, value: str) -> None:
         raise HeaderRefusedError(f"The header {name.title()} is not printable ASCII{how}.")
     if name == "content-encoding" and "aws-chunked" in value.lower().split(", "):
         raise EncodingRefusedError(f"The header Content-Encoding names aws-chunked. {_PLAIN}")
-    if name in ("content-encoding", "content-language") and not _TOKENS.fullmatch(value):
+    if name in ("content-encoding", "content-language") and not _WORDS.fullmatch(value):
         raise HeaderRefusedError(f"The header {name.title()} is not a list of words, separated by commas.")
     if name == "content-disposition" and not _DISPOSITION.fullmatch(value):
         raise HeaderRefusedError(

@@ -34,7 +34,7 @@ from file.logic.reading import Reading, in_order
 from file.logic.seams import Source
 from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
 
-# Whatever a sender called it and however it is shown, a file is no page of ours: no script, no form, an origin of its own.
+# However it is shown, a file is no page of ours: no script, no form, and an origin of its own.
 _CONTENT_SECURITY = "default-src 'none'; sandbox"
 _UNSAFE_IN_QUOTES = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~\[\]-]")
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from xml.sax.saxutils import escape
 
 import orjson
 from starlette.responses import Response
@@ -69,6 +70,15 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
     if isinstance(error, errors.UnreadableError):
         members["accounts"] = {each.account: {"error": _error(each)} for each in error.errors}
     return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers, **members)
+
+
+def s3_error(error: errors.S3ApiMissingError, request_id: str) -> Response:
+    """In S3's own form, for clients that can read nothing else."""
+    told = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NotImplemented</Code>'
+        f"<Message>{escape(error.detail)}</Message><RequestId>{escape(request_id)}</RequestId></Error>\n"
+    )
+    return Response(told, STATUSES[type(error)], {"x-amz-request-id": request_id}, "application/xml")
 
 
 def problem_response(

@@ -92,7 +92,9 @@ async def test_a_file_is_no_page_of_ours_when_it_is_to_be_shown(shared: Shared, 
 
 async def test_lines_are_one_list_when_a_list_comes_in_several(shared: Shared) -> None:
     lines = ["content-encoding: br", "Content-Encoding:  gzip,,", "content-language: de", "content-language: en"]
-    receipt = (await put(shared.service, "k", SMALL, *lines, "cache-control: private", "cache-control: no-store")).json()
+    receipt = (
+        await put(shared.service, "k", SMALL, *lines, "cache-control: private", "cache-control: no-store")
+    ).json()
     assert receipt["content_headers"] == {
         "content-encoding": "br, gzip",
         "content-language": "de, en",
@@ -225,7 +227,9 @@ async def post(shared: Shared, part: bytes, *more: str) -> Answer:
 
 
 async def test_they_are_kept_when_the_forms_file_has_them(shared: Shared) -> None:
-    part = file_part("content-type: text/plain", "content-encoding: gzip", "Content-Language: de", "content-language: en")
+    part = file_part(
+        "content-type: text/plain", "content-encoding: gzip", "Content-Language: de", "content-language: en"
+    )
     answer = await post(shared, part, "cache-control: no-cache")  # the last one is of the request (RFC 9111, 5.2.1)
     kept = {"content-encoding": "gzip", "content-language": "de, en"}
     assert answer.status_code == 201, answer.body

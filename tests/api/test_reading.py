@@ -135,7 +135,7 @@ async def test_all_methods_are_told_when_another_is_used() -> None:
     async with reading(three()) as reader:
         answer = await reader.get("/files/k", "PATCH")
         assert_problem(answer, 405, "method_not_allowed")
-        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE"}
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
 
 
 async def test_the_log_line_says_who_read_what_from_where_when_a_file_was_read() -> None:
