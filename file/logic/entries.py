@@ -10,6 +10,7 @@ from file.logic.parts import PartReader, part_size_of
 from file.logic.seams import Bucket
 from file.logic.values import (
     FILE_ACCOUNTS,
+    FILE_HEADERS,
     FILE_ID,
     FILE_NAME,
     FILE_SHA256,
@@ -40,6 +41,8 @@ def describe(
     }
     if sha256 is not None:
         ours[FILE_SHA256] = sha256.hex()
+    if file.content_headers:
+        ours[FILE_HEADERS] = ",".join(file.content_headers)
     check_metadata(file.metadata, ours=ours)
     return ObjectDescription(
         file_id=file.id,

@@ -29,6 +29,7 @@ FILE_ID = "mentum-file-id"
 FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
 FILE_SHA256 = "mentum-sha256"
 FILE_ACCOUNTS = "mentum-accounts"  # the names of those that shall have the file, separated by commas
+FILE_HEADERS = "mentum-headers"  # the names of its content headers: a store may show some of its own
 
 # Headers that say what the bytes mean, besides Content-Type: kept with every object, and given back.
 CONTENT_HEADERS = ("content-encoding", "content-language", "content-disposition", "cache-control", "expires")

@@ -15,7 +15,16 @@ from file.ledger.records import Records
 from file.logic.errors import AccountUnreachableError
 from file.logic.naming import begun_at, encode_name, new_file_id
 from file.logic.seams import FoundObject
-from file.logic.values import FILE_ACCOUNTS, FILE_ID, FILE_NAME, FILE_SHA256, FileState, ReplicaState, checksum_text
+from file.logic.values import (
+    FILE_ACCOUNTS,
+    FILE_HEADERS,
+    FILE_ID,
+    FILE_NAME,
+    FILE_SHA256,
+    FileState,
+    ReplicaState,
+    checksum_text,
+)
 from file.models import File, Replica
 from tests.files import digests_of
 from tests.ledger.looking import ask, files_in, replicas_in
@@ -75,12 +84,14 @@ def put(
         "colour": "blue",
         FILE_ID: file_id,
         FILE_NAME: changes.pop("name", encode_name(f"{key} ü.txt")),
+        FILE_HEADERS: ",".join(CONTENT_HEADERS),
         FILE_ACCOUNTS: changes.pop("accounts", "A,B,C"),
         FILE_SHA256: changes.pop("sha256", digests_of(body).sha256.hex()),
     }
     told = {name: value for name, value in metadata.items() if value is not None}
     for name in into:
-        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test", dict(CONTENT_HEADERS))
+        shown = {**CONTENT_HEADERS, "expires": "now: the store's own"}
+        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test", shown)
     return file_id
 
 
