@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,8 @@ django.setup()  # before the models are imported
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
 from django.urls import Resolver404, resolve
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -37,6 +40,7 @@ from file.api.uploads import Uploads
 from file.background.background import Background
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.records import Records
+from file.logic.errors import MalformedRequestError
 from file.s3.bucket import S3Bucket
 from file.s3.client import Network, S3Client
 from mentumfileupload import __version__
@@ -175,12 +179,23 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
     """A page of Django's. What is none must not get there: it would answer in HTML, and log a line of its own."""
     try:
         resolve(scope["path"])
+        ASGIRequest(scope, BytesIO()).get_host()
     except Resolver404:
         raise HTTPException(HTTPStatus.NOT_FOUND) from None
+    except DisallowedHost:
+        raise MalformedRequestError("The header Host names none of ALLOWED_HOSTS, which pages are for.") from None
     await _django(scope, receive, send)
 
 
 # The admin's own files, which Django serves nobody with DEBUG off.
-_static = StaticFiles(packages=[("django.contrib.admin", "static")])
+_files = StaticFiles(packages=[("django.contrib.admin", "static")])
+
+
+async def _static(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET, HEAD"})
+    await _files(scope, receive, send)
+
+
 _pages = Router([Mount("/static", _static)], redirect_slashes=False, default=_page)
 application = compose(settings.UPLOAD, _pages, s3_buckets(settings.UPLOAD), database="default")

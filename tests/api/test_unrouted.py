@@ -57,6 +57,7 @@ def test_an_unknown_path_is_a_problem_and_one_line(
         answer = client.request(method, path, headers=headers, content=b"x" if method in ("POST", "PUT") else None)
         if path.startswith("/static/") and method != "GET":
             assert_problem(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == "GET, HEAD"
         else:
             assert_problem(answer, 404, "no_such_resource")
         assert "<b>" not in answer.text
@@ -78,6 +79,16 @@ def test_pages_are_djangos_and_one_line_when_they_exist(service: ServerProcess, 
         answer = client.request(method, path, headers={"host": "127.0.0.1"})
         assert answer.status_code == status, path
         assert len(lines_of(service, answer.headers["x-request-id"])) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/login/"])
+def test_a_page_is_a_problem_and_one_line_when_its_host_is_not_listed(
+    service: ServerProcess, client: httpx.Client, path: str
+) -> None:
+    answer = client.get(path, headers={"host": "unlisted.example"})
+    assert_problem(answer, 400, "malformed_request")
+    assert "ALLOWED_HOSTS" in answer.json()["detail"]
+    assert len(lines_of(service, answer.headers["x-request-id"])) == 1
 
 
 def test_the_server_as_a_whole_is_no_page(service: ServerProcess) -> None:
