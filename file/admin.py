@@ -108,8 +108,8 @@ class FileAdmin(LookOnly, _FileAdmin):
     actions = None
     inlines = (ReplicaInline,)
     fields = (
-        "id", "key", "live", "name", "content_type", "size", "sha256", "crc64nvme", "metadata", "part_size", "ack",
-        "wanted", "state", "who", "lease_until", "created_at", "stored_at",
+        "id", "key", "live", "name", "content_type", "content_headers", "size", "sha256", "crc64nvme", "metadata",
+        "part_size", "ack", "wanted", "state", "who", "lease_until", "created_at", "stored_at",
     )  # fmt: skip
     readonly_fields = fields
 

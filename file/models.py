@@ -42,6 +42,7 @@ class File(models.Model):
     sha256 = models.CharField(max_length=64, null=True, help_text="hexadecimal")
     crc64nvme = models.CharField(max_length=12, null=True, help_text="base64, as S3 has it")
     metadata = models.JSONField(default=dict)
+    content_headers = models.JSONField(null=True, help_text="Content-Encoding and the like, if some were sent")
     part_size = models.BigIntegerField(null=True, help_text="bytes; none for a file that was one put an account")
     ack = models.CharField(max_length=16)
     wanted = models.JSONField(default=dict)

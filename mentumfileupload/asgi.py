@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -19,8 +21,11 @@ django.setup()  # before the models are imported
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.urls import Resolver404, resolve
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -35,12 +40,16 @@ from file.api.uploads import Uploads
 from file.background.background import Background
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.records import Records
+from file.logic.errors import MalformedRequestError
 from file.s3.bucket import S3Bucket
 from file.s3.client import Network, S3Client
 from mentumfileupload import __version__
 from mentumfileupload.uploadsettings import UploadSettings
 
-_EXPOSED = ("x-request-id", "etag", "content-range", "repr-digest", "retry-after", "idempotent-replayed")
+_EXPOSED = (
+    *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
+    *("retry-after", "idempotent-replayed"),
+)
 
 
 class Application:
@@ -162,9 +171,31 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
     return open_buckets
 
 
-# The admin's own files, which Django serves nobody with DEBUG off; StaticFiles raises its 404.
-_static = ExceptionMiddleware(StaticFiles(packages=[("django.contrib.admin", "static")]))
 # Django's and Starlette's types for the same ASGI differ in letter only.
 _django = cast(ASGIApp, get_asgi_application())
-_pages = Router([Mount("/static", _static)], redirect_slashes=False, default=_django)
+
+
+async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+    """A page of Django's. What is none must not get there: it would answer in HTML, and log a line of its own."""
+    try:
+        resolve(scope["path"])
+        ASGIRequest(scope, BytesIO()).get_host()
+    except Resolver404:
+        raise HTTPException(HTTPStatus.NOT_FOUND) from None
+    except DisallowedHost:
+        raise MalformedRequestError("The header Host names none of ALLOWED_HOSTS, which pages are for.") from None
+    await _django(scope, receive, send)
+
+
+# The admin's own files, which Django serves nobody with DEBUG off.
+_files = StaticFiles(packages=[("django.contrib.admin", "static")])
+
+
+async def _static(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET, HEAD"})
+    await _files(scope, receive, send)
+
+
+_pages = Router([Mount("/static", _static)], redirect_slashes=False, default=_page)
 application = compose(settings.UPLOAD, _pages, s3_buckets(settings.UPLOAD), database="default")

@@ -44,6 +44,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [lines]
     root.setLevel(max(number, logging.INFO))
+    # What a page refused stands in the request's own line.
+    logging.getLogger("django.request").setLevel(logging.ERROR)
 
 
 def _encode(entry: EventDict, default: Callable[[Any], Any]) -> bytes:

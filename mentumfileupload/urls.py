@@ -1,14 +1,14 @@
 """Django's pages, which stand behind the API: a front page for whoever opens the address in a browser.
 
 Promises: the page tells how to upload and how many accounts there are, but neither their names nor their buckets, for
-it is open to everybody. Everything else is a plain 404, with DEBUG on as well.
+it is open to everybody. What stands in no pattern here never gets to Django: the application around it says so.
 """
 
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import path, re_path
+from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
@@ -31,16 +31,8 @@ def front(request: HttpRequest) -> HttpResponse:
     return response
 
 
-@csrf_exempt  # a mistyped POST must hear that there is nothing here, not of a cookie
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    text = "404: there is nothing here. Uploads go to POST /upload or PUT /files/{key}.\n"
-    return HttpResponseNotFound(text, content_type="text/plain; charset=utf-8")
-
-
-handler404 = not_found
 urlpatterns = [
     path("", front),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    re_path("", not_found),
 ]

@@ -20,6 +20,7 @@ def intent(key: str = "k", **changes: Any) -> Intent:
         "name": "name.txt",
         "content_type": "text/plain",
         "metadata": {"colour": "blue"},
+        "content_headers": {"content-encoding": "gzip", "content-disposition": 'inline; filename="a.txt"'},
         "size": 3,
         "sha256": SHA256,
         "part_size": None,
@@ -71,4 +72,5 @@ def receipt(of: Intent, *, behind: str = "", gone: str = "", left: str = "") -> 
         digests=Digests(3, SHA256, 7),
         outcomes=tuple(outcomes),
         metadata=of.metadata,
+        content_headers=of.content_headers,
     )

@@ -34,6 +34,7 @@ class MemoryObject:
     body: bytes
     metadata: dict[str, str]
     content_type: str
+    content_headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -86,7 +87,7 @@ class MemoryBucket:
         key = self._key(description)
         if key in self.objects:
             return self._settled(description)
-        self.objects[key] = MemoryObject(bytes(part.body), dict(description.metadata), description.content_type)
+        self.objects[key] = _object_of(description, bytes(part.body))
         if self.strikes("loses_put_reply"):
             raise AccountUnreachableError(self.account.name, "put", unanswered=True)
         return self._stored(key)
@@ -169,6 +170,7 @@ class MemoryBucket:
             stored=self._stored(object_key),
             size=len(found.body),
             content_type=found.content_type,
+            content_headers=found.content_headers,
             metadata=found.metadata,
             crc64nvme=crc64nvme(found.body),
             last_modified=datetime.now(UTC),
@@ -217,6 +219,10 @@ class MemoryBucket:
         )
 
 
+def _object_of(description: ObjectDescription, body: bytes) -> MemoryObject:
+    return MemoryObject(body, dict(description.metadata), description.content_type, dict(description.content_headers))
+
+
 class MemoryUpload:
     def __init__(self, bucket: MemoryBucket, description: ObjectDescription, upload_id: str) -> None:
         self.id = upload_id
@@ -243,7 +249,7 @@ class MemoryUpload:
         if len(body) != digests.size:
             raise PartRefusedError(bucket.account.name, "complete")
         del bucket.uploads[self.id]
-        bucket.objects[key] = MemoryObject(body, dict(self._description.metadata), self._description.content_type)
+        bucket.objects[key] = _object_of(self._description, body)
         if bucket.strikes("loses_complete_reply"):
             raise AccountUnreachableError(bucket.account.name, "complete", unanswered=True)
         return bucket._stored(key)

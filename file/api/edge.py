@@ -12,16 +12,19 @@ from typing import Any, Protocol
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.body import Body, BodyLimits
+from file.api.firstlook import look_at, seems_to_speak_s3
 from file.api.gate import Gate
-from file.api.responses import problem, problem_response
-from file.logic.errors import UploadError
+from file.api.responses import problem, problem_response, s3_error
+from file.logic.errors import S3ApiMissingError, UploadError
 from file.logic.naming import new_file_id
 from file.logic.values import MiB
 
 DJANGO_BYTES = 1 * MiB
+_NOTHING_HERE = "There is nothing under this path: uploads go to POST /upload or PUT /files/{key}."
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger()
 
@@ -79,24 +82,40 @@ class Edge:
         """Whatever happens becomes an answer, unless one has begun already."""
         line: dict[str, Any] = scope["mentum.line"]
         response = None
+        request_id = scope["mentum.reply"].request_id
         try:
+            look_at(scope)
             scope["mentum.body"].check_head()
             await (self._api if self._api.owns(scope["path"]) else self._pages)(scope, receive, send)
+        except S3ApiMissingError as error:
+            line["code"] = error.code
+            response = s3_error(error, request_id)
         except UploadError as error:
             line["code"] = error.code
             response = problem(error)
         except HTTPException as error:
-            line["code"] = "no_such_resource" if error.status_code == HTTPStatus.NOT_FOUND else "method_not_allowed"
-            headers = dict(error.headers or {})
-            response = problem_response(HTTPStatus(error.status_code), line["code"], error.detail, headers=headers)
+            response = _unrouted(scope, error)
         except Exception:  # noqa: BLE001 - the last place where an answer can be given
             _log.exception("request_crashed", method=line["method"], path=line["path"])
             line["code"] = "internal_error"
             detail = "The service met an error of its own; the log has it under this request's id."
-            request_id = scope["mentum.reply"].request_id
             response = problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
         if response is not None and not scope["mentum.reply"].status:
             await response(scope, receive, send)
+
+
+def _unrouted(scope: Scope, error: HTTPException) -> Response:
+    """No path of ours, or not with this method."""
+    line: dict[str, Any] = scope["mentum.line"]
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        if seems_to_speak_s3(scope):
+            line["code"] = S3ApiMissingError.code
+            return s3_error(S3ApiMissingError(), scope["mentum.reply"].request_id)
+        line["code"] = "no_such_resource"
+        return problem_response(HTTPStatus.NOT_FOUND, line["code"], _NOTHING_HERE)
+    line["code"] = "method_not_allowed"
+    headers = dict(error.headers or {})
+    return problem_response(HTTPStatus(error.status_code), line["code"], error.detail, headers=headers)
 
 
 class _Reply:

@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from file.api import contentheaders
 from file.api.body import Body
-from file.api.form import content_type
 from file.api.paths import key_of
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
@@ -31,6 +31,7 @@ async def put_file(request: Request) -> Response:
     key = key_of(request, longest_prefix_bytes=uploads.longest_prefix_bytes)
     if "content-range" in request.headers:
         raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.5).")
+    content_type, content_headers = contentheaders.of_put(request.headers)
     identity = Identity(key, name_of(key), key_is_chosen=True)
     file = IncomingFile(
         id=new_file_id(),
@@ -38,7 +39,8 @@ async def put_file(request: Request) -> Response:
         identify=lambda: identity,
         size=body.declared,
         at_most=body.at_most,
-        content_type=content_type(request.headers.get("content-type")),
+        content_type=content_type,
+        content_headers=content_headers,
         metadata=_metadata(request.headers),
         sha256=_declared_sha256(request.headers),
         who=who,

@@ -11,6 +11,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from starlette.requests import Request
 from starlette.responses import Response
 
+from file.api import contentheaders
 from file.api.body import Body
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
@@ -28,8 +29,6 @@ MAX_FIELDS = 100
 _MAX_NAME_FIELD_BYTES = 4096
 _MAX_HEADERS = 16
 _MAX_HEADER_BYTES = 8192
-_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ -~]{0,255})")
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 async def upload_form(request: Request) -> Response:
@@ -37,6 +36,7 @@ async def upload_form(request: Request) -> Response:
     uploads: Uploads = request.app.uploads
     request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
+    contentheaders.check_form(request.headers)
     form = _Form(
         body,
         _boundary(request.headers.get("content-type", "")),
@@ -45,11 +45,6 @@ async def upload_form(request: Request) -> Response:
     )
     receipt = await uploads.take(form.file, request)
     return receipt_response(receipt)
-
-
-def content_type(value: str | None) -> str:
-    """What is safe to keep as an object's type; anything else is just bytes."""
-    return value if value and _CONTENT_TYPE.fullmatch(value) else DEFAULT_CONTENT_TYPE
 
 
 def _boundary(header: str) -> str:
@@ -84,12 +79,14 @@ class _Form:
             if isinstance(event, MultipartSegment):
                 if event.name == "file":
                     self._file = event
+                    content_type = contentheaders.content_type(event.header("content-type", None))
                     return IncomingFile(
                         id=new_file_id(),
                         chunks=self._chunks(),
                         identify=self._identify,
                         at_most=self._body.at_most,
-                        content_type=content_type(event.header("content-type", None)),
+                        content_type=content_type,
+                        content_headers=contentheaders.of_part(event.headerlist, content_type),
                         who=self._who,
                         idempotency_key=self._idempotency_key,
                     )

@@ -9,7 +9,7 @@ server takes a piece only when it has room for it.
 import asyncio
 import base64
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -32,8 +32,10 @@ from file.logic.errors import (
 )
 from file.logic.reading import Reading, in_order
 from file.logic.seams import Source
-from file.logic.values import RESERVED_METADATA, FileState, Listed, Receipt
+from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
 
+# However it is shown, a file is no page of ours: no script, no form, and an origin of its own.
+_CONTENT_SECURITY = "default-src 'none'; sandbox"
 _UNSAFE_IN_QUOTES = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~\[\]-]")
 
 
@@ -104,10 +106,11 @@ async def get_file(request: Request) -> Response:
     size = receipt.digests.size
     line |= {"id": receipt.id, "key": receipt.key, "sent": 0}
     validators = validators_of(receipt)
-    always = {"etag": validators.etag, "cache-control": "private, no-cache", "last-modified": validators.last_modified}
+    kept = _content_headers(receipt)
+    always = {"etag": validators.etag, "last-modified": validators.last_modified, **_caching(kept)}
     if is_unchanged(request.headers, validators):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=always)
-    headers = always | _headers(receipt)
+    headers = always | _headers(receipt) | kept
     if request.method == "HEAD":  # asks for no byte, but that an account has them
         return _Reply(readings, readings.begin(receipt, 0, 0), HTTPStatus.OK, headers | {"content-length": str(size)})
     try:
@@ -181,11 +184,28 @@ def _headers(receipt: Receipt) -> dict[str, str]:
         "repr-digest": f"sha-256=:{base64.b64encode(receipt.digests.sha256).decode()}:",
         "content-disposition": _disposition(receipt.name),
         "x-content-type-options": "nosniff",
+        "content-security-policy": _CONTENT_SECURITY,
     }
     for name, value in receipt.metadata.items():
         if not name.lower().startswith(RESERVED_METADATA) and value.isascii() and value.isprintable():
             headers[f"x-amz-meta-{name}"] = value
     return headers
+
+
+def _content_headers(receipt: Receipt) -> dict[str, str]:
+    """As they were sent; what an account gave when the ledger was rebuilt may be anything."""
+    return {
+        name: value
+        for name, value in receipt.content_headers.items()
+        if name in CONTENT_HEADERS and value.isascii() and value.isprintable()
+    }
+
+
+def _caching(kept: Mapping[str, str]) -> dict[str, str]:
+    """The sender's word; without one, a file is kept only by who asked, and asked about before each use."""
+    if "expires" not in kept:
+        return {"cache-control": kept.get("cache-control", "private, no-cache")}
+    return {"cache-control": kept.get("cache-control", "private"), "expires": kept["expires"]}
 
 
 def _disposition(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from xml.sax.saxutils import escape
 
 import orjson
 from starlette.responses import Response
@@ -25,6 +26,9 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.FilenameRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.KeyRefusedError: HTTPStatus.BAD_REQUEST,
     errors.MetadataRefusedError: HTTPStatus.BAD_REQUEST,
+    errors.HeaderRefusedError: HTTPStatus.BAD_REQUEST,
+    errors.EncodingRefusedError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.S3ApiMissingError: HTTPStatus.NOT_IMPLEMENTED,
     errors.DigestRefusedError: HTTPStatus.BAD_REQUEST,
     errors.RequestTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.FileTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -66,6 +70,15 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
     if isinstance(error, errors.UnreadableError):
         members["accounts"] = {each.account: {"error": _error(each)} for each in error.errors}
     return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers, **members)
+
+
+def s3_error(error: errors.S3ApiMissingError, request_id: str) -> Response:
+    """In S3's own form, for clients that can read nothing else."""
+    told = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NotImplemented</Code>'
+        f"<Message>{escape(error.detail)}</Message><RequestId>{escape(request_id)}</RequestId></Error>\n"
+    )
+    return Response(told, STATUSES[type(error)], {"x-amz-request-id": request_id}, "application/xml")
 
 
 def problem_response(
@@ -131,6 +144,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
         "name": receipt.name,
         "size": receipt.digests.size,
         "type": receipt.content_type,
+        **({"content_headers": dict(receipt.content_headers)} if receipt.content_headers else {}),
         "sha256": receipt.digests.sha256.hex(),
         "crc64nvme": checksum_text(receipt.digests.crc64nvme),
         "status": receipt.state.value,

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from file.api import erasing, files, form, listing, metrics, probes, reading
 from file.api.uploads import Uploads
 from file.background.background import Served
+from file.logic.errors import MalformedRequestError
 
 _log = structlog.get_logger()
 
@@ -37,17 +39,36 @@ class _Key(Convertor[str]):
 register_url_convertor("key", _Key())
 
 
+Answer = Callable[[Request], Awaitable[Response]]
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+
+
 class _Endpoint:
     """A function as an ASGI application. Starlette's own wrapper looks for handlers of errors around each message;
     here the outermost layer is the one place where an error becomes an answer.
+
+    OPTIONS is answered for all of them alike, and asks for no token: it tells the methods that there are.
     """
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, answer: Answer, methods: Sequence[str]) -> None:
         self._answer = answer
+        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
+        if scope["method"] == "OPTIONS":
+            response = _options(self._methods)
+        else:
+            response = await self._answer(Request(scope, receive))
         await response(scope, receive, send)
+
+
+def _route(path: str, answer: Answer, *methods: str) -> Route:
+    told = [*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
+    return Route(path, _Endpoint(answer, told), methods=told)
+
+
+def _options(methods: Sequence[str]) -> Response:
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": ", ".join(methods)})
 
 
 async def _file(request: Request) -> Response:
@@ -84,25 +105,29 @@ class Api:
         self._router = Router(
             [
                 # The one that most come for first; they are tried in turn.
-                Route("/files/{key:key}", _Endpoint(_file), methods=["PUT", "GET", "DELETE"]),
-                Route("/upload", _Endpoint(form.upload_form), methods=["POST"]),
-                Route("/files", _Endpoint(listing.list_files), methods=["GET"]),
-                Route("/receipts/{id}", _Endpoint(listing.get_receipt), methods=["GET"]),
-                Route("/_/health", _Endpoint(probes.health), methods=["GET"]),
-                Route("/_/ready", _Endpoint(probes.ready), methods=["GET"]),
-                Route("/_/metrics", _Endpoint(metrics.metrics), methods=["GET"]),
-                Route("/_/accounts", _Endpoint(probes.accounts), methods=["GET"]),
+                _route("/files/{key:key}", _file, "PUT", "GET", "DELETE"),
+                _route("/upload", form.upload_form, "POST"),
+                _route("/files", listing.list_files, "GET"),
+                _route("/receipts/{id}", listing.get_receipt, "GET"),
+                _route("/_/health", probes.health, "GET"),
+                _route("/_/ready", probes.ready, "GET"),
+                _route("/_/metrics", metrics.metrics, "GET"),
+                _route("/_/accounts", probes.accounts, "GET"),
             ],
             redirect_slashes=False,
         )
 
     def owns(self, path: str) -> bool:
-        """Everything else is Django's."""
-        return path in ("/upload", "/files") or path.startswith(("/files/", "/receipts/", "/_/"))
+        """Everything else is Django's. `*` is the target of a question about the server as a whole."""
+        return path in ("/upload", "/files", "*") or path.startswith(("/files/", "/receipts/", "/_/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif scope["path"] == "*":
+            if scope["method"] != "OPTIONS":
+                raise MalformedRequestError("The target `*` is for OPTIONS only.")
+            await _options(_METHODS)(scope, receive, send)
         else:
             scope["app"] = self
             await self._router(scope, receive, send)

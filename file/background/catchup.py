@@ -211,6 +211,7 @@ class CatchUp:
             identify=lambda: identity,
             size=digests.size,
             content_type=receipt.content_type,
+            content_headers=receipt.content_headers,
             metadata=receipt.metadata,
             sha256=digests.sha256,
         )

@@ -17,6 +17,7 @@ from file.ledger.queries import is_storable
 from file.logic.naming import begun_at, name_of
 from file.logic.values import (
     FILE_ACCOUNTS,
+    FILE_HEADERS,
     FILE_NAME,
     FILE_SHA256,
     RESERVED_METADATA,
@@ -70,6 +71,7 @@ def restored(
         size=digests.size,
         sha256=digests.sha256.hex(),
         crc64nvme=checksum_text(digests.crc64nvme),
+        content_headers=_content_headers(first) or None,
         metadata={
             name: value for name, value in first.found.metadata.items() if not name.startswith(RESERVED_METADATA)
         },
@@ -83,6 +85,12 @@ def restored(
     replicas = [_stored(file, sighting) for sighting in sightings]
     replicas += [_missing(file, account, code, places) for account, code in missing.items()]
     return Restored(file, replicas, first)
+
+
+def _content_headers(sighting: Sighting) -> dict[str, str]:
+    """Those that were sent with the file, without what the store shows besides."""
+    names = sighting.found.metadata.get(FILE_HEADERS, "").split(",")
+    return {name: value for name, value in sighting.found.content_headers.items() if name in names}
 
 
 def _stored(file: File, sighting: Sighting) -> Replica:

@@ -25,6 +25,7 @@ _REMEMBERED = timedelta(days=90)  # a file that was given up
 _FORGOTTEN_AT_ONCE: dict[str, Any] = {
     "name": "",
     "content_type": "",
+    "content_headers": None,
     "metadata": {},
     "who": "",
     "idempotency_key": None,

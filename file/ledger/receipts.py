@@ -23,6 +23,7 @@ def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
             _outcome(replica) for replica in sorted(replicas, key=lambda r: r.account) if replica.state not in leaving
         ),
         metadata=file.metadata,
+        content_headers=file.content_headers or {},
         created_at=file.created_at,
         stored_at=file.stored_at,
     )

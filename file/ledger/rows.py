@@ -17,6 +17,7 @@ def file_row(intent: Intent) -> Row:
         intent.size,
         intent.sha256.hex() if intent.sha256 else None,
         json.dumps(dict(intent.metadata)),
+        json.dumps(dict(intent.content_headers)) if intent.content_headers else None,
         intent.part_size,
         intent.ack,
         json.dumps(wanted),

@@ -21,10 +21,10 @@ _TEXTS = 64
 
 # What is inserted: columns that a row gives, then those that all have alike (`Dialect.claimed`, `Dialect.stored`).
 CLAIM = (
-    "INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, part_size, ack, wanted, who, "
-    "idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at)"
+    "INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, content_headers, part_size, ack, "
+    "wanted, who, idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at)"
 )
-CLAIM_VALUES = 12
+CLAIM_VALUES = 13
 _REPLICA = "INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, "
 _REPLICA_REST = "state, attempts, owner, next_attempt_at, created_at, stored_at)"
 STORED = f"{_REPLICA}etag, version_id, checksum, error_code, {_REPLICA_REST}"
@@ -87,8 +87,8 @@ class Statements:
         )
 
     def claim(self, rows: Sequence[Row]) -> set[str]:
-        """Insert files: id, key, name, content_type, size, sha256, metadata, part_size, ack, wanted, who,
-        idempotency_key. Returns the ids of those that are in now.
+        """Insert files: id, key, name, content_type, size, sha256, metadata, content_headers, part_size, ack, wanted,
+        who, idempotency_key. Returns the ids of those that are in now.
         """
         return self._ids(self._claim.times(len(rows)), chain.from_iterable(rows))
 

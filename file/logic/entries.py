@@ -10,6 +10,7 @@ from file.logic.parts import PartReader, part_size_of
 from file.logic.seams import Bucket
 from file.logic.values import (
     FILE_ACCOUNTS,
+    FILE_HEADERS,
     FILE_ID,
     FILE_INSTALLATION,
     FILE_NAME,
@@ -42,9 +43,15 @@ def describe(
     }
     if sha256 is not None:
         ours[FILE_SHA256] = sha256.hex()
+    if file.content_headers:
+        ours[FILE_HEADERS] = ",".join(file.content_headers)
     check_metadata(file.metadata, ours=ours)
     return ObjectDescription(
-        file_id=file.id, key=identity.key, content_type=file.content_type, metadata={**file.metadata, **ours}
+        file_id=file.id,
+        key=identity.key,
+        content_type=file.content_type,
+        metadata={**file.metadata, **ours},
+        content_headers=file.content_headers,
     )
 
 
@@ -59,6 +66,7 @@ def intent_of(
         key_is_chosen=identity.key_is_chosen,
         name=identity.name,
         content_type=file.content_type,
+        content_headers=file.content_headers,
         metadata=file.metadata,
         size=known.size if known else file.size,
         sha256=known.sha256 if known else file.sha256,

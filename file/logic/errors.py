@@ -4,6 +4,7 @@ UploadError                     never raised itself; class attributes: code, mes
 +- RequestError                 the client's fault, or a rule of ours that the request met
 |  +- NotMultipartError  MalformedFormError  MalformedRequestError  FileMissingError  FilenameMissingError
 |  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
+|  +- HeaderRefusedError  EncodingRefusedError  S3ApiMissingError
 |  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
 |  +- TokenMissingError  TokenRefusedError  ClientTooSlowError  ClientGoneError
 |  +- AckRefusedError  AccountsRefusedError  ListingRefusedError
@@ -87,6 +88,24 @@ class KeyRefusedError(RequestError):
 class MetadataRefusedError(RequestError):
     code = "metadata_refused"
     message = "The metadata cannot be stored."
+
+
+class HeaderRefusedError(RequestError):
+    code = "header_refused"
+    message = "A header of the request is not taken."
+
+
+class EncodingRefusedError(RequestError):
+    code = "encoding_refused"
+    message = "The body comes in an encoding that is not taken."
+
+
+class S3ApiMissingError(RequestError):
+    code = "s3_api_missing"
+    message = (
+        "This service has no S3 API yet: a client for S3 cannot be used. Upload with PUT /files/{key} and the header "
+        "Authorization: Bearer <token>."
+    )
 
 
 class DigestRefusedError(RequestError):

@@ -151,6 +151,9 @@ async def _repeat(earlier: Receipt, file: IncomingFile, part: SharedPart | None,
     if file.size not in (None, stored.size) or file.sha256 not in (None, stored.sha256):
         part.let_go()
         raise other
+    if (file.content_type, file.content_headers) != (earlier.content_type, earlier.content_headers):
+        part.let_go()  # the same bytes, and they would mean something else
+        raise other("The file that is there already has another Content-Type, or other content headers.")
     while part is not None:
         part.let_go()
         part = await reader.next()
@@ -187,6 +190,7 @@ async def _conclude(
         digests=reader.checked,
         outcomes=tuple(outcomes),
         metadata=file.metadata,
+        content_headers=file.content_headers,
     )
     log_outcomes(receipt, crew.lanes)
     try:

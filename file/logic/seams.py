@@ -7,7 +7,7 @@ knowledge of S3. `tests/contract/` says what each promise means, for the memory 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -91,6 +91,7 @@ class FoundObject:
     crc64nvme: int | None
     last_modified: datetime
     may_lose_metadata: bool = False
+    content_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Listing(Protocol):

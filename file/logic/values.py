@@ -18,6 +18,8 @@ KiB, MiB, GiB = 1024, 1024**2, 1024**3
 MAX_PARTS = 10_000
 MAX_KEY_BYTES = 1024
 MAX_METADATA_BYTES = 2 * KiB
+# S3 takes 2 KB of such headers; what an account's settings add (encryption, storage class) has to fit, too.
+MAX_CONTENT_HEADERS_BYTES = 1536
 MAX_FILE_BYTES = 5 * 1024 * GiB
 
 Body = bytes | memoryview  # of a part: sent, hashed and compared as they are, wherever they lie
@@ -28,6 +30,10 @@ FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in
 FILE_SHA256 = "mentum-sha256"
 FILE_INSTALLATION = "mentum-installation"  # whose ledger has the file: the id that was made with the ledger
 FILE_ACCOUNTS = "mentum-accounts"  # the names of those that shall have the file, separated by commas
+FILE_HEADERS = "mentum-headers"  # the names of its content headers: a store may show some of its own
+
+# Headers that say what the bytes mean, besides Content-Type: kept with every object, and given back.
+CONTENT_HEADERS = ("content-encoding", "content-language", "content-disposition", "cache-control", "expires")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +130,7 @@ class IncomingFile:
     size: int | None = None
     at_most: int | None = None
     content_type: str = "application/octet-stream"
+    content_headers: Mapping[str, str] = field(default_factory=dict)  # some of CONTENT_HEADERS
     metadata: Mapping[str, str] = field(default_factory=dict)
     sha256: bytes | None = None
     who: str = ""
@@ -138,6 +145,7 @@ class ObjectDescription:
     key: str
     content_type: str
     metadata: Mapping[str, str]
+    content_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +195,7 @@ class Intent:
     places: tuple[Place, ...]
     who: str
     idempotency_key: str | None
+    content_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def checksum_text(crc64nvme: int) -> str:
@@ -262,6 +271,7 @@ class Receipt:
     digests: Digests | None
     outcomes: tuple[Outcome, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    content_headers: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
     stored_at: datetime | None = None
     repeated: bool = False

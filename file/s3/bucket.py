@@ -112,7 +112,7 @@ class S3Bucket:
 
     def _headers(self, description: ObjectDescription) -> dict[str, str]:
         account = self.account
-        headers = {"content-type": description.content_type}
+        headers = {"content-type": description.content_type, **description.content_headers}
         headers |= {f"x-amz-meta-{name}": value for name, value in description.metadata.items()}
         for name, value in (
             ("x-amz-server-side-encryption", account.server_side_encryption),

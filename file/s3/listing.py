@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from file.logic.errors import AccountError
 from file.logic.seams import FoundObject
+from file.logic.values import CONTENT_HEADERS
 from file.s3.answers import ObjectPage, UnreadableAnswerError, objects
 from file.s3.client import Answer, Call, S3Client
 from file.s3.inventory import look, stored_object, upload_pages
@@ -116,6 +117,7 @@ class S3Listing:
             stored=stored_object(self.account, object_key, answer),
             size=int(size),
             content_type=headers.get("content-type", ""),
+            content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
             metadata={
                 name.removeprefix(_METADATA): value for name, value in headers.items() if name.startswith(_METADATA)
             },

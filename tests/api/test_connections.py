@@ -127,7 +127,6 @@ async def test_no_request_is_read_from_a_refused_body_when_one_is_hidden_there(s
     [
         ("GET", "/upload", {"POST"}),
         ("PUT", "/upload", {"POST"}),
-        ("OPTIONS", "/upload", {"POST"}),
         ("POST", "/files/k", {"GET", "HEAD", "PUT", "DELETE"}),
         ("PATCH", "/files/k", {"GET", "HEAD", "PUT", "DELETE"}),
         ("PUT", "/files", {"GET", "HEAD"}),
@@ -141,8 +140,60 @@ async def test_the_allowed_methods_are_told_when_another_is_tried(
 ) -> None:
     answer = await exchange(shared.service, head(method, target, "content-length: 1"), b"x")
     assert_problem(answer, 405, "method_not_allowed")
-    assert set(answer.headers["allow"].split(", ")) == allowed
+    assert set(answer.headers["allow"].split(", ")) == {*allowed, "OPTIONS"}
     shared.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("/upload", {"POST"}),
+        ("/files/k", {"GET", "HEAD", "PUT", "DELETE"}),
+        ("/files", {"GET", "HEAD"}),
+        ("/receipts/x", {"GET", "HEAD"}),
+        ("/_/ready", {"GET", "HEAD"}),
+        ("*", {"GET", "HEAD", "PUT", "POST", "DELETE"}),
+    ],
+)
+async def test_the_methods_are_told_without_a_token_when_options_asks_for_them(
+    shared: Shared, target: str, allowed: set[str]
+) -> None:
+    answer = await exchange(shared.service, f"OPTIONS {target} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    assert (answer.status_code, answer.body) == (204, b"")
+    assert set(answer.headers["allow"].split(", ")) == {*allowed, "OPTIONS"}
+    assert_problem(await exchange(shared.service, head("GET", "*")), 400, "malformed_request")
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts"),
+    [
+        *[("1.1", []), ("1.1", [""]), ("1.1", ["a", "b"]), ("1.1", ["a", "a"]), ("1.0", ["a", "b"])],
+        *[("1.1", ["a b"]), ("1.1", ["a/b"]), ("1.1", ["user@a"]), ("1.1", ["\xe4"]), ("1.1", ['a"'])],
+    ],
+)
+@pytest.mark.parametrize("target", ["/files/k", "/_/health", "/", "*"])
+async def test_the_request_is_refused_when_its_host_is_missing_or_not_one(
+    shared: Shared, target: str, version: str, hosts: list[str]
+) -> None:
+    told = "".join(f"host: {host}\r\n" for host in hosts)
+    request = f"GET {target} HTTP/{version}\r\n{told}\r\n".encode("latin-1")
+    answer = await exchange(shared.service, request)
+    assert_problem(answer, 400, "malformed_request")
+    assert "Host" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        *[("1.0", ""), ("1.0", "host: a\r\n"), ("1.1", "host: a.example:8000\r\n"), ("1.1", "host: [::1]:8000\r\n")],
+        *[("1.1", "host: my_service\r\n"), ("1.1", "Host:127.0.0.1\r\n"), ("1.1", "HOST: xn--bcher-kva.example\r\n")],
+    ],
+)
+async def test_the_request_is_answered_when_its_host_is_one_or_need_not_be(
+    shared: Shared, version: str, told: str
+) -> None:
+    answer = await exchange(shared.service, f"GET /_/health HTTP/{version}\r\n{told}\r\n".encode())
+    assert answer.status_code == 200
 
 
 async def test_a_problem_is_told_when_the_api_has_no_such_path(shared: Shared) -> None:

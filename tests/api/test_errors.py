@@ -12,7 +12,7 @@ from file.api.responses import STATUSES
 from file.logic import errors
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "errors.md").read_text()
-ROW = re.compile(r"^\| `([a-z_]+)` \| ([^|]+) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z0-9_]+)` \| ([^|]+) \|", re.MULTILINE)
 # These have no class: they are answers to what never reaches the job.
 WITHOUT_CLASS = {
     "no_such_resource": HTTPStatus.NOT_FOUND,

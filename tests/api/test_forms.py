@@ -192,14 +192,7 @@ async def test_the_form_is_refused_when_its_type_or_boundary_is_wrong(shared: Sh
     shared.assert_nothing_left()
 
 
-@pytest.mark.parametrize(
-    ("sent", "kept"),
-    [
-        ('image/png; a="b"', 'image/png; a="b"'),
-        ("no type", "application/octet-stream"),
-        ("text/ü", "application/octet-stream"),
-    ],
-)
+@pytest.mark.parametrize(("sent", "kept"), [('image/png; a="b"', 'image/png; a="b"'), ("", "application/octet-stream")])
 async def test_the_files_own_type_is_kept_when_it_is_one(shared: Shared, sent: str, kept: str) -> None:
     part = FILE.replace(b"\r\n\r\n", f"\r\ncontent-type: {sent}\r\n\r\n".encode())
     answer = await post_form(shared.service, part)

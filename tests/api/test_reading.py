@@ -45,6 +45,7 @@ async def test_head_and_get_tell_everything_of_the_file_when_it_is_there() -> No
         "repr-digest": f"sha-256=:{digest}:",
         "content-disposition": "attachment; filename=\"Gr__e 1.txt\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe%201.txt",
         "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
         "cache-control": "private, no-cache",
         "x-amz-meta-colour": "blue",
         "x-amz-meta-two-words": "a b",
@@ -134,7 +135,7 @@ async def test_all_methods_are_told_when_another_is_used() -> None:
     async with reading(three()) as reader:
         answer = await reader.get("/files/k", "PATCH")
         assert_problem(answer, 405, "method_not_allowed")
-        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE"}
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
 
 
 async def test_the_log_line_says_who_read_what_from_where_when_a_file_was_read() -> None:

@@ -4,13 +4,14 @@ The memory bucket is looked into directly, the real one with boto3. Both start e
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import pytest
 
 from file.api.routes import AccountBucket
+from file.logic.values import CONTENT_HEADERS
 from stores.account import StoreAccount
 from stores.seaweed import Seaweed
 from tests.buckets import s3_buckets
@@ -26,6 +27,7 @@ class Found:
     body: bytes
     content_type: str
     metadata: dict[str, str]
+    content_headers: dict[str, str] = field(default_factory=dict)
 
 
 class Inside(Protocol):
@@ -62,7 +64,8 @@ class InsideMemory:
 
     def objects(self) -> dict[str, Found]:
         return {
-            key: Found(found.body, found.content_type, found.metadata) for key, found in self._bucket.objects.items()
+            key: Found(found.body, found.content_type, found.metadata, found.content_headers)
+            for key, found in self._bucket.objects.items()
         }
 
     def open_uploads(self) -> list[str]:
@@ -106,7 +109,9 @@ class InsideS3:
 
     def _found(self, key: str) -> Found:
         answer: Any = self._client.get_object(**self._where, Key=key)
-        return Found(answer["Body"].read(), answer["ContentType"], answer["Metadata"])
+        told = answer["ResponseMetadata"]["HTTPHeaders"]
+        content_headers = {name: told[name] for name in CONTENT_HEADERS if name in told}
+        return Found(answer["Body"].read(), answer["ContentType"], answer["Metadata"], content_headers)
 
 
 @pytest.fixture(scope="session")

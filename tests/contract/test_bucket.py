@@ -1,6 +1,7 @@
 """What the seam promises (`Bucket` and `Upload` in file/logic/seams.py), asked of the memory bucket and of real S3."""
 
 import asyncio
+import gzip
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +26,8 @@ async def begun(bucket: Bucket, description: ObjectDescription, body: bytes = LA
 
 
 def found(description: ObjectDescription, body: bytes, key: str | None = None) -> dict[str, Found]:
-    return {key or PREFIX + description.key: Found(body, description.content_type, dict(description.metadata))}
+    told = (description.content_type, dict(description.metadata), dict(description.content_headers))
+    return {key or PREFIX + description.key: Found(body, *told)}
 
 
 def assert_is_told(stored: Stored, bucket: Bucket, description: ObjectDescription) -> None:
@@ -41,6 +43,42 @@ async def test_object_has_bytes_type_and_metadata_when_it_is_put(inside: Inside,
     description = described(key)
     assert_is_told(await inside.bucket.put(description, part_of(b"content")), inside.bucket, description)
     assert inside.objects() == found(description, b"content", inside.listed(PREFIX + key))
+
+
+CONTENT_HEADERS = {
+    "content-encoding": "gzip",
+    "content-language": "de, en-GB",
+    "content-disposition": "inline; filename=\"a  b'.txt\"; filename*=UTF-8''%C3%BC.txt",
+    "cache-control": 'private="x, y", max-age=60',
+    "expires": "Fri, 02 Jan 2026 03:04:05 GMT",
+}
+
+
+async def test_object_has_its_content_headers_when_it_is_put(inside: Inside) -> None:
+    body = gzip.compress(b"content" * 1000)
+    description = described(content_headers=CONTENT_HEADERS)
+    stored = await inside.bucket.put(description, part_of(body))
+    assert inside.objects() == found(description, body)
+    looked = await inside.bucket.look(PREFIX + description.key)
+    assert looked is not None
+    assert looked.content_headers == CONTENT_HEADERS
+    size, file_id = len(body), description.file_id
+    async with inside.bucket.read(stored, file_id=file_id, start=0, stop=size, size=size) as pieces:
+        assert b"".join([piece async for piece in pieces]) == body  # as it was stored, not decoded
+
+
+async def test_object_has_its_content_headers_when_it_comes_in_parts(inside: Inside) -> None:
+    description = described(content_headers=CONTENT_HEADERS)
+    await (await begun(inside.bucket, description)).complete(digests_of(LARGE))
+    assert inside.objects() == found(description, LARGE)
+
+
+async def test_an_object_has_no_content_headers_when_none_were_sent(inside: Inside) -> None:
+    description = described()
+    await inside.bucket.put(description, part_of(b"content"))
+    looked = await inside.bucket.look(PREFIX + description.key)
+    assert looked is not None
+    assert looked.content_headers == {}
 
 
 async def test_object_is_there_when_an_empty_file_is_put(inside: Inside) -> None:

@@ -31,6 +31,13 @@ from tests.serving import Running
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 0.2}
 ANY = {"upload-ack": "any"}
 PLAIN: dict[str, Any] = {"verify": False}
+CONTENT_HEADERS = {
+    "content-encoding": "gzip",
+    "content-language": "de",
+    "content-disposition": 'inline; filename="a.txt"',
+    "cache-control": "no-store",
+    "expires": "Fri, 02 Jan 2026 03:04:05 GMT",
+}
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behi
         service.client(**PLAIN) as client,
     ):
         headers = {"content-type": "text/x-test", "x-amz-meta-colour": "blue"}
-        file_id = await missed(service, client, "k", size, **headers)
+        file_id = await missed(service, client, "k", size, **headers, **CONTENT_HEADERS)
         behind.accept_connections()
         receipt = await receipt_when(client, file_id, is_stored)
         assert statuses(receipt) == dict.fromkeys("ABC", "stored")
@@ -67,6 +74,9 @@ async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behi
         asking(accounts[name]).head_object(Bucket=accounts[name].s3_bucket_name, Key="k") for name in "BA"
     ]
     assert brought["ContentType"] == first["ContentType"]
+    for found in (brought, first):
+        told = found["ResponseMetadata"]["HTTPHeaders"]
+        assert {name: told.get(name) for name in CONTENT_HEADERS} == CONTENT_HEADERS
     known = {FILE_SHA256: hashlib.sha256(content(size)).hexdigest()}  # by now; not when the upload began
     assert brought["Metadata"] == {**first["Metadata"], **known}
 

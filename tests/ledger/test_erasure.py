@@ -50,7 +50,7 @@ async def test_only_figures_are_left_when_a_file_was_erased(database: str) -> No
     assert (file.state, file.live, file.key_hash, file.size) == (FileState.ERASED, False, key_hash("k"), 3)
     forgotten = (file.key, file.name, file.who, file.content_type, file.metadata, file.wanted)
     assert forgotten == ("", "", "", "", {}, {})
-    assert (file.sha256, file.crc64nvme, file.idempotency_key) == (None, None, None)
+    assert (file.sha256, file.crc64nvme, file.idempotency_key, file.content_headers) == (None, None, None, None)
     replicas = await ask(database, lambda: list(Replica.objects.using(database).all()))
     assert {(r.state, r.object_key, r.etag, r.version_id, r.request_id) for r in replicas} == {
         (ReplicaState.ERASED, "", None, None, None)

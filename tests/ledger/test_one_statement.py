@@ -40,7 +40,9 @@ def states(database: str) -> dict[str, str]:
 
 def test_the_rows_are_the_same_as_by_the_statements(sqlite_database: str) -> None:
     usual = intent("a", idempotency_key="once", metadata={"colour": "bläu", 'q"uote': "\u2028"})
-    bare = intent("b", size=None, sha256=None, metadata={}, part_size=1 << 40, places=usual.places[:1])
+    bare = intent(
+        "b", size=None, sha256=None, metadata={}, content_headers={}, part_size=1 << 40, places=usual.places[:1]
+    )
     first: list[Asked] = [usual, bare]
     second: list[Asked] = [intent("c"), receipt(usual), receipt(bare)]
     with scratch_sqlite() as other:

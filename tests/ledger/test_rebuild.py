@@ -18,6 +18,7 @@ from file.logic.naming import begun_at, encode_name, new_file_id
 from file.logic.seams import FoundObject
 from file.logic.values import (
     FILE_ACCOUNTS,
+    FILE_HEADERS,
     FILE_ID,
     FILE_INSTALLATION,
     FILE_NAME,
@@ -37,6 +38,7 @@ BODY = b"content"
 PREFIX = "of/ours/"
 OURS = "0f0e0d0c-0000-4000-8000-000000000001"
 THEIRS = "0f0e0d0c-0000-4000-8000-000000000002"
+CONTENT_HEADERS = {"content-encoding": "gzip", "cache-control": "no-store"}
 
 
 class ListedBucket(MemoryBucket):
@@ -66,6 +68,7 @@ class ListedBucket(MemoryBucket):
             stored=dataclasses.replace(self._stored(object_key), version_id="v1"),
             size=len(found.body),
             content_type=found.content_type,
+            content_headers=found.content_headers,
             metadata=found.metadata,
             crc64nvme=crc64nvme(found.body) if self.shows_checksums else None,
             last_modified=MODIFIED,
@@ -86,13 +89,15 @@ def put(
         "colour": "blue",
         FILE_ID: file_id,
         FILE_NAME: changes.pop("name", encode_name(f"{key} ü.txt")),
+        FILE_HEADERS: ",".join(CONTENT_HEADERS),
         FILE_ACCOUNTS: changes.pop("accounts", "A,B,C"),
         FILE_SHA256: changes.pop("sha256", digests_of(body).sha256.hex()),
         FILE_INSTALLATION: changes.pop("installation", OURS),
     }
     told = {name: value for name, value in metadata.items() if value is not None}
     for name in into:
-        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test")
+        shown = {**CONTENT_HEADERS, "expires": "now: the store's own"}
+        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test", shown)
     return file_id
 
 
@@ -133,6 +138,7 @@ async def test_files_and_replicas_are_as_they_were_when_all_accounts_have_them(
     await records.close()
     assert receipt is not None
     assert receipt.digests == digests_of(BODY)
+    assert receipt.content_headers == CONTENT_HEADERS
 
 
 async def test_nothing_changes_when_it_is_done_again(database: str, buckets: dict[str, ListedBucket]) -> None:

@@ -47,9 +47,9 @@ def assert_restored(found: Rows, expected: Rows) -> None:
     assert found.keys() == expected.keys()
     for identity, row in expected.items():
         restored = found[identity]
-        same = row.keys() - LOST - TIMES - {"metadata", "wanted", "next_attempt_at"}
+        same = row.keys() - LOST - TIMES - {"metadata", "content_headers", "wanted", "next_attempt_at"}
         assert {name: restored[name] for name in same} == {name: row[name] for name in same}
-        for name in ("metadata", "wanted"):
+        for name in ("metadata", "content_headers", "wanted"):
             assert json.loads(restored.get(name) or "{}") == json.loads(row.get(name) or "{}")
         for name in TIMES:
             assert (restored[name] is None) == (row[name] is None), (name, row)
@@ -84,7 +84,13 @@ async def upload(service: Running, part: str) -> dict[str, bytes]:
                 yield content(size)
 
             key = f"raw/ñ/{name}"
-            headers = {"x-amz-meta-colour": "blue", "content-type": "image/x-raw"}
+            headers = {
+                "x-amz-meta-colour": "blue",
+                "content-type": "image/x-raw",
+                "content-language": "de, en",
+                "content-disposition": 'inline; filename="a.raw"',
+                "cache-control": "no-store",
+            }
             raw = await client.put(f"/files/{quote(key)}", content=body(), headers=headers)  # chunked: of unknown size
             assert raw.status_code == 201, raw.text
             bodies[key] = content(size)

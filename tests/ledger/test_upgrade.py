@@ -15,7 +15,7 @@ from file.models import File, OpenUpload, Replica
 from tests.ledger.aliases import migrate_to, sqlite_alias
 
 WHEN = datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=UTC)
-COPY = "ledger.sqlite3.before-file.0004_installations"
+COPY = "ledger.sqlite3.before-file.0005_content_headers"
 
 
 def count_in(path: Path, table: str) -> int:

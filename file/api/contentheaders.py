@@ -1,0 +1,178 @@
+"""Headers that change what the bytes of a file mean: kept with the file, or refused by name; never ignored.
+
+Kept are Content-Type and `CONTENT_HEADERS`, as S3 keeps them. Nothing is decoded: the stored bytes are those of the
+Content-Encoding that was sent. Refused are S3's own headers that this service does not carry out, and codings that
+exist only on the way (`aws-chunked`), which would end up inside the file.
+Leaves to others: digests and checksums, metadata (`files.py`), the form's fields (`form.py`).
+"""
+
+import re
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+
+from starlette.datastructures import Headers
+
+from file.logic.errors import EncodingRefusedError, HeaderRefusedError, MalformedRequestError
+from file.logic.values import CONTENT_HEADERS, MAX_CONTENT_HEADERS_BYTES
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ -~]{0,255})")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_WORDS = re.compile(rf"{_WORD}(?:, {_WORD})*")
+_DISPOSITION = re.compile(rf"{_WORD}[ \t]*(?:;.*)?")
+
+_KEPT = frozenset(name.encode() for name in ("content-type", *CONTENT_HEADERS))
+_LISTS = ("content-encoding", "content-language", "cache-control")  # several lines of them are one (RFC 9110, 5.3)
+_OF_A_PART = ("content-encoding", "content-language")  # of the form's file: its other headers are the form's own
+
+_S3 = b"x-amz-"
+_METADATA = b"x-amz-meta-"
+_CHECKSUM = b"x-amz-checksum-"
+# Without a signature of S3 these say nothing of the file. The last three are added by CloudFront and by S3 itself.
+_HARMLESS = frozenset(
+    b"x-amz-" + name
+    for name in (
+        *(b"content-sha256", b"date", b"security-token", b"user-agent", b"sdk-checksum-algorithm"),
+        *(b"cf-id", b"request-id", b"id-2"),
+    )
+)
+_PLAIN = "Send the plain body, without the chunked signing of an S3 SDK; its frames would be stored inside the file."
+_FRAMED = frozenset((b"x-amz-decoded-content-length", b"x-amz-trailer"))
+# The beginning of a name, and why the header is not taken.
+_WHY_REFUSED = {
+    b"x-amz-copy-source": "this service copies nothing: send the bytes of the file",
+    b"x-amz-acl": "it sets no access rights: the owner of each account does",
+    b"x-amz-grant-": "it sets no access rights: the owner of each account does",
+    b"x-amz-server-side-encryption": "encryption is set for each account, by the operator",
+    b"x-amz-storage-class": "the storage class is set for each account, by the operator",
+    b"x-amz-tagging": "it keeps no tags: x-amz-meta-* is kept with PUT /files/{key}",
+    b"x-amz-object-lock-": "it locks no object: the owner of each account does",
+    b"x-amz-website-redirect-location": "it redirects nobody",
+}
+
+
+def content_type(value: str | None) -> str:
+    """What is kept as an object's type. Raises `HeaderRefusedError` for what is none."""
+    if not value:
+        return DEFAULT_CONTENT_TYPE
+    if not _CONTENT_TYPE.fullmatch(value):
+        raise HeaderRefusedError(
+            "The header Content-Type is not a type, a slash and a subtype, in printable ASCII, each of at most 127 "
+            "bytes, with at most 255 bytes of parameters."
+        )
+    return value
+
+
+def of_put(headers: Headers) -> tuple[str, dict[str, str]]:
+    """The type and the content headers to keep. Raises `HeaderRefusedError`, `EncodingRefusedError`."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in headers.raw:
+        if name in _KEPT:
+            found.setdefault(name, []).append(value)
+        elif name.startswith(_S3):
+            _check_of_s3(name, value)
+        elif name == b"content-transfer-encoding":
+            _check_transfer_encoding(value.decode("latin-1"))
+    lines = {name.decode(): [value.decode("latin-1") for value in values] for name, values in found.items()}
+    kind = content_type(_only("content-type", lines.pop("content-type", ())))
+    return kind, _kept(lines, kind) if lines else {}
+
+
+def check_form(headers: Headers) -> None:
+    """Of the request that carries a form. Raises `HeaderRefusedError`, `EncodingRefusedError`."""
+    for name, value in headers.raw:
+        if name.startswith(_S3):
+            if name.startswith(_METADATA):
+                raise HeaderRefusedError(f"POST /upload keeps no {_shown(name)}: send PUT /files/{{key}}.")
+            _check_of_s3(name, value)
+        elif name == b"content-encoding" and value.strip():
+            raise EncodingRefusedError(
+                "The form as a whole may have no Content-Encoding: send it plain, and say Content-Encoding in the "
+                "headers of the part `file` if the file is encoded."
+            )
+        elif name == b"content-transfer-encoding":
+            _check_transfer_encoding(value.decode("latin-1"))
+        elif name == b"content-range":
+            raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.4).")
+
+
+def of_part(headers: Iterable[tuple[str, str]], kind: str) -> dict[str, str]:
+    """Of the form's file, of type `kind`. Raises `HeaderRefusedError`, `EncodingRefusedError`."""
+    lines: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name.lower() in _OF_A_PART:
+            lines.setdefault(name.lower(), []).append(value)
+    return _kept(lines, kind) if lines else {}
+
+
+def _kept(lines: dict[str, list[str]], kind: str) -> dict[str, str]:
+    kept = {}
+    for name in CONTENT_HEADERS:
+        if value := _only(name, lines.get(name, ())):
+            _check(name, value)
+            kept[name] = value
+    sizes = {name: len(name) + len(value) for name, value in kept.items()}
+    if len("content-type") + len(kind) + sum(sizes.values()) > MAX_CONTENT_HEADERS_BYTES:
+        longest = max(sizes, key=lambda name: sizes[name])
+        raise HeaderRefusedError(
+            f"The header {longest.title()} is too long: Content-Type, {', '.join(map(str.title, CONTENT_HEADERS))} may "
+            f"have {MAX_CONTENT_HEADERS_BYTES} bytes, names and values together."
+        )
+    return kept
+
+
+def _only(name: str, values: Iterable[str]) -> str:
+    """All lines of a header as one value; empty if there is none."""
+    told = [value.strip() for value in values if value.strip()]
+    if name in ("content-encoding", "content-language"):
+        told = [each.strip() for value in told for each in value.split(",") if each.strip()]
+    if len(told) > 1 and name not in _LISTS:
+        raise HeaderRefusedError(f"The header {name.title()} stands there more than once.")
+    return ", ".join(told)
+
+
+def _check(name: str, value: str) -> None:
+    if not value.isascii() or not value.isprintable():
+        how = " (a name goes into filename*, RFC 8187)" if name == "content-disposition" else ""
+        raise HeaderRefusedError(f"The header {name.title()} is not printable ASCII{how}.")
+    if name == "content-encoding" and "aws-chunked" in value.lower().split(", "):
+        raise EncodingRefusedError(f"The header Content-Encoding names aws-chunked. {_PLAIN}")
+    if name in ("content-encoding", "content-language") and not _WORDS.fullmatch(value):
+        raise HeaderRefusedError(f"The header {name.title()} is not a list of words, separated by commas.")
+    if name == "content-disposition" and not _DISPOSITION.fullmatch(value):
+        raise HeaderRefusedError(
+            "The header Content-Disposition does not begin with attachment or inline, and a semicolon before the rest."
+        )
+    if name == "expires" and not _is_date(value):
+        raise HeaderRefusedError("The header Expires is not a date such as `Fri, 02 Jan 2026 03:04:05 GMT`.")
+
+
+def _check_of_s3(name: bytes, value: bytes) -> None:
+    if name.startswith((_METADATA, _CHECKSUM)):
+        return  # looked at by others
+    if name in _FRAMED or (name == b"x-amz-content-sha256" and value.strip().upper().startswith(b"STREAMING-")):
+        raise EncodingRefusedError(f"The header {_shown(name)} announces a body in signed chunks. {_PLAIN}")
+    if name in _HARMLESS:
+        return
+    why = next((why for begin, why in _WHY_REFUSED.items() if name.startswith(begin)), "it would be ignored")
+    raise HeaderRefusedError(f"The header {_shown(name)} is not taken: {why}. Leave the header out.")
+
+
+def _check_transfer_encoding(value: str) -> None:
+    """A header of mail: HTTP has none such, and the bytes would be stored as they are."""
+    if value.strip().lower() not in ("", "7bit", "8bit", "binary"):
+        raise EncodingRefusedError(
+            "The header Content-Transfer-Encoding may only be binary, 8bit or 7bit: send the bytes of the file."
+        )
+
+
+def _is_date(value: str) -> bool:
+    try:
+        parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _shown(name: bytes) -> str:
+    return name[:64].decode("latin-1")
