@@ -89,9 +89,18 @@ class Application:
 
 
 def compose(
-    upload: UploadSettings, pages: ASGIApp, open_buckets: OpenBuckets, *, database: str, figures_seconds: float = 10.0
+    upload: UploadSettings,
+    pages: ASGIApp,
+    open_buckets: OpenBuckets,
+    *,
+    database: str,
+    figures_seconds: float = 10.0,
+    first_look_seconds: float = 20.0,
 ) -> Application:
-    """Put the parts together. `database` is Django's alias of the ledger's, whose figures are read so often."""
+    """Put the parts together. `database` is Django's alias of the ledger's, whose figures are read so often.
+
+    `first_look_seconds`: at most so long after the start the ledger is first compared with the accounts.
+    """
     gate = Gate(upload.max_uploads)
     ledger = DatabaseLedger(
         database,
@@ -114,6 +123,7 @@ def compose(
         read_order=upload.read_order,
         verified_a_day=upload.verified_a_day,
         retire=uploads.retire,
+        first_look_seconds=first_look_seconds,
     )
 
     @asynccontextmanager

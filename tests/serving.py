@@ -62,7 +62,12 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(
-    buckets: Sequence[AccountBucket], *, database: str | None = None, figures_seconds: float = 10.0, **changes: Any
+    buckets: Sequence[AccountBucket],
+    *,
+    database: str | None = None,
+    figures_seconds: float = 10.0,
+    first_look_seconds: float = 3600.0,
+    **changes: Any,
 ) -> AsyncIterator[Running]:
     """Serve these buckets until the block ends; then everything under way is cancelled.
 
@@ -73,12 +78,18 @@ async def running(
             made = ExitStack()
             stack.push_async_callback(asyncio.to_thread, made.close)  # Django's connections are not for event loops
             database = await asyncio.to_thread(made.enter_context, scratch_sqlite())
-        yield await stack.enter_async_context(_running(buckets, database, figures_seconds, **changes))
+        yield await stack.enter_async_context(
+            _running(buckets, database, figures_seconds, first_look_seconds, **changes)
+        )
 
 
 @asynccontextmanager
 async def _running(
-    buckets: Sequence[AccountBucket], database: str, figures_seconds: float, **changes: Any
+    buckets: Sequence[AccountBucket],
+    database: str,
+    figures_seconds: float,
+    first_look_seconds: float,
+    **changes: Any,
 ) -> AsyncIterator[Running]:
 
     @asynccontextmanager
@@ -86,7 +97,14 @@ async def _running(
         yield buckets
 
     settings = upload_settings(**changes)
-    application = compose(settings, no_pages, open_buckets, database=database, figures_seconds=figures_seconds)
+    application = compose(
+        settings,
+        no_pages,
+        open_buckets,
+        database=database,
+        figures_seconds=figures_seconds,
+        first_look_seconds=first_look_seconds,
+    )
     port = free_port()
     server = new_server(application, "127.0.0.1", port)
     serving = asyncio.ensure_future(server.serve())

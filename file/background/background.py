@@ -34,7 +34,8 @@ class Served(Reachable, Probed, Leafed, Protocol):
 class Background:
     """`begin` when the accounts are open, in the event loop that they belong to; `end` before they are closed.
 
-    `retire` is told which accounts get no new files, at the beginning and whenever that changes.
+    `retire` is told which accounts get no new files, at the beginning and whenever that changes. `first_look_seconds`:
+    at most so long after the beginning the ledger is first compared with the accounts.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Background:
         read_order: Sequence[str],
         verified_a_day: int,
         retire: Callable[[frozenset[str]], None],
+        first_look_seconds: float,
     ) -> None:
         self._records = records
         self._ledger = ledger
@@ -64,6 +66,7 @@ class Background:
         self._read_order = read_order
         self._verified_a_day = verified_a_day
         self._retire = retire
+        self._first_look_seconds = first_look_seconds
         self._pause_seconds = lease_seconds / _PAUSES
         self._cleaner: Cleaner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -108,6 +111,7 @@ class Background:
             Verifiable(self._writer, self._alias),
             accounts,
             breakers,
+            first_seconds=self._first_look_seconds,
         )
         works = (roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run(), freshness.run())
         self._tasks = [asyncio.create_task(work) for work in works]

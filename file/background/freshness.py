@@ -26,7 +26,7 @@ from file.logic.seams import FoundObject
 from file.logic.values import FILE_ID, FILE_INSTALLATION
 
 _log = structlog.get_logger()
-_SECONDS = 6 * 3600.0  # between two looks, in the middle
+_SECONDS = 8 * 3600.0  # between two looks, at most; half of it, at least
 _LOOKS = 32  # at objects that the ledger does not know, a page
 _CURE = "python manage.py ledger rebuild"
 
@@ -39,7 +39,7 @@ class Leafed(Looks, Protocol):
 
 
 class Freshness:
-    """`breakers`: one an account."""
+    """`breakers`: one an account. `first_seconds`: at most so long after the start the first look is taken."""
 
     def __init__(
         self,
@@ -48,12 +48,15 @@ class Freshness:
         verifiable: Verifiable,
         accounts: Sequence[Leafed],
         breakers: Mapping[str, Breaker],
+        *,
+        first_seconds: float,
     ) -> None:
         self._acquaintance = acquaintance
         self._installations = installations
         self._verifiable = verifiable
         self._accounts = accounts
         self._breakers = breakers
+        self._first_seconds = first_seconds
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -63,7 +66,11 @@ class Freshness:
 
     async def _watch(self, account: Leafed) -> None:
         name = account.account.name
+        seconds = self._first_seconds
         while True:
+            # Never in step with other processes: many may start at once.
+            await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            seconds = _SECONDS
             await self._breakers[name].passes()
             try:
                 await self.look(account)
@@ -73,7 +80,6 @@ class Freshness:
                 _log.warning("freshness_unknown", account=name, detail=error.detail)
             except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
                 _log.exception("freshness_crashed", account=name)
-            await asyncio.sleep(_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
     async def look(self, account: Leafed) -> bool:
         """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""

@@ -101,7 +101,7 @@ async def looks_fresh(
     """As the service looks at its start, and every few hours."""
     async with opened(database, accounts) as (threads, buckets, _):
         parts = Acquaintance(threads, database), Installations(threads, database), Verifiable(threads, database)
-        freshness = Freshness(*parts, buckets, {})
+        freshness = Freshness(*parts, buckets, {}, first_seconds=0.0)
         return [await freshness.look(seen(bucket)) for bucket in buckets]
 
 
@@ -156,7 +156,7 @@ async def test_an_older_copy_is_noticed_at_the_start(accounts: Accounts, sqlite_
         await upload(service, LATE)
     async with ledger_at(copy) as older:
         with capture_logs() as logs:
-            async with serving(*among, database=older):
+            async with serving(*among, database=older, first_look_seconds=0.0):
                 told = await answer_when(lambda: noticed(logs), bool)
         assert told[0]["log_level"] == "error"
         assert "ledger rebuild" in told[0]["cure"]
