@@ -18,8 +18,10 @@ from file.logic.values import KiB, MiB
 
 _MAX_ERROR_BYTES = 64 * KiB
 _ENDINGS = ("Result", "Output", "Response")
-_CHECKSUM_HEADERS = (b"x-amz-checksum-", b"x-amz-sdk-checksum-", b"crc64nvme")
-_CONDITION_HEADERS = (b"if-none-match", b"if-match")
+_HEADERS = {  # an account's key -> the headers that are sent because of it
+    "checksums": (b"x-amz-checksum-", b"x-amz-sdk-checksum-", b"crc64nvme"),
+    "conditional_writes": (b"if-none-match", b"if-match"),
+}
 _MAX_ANSWER_BYTES = 8 * MiB  # a page of 1,000 entries with the longest keys, percent-encoded, has about 4 MiB
 
 
@@ -33,8 +35,7 @@ class ErrorAnswer:
 
     code: str | None = None
     region: str | None = None
-    names_checksum: bool = False  # the body names a checksum's header, and so says which header is refused
-    names_condition: bool = False  # it names If-None-Match or If-Match
+    lacks: str | None = None  # the body names a header: the account's key that switches that header off
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,8 @@ def parse_error(body: bytes) -> ErrorAnswer:
     if error is None:
         return ErrorAnswer()
     lowered = body.lower()
-    return ErrorAnswer(
-        _text(error, "Code"),
-        _text(error, "Region"),
-        names_checksum=any(header in lowered for header in _CHECKSUM_HEADERS),
-        names_condition=any(header in lowered for header in _CONDITION_HEADERS),
-    )
+    lacks = [key for key, headers in _HEADERS.items() if any(header in lowered for header in headers)]
+    return ErrorAnswer(_text(error, "Code"), _text(error, "Region"), lacks[0] if len(lacks) == 1 else None)
 
 
 def upload_id(body: bytes) -> str:
