@@ -61,6 +61,15 @@ class Call:
     body: Body = field(default=b"", repr=False)
     tolerate: Sequence[int] = ()
 
+    @property
+    def wants(self) -> str | None:
+        """The account's key because of which a question without a body asks for more than the object."""
+        if self.method != "HEAD":
+            return None
+        if any(name == "versionId" for name, _ in self.query):
+            return "versions"
+        return "checksums" if "x-amz-checksum-mode" in self.headers else None
+
     def accepts(self, status: int) -> bool:
         return 200 <= status < 300 or status in self.tolerate
 

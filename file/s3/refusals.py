@@ -7,6 +7,7 @@ one, and a region's name. Pure. Leaves to others: retrying, clock skew, and what
 
 import re
 
+from file.logic.endpoints import is_on_aws
 from file.logic.errors import (
     AccessRefusedError,
     AccountError,
@@ -19,7 +20,6 @@ from file.logic.errors import (
     ReplicaMissingError,
     WrongRegionError,
 )
-from file.logic.endpoints import is_on_aws
 from file.logic.values import Account
 
 _CODE = re.compile(r"[A-Za-z.]{1,64}", re.ASCII)
@@ -151,19 +151,25 @@ _UNKNOWN_HEADER = ("NotImplemented", "UnsupportedArgument", "InvalidArgument", "
 _MAYBE_UNKNOWN_HEADER = ("InvalidRequest", "MalformedXML")  # only where the answer names the header
 _UNKNOWN_QUESTION = ("NotImplemented", "MethodNotAllowed")
 _NO_VERSIONS = 'if its bucket keeps none, set "versions": false'
-_UNKNOWN_QUESTIONS = {
+UNKNOWN_QUESTIONS = {
     "list_versions": f"does not list versions: {_NO_VERSIONS}",
     "delete": f"does not delete a version: {_NO_VERSIONS}",
-    "list_uploads": "does not list open uploads: one whose id got lost could not be ended, so this store cannot be used",
+    "list_uploads": "does not list open uploads: an upload whose id got lost stays, so this store cannot be used",
     "list_parts": "does not list an upload's parts: whether one has ended is not known, so this store cannot be used",
     "abort": "does not end an upload that is given up: this store cannot be used",
 }
 # The account's keys that may be switched off, with the operations that send what they stand for.
 _SWITCHES = {
-    "checksums": ("put", "begin", "part", "complete", "head"),
+    "checksums": ("put", "begin", "part", "complete"),
     "conditional_writes": ("put", "complete"),
 }
 
+_NO_CHECKSUM = 'does not answer a question for a checksum: set "checksums": false'
+_DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch")
+_OTHER_CHECKSUM = (
+    "joined other bytes than we sent, or has another checksum of the whole than S3: `manage.py accounts --check` finds "
+    'out whether to set "checksums": false'
+)
 _OTHER_HEADERS = ("server_side_encryption", "storage_class")  # sent as the account says, and only then
 
 _BY_CODE = {code: (kind, detail) for kind, detail, codes in _CODES for code in codes.split()}
@@ -199,7 +205,7 @@ def account_error(
 ) -> AccountError:
     """The error for an answer that is not what was hoped for.
 
-    `region` is where S3 says that the bucket lies, `lacks` the account's key that sends the header that it names.
+    `region` is where S3 says that the bucket lies, `lacks` the account's key because of which we sent what is refused.
     """
     code = code if code in _BY_CODE or (code and _CODE.fullmatch(code)) else None
     kind: type[AccountError]
@@ -236,13 +242,18 @@ def _cure(account: Account, operation: str, status: int, code: str | None, lacks
     """
     if is_on_aws(account):
         return None
-    if operation in _UNKNOWN_QUESTIONS and (code in _UNKNOWN_QUESTION or (code is None and status in (405, 501))):
+    if operation in UNKNOWN_QUESTIONS and (code in _UNKNOWN_QUESTION or (code is None and status in (405, 501))):
         is_about_versions = operation in ("list_versions", "delete")
-        return None if is_about_versions and not account.versions else _UNKNOWN_QUESTIONS[operation]
+        return None if is_about_versions and not account.versions else UNKNOWN_QUESTIONS[operation]
+    if operation == "complete" and code in _DAMAGED and account.checksums:
+        return _OTHER_CHECKSUM
+    if operation == "head":  # the answer has no body to say it in, so that the question has to do
+        if code is not None or status not in (400, 501) or lacks is None or not getattr(account, lacks):
+            return None
+        return f"does not answer a question for a version: {_NO_VERSIONS}" if lacks == "versions" else _NO_CHECKSUM
     keys = [key for key, operations in _SWITCHES.items() if operation in operations and getattr(account, key)]
     is_plain = code in _UNKNOWN_HEADER or (code in _MAYBE_UNKNOWN_HEADER and lacks in keys)
-    # The answer to a HEAD has no body that could say it.
-    if not keys or not (is_plain or (code is None and status in ((400, 501) if operation == "head" else (501,)))):
+    if not keys or not (is_plain or (code is None and status == 501)):
         return None
     if lacks in keys:
         keys = [lacks]
