@@ -196,7 +196,9 @@ class S3Client:
         """Raises the refusal, or returns its code if the same request may succeed now."""
         told = parse_error(answer.body)
         region = answer.headers.get("x-amz-bucket-region") or told.region
-        refusal = account_error(self.account, call.operation, answer.status, told.code, region=region, lacks=told.lacks)
+        refusal = account_error(
+            self.account, call.operation, answer.status, told.code, region=region, lacks=told.lacks or call.wants
+        )
         refusal.request_id = answer.request_id
         damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
         if last or not (damaged or self._correct_skew(answer, told.code, signed_with)):

@@ -131,7 +131,7 @@ async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, file_id: str) -> bool:
     """Whether it was ours."""
-    _refuse_marker(client.account, found)
+    _refuse_versions(client.account, found, is_shown=True)
     if found.status == 404:
         return True  # gone since it was listed
     if found.status >= 400 or found.headers.get(f"x-amz-meta-{FILE_ID}") != file_id:
@@ -141,17 +141,17 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
     delete = Call("delete", "DELETE", key, query=query, tolerate=(404,))
     try:
         if named not in ("null", None) or not client.account.conditional_writes:
-            _refuse_marker(client.account, await client.brief(delete))  # a numbered version never changes
+            _refuse_versions(client.account, await client.brief(delete))  # a numbered version never changes
             return True
         try:  # "null" may have been replaced since we looked
             conditional = replace(delete, headers={"if-match": found.headers.get("etag", "*")})
-            _refuse_marker(client.account, await client.brief(conditional))
+            _refuse_versions(client.account, await client.brief(conditional))
         except KeyOccupiedError:  # replaced since we looked, then: whoever looks again sees by whom
             raise AccountFailingError(client.account.name, "delete", "shows another object than it deletes") from None
         except PartRefusedError as error:
             if error.s3_code not in _NO_CONDITION_HERE:
                 raise
-            _refuse_marker(client.account, await client.brief(delete))
+            _refuse_versions(client.account, await client.brief(delete))
     except AccessRefusedError as error:
         if _is_locked(found):
             raise ObjectLockedError(client.account.name, "delete", request_id=error.request_id) from error
@@ -159,9 +159,10 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
     return True
 
 
-def _refuse_marker(account: Account, answer: Answer) -> None:
-    """A delete marker is proof of versions: what is called deleted would still be there, behind it."""
-    if not account.versions and answer.headers.get("x-amz-delete-marker") == "true":
+def _refuse_versions(account: Account, answer: Answer, *, is_shown: bool = False) -> None:
+    """What would be called deleted would still be there, behind a delete marker. An id is a version if HEAD shows it."""
+    version_id = answer.headers.get("x-amz-version-id", "null") if is_shown else "null"
+    if not account.versions and (version_id != "null" or answer.headers.get("x-amz-delete-marker") == "true"):
         raise PartRefusedError(account.name, "delete", 'keeps versions, although its "versions" is false')
 
 
