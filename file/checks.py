@@ -1,4 +1,4 @@
-"""System checks: a fault in the settings is an error with one line.
+"""System checks: a fault in the settings is an error with one line, and what is probably a mistake a warning.
 
 Promises: `check` and `runserver` show every fault and stop; so does each command that runs all system checks. What
 prepares a release, and may run before anything is configured, leaves them out: `migrate` and `makemigrations` ask for

@@ -160,7 +160,7 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
 
 
 def _refuse_versions(account: Account, answer: Answer, *, is_shown: bool = False) -> None:
-    """What would be called deleted would still be there, behind a delete marker. An id is a version if HEAD shows it."""
+    """What would be called deleted would still be there, behind a marker. An id is a version if HEAD shows it."""
     version_id = answer.headers.get("x-amz-version-id", "null") if is_shown else "null"
     if not account.versions and (version_id != "null" or answer.headers.get("x-amz-delete-marker") == "true"):
         raise PartRefusedError(account.name, "delete", 'keeps versions, although its "versions" is false')

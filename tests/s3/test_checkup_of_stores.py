@@ -59,7 +59,7 @@ STORES: dict[str, tuple[Refuses, dict[str, str], tuple[str, ...]]] = {
 
 
 def store_of(name: str) -> CarelessStore:
-    headers = wellknownstores.R2_HEADERS if name == "Cloudflare R2" else ()
+    headers = wellknownstores.ID_OF_A_PUT if name in ("Cloudflare R2", "Garage") else ()
     return CarelessStore(refuses=STORES[name][0], headers=headers)
 
 

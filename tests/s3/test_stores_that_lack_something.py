@@ -50,7 +50,7 @@ async def test_a_stranger_s_object_stays_when_the_account_has_no_versions(
 async def test_an_id_that_is_no_version_is_forgotten_when_the_store_gives_one_with_a_put(
     accounts: Accounts, open_bucket: OpenBucket
 ) -> None:
-    store = CarelessStore(refuses=wellknownstores.cloudflare_r2, headers=wellknownstores.R2_HEADERS)
+    store = CarelessStore(refuses=wellknownstores.cloudflare_r2, headers=wellknownstores.ID_OF_A_PUT)
     async with store.running():
         description = described("k")
         with_versions = await open_bucket(accounts["A"].at(store.url))

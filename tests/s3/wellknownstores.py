@@ -70,6 +70,7 @@ def cloudflare_r2(store: CarelessStore, request: Request) -> bytes | None:
 
 
 def garage(store: CarelessStore, request: Request) -> bytes | None:
+    """It gives every put an id, too, and takes no notice of one that is named."""
     if request.operation == "list_versions":
         return error("501 Not Implemented", "NotImplemented", "Not implemented: ListObjectVersions")
     return occupied(store, request, *_WRITES) or damaged(store, request)
@@ -105,4 +106,4 @@ def gateway_without_words(store: CarelessStore, request: Request) -> bytes | Non
     return damaged(store, request)
 
 
-R2_HEADERS = ("x-amz-version-id: 7e6d8e5f0b",)
+ID_OF_A_PUT = ("x-amz-version-id: 7e6d8e5f0b",)
