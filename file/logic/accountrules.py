@@ -4,12 +4,11 @@ Promises: a rule refuses only what no request could succeed with, or what would 
 reason never shows the value. Leaves to `accounts.py`: JSON, types, names of keys and variables.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from file.logic.endpoints import bucket_in_endpoint, is_accelerated, is_on_aws
+from file.logic.endpoints import bucket_in_endpoint, is_accelerated, is_ip_address, is_on_aws
 from file.logic.values import MAX_KEY_BYTES, Account
 
 # Half of what S3 gives a key, so that keys of some length are still possible behind it.
@@ -101,7 +100,7 @@ def _bucket_fault(account: Account) -> str | None:
         if _OTHER_BUCKET.fullmatch(name):
             return None
         return "is not a bucket's name: it may have letters, digits, dots, dashes and underscores"
-    if not _AWS_BUCKET.fullmatch(name) or ".." in name or _is_ip_address(name):
+    if not _AWS_BUCKET.fullmatch(name) or ".." in name or is_ip_address(name):
         return "is not a bucket's name on AWS: 3 to 63 lower-case letters, digits, dashes and single dots"
     if _AWS_RESERVED_BUCKET.fullmatch(name):
         return "is not the name of a general purpose bucket: AWS keeps its beginning or its end for other things"
@@ -125,12 +124,4 @@ def _prefix_fault(prefix: str) -> str | None:
 
 
 def _is_host(text: str) -> bool:
-    return bool(_HOST.fullmatch(text)) or (":" in text and "%" not in text and _is_ip_address(text))
-
-
-def _is_ip_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return bool(_HOST.fullmatch(text)) or (":" in text and "%" not in text and is_ip_address(text))

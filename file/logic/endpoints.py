@@ -101,12 +101,21 @@ def region_doubt(account: Account) -> str | None:
     return f"is not a name that a region of AWS can have; {hint}"
 
 
+def is_ip_address(text: str) -> bool:
+    """As it stands in a URL, without the brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _without_label(host: str, account: Account) -> str | None:
     """The host without the bucket in front of it; None if it does not begin so."""
     start = f"{account.s3_bucket_name.lower()}."
-    if not host.startswith(start) or len(host) == len(start) or _VPC_ENDPOINT.match(host):
+    if not host.startswith(start) or _VPC_ENDPOINT.match(host) or is_ip_address(host):
         return None
-    return host[len(start) :]
+    return host[len(start) :] or None
 
 
 def _segments(account: Account) -> list[str]:
@@ -114,7 +123,4 @@ def _segments(account: Account) -> list[str]:
 
 
 def _one_spelling(host: str) -> str:
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host
+    return str(ipaddress.ip_address(host)) if is_ip_address(host) else host

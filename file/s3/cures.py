@@ -7,6 +7,7 @@ others: which questions there are (`questions.py`), asking them again, and how i
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from file.logic.endpoints import is_on_aws
 from file.logic.errors import AccountError, PartRefusedError
 from file.logic.values import Account
 from file.s3.refusals import UNKNOWN_QUESTIONS
@@ -30,8 +31,8 @@ _NEEDED = ("list uploads", "list parts", "abort")
 
 def cures(check: str, account: Account, error: AccountError) -> Iterator[dict[str, bool]]:
     """Changes of the account's JSON with which the same question may be answered, the smallest first."""
-    if not isinstance(error, PartRefusedError) and error.s3_code not in _ODD_CODES:
-        return
+    if is_on_aws(account) or not (isinstance(error, PartRefusedError) or error.s3_code in _ODD_CODES):
+        return  # AWS has all that we ask for
     keys = [key for key in _KEYS.get(check, ()) if getattr(account, key)]
     for count in range(1, len(keys) + 1):
         for chosen in combinations(keys, count):

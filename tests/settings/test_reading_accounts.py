@@ -210,6 +210,7 @@ def test_a_fault_names_variable_and_key_when_a_value_cannot_work(
         {"endpoint_url": "https://files-a"},
         {"endpoint_url": "https://host/files-a/base"},
         {"endpoint_url": "https://host/my-files-a"},
+        {"endpoint_url": "https://127.0.0.1:9000", "s3_bucket_name": "127"},
         {"endpoint_url": "https://minio.company.org", "s3_bucket_name": "minio", "addressing": "path"},
         {"endpoint_url": "https://bucket.vpce-1-2.s3.eu-central-1.vpce.amazonaws.com", "s3_bucket_name": "bucket"},
         {"endpoint_url": "https://storage.example", "versions": False},
