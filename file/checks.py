@@ -1,4 +1,4 @@
-"""System checks: a fault in the settings is an error with one line.
+"""System checks: a fault in the settings is an error with one line, and what is probably a mistake a warning.
 
 Promises: `check` and `runserver` show every fault and stop; so does each command that runs all system checks. What
 prepares a release, and may run before anything is configured, leaves them out: `migrate` and `makemigrations` ask for
@@ -11,7 +11,10 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+
+from file.logic.accounts import doubts
 
 SETTINGS_TAG = "settings"
 TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not name.startswith("_"))
@@ -21,6 +24,12 @@ TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Everything in the environment and the .env file that cannot be meant."""
     return [Error(fault, id="file.E001") for fault in settings.UPLOAD_FAULTS]
+
+
+@register(SETTINGS_TAG)
+def check_accounts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What is probably a mistake, and may be meant: it stops nothing."""
+    return [checks.Warning(doubt, id="file.W001") for doubt in doubts(settings.UPLOAD.accounts)]
 
 
 @register(SETTINGS_TAG)

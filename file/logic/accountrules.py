@@ -4,11 +4,11 @@ Promises: a rule refuses only what no request could succeed with, or what would 
 reason never shows the value. Leaves to `accounts.py`: JSON, types, names of keys and variables.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from file.logic.endpoints import bucket_in_endpoint, is_accelerated, is_ip_address, is_on_aws
 from file.logic.values import MAX_KEY_BYTES, Account
 
 # Half of what S3 gives a key, so that keys of some length are still possible behind it.
@@ -48,27 +48,22 @@ def rule_faults(account: Account) -> Iterator[tuple[str, str]]:
     if reason := _endpoint_fault(account):
         yield "endpoint_url", reason
         return
+    if reason := bucket_in_endpoint(account):
+        yield "endpoint_url", reason
+        return
+    if is_accelerated(account) and account.addressing == "path":
+        yield "addressing", "cannot be path with S3 Transfer Acceleration, which has the bucket in its host's name"
+    if not account.versions and is_on_aws(account):
+        yield (
+            "versions",
+            "can be false for other stores only: every bucket of AWS may keep versions, or may have kept some",
+        )
     if reason := _bucket_fault(account):
         yield "s3_bucket_name", reason
     if reason := _prefix_fault(account.prefix):
         yield "prefix", reason
     if account.kms_key_id is not None and account.server_side_encryption not in {"aws:kms", "aws:kms:dsse"}:
         yield "kms_key_id", "needs the key 'server_side_encryption' to be aws:kms or aws:kms:dsse"
-
-
-def bucket_place(account: Account) -> tuple[str, str]:
-    """What two accounts must not share: where the bucket's name is looked up, and the bucket's name.
-
-    On AWS a name is looked up in the whole partition, whatever the region; elsewhere at the endpoint.
-    """
-    url = urlsplit(account.endpoint_url or "https://s3.amazonaws.com")
-    host = (url.hostname or "").rstrip(".")
-    if re.search(r"\.amazonaws\.(?:com|com\.cn|eu)$", host):
-        region = account.region_name
-        starts = ("cn-", "us-gov-", "us-iso", "eu-iso", "eusc-")
-        return f"AWS {next((start for start in starts if region.startswith(start)), '')}", account.s3_bucket_name
-    port = url.port or (80 if url.scheme == "http" else 443)
-    return f"{host}:{port}{url.path.rstrip('/')}", account.s3_bucket_name
 
 
 def _endpoint_fault(account: Account) -> str | None:
@@ -99,11 +94,13 @@ def _endpoint_fault(account: Account) -> str | None:
 
 def _bucket_fault(account: Account) -> str | None:
     name = account.s3_bucket_name
-    if account.endpoint_url:
+    if is_accelerated(account) and "." in name:
+        return "cannot have a dot with S3 Transfer Acceleration"
+    if account.endpoint_url and not is_accelerated(account):
         if _OTHER_BUCKET.fullmatch(name):
             return None
         return "is not a bucket's name: it may have letters, digits, dots, dashes and underscores"
-    if not _AWS_BUCKET.fullmatch(name) or ".." in name or _is_ip_address(name):
+    if not _AWS_BUCKET.fullmatch(name) or ".." in name or is_ip_address(name):
         return "is not a bucket's name on AWS: 3 to 63 lower-case letters, digits, dashes and single dots"
     if _AWS_RESERVED_BUCKET.fullmatch(name):
         return "is not the name of a general purpose bucket: AWS keeps its beginning or its end for other things"
@@ -127,12 +124,4 @@ def _prefix_fault(prefix: str) -> str | None:
 
 
 def _is_host(text: str) -> bool:
-    return bool(_HOST.fullmatch(text)) or (":" in text and "%" not in text and _is_ip_address(text))
-
-
-def _is_ip_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return bool(_HOST.fullmatch(text)) or (":" in text and "%" not in text and is_ip_address(text))

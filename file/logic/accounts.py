@@ -12,9 +12,11 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from file.logic.accountrules import bucket_place, rule_faults
+from file.logic.accountrules import rule_faults
+from file.logic.endpoints import bucket_place, region_doubt
 from file.logic.values import Account
 
 PREFIX = "AWS_ACCOUNT_"
@@ -26,7 +28,7 @@ KEYS = tuple(field.name for field in dataclasses.fields(Account) if field.name !
 REQUIRED_KEYS = tuple(
     field.name for field in dataclasses.fields(Account) if field.name != "name" and field.default is dataclasses.MISSING
 )
-YES_OR_NO_KEYS = frozenset({"allow_http", "conditional_writes", "checksums"})
+YES_OR_NO_KEYS = frozenset({"allow_http", "conditional_writes", "checksums", "versions"})
 
 _NAME = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 # What may be repeated in a fault: a word that looks like a key. A secret pasted into the wrong place does not.
@@ -48,16 +50,27 @@ def read_accounts(
         for variable, text in sorted(environment.items())
         if '"access_key_id"' in text and not variable.startswith(PREFIX)
     ]
-    accounts = []
+    accounts, described = [], []
     for name, (variable, text) in sorted(texts.items()):
         account, reasons = _read_account(name, text)
         faults += [f"{variable}: {reason}" for reason in reasons]
         if account:
-            accounts.append(account)
-    faults += _shared_buckets(accounts)
+            described.append(account)
+            if not reasons:
+                accounts.append(account)
+    faults += _shared_buckets(described)
     if not texts and not faults:
         faults.append(f"{PREFIX}<NAME>: no account is set; at least one is needed (docs/settings.md shows how)")
     return tuple(accounts), tuple(faults)
+
+
+def doubts(accounts: Iterable[Account]) -> tuple[str, ...]:
+    """A line for everything that is no fault and probably a mistake; like a fault it shows no value."""
+    return tuple(
+        f"{PREFIX}{account.name}: the key 'region_name' {doubt}"
+        for account in accounts
+        if (doubt := region_doubt(account)) is not None
+    )
 
 
 def without_outer_quotes(text: str) -> str:
@@ -154,6 +167,7 @@ def _read_named_file(path: str, read_file: Callable[[str], str]) -> str:
 
 
 def _read_account(name: str, text: str) -> tuple[Account | None, list[str]]:
+    """What the JSON says, if it has every key that it needs and each is of its type; and what is wrong with it."""
     try:
         found = read_json_object(text)
     except ValueError as error:
@@ -167,8 +181,7 @@ def _read_account(name: str, text: str) -> tuple[Account | None, list[str]]:
     if reasons:
         return None, reasons
     account = Account(name=name, **found)
-    reasons = [f"the key {key!r} {reason}" for key, reason in rule_faults(account)]
-    return (None, reasons) if reasons else (account, [])
+    return account, [f"the key {key!r} {reason}" for key, reason in rule_faults(account)]
 
 
 def _type_fault(key: str, value: object) -> str | None:
@@ -183,7 +196,8 @@ def _shared_buckets(accounts: Iterable[Account]) -> list[str]:
     """Two accounts with one bucket would be one copy that counts as two."""
     names = defaultdict(list)
     for account in accounts:
-        names[bucket_place(account)].append(account.name)
+        with suppress(ValueError):  # an endpoint_url that cannot be read is a fault already
+            names[bucket_place(account)].append(account.name)
     return [
         f"{PREFIX}{others[-1]}: the key 's3_bucket_name' names the same bucket as {PREFIX}{others[0]}"
         for first, *rest in names.values()

@@ -56,6 +56,7 @@ class Account:
     addressing: str | None = None  # "virtual", "path", or None: decided by address.py
     conditional_writes: bool = True
     checksums: bool = True
+    versions: bool = True  # False: the store knows no versions of an object, or keeps none and does not list them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from file.logic.values import Account
 from file.s3.checklist import CHECKS, CheckState
 from file.s3.checkup import CheckUp
+from file.s3.cures import told as told_keys
 
 _SIGNS = {CheckState.OK: "✓", CheckState.WARNED: "!", CheckState.FAILED: "✗", CheckState.NOT_ASKED: "-"}
 _VERSIONS = {True: "yes", False: "no", None: "-"}
@@ -63,6 +64,12 @@ def as_lines(checkups: Sequence[CheckUp]) -> Iterator[str]:
         found = [(checkup, result) for checkup, result in told if result.state is state]
         for checkup, result in found:
             yield f"{_SIGNS[state]} {checkup.account.name}, {result.check}: {result.detail}."
+    for checkup in checkups:
+        name = checkup.account.name
+        if not checkup.is_usable:
+            yield f"{name}: this store cannot be used; docs/stores.md says which can."
+        elif checkup.cures:
+            yield f"{name}: write {told_keys(checkup.cures)} into AWS_ACCOUNT_{name}, and check again."
     if is_whole(checkups):
         yield "Everything that the service does works in every account."
 
@@ -76,6 +83,8 @@ def as_json(checkups: Sequence[CheckUp]) -> dict[str, Any]:
                 "region": checkup.account.region_name,
                 "versioned": checkup.versioned,
                 "left": checkup.left,
+                "set_to_false": list(checkup.cures),
+                "usable": checkup.is_usable,
                 "checks": [dataclasses.asdict(result) for result in checkup.results],
             }
             for checkup in checkups

@@ -2,7 +2,8 @@
 
 Promises the addresses that botocore would use, for every partition and region, without botocore at run time. On AWS
 the bucket is part of the host (`virtual`) unless its name cannot be, or has a dot, which no wildcard certificate
-covers; at an `endpoint_url` it is the first segment of the path (`path`), unless the account says otherwise.
+covers; at an `endpoint_url` it is the first segment of the path (`path`), unless the account says otherwise, or the
+host is that of S3 Transfer Acceleration, which knows a bucket in its name only.
 Leaves to others: whether plain HTTP is allowed (accounts), and refusing keys with dot segments, which HTTP clients
 collapse.
 """
@@ -12,6 +13,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from file.logic.endpoints import is_accelerated
 from file.logic.values import Account
 from file.s3.sigv4 import encode_path
 
@@ -64,7 +66,7 @@ def address_of(account: Account) -> Address:
         raise ValueError("addressing must be virtual or path")
     if not bucket or "/" in bucket:
         raise ValueError("s3_bucket_name is not the name of a bucket")
-    wanted = account.addressing or ("path" if account.endpoint_url else "virtual")
+    wanted = account.addressing or ("path" if account.endpoint_url and not is_accelerated(account) else "virtual")
     if wanted == "virtual" and _can_be_in_host(bucket, scheme, host):
         return Address(scheme, f"{bucket}.{host}{port}", base_path)
     return Address(scheme, f"{host}{port}", f"{base_path}/{quote(bucket, safe='')}")

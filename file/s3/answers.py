@@ -2,7 +2,8 @@
 
 XML is read without document types, so there are no entities to expand or to fetch, and only up to a size. A listing or
 a result that cannot be read raises `UnreadableAnswerError`, for an empty list would be a lie; an error body that
-cannot be read (a proxy's page, none at all) has no code, and the status has to do.
+cannot be read (a proxy's page, none at all) has no code, and the status has to do. Stores differ in namespaces and in
+the root element's name: an answer is known by its root, or by elements that no other answer has.
 Leaves to others: sending, and what a code means (`refusals`).
 """
 
@@ -16,6 +17,11 @@ from xml.sax.saxutils import escape
 from file.logic.values import KiB, MiB
 
 _MAX_ERROR_BYTES = 64 * KiB
+_ENDINGS = ("Result", "Output", "Response")
+_HEADERS = {  # an account's key -> the headers that are sent because of it
+    "checksums": (b"x-amz-checksum-", b"x-amz-sdk-checksum-", b"crc64nvme"),
+    "conditional_writes": (b"if-none-match", b"if-match"),
+}
 _MAX_ANSWER_BYTES = 8 * MiB  # a page of 1,000 entries with the longest keys, percent-encoded, has about 4 MiB
 
 
@@ -29,6 +35,7 @@ class ErrorAnswer:
 
     code: str | None = None
     region: str | None = None
+    lacks: str | None = None  # the body names a header: the account's key that switches that header off
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +94,21 @@ def parse_error(body: bytes) -> ErrorAnswer:
         root = _read(body, _MAX_ERROR_BYTES)
     except UnreadableAnswerError:
         return ErrorAnswer()
-    # Some stores wrap it as AWS's older interfaces do.
-    error = root if _name(root) == "Error" else root.find("{*}Error") if _name(root) == "ErrorResponse" else None
-    return ErrorAnswer() if error is None else ErrorAnswer(_text(error, "Code"), _text(error, "Region"))
+    error = _error_in(root)
+    if error is None:
+        return ErrorAnswer()
+    lowered = body.lower()
+    lacks = [key for key, headers in _HEADERS.items() if any(header in lowered for header in headers)]
+    return ErrorAnswer(_text(error, "Code"), _text(error, "Region"), lacks[0] if len(lacks) == 1 else None)
 
 
 def upload_id(body: bytes) -> str:
     """The id that CreateMultipartUpload gave. Raises UnreadableAnswerError."""
-    return _needed(_read(body, _MAX_ANSWER_BYTES, "InitiateMultipartUploadResult"), "UploadId")
+    root = _read(body, _MAX_ANSWER_BYTES)
+    # Whatever the root is called, nothing else has this element; some stores wrap the result once more.
+    if _error_in(root) is None and (found := root.findtext(".//{*}UploadId")):
+        return found
+    raise UnreadableAnswerError("the answer has no UploadId")
 
 
 def complete_request(parts: Sequence[tuple[int, str, str | None]]) -> bytes:
@@ -111,15 +125,17 @@ def complete_request(parts: Sequence[tuple[int, str, str | None]]) -> bytes:
 
 def complete_answer(body: bytes) -> Completed:
     """CompleteMultipartUpload's answer to a 200, which may be an error. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES, "CompleteMultipartUploadResult", "Error")
-    if _name(root) == "Error":
-        return Completed(code=_needed(root, "Code"))
+    root = _read(body, _MAX_ANSWER_BYTES)
+    if (error := _error_in(root)) is not None:
+        return Completed(code=_needed(error, "Code"))
+    _know(root, ("CompleteMultipartUpload",), ("ETag",))
     return Completed(etag=_text(root, "ETag"), checksum=_text(root, "ChecksumCRC64NVME"))
 
 
 def versions(body: bytes) -> VersionPage:
     """A page of ListObjectVersions: versions and delete markers. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES, "ListVersionsResult")
+    root = _read(body, _MAX_ANSWER_BYTES)
+    _know(root, ("ListVersions", "ListObjectVersions"), ("Version", "DeleteMarker", "VersionIdMarker"))
     decoded = _decoder(root)
     found = tuple(
         Version(
@@ -141,7 +157,8 @@ def versions(body: bytes) -> VersionPage:
 
 def uploads(body: bytes) -> UploadPage:
     """A page of ListMultipartUploads. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES, "ListMultipartUploadsResult")
+    root = _read(body, _MAX_ANSWER_BYTES)
+    _know(root, ("ListMultipartUploads",), ("Upload", "UploadIdMarker"))
     decoded = _decoder(root)
     found = tuple(
         OpenUpload(
@@ -158,7 +175,8 @@ def uploads(body: bytes) -> UploadPage:
 
 def objects(body: bytes) -> ObjectPage:
     """A page of ListObjectsV2. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES, "ListBucketResult")
+    root = _read(body, _MAX_ANSWER_BYTES)
+    _know(root, ("ListBucket", "ListObjects", "ListObjectsV2"), ("Contents", "KeyCount"))
     decoded = _decoder(root)
     found = tuple(decoded(_needed(entry, "Key")) for entry in root.iterfind("{*}Contents"))
     if _text(root, "IsTruncated") != "true":
@@ -182,7 +200,7 @@ def _next_markers(
     return (("key-marker", key),) if value is None else (("key-marker", key), (parameter, value))
 
 
-def _read(body: bytes, limit: int, *names: str) -> ElementTree.Element:
+def _read(body: bytes, limit: int) -> ElementTree.Element:
     if len(body) > limit:
         raise UnreadableAnswerError("the answer is too large")
     try:
@@ -198,9 +216,28 @@ def _read(body: bytes, limit: int, *names: str) -> ElementTree.Element:
         root = ElementTree.fromstring(text.strip())  # noqa: S314 - without document types there is nothing to attack
     except ElementTree.ParseError:
         raise UnreadableAnswerError("the answer is not well-formed XML") from None
-    if names and _name(root) not in names:
-        raise UnreadableAnswerError(f"the answer is not {' or '.join(names)}")
     return root
+
+
+def _error_in(root: ElementTree.Element) -> ElementTree.Element | None:
+    """The error, where the answer is one. Some stores wrap it as AWS's older interfaces do."""
+    if _name(root) == "Error":
+        return root
+    return root.find("{*}Error") if _name(root) == "ErrorResponse" else None
+
+
+def _know(root: ElementTree.Element, names: Sequence[str], signs: Sequence[str]) -> None:
+    """Raises UnreadableAnswerError for another answer than that of these `names`, which stores end in several ways.
+
+    Under any other name it needs one of the `signs`, the elements that only this answer has: a store that does not
+    know the question answers another one, in which nothing would be found.
+    """
+    name = _name(root)
+    if any(name == known + ending for known in names for ending in _ENDINGS):
+        return
+    if name not in ("Error", "ErrorResponse") and any(root.find(f"{{*}}{sign}") is not None for sign in signs):
+        return
+    raise UnreadableAnswerError(f"the answer is not {names[0]}Result")
 
 
 def _name(element: ElementTree.Element) -> str:

@@ -26,6 +26,7 @@ from file.s3.checklist import (
     missing_action,
 )
 from file.s3.client import Answer, Call, S3Client
+from file.s3.cures import cured, cures, incurable
 from file.s3.probing import DENIED_CODES, DeniedError, Probe
 from file.s3.questions import METADATA_LOST, CrossedError, Questions
 from file.s3.refusals import account_error
@@ -43,12 +44,16 @@ class CheckUp:
         self.account = client.account
         self.left: list[str] = []
         self.interrupted = False
+        self.is_usable = True  # no setting makes up for what the store lacks, otherwise
         self._client = client
         self._probe = Probe(client, pause_seconds=pause_seconds, settle_seconds=settle_seconds)
         self._questions = Questions(self._probe)
         self._results: dict[str, CheckResult] = {}
         self._told: Callable[[], None] = lambda: None
         self._ended_by: str | None = None  # after which nothing more is asked
+        self._cured: set[str] = set()  # checks that passed once something was left out; what needs them is asked
+        self._cures: set[str] = set()
+        self._keeps_versions = False  # as it turned out when the check-up asked as if not
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
@@ -59,6 +64,11 @@ class CheckUp:
     def versioned(self) -> bool | None:
         """Whether the bucket keeps versions; None as long as that is not known."""
         return self._probe.versioned
+
+    @property
+    def cures(self) -> tuple[str, ...]:
+        """The keys to set to false in the account's JSON, as far as trying without them has told."""
+        return tuple(sorted(self._cures))
 
     async def run(self, told: Callable[[], None] = lambda: None) -> None:
         """`told` is called after each check. Never raises `AccountError`.
@@ -97,11 +107,30 @@ class CheckUp:
         except DeniedError as error:
             self._deny(check, error)
         except AccountError as error:
-            self._fail(check, error)
+            if not await self._is_cured(check, ask, error):
+                self._fail(check, error)
         except CrossedError as error:
+            self._cures |= {error.cure} if error.cure else set()
             self._tell(check, CheckState.FAILED, str(error))
         else:
             self._tell(check, CheckState.WARNED if warning else CheckState.OK, warning or "")
+
+    async def _is_cured(self, check: str, ask: Callable[[], Awaitable[str | None]], error: AccountError) -> bool:
+        """Whether it works without something that may be switched off. What follows is asked without it, too."""
+        before = self._probe.account
+        for change in cures(check, before, error):
+            self._probe.assume(replace(before, **change))  # type: ignore[arg-type]
+            try:
+                await ask()
+            except (AccountError, DeniedError, CrossedError) as still:
+                self._keeps_versions |= isinstance(still, CrossedError) and "versions" in change
+                self._probe.assume(before)
+            else:
+                self._cured.add(check)
+                self._cures |= set(change)
+                self._tell(check, CheckState.FAILED, cured(check, error, list(change)))
+                return True
+        return False
 
     def _tell(self, check: str, state: CheckState, detail: str = "") -> None:
         self._add(CheckResult(check=check, state=state, detail=detail))
@@ -115,7 +144,9 @@ class CheckUp:
         if error.retryable:
             self._ended_by = self._ended_by or check
         words = error.detail.removeprefix(f"Account {self.account.name} ").removesuffix(".")
-        self._tell(check, CheckState.FAILED, f"it {words}")
+        hopeless = incurable(check, error, keeps_versions=self._keeps_versions)
+        self.is_usable &= hopeless is None
+        self._tell(check, CheckState.FAILED, hopeless or f"it {words}")
 
     def _deny(self, check: str, error: DeniedError) -> None:
         if error.locked:
@@ -125,6 +156,8 @@ class CheckUp:
         self._add(denied(self.account, check, action))
 
     def _is_ok(self, check: str) -> bool:
+        if check in self._cured:
+            return True
         return check in self._results and self._results[check].state in (CheckState.OK, CheckState.WARNED)
 
     # --- may we speak to it at all
@@ -216,9 +249,7 @@ class CheckUp:
     # --- everything that is done in it
 
     async def _ask_everything(self) -> None:
-        ask, account = self._questions, self.account
-        conditions = "" if account.conditional_writes else "conditional_writes"
-        checksums = "" if account.checksums else "checksums"
+        ask = self._questions
         await self._do("put", ask.put)
         await self._do("head", ask.head, "put")
         if ask.loses_metadata:  # what was put is not what was asked for
@@ -228,15 +259,18 @@ class CheckUp:
         await self._do("get", ask.get, "put")
         await self._do("list objects", ask.list_objects)
         await self._do("list versions", ask.list_versions)
-        await self._do("conditional put", ask.put_again, "put", off=conditions)
+        await self._do("conditional put", ask.put_again, "put", off=self._off("conditional_writes"))
         await self._do("checksum of a put", ask.put_damaged, "put")
         await self._do("begin", ask.begin)
         await self._do("part", ask.send, "begin")
         await self._do("list parts", ask.list_parts, "begin")
         await self._do("list uploads", ask.list_uploads)
-        await self._do("conditional complete", ask.complete_again, "put", "part", off=conditions)
+        await self._do("conditional complete", ask.complete_again, "put", "part", off=self._off("conditional_writes"))
         await self._do("abort", ask.abort, "begin")
         await self._do("complete", ask.complete, "part")
-        await self._do("checksum of a complete", ask.complete_damaged, "complete", off=checksums)
+        await self._do("checksum of a complete", ask.complete_damaged, "complete", off=self._off("checksums"))
         await self._do("delete of a version", ask.delete_version)
         await self._do("delete", ask.delete)
+
+    def _off(self, key: str) -> str:
+        return "" if getattr(self._probe.account, key) else key

@@ -61,6 +61,15 @@ class Call:
     body: Body = field(default=b"", repr=False)
     tolerate: Sequence[int] = ()
 
+    @property
+    def wants(self) -> str | None:
+        """The account's key because of which a question without a body asks for more than the object."""
+        if self.method != "HEAD":
+            return None
+        if any(name == "versionId" for name, _ in self.query):
+            return "versions"
+        return "checksums" if "x-amz-checksum-mode" in self.headers else None
+
     def accepts(self, status: int) -> bool:
         return 200 <= status < 300 or status in self.tolerate
 
@@ -188,7 +197,9 @@ class S3Client:
         """Raises the refusal, or returns its code if the same request may succeed now."""
         told = parse_error(answer.body)
         region = answer.headers.get("x-amz-bucket-region") or told.region
-        refusal = account_error(self.account, call.operation, answer.status, told.code, region=region)
+        refusal = account_error(
+            self.account, call.operation, answer.status, told.code, region=region, lacks=told.lacks or call.wants
+        )
         refusal.request_id = answer.request_id
         damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
         if last or not (damaged or self._correct_skew(answer, told.code, signed_with)):

@@ -33,7 +33,8 @@ _WHOLE_SECONDS = timedelta(seconds=2)  # dates and times of listings are cut to 
 
 def stored_object(account: Account, key: str, answer: Answer, etag: str | None = None) -> Stored:
     """What the account says of the object that it stored, or has."""
-    version_id = answer.headers.get("x-amz-version-id")
+    # Cloudflare R2 gives an id with a put, and knows no versions.
+    version_id = answer.headers.get("x-amz-version-id") if account.versions else None
     return Stored(
         account=account.name,
         bucket=account.s3_bucket_name,
@@ -73,10 +74,13 @@ async def remove_versions(client: S3Client, key: str, written: Written) -> int:
     """
     found: list[Version] = []
     unlisted: AccessRefusedError | None = None
-    try:
-        found = [version async for version in _versions_of(client, key)]
-    except AccessRefusedError as error:
-        unlisted = error
+    if not client.account.versions:
+        written = replace(written, version_id=None)  # an id that a put was given is none then
+    else:
+        try:
+            found = [version async for version in _versions_of(client, key)]
+        except AccessRefusedError as error:
+            unlisted = error
     # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
     unseen = [None] if written.version_id is None else [written.version_id, None]
     strangers, keeps_versions = 0, written.version_id is not None
@@ -130,6 +134,7 @@ async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, written: Written) -> bool:
     """Whether it was ours. Raises `OwnershipUnknownError` if that cannot be told."""
+    _refuse_versions(client.account, found, is_shown=True)
     if found.status == 404:
         return True  # gone since it was listed
     if found.status >= 400:
@@ -139,25 +144,34 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
         raise OwnershipUnknownError(client.account.name, "delete", request_id=found.request_id)
     if owner is Whose.STRANGERS:
         return False
-    named = version_id or found.headers.get("x-amz-version-id", "null")
-    delete = Call("delete", "DELETE", key, query=[("versionId", named)], tolerate=(404,))
+    named = version_id or found.headers.get("x-amz-version-id", "null") if client.account.versions else None
+    query = [] if named is None else [("versionId", named)]
+    delete = Call("delete", "DELETE", key, query=query, tolerate=(404,))
     try:
-        if named != "null" or not client.account.conditional_writes:
-            await client.brief(delete)  # a numbered version never changes
+        if named not in ("null", None) or not client.account.conditional_writes:
+            _refuse_versions(client.account, await client.brief(delete))  # a numbered version never changes
             return True
         try:  # "null" may have been replaced since we looked
-            await client.brief(replace(delete, headers={"if-match": found.headers.get("etag", "*")}))
+            conditional = replace(delete, headers={"if-match": found.headers.get("etag", "*")})
+            _refuse_versions(client.account, await client.brief(conditional))
         except KeyOccupiedError:  # replaced since we looked, then: whoever looks again sees by whom
             raise AccountFailingError(client.account.name, "delete", "shows another object than it deletes") from None
         except PartRefusedError as error:
             if error.s3_code not in _NO_CONDITION_HERE:
                 raise
-            await client.brief(delete)
+            _refuse_versions(client.account, await client.brief(delete))
     except AccessRefusedError as error:
         if _is_locked(found):
             raise ObjectLockedError(client.account.name, "delete", request_id=error.request_id) from error
         raise
     return True
+
+
+def _refuse_versions(account: Account, answer: Answer, *, is_shown: bool = False) -> None:
+    """What would be called deleted would still be there, behind a marker. An id is a version if HEAD shows it."""
+    version_id = answer.headers.get("x-amz-version-id", "null") if is_shown else "null"
+    if not account.versions and (version_id != "null" or answer.headers.get("x-amz-delete-marker") == "true"):
+        raise PartRefusedError(account.name, "delete", 'keeps versions, although its "versions" is false')
 
 
 def _is_locked(found: Answer) -> bool:

@@ -6,6 +6,7 @@ has to stay is a stranger to the ledger. Leaves to others: what to ask, and what
 """
 
 import asyncio
+import copy
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +17,7 @@ from uuid import uuid4
 from awscrt.checksums import crc64nvme
 
 from file.logic.errors import AccountError, AccountStalledError
-from file.logic.values import Body, ObjectDescription, Part, checksum_text
+from file.logic.values import Account, Body, ObjectDescription, Part, checksum_text
 from file.s3.answers import OpenUpload, Version, complete_answer, complete_request, parse_error, upload_id
 from file.s3.answers import uploads as read_uploads
 from file.s3.answers import versions as read_versions
@@ -46,14 +47,14 @@ class DeniedError(Exception):
 
 
 class Probe:
-    """All that one check-up makes in one account. `versioned` is None until an object was put."""
+    """All that one check-up makes in one account."""
 
     def __init__(self, client: S3Client, *, pause_seconds: float, settle_seconds: float) -> None:
         self.client = client
         self.account = client.account
         self._mark = str(uuid4())
         self.key = f"{client.account.prefix}mentum-check-{self._mark}"
-        self.versioned: bool | None = None
+        self._versioned: bool | None = None
         self.locked = False  # an object says so: S3 tells it to some only
         self.answered = False  # something else than "you may not" was said
         self._bucket = S3Bucket(client, requests=1)
@@ -66,6 +67,11 @@ class Probe:
         self._parts: dict[str, tuple[int, str, str | None]] = {}
 
     @property
+    def versioned(self) -> bool | None:
+        """Whether the bucket keeps versions, by what a put says; None until an object was put."""
+        return self._versioned and self.account.versions
+
+    @property
     def wrote(self) -> bool:
         """Something may have been made."""
         return bool(self._made or self._begun)
@@ -74,6 +80,13 @@ class Probe:
     def is_put(self) -> bool:
         """The object under `key` is there, or may be."""
         return self.key in self._made
+
+    def assume(self, account: Account) -> None:
+        """Ask from now on as if the account's JSON were this one."""
+        self.account = account
+        self.client = copy.copy(self.client)
+        self.client.account = account
+        self._bucket = S3Bucket(self.client, requests=1)
 
     async def ask(self, call: Call) -> Answer:
         """Send one request, and again if it failed for the moment. Raises `DeniedError`, `AccountError`."""
@@ -238,7 +251,10 @@ class Probe:
         tail = key.removeprefix(self.key)
         known = self._made.get(key, set()) | {v.version_id or _NO_VERSION for v in await self._listed(key) or ()}
         was_deleted = True
-        for version in sorted(known or {_NO_VERSION}):
+        named: list[str | None] = [*sorted(known or {_NO_VERSION})]
+        if not self.account.versions and known <= {_NO_VERSION}:
+            named = [None]
+        for version in named:
             try:
                 await self.delete(tail, version)
             except (AccountError, DeniedError):
@@ -276,7 +292,7 @@ class Probe:
             raise
         if answer.status < 300:
             version = answer.headers.get("x-amz-version-id")
-            self.versioned = version is not None
+            self._versioned = version is not None
             versions.add(version or _NO_VERSION)
         elif is_new:
             del self._made[key]

@@ -5,10 +5,12 @@ words what works and should be looked at. They are asked in the order of `CHECKS
 made. Leaves to others: which may be asked, and what is told (`checkup.py`).
 """
 
+from contextlib import suppress
+
 from awscrt.checksums import crc64nvme
 
 from file.logic.errors import AccountError
-from file.logic.values import checksum_text
+from file.logic.values import Account, checksum_text
 from file.s3.answers import objects, parse_error
 from file.s3.checklist import DECRYPT, ENCRYPT, is_encrypted
 from file.s3.client import Answer, Call
@@ -18,6 +20,8 @@ from file.s3.refusals import account_error
 _CHECKSUM = "x-amz-checksum-crc64nvme"
 _DAMAGED_CODES = ("BadDigest", "XAmzContentChecksumMismatch")
 _JOINED = "-joined"
+_NO_VERSION = "null"
+_KEEPS_VERSIONS = 'it keeps versions: remove "versions": false'
 _UNCONDITIONAL = 'it ignores the condition If-None-Match: set "conditional_writes": false'
 _UNCHECKED = 'it takes bytes that are not those of their CRC64NVME: set "checksums": false'
 _UNCHECKED_MD5 = "it takes bytes that are not those of their Content-MD5: what is damaged on the way would be stored"
@@ -28,7 +32,11 @@ METADATA_LOST = (
 
 
 class CrossedError(Exception):
-    """It was allowed, and is not as it has to be. Its text is told."""
+    """It was allowed, and is not as it has to be. Its text is told. `cure`: the account's key to switch off."""
+
+    def __init__(self, text: str, *, cure: str | None = None) -> None:
+        self.cure = cure
+        super().__init__(text)
 
 
 class Questions:
@@ -36,9 +44,12 @@ class Questions:
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._account = probe.account
         self._upload = ""
         self.loses_metadata = False  # an object was looked at, and did not show it
+
+    @property
+    def _account(self) -> Account:
+        return self._probe.account
 
     async def put(self) -> None:
         try:
@@ -64,6 +75,9 @@ class Questions:
             raise CrossedError("it shows an object where there is none")
 
     async def head_of_version(self) -> None:
+        if not self._account.versions:
+            await self._no_version()
+            return
         await self._probe.ask(Call("head", "HEAD", self._probe.key, query=[("versionId", self._probe.version())]))
 
     async def get(self) -> None:
@@ -78,12 +92,15 @@ class Questions:
         return self._unlisted(page.keys)
 
     async def list_versions(self) -> str | None:
+        if not self._account.versions:
+            await self._no_versions()
+            return None
         return self._unlisted([version.key for version in await self._probe.list_versions()])
 
     async def put_again(self) -> None:
         answer = await self._probe.put(body=OTHER_BODY, tolerate=(412, 501))
         if answer.status != 412:
-            raise CrossedError(_UNCONDITIONAL)
+            raise CrossedError(_UNCONDITIONAL, cure="conditional_writes")
 
     async def put_damaged(self) -> None:
         answer = await self._probe.put("-damaged", body=OTHER_BODY, announced=BODY, tolerate=(400,))
@@ -109,7 +126,7 @@ class Questions:
         """Under the key that the put has."""
         answer = await self._probe.complete(self._upload, tolerate=(412, 501))
         if answer.status != 412:
-            raise CrossedError(_UNCONDITIONAL)
+            raise CrossedError(_UNCONDITIONAL, cure="conditional_writes")
 
     async def abort(self) -> None:
         await self._probe.abort(self._upload)
@@ -138,7 +155,12 @@ class Questions:
         self._refused_as_damaged("complete", answer)
 
     async def delete_version(self) -> None:
-        await self._probe.delete(version=self._probe.version())
+        if self._account.versions:
+            await self._probe.delete(version=self._probe.version())
+            return
+        if self._probe.is_put:
+            await self._no_version()
+        await self._probe.delete()
 
     async def delete(self) -> None:
         await self._probe.delete(_JOINED)
@@ -160,8 +182,23 @@ class Questions:
         if shown is None:
             return "it does not show the CRC64NVME of an object: `verify` compares its size only, or reads it"
         if shown != checksum_text(crc64nvme(BODY)):
-            raise CrossedError('it shows another CRC64NVME than that of the whole object: set "checksums": false')
+            text = 'it shows another CRC64NVME than that of the whole object: set "checksums": false'
+            raise CrossedError(text, cure="checksums")
         return None
+
+    async def _no_version(self) -> None:
+        """Raises `CrossedError` if the object has a version."""
+        if (await self._head()).headers.get("x-amz-version-id", _NO_VERSION) != _NO_VERSION:
+            raise CrossedError(_KEEPS_VERSIONS)
+
+    async def _no_versions(self) -> None:
+        """Raises `CrossedError` if the bucket keeps versions: an object shows one, or a listing, where there is one."""
+        if self._probe.is_put:
+            await self._no_version()
+        with suppress(AccountError, DeniedError):
+            listed = await self._probe.list_versions()
+            if any(version.is_delete_marker or version.version_id not in (None, _NO_VERSION) for version in listed):
+                raise CrossedError(_KEEPS_VERSIONS)
 
     def _unlisted(self, keys: list[str] | tuple[str, ...]) -> str | None:
         if self._probe.is_put and self._probe.key not in keys:
@@ -170,7 +207,9 @@ class Questions:
 
     def _refused_as_damaged(self, operation: str, answer: Answer) -> None:
         if answer.status != 400:
-            raise CrossedError(_UNCHECKED if self._account.checksums else _UNCHECKED_MD5)
+            if not self._account.checksums:
+                raise CrossedError(_UNCHECKED_MD5)
+            raise CrossedError(_UNCHECKED, cure="checksums")
         code = parse_error(answer.body).code
         if code not in _DAMAGED_CODES:
             raise account_error(self._account, operation, 400, code)

@@ -36,7 +36,8 @@ class Reads:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Source.read`."""
         account = self._client.account.name
-        call = _call(stored, start, stop, size)
+        version_id = stored.version_id if self._client.account.versions else None
+        call = _call(stored, version_id, start, stop, size)
         async with AsyncExitStack() as stack:
             try:  # a slow client keeps its slot, so that there may be none for a long time
                 async with asyncio.timeout(self._stall_seconds):
@@ -58,7 +59,8 @@ class Reads:
             raise self._client.not_understood(_OPERATION, answer)
         is_same = not stored.etag or is_same_etag(etag, stored.etag)
         # A store may lose the metadata: then the ETag, or the version, tells that it is what was stored.
-        is_known = bool(stored.etag or stored.version_id) and not self._client.shows_metadata
+        is_named = bool(stored.etag or (stored.version_id and self._client.account.versions))
+        is_known = is_named and not self._client.shows_metadata
         shown = file_id_of(self._client, answer)
         is_ours = shown == file_id or (shown is None and is_known)
         if not (is_ours and is_same and there.rpartition("/")[2] == str(size)):
@@ -78,10 +80,10 @@ class Reads:
             raise AccountUnreachableError(account, _OPERATION, "ended its answer before the last byte")
 
 
-def _call(stored: Stored, start: int, stop: int, size: int) -> Call:
+def _call(stored: Stored, version_id: str | None, start: int, stop: int, size: int) -> Call:
     """Of nothing there is no range, so that HEAD asks for it."""
     headers = {"if-match": f'"{bare_etag(stored.etag)}"'} if stored.etag else {}
     if 0 < stop - start < size:
         headers["range"] = f"bytes={start}-{stop - 1}"
-    query = [] if stored.version_id is None else [("versionId", stored.version_id)]
+    query = [] if version_id is None else [("versionId", version_id)]
     return Call(_OPERATION, "GET" if start < stop else "HEAD", stored.object_key, query=query, headers=headers)

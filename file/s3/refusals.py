@@ -7,6 +7,7 @@ one, and a region's name. Pure. Leaves to others: retrying, clock skew, and what
 
 import re
 
+from file.logic.endpoints import is_on_aws
 from file.logic.errors import (
     AccessRefusedError,
     AccountError,
@@ -118,7 +119,7 @@ _CODES: tuple[tuple[type[AccountError], str | None, str], ...] = (
         "received other bytes than we sent: they were damaged on the way",
         "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
     ),
-    (PartRefusedError, "could not read the checksum that we sent: see checksums", "InvalidDigest"),
+    (PartRefusedError, "could not read the checksum that we sent", "InvalidDigest"),
     (PartRefusedError, "does not have the upload any more", "NoSuchUpload"),
     (PartRefusedError, "does not have the object any more", "NoSuchKey NoSuchVersion"),
     (PartRefusedError, "keeps the object in an archive", "InvalidObjectState"),
@@ -139,15 +140,37 @@ _CODES: tuple[tuple[type[AccountError], str | None, str], ...] = (
     (PartRefusedError, "does not accept its expected_bucket_owner", "InvalidBucketOwnerAWSAccountID"),
     (PartRefusedError, "does not accept how it is addressed: see addressing", "InvalidHostHeader"),
     (PartRefusedError, "has no room left", "QuotaExceeded XMinioStorageFull XMinioAdminBucketQuotaExceeded"),
-    (
-        PartRefusedError,
-        "does not support what we asked: see conditional_writes and checksums",
-        "NotImplemented UnsupportedArgument",
-    ),
+    (PartRefusedError, "does not support what we asked", "NotImplemented UnsupportedArgument"),  # or see `_cure`
 )
 # To a question for an object as it was stored, these say that it is not there, or another is.
 _READ_CODES = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "PreconditionFailed", "InvalidRange")
 _NOT_AS_STORED = (404, 405, 412, 416)
+
+# What stores say that do not know a header of ours, and to a question that they do not know.
+_UNKNOWN_HEADER = ("NotImplemented", "UnsupportedArgument", "InvalidArgument", "ExcessHeaderValues", "InvalidDigest")
+_MAYBE_UNKNOWN_HEADER = ("InvalidRequest", "MalformedXML")  # only where the answer names the header
+_UNKNOWN_QUESTION = ("NotImplemented", "MethodNotAllowed")
+_NO_VERSIONS = 'if its bucket keeps none, set "versions": false'
+UNKNOWN_QUESTIONS = {
+    "list_versions": f"does not list versions: {_NO_VERSIONS}",
+    "delete": f"does not delete a version: {_NO_VERSIONS}",
+    "list_uploads": "does not list open uploads: an upload whose id got lost stays, so this store cannot be used",
+    "list_parts": "does not list an upload's parts: whether one has ended is not known, so this store cannot be used",
+    "abort": "does not end an upload that is given up: this store cannot be used",
+}
+# The account's keys that may be switched off, with the operations that send what they stand for.
+_SWITCHES = {
+    "checksums": ("put", "begin", "part", "complete"),
+    "conditional_writes": ("put", "complete"),
+}
+
+_NO_CHECKSUM = 'does not answer a question for a checksum: set "checksums": false'
+_DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch")
+_OTHER_CHECKSUM = (
+    "joined other bytes than we sent, or has another checksum of the whole than S3: `manage.py accounts --check` finds "
+    'out whether to set "checksums": false'
+)
+_OTHER_HEADERS = ("server_side_encryption", "storage_class")  # sent as the account says, and only then
 
 _BY_CODE = {code: (kind, detail) for kind, detail, codes in _CODES for code in codes.split()}
 
@@ -172,9 +195,18 @@ _BY_STATUS: dict[int, tuple[type[AccountError], str | None]] = {
 
 
 def account_error(
-    account: Account, operation: str, status: int, code: str | None, *, region: str | None = None
+    account: Account,
+    operation: str,
+    status: int,
+    code: str | None,
+    *,
+    region: str | None = None,
+    lacks: str | None = None,
 ) -> AccountError:
-    """The error for an answer that is not what was hoped for. `region` is where S3 says that the bucket lies."""
+    """The error for an answer that is not what was hoped for.
+
+    `region` is where S3 says that the bucket lies, `lacks` the account's key because of which we sent what is refused.
+    """
     code = code if code in _BY_CODE or (code and _CODE.fullmatch(code)) else None
     kind: type[AccountError]
     detail: str | None
@@ -191,6 +223,8 @@ def account_error(
         detail = f"keeps its bucket in region {region}, not in {account.region_name} (region_name)"
     if detail is _DENIED:
         detail = _denied(account, operation)
+    if kind is PartRefusedError and (cure := _cure(account, operation, status, code, lacks)) is not None:
+        detail = cure
     return kind(
         account.name,
         operation,
@@ -199,6 +233,37 @@ def account_error(
         unanswered=code is None and status in (502, 504),
         s3_code=code,
     )
+
+
+def _cure(account: Account, operation: str, status: int, code: str | None, lacks: str | None) -> str | None:
+    """What to write into the account's JSON, or that the store cannot be used, where the answer makes it plain.
+
+    AWS has all that we ask for; there, these codes mean a value.
+    """
+    if is_on_aws(account):
+        return None
+    if operation in UNKNOWN_QUESTIONS and (code in _UNKNOWN_QUESTION or (code is None and status in (405, 501))):
+        is_about_versions = operation in ("list_versions", "delete")
+        return None if is_about_versions and not account.versions else UNKNOWN_QUESTIONS[operation]
+    if operation == "complete" and code in _DAMAGED and account.checksums:
+        return _OTHER_CHECKSUM
+    if operation == "head":  # the answer has no body to say it in, so that the question has to do
+        if code is not None or status not in (400, 501) or lacks is None or not getattr(account, lacks):
+            return None
+        return f"does not answer a question for a version: {_NO_VERSIONS}" if lacks == "versions" else _NO_CHECKSUM
+    keys = [key for key, operations in _SWITCHES.items() if operation in operations and getattr(account, key)]
+    is_plain = code in _UNKNOWN_HEADER or (code in _MAYBE_UNKNOWN_HEADER and lacks in keys)
+    if not keys or not (is_plain or (code is None and status == 501)):
+        return None
+    if lacks in keys:
+        keys = [lacks]
+    elif code == "InvalidDigest":
+        keys = ["checksums"] if "checksums" in keys else keys
+    others = [] if lacks in keys or operation not in ("put", "begin") else _OTHER_HEADERS
+    ways = [f'set "{key}": false' for key in keys]
+    ways += [f"look at its {key}" for key in others if getattr(account, key) is not None]
+    ask = "" if len(ways) == 1 else "; `manage.py accounts --check` finds out which"
+    return f"does not know a header or a value that we send: {' or '.join(ways)}{ask}"
 
 
 def _by_status(operation: str, status: int) -> tuple[type[AccountError], str | None]:

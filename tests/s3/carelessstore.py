@@ -20,6 +20,7 @@ from tests.s3.network import listening
 from tests.s3.rawserver import ok
 
 Denies = Callable[[str, str], bool]
+Refuses = Callable[["CarelessStore", "Request"], bytes | None]
 DENIED = denial("Access Denied")
 
 
@@ -27,11 +28,28 @@ def no_body(status: str, *headers: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", "Content-Length: 0", *headers]).encode() + b"\r\n\r\n"
 
 
+@dataclass(frozen=True)
+class Request:
+    """`head` is the whole of it in small letters."""
+
+    operation: str
+    key: str
+    upload: str
+    head: str
+    body: bytes
+
+
 @dataclass
 class CarelessStore:
-    """`denies(operation, head)` is asked of every request, with its whole head in small letters."""
+    """`denies(operation, head)` is asked of every request; `refuses` answers in the store's place, or gives None.
+
+    `headers` stand in every answer to a put; `renames` are pieces of the answers' XML, and what stands there instead.
+    """
 
     denies: Denies = lambda operation, head: False
+    refuses: Refuses = lambda store, request: None
+    headers: tuple[str, ...] = ()
+    renames: dict[str, str] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     metadata: dict[str, list[str]] = field(default_factory=dict)
     uploads: dict[str, str] = field(default_factory=dict)
@@ -55,17 +73,25 @@ class CarelessStore:
         if self.denies(operation.name, head.lower()):
             answer = no_body("403 Forbidden") if method == "HEAD" else DENIED
         else:
-            upload = re.search(r"uploadId=([^& ]+)", target)
+            found = re.search(r"uploadId=([^& ]+)", target)
+            upload = found[1] if found else ""
             if operation.name in ("put", "begin"):
                 self.metadata[operation.key] = re.findall(r"^(x-amz-meta-[^\r]*)", head, re.MULTILINE | re.IGNORECASE)
-            answer = self._answer(operation.name, operation.key, upload[1] if upload else "", body)
+            refused = self.refuses(self, Request(operation.name, operation.key, upload, head.lower(), body))
+            answer = refused or self._renamed(self._answer(operation.name, operation.key, upload, body))
         writer.write(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+
+    def _renamed(self, answer: bytes) -> bytes:
+        text = answer.partition(b"\r\n\r\n")[2].decode(errors="surrogateescape")
+        for old, new in self.renames.items():
+            text = text.replace(old, new)
+        return ok(text.encode()) if self.renames and text.startswith("<") else answer
 
     def _answer(self, operation: str, key: str, upload: str, body: bytes) -> bytes:
         match operation:
             case "put":
                 self.objects[key] = body
-                return no_body("200 OK", 'ETag: "e"')
+                return no_body("200 OK", 'ETag: "e"', *self.headers)
             case "begin":
                 self.begun += 1
                 self.uploads[f"upload-{self.begun}"] = key

@@ -61,13 +61,15 @@ def rules() -> EndpointProvider:
     return EndpointProvider(loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions"))
 
 
-def address_by_rules(rules: EndpointProvider, region: str, bucket: str, addressing: str) -> str:
+def address_by_rules(
+    rules: EndpointProvider, region: str, bucket: str, addressing: str, *, accelerate: bool = False, dual: bool = False
+) -> str:
     endpoint = rules.resolve_endpoint(
         Region=region,
         Bucket=bucket,
         UseFIPS=False,
-        UseDualStack=False,
-        Accelerate=False,
+        UseDualStack=dual,
+        Accelerate=accelerate,
         ForcePathStyle=addressing == "path",
         UseGlobalEndpoint=region == "us-east-1",  # botocore's default, `us_east_1_regional_endpoint = legacy`
     )
@@ -84,6 +86,18 @@ def test_the_address_is_botocores_when_the_account_is_on_aws(
         address = address_of(owner)
         expected = address_by_rules(rules, region, bucket, addressing or "virtual")
         assert address.url(address.root) == expected, region
+
+
+@pytest.mark.parametrize("dual", [False, True])
+@pytest.mark.parametrize("addressing", [None, "virtual"])
+def test_the_bucket_is_in_the_host_when_the_endpoint_is_transfer_acceleration_s(
+    rules: EndpointProvider, dual: bool, addressing: str | None
+) -> None:
+    endpoint = f"https://s3-accelerate{'.dualstack' if dual else ''}.amazonaws.com"
+    for region in ("us-east-1", "eu-central-1"):
+        address = address_of(account(region_name=region, endpoint_url=endpoint, addressing=addressing))
+        expected = address_by_rules(rules, region, "bucket-a", "virtual", accelerate=True, dual=dual)
+        assert address.url(address.root) == expected
 
 
 def urls_by_botocore(owner: Account, keys: tuple[str, ...]) -> list[str]:

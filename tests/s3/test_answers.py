@@ -15,6 +15,7 @@ from file.s3.answers import (
     UnreadableAnswerError,
     complete_answer,
     complete_request,
+    objects,
     parse_error,
     upload_id,
     uploads,
@@ -130,6 +131,74 @@ def test_the_upload_id_is_read_when_an_upload_begins() -> None:
     <InitiateMultipartUploadResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>b</Bucket><Key>k</Key>
     <UploadId>a&amp;b+/=</UploadId></InitiateMultipartUploadResult>"""
     assert upload_id(body) == "a&b+/="
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<CreateMultipartUploadResponse><UploadId>u</UploadId></CreateMultipartUploadResponse>",  # moto 5.2.0
+        "<CreateMultipartUploadOutput><UploadId>u</UploadId></CreateMultipartUploadOutput>",  # LocalStack 2.0
+        '<s:InitiateMultipartUploadResult xmlns:s="urn:x"><s:UploadId>u</s:UploadId></s:InitiateMultipartUploadResult>',
+        "<Answer><InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult></Answer>",
+    ],
+)
+def test_the_upload_id_is_read_when_the_root_has_another_name(body: str) -> None:
+    assert upload_id(body.encode()) == "u"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<Error><Code>NoSuchUpload</Code><UploadId>u</UploadId></Error>",
+        b"<ErrorResponse><Error><Code>NoSuchUpload</Code><UploadId>u</UploadId></Error></ErrorResponse>",
+        b"<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>",
+    ],
+)
+def test_no_upload_has_begun_when_a_200_holds_an_error_or_no_id(body: bytes) -> None:
+    with pytest.raises(UnreadableAnswerError):
+        upload_id(body)
+
+
+def test_a_complete_is_read_when_the_root_has_another_name() -> None:
+    for root in ("CompleteMultipartUploadOutput", "CompleteMultipartUploadResponse", "Answer"):
+        assert complete_answer(f"<{root}><ETag>e</ETag></{root}>".encode()) == Completed(etag="e")
+    with pytest.raises(UnreadableAnswerError):
+        complete_answer(b"<Answer><Location>l</Location></Answer>")
+    wrapped = b"<ErrorResponse><Error><Code>InternalError</Code></Error></ErrorResponse>"
+    assert complete_answer(wrapped) == Completed(code="InternalError")
+
+
+def test_a_page_is_read_when_the_root_has_another_name() -> None:
+    version = b"<Version><Key>k</Key><VersionId>v</VersionId></Version>"
+    upload = b"<Upload><Key>k</Key><UploadId>u</UploadId></Upload>"
+    entry = b"<Contents><Key>k</Key></Contents>"
+    for root in (b"ListObjectVersionsOutput", b"ListBucketResult", b"Answer"):
+        assert versions(b"<%s>%s</%s>" % (root, version, root)).versions[0].version_id == "v"
+    for root in (b"ListMultipartUploadsOutput", b"Answer"):
+        assert uploads(b"<%s>%s</%s>" % (root, upload, root)).uploads[0].upload_id == "u"
+    for root in (b"ListObjectsV2Response", b"Answer"):
+        assert objects(b"<%s>%s</%s>" % (root, entry, root)).keys == ("k",)
+    assert versions(b"<ListObjectVersionsResponse/>").versions == ()
+
+
+def test_no_page_is_taken_for_an_empty_one_when_the_store_answered_another_question() -> None:
+    listing = b"<ListBucketResult><KeyCount>1</KeyCount><Contents><Key>k</Key></Contents></ListBucketResult>"
+    for parser in (versions, uploads):
+        with pytest.raises(UnreadableAnswerError):
+            parser(listing)
+    for another in (versions, uploads, objects):
+        with pytest.raises(UnreadableAnswerError):
+            another(b"<Error><Code>InternalError</Code><Contents/><Version/><Upload/></Error>")
+
+
+def test_an_error_tells_which_header_is_refused_when_its_body_names_it() -> None:
+    body = "<Error><Code>InvalidArgument</Code><Message>Unsupported header '{}' received.</Message></Error>"
+    assert parse_error(body.format("x-amz-checksum-crc64nvme").encode()).lacks == "checksums"
+    assert parse_error(body.format("x-amz-sdk-checksum-algorithm").encode()).lacks == "checksums"
+    aws = b"<Error><Code>NotImplemented</Code><Header>If-None-Match</Header></Error>"
+    assert parse_error(aws).lacks == "conditional_writes"
+    assert parse_error(body.format("x-amz-acl").encode()).lacks is None
+    assert parse_error(body.format("x-amz-checksum-crc64nvme and If-None-Match").encode()).lacks is None
 
 
 def test_an_error_inside_is_seen_when_complete_answers_with_200() -> None:

@@ -1,6 +1,7 @@
 """What S3's refusals become: each code that it documents, and each status without a code, is one of our errors."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -134,7 +135,7 @@ EXPECTED = [
 ]
 
 
-def account(**changes: str | None) -> Account:
+def account(**changes: Any) -> Account:
     return Account(
         **{
             "name": "A",
@@ -143,7 +144,7 @@ def account(**changes: str | None) -> Account:
             "region_name": "eu-central-1",
             "s3_bucket_name": "eu-files",
             **changes,
-        }  # type: ignore[arg-type]
+        }
     )
 
 
@@ -292,6 +293,86 @@ def test_the_setting_to_look_at_is_named_when_an_account_refuses(
     operation: str, status: int, code: str | None, changes: dict[str, str], text: str
 ) -> None:
     assert str(account_error(account(**changes), operation, status, code)) == text
+
+
+STORE = "https://s3.store.example"
+CHECKSUMS = 'does not know a header or a value that we send: set "checksums": false'
+CONDITIONS = 'does not know a header or a value that we send: set "conditional_writes": false'
+EITHER = f'{CHECKSUMS} or set "conditional_writes": false; `manage.py accounts --check` finds out which'
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code", "lacks", "changes", "words"),
+    [
+        # Backblaze B2 names the header; Google Cloud Storage and Cloudflare R2 do not.
+        ("put", 400, "InvalidArgument", "checksums", {}, CHECKSUMS),
+        ("put", 501, "NotImplemented", "conditional_writes", {}, CONDITIONS),
+        ("put", 400, "ExcessHeaderValues", None, {}, EITHER),
+        ("put", 501, "NotImplemented", None, {}, EITHER),
+        ("put", 501, None, None, {}, EITHER),
+        ("complete", 400, "MalformedXML", "checksums", {}, CHECKSUMS),
+        ("complete", 400, "InvalidRequest", "conditional_writes", {}, CONDITIONS),
+        ("put", 400, "InvalidArgument", None, {"conditional_writes": False}, CHECKSUMS),
+        ("put", 501, "NotImplemented", None, {"checksums": False}, CONDITIONS),
+        ("begin", 400, "InvalidArgument", None, {}, CHECKSUMS),
+        ("part", 501, "NotImplemented", None, {}, CHECKSUMS),
+        ("put", 400, "InvalidDigest", None, {}, CHECKSUMS),
+        ("head", 400, None, "checksums", {}, 'does not answer a question for a checksum: set "checksums": false'),
+        ("head", 501, None, "versions", {}, 'if its bucket keeps none, set "versions": false'),
+        ("complete", 400, "BadDigest", None, {}, 'finds out whether to set "checksums": false'),
+        (
+            "begin",
+            400,
+            "InvalidArgument",
+            None,
+            {"storage_class": "COLD"},
+            f"{CHECKSUMS} or look at its storage_class; `manage.py accounts --check` finds out which",
+        ),
+        ("list_versions", 501, "NotImplemented", None, {}, 'set "versions": false'),
+        ("list_versions", 405, "MethodNotAllowed", None, {}, 'set "versions": false'),
+        ("delete", 501, "NotImplemented", None, {}, 'set "versions": false'),
+        ("list_uploads", 501, "NotImplemented", None, {}, "this store cannot be used"),
+        ("list_parts", 501, None, None, {}, "this store cannot be used"),
+        ("abort", 405, None, None, {}, "this store cannot be used"),
+    ],
+)
+def test_the_cure_is_named_when_a_store_s_answer_makes_it_plain(
+    operation: str, status: int, code: str | None, lacks: str | None, changes: dict[str, Any], words: str
+) -> None:
+    error = account_error(account(endpoint_url=STORE, **changes), operation, status, code, lacks=lacks)
+    assert type(error) is PartRefusedError
+    assert f"{words} ({code or f'status {status}'})." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code", "changes"),
+    [
+        ("put", 501, "NotImplemented", {"checksums": False, "conditional_writes": False}),
+        ("put", 501, "NotImplemented", {"endpoint_url": None}),
+        ("put", 400, "InvalidArgument", {"endpoint_url": "https://s3.eu-central-1.amazonaws.com"}),
+        ("put", 400, "InvalidRequest", {}),
+        ("put", 400, "MalformedXML", {}),
+        ("put", 400, None, {}),
+        ("put", 400, "BadDigest", {}),
+        ("head", 400, None, {}),
+        ("get", 501, "NotImplemented", {}),
+        ("list_objects", 501, "NotImplemented", {}),
+        ("list_versions", 501, "NotImplemented", {"versions": False}),
+        ("delete", 501, "NotImplemented", {"versions": False}),
+    ],
+)
+def test_no_setting_is_named_when_none_of_them_can_be_the_cure(
+    operation: str, status: int, code: str | None, changes: dict[str, Any]
+) -> None:
+    error = account_error(account(**{"endpoint_url": STORE, **changes}), operation, status, code)
+    assert '": false' not in str(error)
+
+
+@pytest.mark.parametrize("operation", ["list_versions", "list_uploads", "list_parts", "abort", "delete"])
+def test_no_setting_of_writes_is_named_when_a_question_is_not_known(operation: str) -> None:
+    error = account_error(account(endpoint_url=STORE), operation, 501, "NotImplemented", lacks="checksums")
+    assert "checksums" not in str(error)
+    assert "conditional_writes" not in str(error)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ def test_check_fails_with_a_line_for_each_fault_when_there_are_some(
     assert manage("check", "--database", "default", **faulty).returncode == 1
 
 
+def test_check_warns_and_passes_when_a_region_cannot_be_one(manage: Run, account_json: Callable[..., str]) -> None:
+    run = manage("check", DEBUG="true", AWS_ACCOUNT_A=account_json(region_name="eu-central-1a"))
+    assert run.returncode == 0
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("?:")]
+    assert line == (
+        "?: (file.W001) AWS_ACCOUNT_A: the key 'region_name' is not a name that a region of AWS can have; "
+        "eu-central-1 is probably meant"
+    )
+
+
 def test_runserver_does_not_start_when_there_is_a_fault(manage: Run, account_json: Callable[..., str]) -> None:
     run = manage("runserver", "127.0.0.1:1", DEBUG="true", AWS_ACCOUNT_A=account_json(prefix="/"))
     assert run.returncode == 1

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Mapping
 
+import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from file.logic.accounts import KEYS, read_accounts
+from file.logic.accounts import KEYS, doubts, read_accounts
 from file.logic.values import Account
 from file.s3.address import address_of
 
@@ -20,6 +21,13 @@ def read_nothing(path: str) -> str:
 
 def read(environment: Mapping[str, str]) -> tuple[tuple[Account, ...], tuple[str, ...]]:
     return read_accounts(environment, read_nothing)
+
+
+def all_regions() -> list[str]:
+    """As botocore knows them."""
+    session = boto3.Session()
+    partitions = session.get_available_partitions()
+    return sorted({region for one in partitions for region in session.get_available_regions("s3", one)})
 
 
 def fault_of(text: str) -> str:
@@ -68,6 +76,7 @@ def test_all_keys_arrive_when_all_are_given(account_json: Write) -> None:
         "addressing": "virtual",
         "conditional_writes": False,
         "checksums": False,
+        "versions": False,
     }
     text = account_json(**optional)
     assert set(json.loads(text)) == set(KEYS)
@@ -175,6 +184,14 @@ def test_a_fault_does_not_repeat_an_unknown_key_when_it_may_be_a_secret(account_
         ("endpoint_url", "https://[::1", "host"),
         ("endpoint_url", "https://ho st", "spaces"),
         ("endpoint_url", "https://höst", "characters"),
+        ("endpoint_url", "https://files-a.region.provider", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://FILES-A.region.provider:8443/", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://files-a.s3.eu-central-1.amazonaws.com", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://files-a.s3-accelerate.amazonaws.com", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://host/files-a", "not https://host/bucket"),
+        ("endpoint_url", "https://host:8443/base/files-a/", "not https://host/bucket"),
+        ("endpoint_url", "https://s3.eu-central-1.amazonaws.com/files-a", "not https://host/bucket"),
+        ("versions", False, "other stores only"),
     ],
 )
 def test_a_fault_names_variable_and_key_when_a_value_cannot_work(
@@ -184,6 +201,41 @@ def test_a_fault_names_variable_and_key_when_a_value_cannot_work(
     assert fault.startswith(f"AWS_ACCOUNT_A: the key {key!r} ")
     assert says in fault
     assert "\n" not in fault
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoint_url": "https://files-ab.region.provider"},
+        {"endpoint_url": "https://files-a"},
+        {"endpoint_url": "https://host/files-a/base"},
+        {"endpoint_url": "https://host/my-files-a"},
+        {"endpoint_url": "https://127.0.0.1:9000", "s3_bucket_name": "127"},
+        {"endpoint_url": "https://minio.company.org", "s3_bucket_name": "minio", "addressing": "path"},
+        {"endpoint_url": "https://bucket.vpce-1-2.s3.eu-central-1.vpce.amazonaws.com", "s3_bucket_name": "bucket"},
+        {"endpoint_url": "https://storage.example", "versions": False},
+    ],
+)
+def test_an_endpoint_is_taken_when_the_bucket_s_name_is_not_what_it_begins_or_ends_with(
+    changes: dict[str, str], account_json: Write
+) -> None:
+    accounts, faults = read({"AWS_ACCOUNT_A": account_json(**changes)})
+    assert (len(accounts), faults) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("addressing", {"addressing": "path"}),
+        ("s3_bucket_name", {"s3_bucket_name": "files.a"}),
+        ("s3_bucket_name", {"s3_bucket_name": "Files_a"}),
+    ],
+)
+def test_a_fault_names_the_key_when_transfer_acceleration_cannot_have_it(
+    key: str, changes: dict[str, str], account_json: Write
+) -> None:
+    fault = fault_of(account_json(endpoint_url="https://s3-accelerate.amazonaws.com", **changes))
+    assert fault.startswith(f"AWS_ACCOUNT_A: the key {key!r} ")
 
 
 def test_http_is_allowed_when_the_account_says_so(account_json: Write) -> None:
@@ -206,6 +258,27 @@ def test_http_is_allowed_when_the_account_says_so(account_json: Write) -> None:
         ({"endpoint_url": "https://store.example"}, {"endpoint_url": "https://store.example:8443"}, False),
         ({"endpoint_url": "https://store.example/a"}, {"endpoint_url": "https://store.example/b"}, False),
         ({}, {"s3_bucket_name": "files-b"}, False),
+        ({}, {"endpoint_url": "https://s3-fips.us-east-1.amazonaws.com"}, True),
+        ({}, {"endpoint_url": "https://s3.dualstack.us-east-1.amazonaws.com."}, True),
+        ({}, {"endpoint_url": "https://s3-eu-west-1.amazonaws.com", "addressing": "virtual"}, True),
+        ({}, {"endpoint_url": "https://s3-accelerate.dualstack.amazonaws.com"}, True),
+        (
+            {"region_name": "us-iso-east-1"},
+            {"endpoint_url": "https://s3.c2s.ic.gov", "region_name": "us-iso-east-1"},
+            True,
+        ),
+        ({"region_name": "us-iso-east-1"}, {"region_name": "us-isob-east-1"}, False),
+        ({}, {"endpoint_url": "https://amazonaws.com.example"}, False),
+        ({"endpoint_url": "https://s.example"}, {"endpoint_url": "https://S.example/", "addressing": "virtual"}, True),
+        ({"endpoint_url": "https://s.example"}, {"endpoint_url": "http://s.example", "allow_http": True}, True),
+        ({"endpoint_url": "https://s.example//a/"}, {"endpoint_url": "https://s.example/a"}, True),
+        ({"endpoint_url": "https://s.example"}, {"endpoint_url": "https://s.example:80"}, False),
+        ({"endpoint_url": "https://[::1]:9000"}, {"endpoint_url": "https://[0:0:0:0:0:0:0:1]:9000"}, True),
+        (
+            {"endpoint_url": "https://s.example"},
+            {"endpoint_url": "https://files-a.s.example", "addressing": "path"},
+            True,
+        ),
     ],
 )
 def test_two_accounts_with_one_bucket_are_a_fault_when_it_is_the_same_bucket(
@@ -214,6 +287,72 @@ def test_two_accounts_with_one_bucket_are_a_fault_when_it_is_the_same_bucket(
     _, faults = read({"AWS_ACCOUNT_A": account_json(**first), "AWS_ACCOUNT_B": account_json(**second)})
     expected = "AWS_ACCOUNT_B: the key 's3_bucket_name' names the same bucket as AWS_ACCOUNT_A"
     assert faults == ((expected,) if shared else ())
+
+
+@pytest.mark.parametrize(
+    ("plain", "with_bucket"),
+    [
+        ("https://region.provider", "https://files-a.region.provider"),
+        ("https://region.provider:443/", "https://FILES-A.Region.provider/"),
+        ("https://host:8443", "https://host:8443/files-a"),
+        ("https://host/base", "https://host:443/base/files-a/"),
+        (None, "https://files-a.s3.eu-central-1.amazonaws.com"),
+        (None, "https://s3.amazonaws.com/files-a"),
+    ],
+)
+def test_both_are_told_when_one_of_two_accounts_has_the_bucket_in_its_endpoint(
+    plain: str | None, with_bucket: str, account_json: Write
+) -> None:
+    environment = {
+        "AWS_ACCOUNT_A": account_json(endpoint_url=plain),
+        "AWS_ACCOUNT_B": account_json(endpoint_url=with_bucket),
+    }
+    accounts, faults = read(environment)
+    assert [account.name for account in accounts] == ["A"]
+    assert len(faults) == 2
+    assert faults[0].startswith("AWS_ACCOUNT_B: the key 'endpoint_url' has the bucket's name ")
+    assert faults[1] == "AWS_ACCOUNT_B: the key 's3_bucket_name' names the same bucket as AWS_ACCOUNT_A"
+
+
+@pytest.mark.parametrize(
+    ("region", "likely"),
+    [
+        ("eu-central-1a", "eu-central-1"),
+        ("aws-global", "us-east-1"),
+        ("us-east1", "us-east-1"),
+        ("useast-1", "us-east-1"),
+        ("eu-centrall-1", "eu-central-1"),
+        ("ap-southeast-02", "ap-southeast-2"),
+        ("eu", "eu-west-1"),
+        ("garage", None),
+    ],
+)
+@pytest.mark.parametrize("endpoint", [None, "https://s3-accelerate.amazonaws.com"])
+def test_the_likely_region_is_named_when_aws_cannot_have_the_one_that_is_given(
+    region: str, likely: str | None, endpoint: str | None, account_json: Write
+) -> None:
+    accounts, faults = read({"AWS_ACCOUNT_A": account_json(region_name=region, endpoint_url=endpoint)})
+    assert faults == ()
+    (doubt,) = doubts(accounts)
+    assert doubt.startswith("AWS_ACCOUNT_A: the key 'region_name' is not a name that a region of AWS can have; ")
+    assert doubt.endswith(f"{likely} is probably meant" if likely else "the bucket's properties tell it")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"region_name": region} for region in all_regions()),
+        *({"region_name": region} for region in ("eu-west-99", "us-gov-central-1", "eusc-fr-west-1", "sa-west-2")),
+        {"region_name": "auto", "endpoint_url": "https://store.example"},
+        {"region_name": "garage", "endpoint_url": "https://store.example"},
+    ],
+)
+def test_no_region_is_doubted_when_it_is_one_of_aws_or_the_store_is_another(
+    changes: dict[str, str], account_json: Write
+) -> None:
+    accounts, _ = read({"AWS_ACCOUNT_A": account_json(**changes)})
+    assert len(accounts) == 1
+    assert doubts(accounts) == ()
 
 
 @pytest.mark.parametrize(

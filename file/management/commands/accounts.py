@@ -28,8 +28,9 @@ is pending again, and what is to be erased is tried.
 
 --check does everything that the service does, once, in every account with a probe object under its prefix
 (<prefix>mentum-check-<uuid>), and takes it back: is the account reached, are clock, region, credentials, bucket and
-owner right, and is every permission there? It tells a table, and for each cross the IAM action to allow. Nothing else
-in the bucket is touched or overwritten. The exit code is 1 if there is a cross; docs/operations.md has the policy.
+owner right, and is every permission there? It tells a table, and for each cross the IAM action to allow, or the line to
+write into the account's JSON where the store lacks something (docs/stores.md). Nothing else in the bucket is touched or
+overwritten. The exit code is 1 if there is a cross; docs/operations.md has the policy.
 """
 _INTERRUPTED = 130  # what a shell calls a process that Ctrl-C ended
 

@@ -1,0 +1,126 @@
+"""What an account's endpoint and region say by themselves: AWS or another store, which bucket, and what looks mistaken.
+
+Promises: one bucket is one place, however its address is written, so that two accounts cannot share it unnoticed; no
+sentence shows the value it is about. Leaves to others: whether `endpoint_url` is a URL at all (`accountrules.py`), and
+the address that requests go to (`file/s3/address.py`).
+"""
+
+import difflib
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from file.logic.values import Account
+
+# Every partition's own ending; `https://s3.amazonaws.com` is what an account without an `endpoint_url` has.
+_AWS_HOST = re.compile(
+    r"(?:.*\.)?(?:amazonaws\.(?:com|com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+)
+_ACCELERATED = re.compile(r"(?:.*\.)?s3-accelerate(?:\.dualstack)?\.amazonaws\.com")
+_PARTITIONS = ("cn-", "us-gov-", "us-iso-", "us-isob-", "us-isof-", "eu-isoe-", "eusc-")
+# The first label of a VPC endpoint's host is this word, whatever the bucket's name is.
+_VPC_ENDPOINT = re.compile(r"bucket\.vpce-")
+
+_DIRECTIONS = "central|(?:north|south)(?:east|west)?|east|west"
+_POSSIBLE_REGION = re.compile(rf"[a-z]{{2,4}}(?:-[a-z]{{2,4}})?-(?:{_DIRECTIONS})-[1-9][0-9]?", re.ASCII)
+# Only to name the likely right one: a region that is not in this list is no mistake.
+_REGIONS = """
+    af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1
+    ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1
+    cn-north-1 cn-northwest-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3
+    eusc-de-east-1 il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-gov-east-1
+    us-gov-west-1 us-west-1 us-west-2
+""".split()
+# What SDKs and old interfaces call a region, and what its name is.
+_OTHER_NAMES = {
+    "aws-global": "us-east-1",
+    "aws-cn-global": "cn-north-1",
+    "aws-us-gov-global": "us-gov-west-1",
+    "s3-external-1": "us-east-1",
+    "us": "us-east-1",
+    "eu": "eu-west-1",
+}
+
+
+def host_of(account: Account) -> str:
+    """The endpoint's host in small letters, without a last dot. Raises ValueError where it cannot be read."""
+    return (urlsplit(account.endpoint_url or "https://s3.amazonaws.com").hostname or "").rstrip(".")
+
+
+def is_on_aws(account: Account) -> bool:
+    """With no `endpoint_url`, or with one of AWS's own hosts in it."""
+    return _AWS_HOST.fullmatch(host_of(account)) is not None
+
+
+def is_accelerated(account: Account) -> bool:
+    """By S3 Transfer Acceleration, whose hosts know a bucket by its place in the host's name only."""
+    return _ACCELERATED.fullmatch(host_of(account)) is not None
+
+
+def bucket_in_endpoint(account: Account) -> str | None:
+    """Why `endpoint_url` would reach another place than was meant: it has the bucket's name in it already."""
+    if account.endpoint_url is None:
+        return None
+    if _without_label(host_of(account), account) is not None:
+        # A store's own host may begin so by chance; whoever wrote `addressing` has thought of it.
+        if account.addressing == "path" and not is_on_aws(account):
+            return None
+        reason = "has the bucket's name in its host: write https://region.provider, not https://bucket.region.provider"
+        return reason if is_on_aws(account) else f'{reason} (if the host itself is called so, say "addressing": "path")'
+    if _segments(account)[-1:] == [account.s3_bucket_name]:
+        return "has the bucket's name at the end of its path: write https://host, not https://host/bucket"
+    return None
+
+
+def bucket_place(account: Account) -> tuple[str, str]:
+    """What two accounts must not share: where the bucket's name is looked up, and the bucket's name.
+
+    On AWS a name is looked up in the whole partition, whatever the region and the kind of host; elsewhere at the
+    endpoint. Raises ValueError for an `endpoint_url` that cannot be read.
+    """
+    bucket = account.s3_bucket_name
+    if is_on_aws(account):
+        return f"AWS {next((start for start in _PARTITIONS if account.region_name.startswith(start)), '')}", bucket
+    url = urlsplit(account.endpoint_url or "")
+    host = _without_label(host_of(account), account) or _one_spelling(host_of(account))
+    segments = _segments(account)
+    if segments[-1:] == [bucket]:
+        del segments[-1]
+    # The same host answers http and https; on another port there may be another store.
+    port = "" if url.port in (None, {"http": 80, "https": 443}.get(url.scheme)) else f":{url.port}"
+    return f"{host}{port}/{'/'.join(segments)}", bucket
+
+
+def region_doubt(account: Account) -> str | None:
+    """Why `region_name` cannot be the name of a region, as the end of a sentence; of AWS only."""
+    region = account.region_name
+    if not is_on_aws(account) or _POSSIBLE_REGION.fullmatch(region):
+        return None
+    likely = _OTHER_NAMES.get(region) or next(iter(difflib.get_close_matches(region, _REGIONS, n=1)), None)
+    hint = f"{likely} is probably meant" if likely else "the bucket's properties tell it"
+    return f"is not a name that a region of AWS can have; {hint}"
+
+
+def is_ip_address(text: str) -> bool:
+    """As it stands in a URL, without the brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_label(host: str, account: Account) -> str | None:
+    """The host without the bucket in front of it; None if it does not begin so."""
+    start = f"{account.s3_bucket_name.lower()}."
+    if not host.startswith(start) or _VPC_ENDPOINT.match(host) or is_ip_address(host):
+        return None
+    return host[len(start) :] or None
+
+
+def _segments(account: Account) -> list[str]:
+    return [segment for segment in urlsplit(account.endpoint_url or "").path.split("/") if segment]
+
+
+def _one_spelling(host: str) -> str:
+    return str(ipaddress.ip_address(host)) if is_ip_address(host) else host
