@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.api.access import Access
 from file.api.body import BodyLimits
+from file.api.discarding import Discarding
 from file.api.edge import Edge
 from file.api.gate import Gate
 from file.api.metrics import Metrics
@@ -44,11 +45,12 @@ _EXPOSED = ("x-request-id", "etag", "content-range", "repr-digest", "retry-after
 
 
 class Application:
-    """The whole service as one ASGI application. `uploads` and `ledger` are for a look inside."""
+    """The whole service as one ASGI application. `uploads`, `ledger` and `discarding` are for a look inside."""
 
-    def __init__(self, api: Api, ledger: DatabaseLedger, asgi: ASGIApp) -> None:
+    def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
         self.uploads = api.uploads
         self.ledger = ledger
+        self.discarding = discarding
         self._readings = api.readings
         self._asgi = asgi
         self._drains: set[asyncio.Task[None]] = set()
@@ -77,6 +79,7 @@ class Application:
         await self.uploads.gate.drain(seconds)
         await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
         await reading
+        self.discarding.end_soon()
 
 
 def compose(
@@ -137,8 +140,10 @@ def compose(
             expose_headers=_EXPOSED,
         )
 
-    asgi = Edge(api, pages, limits=limits, gate=gate, wrap=with_cors if upload.cors_origins else lambda asgi: asgi)
-    application = Application(api, ledger, asgi)
+    discarding = Discarding()
+    wrap = with_cors if upload.cors_origins else lambda asgi: asgi
+    asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
+    application = Application(api, ledger, discarding, asgi)
     return application
 
 

@@ -14,7 +14,7 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from file.api.routes import AccountBucket
-from file.management.serving import new_server
+from file.management.serving import ConnectionLimits, new_server
 from mentumfileupload.asgi import Application, compose
 from mentumfileupload.uploadsettings import UploadSettings, read_settings
 from tests.databases import scratch_sqlite
@@ -88,7 +88,8 @@ async def _running(
     settings = upload_settings(**changes)
     application = compose(settings, no_pages, open_buckets, database=database, figures_seconds=figures_seconds)
     port = free_port()
-    server = new_server(application, "127.0.0.1", port)
+    limits = ConnectionLimits(idle_seconds=settings.idle_seconds, head_seconds=settings.head_seconds)
+    server = new_server(application, "127.0.0.1", port, limits)
     serving = asyncio.ensure_future(server.serve())
     service = Running(f"http://127.0.0.1:{port}", application, database)
     try:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.body import Body, BodyLimits
+from file.api.discarding import Discarding
 from file.api.gate import Gate
 from file.api.responses import problem, problem_response
 from file.logic.errors import UploadError
@@ -44,6 +45,7 @@ class Edge:
         *,
         limits: BodyLimits,
         gate: Gate,
+        discarding: Discarding,
         wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
         self._api = api
@@ -51,6 +53,7 @@ class Edge:
         self._limits = limits
         self._page_limits = BodyLimits(DJANGO_BYTES, limits.min_bytes_per_second, limits.grace_seconds)
         self._gate = gate
+        self._discarding = discarding
         self._answered = wrap(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +76,9 @@ class Edge:
         await self._answered(scope, body.next_message, reply.send)
         seconds = round(time.perf_counter() - began, 4)
         _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
-        await body.discard()
+        body.close()
+        if not body.ended and not body.gone:
+            await self._discarding.read_on(body)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Whatever happens becomes an answer, unless one has begun already."""
