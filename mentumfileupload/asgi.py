@@ -83,7 +83,13 @@ class Application:
 
 
 def compose(
-    upload: UploadSettings, pages: ASGIApp, open_buckets: OpenBuckets, *, database: str, figures_seconds: float = 10.0
+    upload: UploadSettings,
+    pages: ASGIApp,
+    open_buckets: OpenBuckets,
+    *,
+    database: str,
+    figures_seconds: float = 10.0,
+    discarding: Discarding | None = None,
 ) -> Application:
     """Put the parts together. `database` is Django's alias of the ledger's, whose figures are read so often."""
     gate = Gate(upload.max_uploads)
@@ -140,7 +146,7 @@ def compose(
             expose_headers=_EXPOSED,
         )
 
-    discarding = Discarding()
+    discarding = discarding or Discarding()
     wrap = with_cors if upload.cors_origins else lambda asgi: asgi
     asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
     application = Application(api, ledger, discarding, asgi)

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from starlette.types import Receive, Scope, Send
 
+from file.api.discarding import Discarding
 from file.api.routes import AccountBucket
 from file.management.serving import ConnectionLimits, new_server
 from mentumfileupload.asgi import Application, compose
@@ -62,23 +63,33 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(
-    buckets: Sequence[AccountBucket], *, database: str | None = None, figures_seconds: float = 10.0, **changes: Any
+    buckets: Sequence[AccountBucket],
+    *,
+    database: str | None = None,
+    figures_seconds: float = 10.0,
+    discarding: Any = None,
+    **changes: Any,
 ) -> AsyncIterator[Running]:
     """Serve these buckets until the block ends; then everything under way is cancelled.
 
-    `database` is the alias of the ledger's; without one it gets a new SQLite file.
+    `database` is the alias of the ledger's; without one it gets a new SQLite file. `discarding` is a `Discarding` with
+    other bounds than the service's.
     """
     async with AsyncExitStack() as stack:
         if database is None:
             made = ExitStack()
             stack.push_async_callback(asyncio.to_thread, made.close)  # Django's connections are not for event loops
             database = await asyncio.to_thread(made.enter_context, scratch_sqlite())
-        yield await stack.enter_async_context(_running(buckets, database, figures_seconds, **changes))
+        yield await stack.enter_async_context(_running(buckets, database, figures_seconds, discarding, **changes))
 
 
 @asynccontextmanager
 async def _running(
-    buckets: Sequence[AccountBucket], database: str, figures_seconds: float, **changes: Any
+    buckets: Sequence[AccountBucket],
+    database: str,
+    figures_seconds: float,
+    discarding: Discarding | None,
+    **changes: Any,
 ) -> AsyncIterator[Running]:
 
     @asynccontextmanager
@@ -86,7 +97,9 @@ async def _running(
         yield buckets
 
     settings = upload_settings(**changes)
-    application = compose(settings, no_pages, open_buckets, database=database, figures_seconds=figures_seconds)
+    application = compose(
+        settings, no_pages, open_buckets, database=database, figures_seconds=figures_seconds, discarding=discarding
+    )
     port = free_port()
     limits = ConnectionLimits(idle_seconds=settings.idle_seconds, head_seconds=settings.head_seconds)
     server = new_server(application, "127.0.0.1", port, limits)
