@@ -37,7 +37,6 @@ class Body:
     def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits) -> None:
         self.received = 0
         self.gone = False
-        self._headers = scope["headers"]
         self._receive = receive
         self._limits = limits
         self._owed_seconds = 0.0
@@ -48,11 +47,6 @@ class Body:
         # A request has a body only if it says so (RFC 9112, 6.3).
         self.ended = not self.declared and not self._codings
         self._most = limits.request_bytes - head_size(scope) if limits.request_bytes else None
-
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client sends the body only when it is asked for it (RFC 9110, 10.1.1)."""
-        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
 
     @property
     def min_bytes_per_second(self) -> int:

@@ -17,8 +17,6 @@ SILENCE_SECONDS = 5.0
 AT_ONCE = 128
 # Once the service is told to end.
 _LAST_SECONDS = 2.0
-# The server says `100 Continue` at the first read, unless the answer has gone by then. Nothing tells us when it has.
-_ANSWER_SECONDS = 0.1
 
 
 @dataclass(eq=False, slots=True)
@@ -78,8 +76,6 @@ class Discarding:
             turn.end_by(self._end)
 
     async def _read_on(self, body: Body, turn: _Turn, began: float) -> None:
-        if body.expects_continue and not body.received:
-            await asyncio.sleep(_ANSWER_SECONDS)
         rate, received = body.min_bytes_per_second, 0
         now = asyncio.get_running_loop().time
         while not body.ended and not body.gone:

@@ -1,13 +1,10 @@
 """An answer that comes before the body's end is read by clients that write first and read afterwards."""
 
 import asyncio
-import http.client
 import json
 import shutil
 import time
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +13,13 @@ import pytest
 from demo.process import ServerProcess
 from file.api.discarding import Discarding
 from file.logic.values import MiB
-from tests.api.expectations import ALWAYS, assert_nothing_left, assert_problem, three, until
+from tests.api.earlyanswers import BOUND_SECONDS, EARLY, LIMIT, PIECE, Early, curl, each_early, pieces, write_first
+from tests.api.expectations import assert_nothing_left, assert_problem, three, until
 from tests.api.rawhttp import Connection, Listening, connected, exchange, form_head, form_part, head, in_chunks
-from tests.memory import MemoryBucket
 from tests.serving import TOKEN, free_port, running
 
-PIECE = b"x" * MiB
-BOUND_SECONDS = 60.0
-LIMIT = 5_767_168
 TOO_LARGE = head("PUT", "/files/k", f"content-length: {1 << 40}")
-
-
-@dataclass(frozen=True)
-class Early:
-    """A request that is answered before its end."""
-
-    status: int
-    code: str
-    token: str = TOKEN
-    chunked: bool = False
-    fault: str | None = None
-    limit: int = 0
-
-    def buckets(self) -> list[MemoryBucket]:
-        return three(**{self.fault: ALWAYS} if self.fault else {})
-
-    def headers(self, size: int) -> dict[str, str]:
-        length = {"transfer-encoding": "chunked"} if self.chunked else {"content-length": str(size)}
-        return {"authorization": f"Bearer {self.token}", **length}
-
-
-EARLY = {
-    "401": Early(401, "token_refused", token="the token of somebody else"),
-    "401 chunked": Early(401, "token_refused", token="the token of somebody else", chunked=True),
-    "413 declared": Early(413, "request_too_large", limit=LIMIT),
-    "413 chunked": Early(413, "request_too_large", limit=LIMIT, chunked=True),
-    "502": Early(502, "accounts_failed", fault="refuses_begin"),
-    "502 chunked": Early(502, "accounts_failed", fault="refuses_begin", chunked=True),
-}
-each_early = pytest.mark.parametrize("early", EARLY.values(), ids=EARLY)
 each_size = pytest.mark.parametrize("size", [20 * MiB, 64 * MiB])
-
-
-def pieces(size: int) -> Iterable[bytes]:
-    return (PIECE for _ in range(size // MiB))
-
-
-def write_first(service: Listening, key: str, size: int, early: Early) -> tuple[int, str, str]:
-    """As http.client does, and urllib3 on it. Returns status, code and the header Connection."""
-    connection = http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=BOUND_SECONDS)
-    try:
-        connection.request("PUT", f"/files/{key}", pieces(size), early.headers(size), encode_chunked=early.chunked)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())["code"], answer.getheader("connection", "")
-    finally:
-        connection.close()
 
 
 @each_size
@@ -100,24 +49,8 @@ async def test_the_answer_is_read_when_the_socket_is_written_first(size: int, ch
 @each_size
 @each_early
 async def test_the_answer_is_read_when_curl_uploads(early: Early, size: int, tmp_path: Path) -> None:
-    """Without `Expect`, so that curl sends at once."""
-    (tmp_path / "file").touch()
-    with (tmp_path / "file").open("r+b") as file:
-        file.truncate(size)
     async with running(early.buckets(), max_request_bytes=early.limit) as service:
-        process = await asyncio.create_subprocess_exec(
-            *("curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "60", "--upload-file", "file"),
-            *("--header", "expect:", "--header", f"authorization: Bearer {early.token}"),
-            *(("--header", "transfer-encoding: chunked") if early.chunked else ()),
-            f"{service.url}/files/k",
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-    assert (process.returncode, errors) == (0, b"")
-    told = json.loads(output)
-    assert (told["status"], told["code"]) == (early.status, early.code)
+        assert await curl(service, size, early, tmp_path) == (early.status, early.code)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
