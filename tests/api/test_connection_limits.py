@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from demo.process import ServerProcess
 from file.management.heads import can_be_seen
 from file.management.serving import ConnectionLimits, new_server
 from mentumfileupload.uploadsettings import read_settings
 from tests.api.expectations import assert_everywhere, three
-from tests.api.rawhttp import Listening, connected, head
+from tests.api.rawhttp import Connection, Listening, connected, head
 from tests.serving import free_port, running
 
 HEALTH = head("GET", "/_/health")
@@ -130,3 +132,63 @@ async def test_an_idle_connection_is_kept_when_others_are_cut_off() -> None:
         await asyncio.gather(*(closed_after(service, HEALTH[:9]) for _ in range(70)))
         await idle.send(HEALTH)
         assert (await idle.answer()).status_code == 200
+
+
+class Reader:
+    """An application that answers once it has read the whole body."""
+
+    async def drain(self, seconds: float) -> None:
+        return
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as trial:
+            trial.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@on_linux
+@pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 here")
+@pytest.mark.parametrize(("bound", "host"), [("::1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1")])
+async def test_a_request_is_known_when_its_address_is_one_of_ipv6(bound: str, host: str) -> None:
+    """Its body takes longer than a head may."""
+    port = free_port()
+    server = new_server(Reader(), bound, port, ConnectionLimits(idle_seconds=LONG, head_seconds=0.2))
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        connection = await opened(host, port)
+        await connection.send(head("PUT", "/", "content-length: 8"))
+        for _ in range(8):
+            await connection.send(b"x")
+            await asyncio.sleep(0.1)
+        assert (await connection.answer()).status_code == 200
+        await connection.send(HEALTH[:9])
+        assert await connection.ended()
+        await connection.close()
+    finally:
+        server.stop()
+        await asyncio.wait((serving,), timeout=10)
+
+
+async def opened(host: str, port: int) -> Connection:
+    """As soon as somebody listens."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return Connection(*await asyncio.open_connection(host, port))
+            except OSError:
+                await asyncio.sleep(0.01)

@@ -90,7 +90,7 @@ async def in_front(
             stderr=output,
         )
     try:
-        assert await _is_listening(process, port), log.read_text()  # noqa: ASYNC240 - a few lines, when it fails
+        assert await _is_listening(process, port), log.read_text()
         yield Proxy(f"http://127.0.0.1:{port}")
     finally:
         if process.returncode is None:

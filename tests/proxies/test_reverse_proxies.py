@@ -147,7 +147,13 @@ async def test_host_and_headers_go_on_over_one_connection_when_a_client_sends_se
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    fields = ["host: files.example.com", "x-amz-meta-a: 1", "upload-ack: any", "idempotency-key: k", "x-request-id: r"]
+    fields = [
+        "host: files.example.com",
+        "x-amz-meta-a_b: 1",
+        "upload-ack: any",
+        "idempotency-key: k",
+        "x-request-id: r",
+    ]
     request = "\r\n".join(["PUT /files/a//b%2F HTTP/1.1", "content-length: 1", *fields, "", ""]).encode()
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
