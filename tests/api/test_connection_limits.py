@@ -1,7 +1,6 @@
 """How long a connection may be idle, and how long the head of a request may take to arrive: two limits."""
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from demo.process import ServerProcess
 from file.management.heads import can_be_seen
 from file.management.serving import ConnectionLimits, new_server
 from mentumfileupload.uploadsettings import read_settings
 from tests.api.expectations import assert_everywhere, three
+from tests.api.processes import service_alone
 from tests.api.rawhttp import Connection, Listening, connected, head
 from tests.serving import free_port, running
 
@@ -48,16 +47,7 @@ async def test_the_server_is_told_75_seconds_when_nothing_is_set() -> None:
 
 
 async def test_the_server_is_told_the_settings_when_they_are_set(tmp_path: Path) -> None:
-    account = {"access_key_id": "id", "secret_access_key": "s", "region_name": "eu-central-1", "s3_bucket_name": "abc"}
-    environment = {
-        "DEBUG": "true",
-        "DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
-        "UPLOAD_OPEN": "true",
-        "AWS_ACCOUNT_A": json.dumps(account | {"endpoint_url": "https://127.0.0.1:1"}),
-        "UPLOAD_IDLE_SECONDS": "1.5",
-        "UPLOAD_HEAD_SECONDS": "0.2",
-    }
-    process = ServerProcess(free_port(), environment, tmp_path / "service.log")
+    process = service_alone(tmp_path, UPLOAD_IDLE_SECONDS="1.5", UPLOAD_HEAD_SECONDS="0.2")
     try:
         await asyncio.to_thread(process.start)
         assert await closed_after(process) > 1.4

@@ -1,7 +1,6 @@
 """An answer that comes before the body's end is read by clients that write first and read afterwards."""
 
 import asyncio
-import json
 import shutil
 import time
 from contextlib import AsyncExitStack
@@ -10,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from demo.process import ServerProcess
 from file.api.discarding import Discarding
 from file.logic.values import MiB
 from tests.api.earlyanswers import BOUND_SECONDS, EARLY, LIMIT, PIECE, Early, curl, each_early, pieces, write_first
 from tests.api.expectations import assert_nothing_left, assert_problem, three, until
+from tests.api.processes import service_alone
 from tests.api.rawhttp import Connection, Listening, connected, exchange, form_head, form_part, head, in_chunks
-from tests.serving import TOKEN, free_port, running
+from tests.serving import running
 
 TOO_LARGE = head("PUT", "/files/k", f"content-length: {1 << 40}")
 each_size = pytest.mark.parametrize("size", [20 * MiB, 64 * MiB])
@@ -55,19 +54,11 @@ async def test_the_answer_is_read_when_curl_uploads(early: Early, size: int, tmp
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 async def test_memory_stays_flat_when_hundreds_of_mebibytes_are_read_on_at_once(tmp_path: Path) -> None:
-    account = {"access_key_id": "id", "secret_access_key": "s", "region_name": "eu-central-1", "s3_bucket_name": "abc"}
-    environment = {
-        "DEBUG": "true",
-        "DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
-        "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
-        "AWS_ACCOUNT_A": json.dumps(account | {"endpoint_url": "https://127.0.0.1:1"}),
-    }
-
     def memory(field: str) -> int:
         status = Path(f"/proc/{process.process_id}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:"))
 
-    process, clients = ServerProcess(free_port(), environment, tmp_path / "service.log"), 8
+    process, clients = service_alone(tmp_path), 8
     try:
         await asyncio.to_thread(process.start)
         base = memory("VmRSS")
@@ -147,7 +138,7 @@ async def test_an_upload_finds_a_place_when_the_body_of_another_is_read_on() -> 
         assert service.application.discarding.under_way == 1
 
 
-async def test_the_service_ends_when_a_client_never_stops_sending() -> None:
+async def test_bodies_are_left_when_the_service_ends_and_a_client_never_stops_sending() -> None:
     discarding = Discarding(seconds=1000.0)
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(running(three(), discarding=discarding, max_request_bytes=LIMIT))
@@ -161,6 +152,22 @@ async def test_the_service_ends_when_a_client_never_stops_sending() -> None:
         await until(lambda: discarding.under_way == 0)
         await sending
         assert time.monotonic() - began < 10
+
+
+async def test_the_process_ends_when_a_client_never_stops_sending(tmp_path: Path) -> None:
+    process = service_alone(tmp_path)
+    try:
+        await asyncio.to_thread(process.start)
+        async with connected(process) as connection:
+            await connection.send(TOO_LARGE)
+            assert_problem(await connection.answer(), 413, "request_too_large")
+            sending = asyncio.ensure_future(keep_sending(connection, PIECE, 0.05))
+            began = time.monotonic()
+            assert await asyncio.to_thread(process.stop) == 0
+            assert time.monotonic() - began < 20  # it is not read on to the end of its 30 seconds
+            await sending
+    finally:
+        await asyncio.to_thread(process.kill)
 
 
 async def test_no_100_is_told_when_the_answer_is_final() -> None:
