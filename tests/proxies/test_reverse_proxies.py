@@ -3,6 +3,8 @@
 import asyncio
 import re
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from file.logic.values import MiB
 from mentumfileupload.uploadsettings import read_settings
 from tests.api.earlyanswers import Early, curl, each_early, write_first
 from tests.api.expectations import PART, assert_everywhere, assert_nothing_left, three
-from tests.api.rawhttp import BOUND_SECONDS, connected, head, in_chunks, put
+from tests.api.rawhttp import BOUND_SECONDS, Connection, connected, head, in_chunks, put
 from tests.proxies.programs import CADDY, HAPROXY, NGINX, Program, in_front, shown
 from tests.serving import running
 
@@ -127,26 +129,43 @@ async def test_another_key_is_stored_when_nginx_gets_a_path_to_pass_to(tmp_path:
     assert_everywhere(buckets, "a/b", b"x")
 
 
-@each_program
-async def test_host_and_headers_go_on_over_one_connection_when_a_client_sends_several_requests(
-    program: Program, tmp_path: Path
-) -> None:
-    heads: list[list[bytes]] = []  # a list a connection to the service
+class Behind:
+    """Answers every request; `heads` has a list for each connection on which a file was sent, `closed` those closed."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self) -> None:
+        self.heads: list[list[bytes]] = []
+        self.closed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mine: list[bytes] = []
         try:
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
                 if request.startswith(b"PUT"):  # and no question whether we are there
                     if not mine:
-                        heads.append(mine)
+                        self.heads.append(mine)
                     mine.append(request)
                     await reader.readexactly(1)
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
+            if mine:
+                self.closed.set()
 
+
+@asynccontextmanager
+async def before(behind: Behind, program: Program, folder: Path) -> AsyncIterator[Connection]:
+    """A connection to the program."""
+    async with await asyncio.start_server(behind.serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with in_front(program, url, folder) as proxy, connected(proxy) as connection:
+            yield connection
+
+
+@each_program
+async def test_host_and_headers_go_on_over_one_connection_when_a_client_sends_several_requests(
+    program: Program, tmp_path: Path
+) -> None:
     fields = [
         "host: files.example.com",
         "x-amz-meta-a_b: 1",
@@ -155,17 +174,27 @@ async def test_host_and_headers_go_on_over_one_connection_when_a_client_sends_se
         "x-request-id: r",
     ]
     request = "\r\n".join(["PUT /files/a//b%2F HTTP/1.1", "content-length: 1", *fields, "", ""]).encode()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with in_front(program, f"http://127.0.0.1:{port}", tmp_path) as proxy, connected(proxy) as connection:
-            for _ in range(3):
-                await connection.send(request + b"x")
-                assert (await connection.answer()).status_code == 200
-    assert [len(connection) for connection in heads] == [3]
-    for told in heads[0]:
+    behind = Behind()
+    async with before(behind, program, tmp_path) as connection:
+        for _ in range(3):
+            await connection.send(request + b"x")
+            assert (await connection.answer()).status_code == 200
+    assert [len(told) for told in behind.heads] == [3]
+    for told in behind.heads[0]:
         line, *lines = told.decode().split("\r\n")
         assert line == "PUT /files/a//b%2F HTTP/1.1"
         assert set(fields) <= {name.lower() + sign + value for name, sign, value in (f.partition(":") for f in lines)}
+
+
+@pytest.mark.parametrize("program", PROGRAMS[1:2])
+async def test_haproxy_closes_an_idle_connection_when_it_also_asks_for_health(program: Program, tmp_path: Path) -> None:
+    """Within seconds; the default numbers keep it for longer than the service does."""
+    behind = Behind()
+    async with before(behind, program, tmp_path) as connection:
+        await connection.send(head("PUT", "/files/k", "content-length: 1"), b"x")
+        assert (await connection.answer()).status_code == 200
+        async with asyncio.timeout(read_settings({}).upload.idle_seconds - 15):
+            await behind.closed.wait()
 
 
 @pytest.mark.parametrize(("language", "name"), [("nginx", "keepalive_timeout"), ("caddy", "keepalive")])
