@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.api.access import Access
 from file.api.body import BodyLimits
+from file.api.discarding import Discarding
 from file.api.edge import Edge
 from file.api.gate import Gate
 from file.api.metrics import Metrics
@@ -53,11 +54,12 @@ _EXPOSED = (
 
 
 class Application:
-    """The whole service as one ASGI application. `uploads` and `ledger` are for a look inside."""
+    """The whole service as one ASGI application. `uploads`, `ledger` and `discarding` are for a look inside."""
 
-    def __init__(self, api: Api, ledger: DatabaseLedger, asgi: ASGIApp) -> None:
+    def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
         self.uploads = api.uploads
         self.ledger = ledger
+        self.discarding = discarding
         self._readings = api.readings
         self._asgi = asgi
         self._drains: set[asyncio.Task[None]] = set()
@@ -86,6 +88,7 @@ class Application:
         await self.uploads.gate.drain(seconds)
         await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
         await reading
+        self.discarding.end_soon()
 
 
 def compose(
@@ -96,6 +99,7 @@ def compose(
     database: str,
     figures_seconds: float = 10.0,
     first_look_seconds: float = 20.0,
+    discarding: Discarding | None = None,
 ) -> Application:
     """Put the parts together. `database` is Django's alias of the ledger's, whose figures are read so often.
 
@@ -156,8 +160,10 @@ def compose(
             expose_headers=_EXPOSED,
         )
 
-    asgi = Edge(api, pages, limits=limits, gate=gate, wrap=with_cors if upload.cors_origins else lambda asgi: asgi)
-    application = Application(api, ledger, asgi)
+    discarding = discarding or Discarding()
+    wrap = with_cors if upload.cors_origins else lambda asgi: asgi
+    asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
+    application = Application(api, ledger, discarding, asgi)
     return application
 
 

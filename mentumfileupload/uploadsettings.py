@@ -87,6 +87,8 @@ TABLE = (
     _row("UPLOAD_SETTLE_SECONDS", "2", "seconds", "How long after an unanswered request we look again.", 0),
     _row("UPLOAD_MIN_BYTES_PER_SECOND", "8192", "bytes a second", "How slowly a client may send; 0 for no limit.", 0),
     _row("UPLOAD_CLIENT_GRACE_SECONDS", "10", "seconds", "How long a client may be silent before that counts.", 0.1),
+    _row("UPLOAD_IDLE_SECONDS", "75", "seconds", "How long a connection may be idle between two requests.", 0.1),
+    _row("UPLOAD_HEAD_SECONDS", "10", "seconds", "How long a request's line and headers may take to arrive.", 0.1),
     _row("UPLOAD_SHUTDOWN_SECONDS", "30", "seconds", "How long uploads may go on once the service is told to stop.", 0),
 )
 
@@ -100,6 +102,8 @@ class UploadSettings:
     account_requests: int
     min_bytes_per_second: int
     client_grace_seconds: float
+    idle_seconds: float
+    head_seconds: float
     shutdown_seconds: float
     catchup_concurrency: int
     verified_a_day: int
@@ -164,6 +168,8 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         account_requests=reader.whole("UPLOAD_ACCOUNT_REQUESTS"),
         min_bytes_per_second=reader.whole("UPLOAD_MIN_BYTES_PER_SECOND"),
         client_grace_seconds=reader.seconds("UPLOAD_CLIENT_GRACE_SECONDS"),
+        idle_seconds=reader.seconds("UPLOAD_IDLE_SECONDS"),
+        head_seconds=reader.seconds("UPLOAD_HEAD_SECONDS"),
         shutdown_seconds=reader.seconds("UPLOAD_SHUTDOWN_SECONDS"),
         catchup_concurrency=reader.whole("UPLOAD_CATCHUP_CONCURRENCY"),
         verified_a_day=reader.whole("UPLOAD_VERIFY_SAMPLE"),

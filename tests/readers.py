@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from file.api.access import Access
 from file.api.body import BodyLimits
+from file.api.discarding import Discarding
 from file.api.edge import Edge
 from file.api.gate import Gate
 from file.api.metrics import Metrics
@@ -25,7 +26,7 @@ from file.ledger.records import Records
 from file.logic.naming import name_of, new_file_id
 from file.logic.seams import Bucket
 from file.logic.values import FILE_ID, Ack, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
-from file.management.serving import new_server
+from file.management.serving import ConnectionLimits, new_server
 from stores.account import StoreAccount
 from tests.buckets import s3_buckets
 from tests.files import digests_of, part_of
@@ -149,9 +150,10 @@ async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()
     uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger())
     figures = Metrics(uploads, Records(), None)  # nobody asks for them
     api = Api(uploads, records, open_buckets, eraser=_Eraser(), figures=figures, read_order=order, version="0")
-    served = _Served(Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate), api)
+    edge = Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate, discarding=Discarding())
+    served = _Served(edge, api)
     port = free_port()
-    server = new_server(served, "127.0.0.1", port)
+    server = new_server(served, "127.0.0.1", port, ConnectionLimits(idle_seconds=75, head_seconds=10))
     serving = asyncio.ensure_future(server.serve())
     reader = Reader(f"http://127.0.0.1:{port}", records, api.readings, buckets)
     try:

@@ -6,7 +6,7 @@ For what only a process of its own can show (signals, memory, the log) there is 
 import asyncio
 import dataclasses
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,13 +14,14 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from file.api.routes import AccountBucket
-from file.management.serving import new_server
+from file.management.serving import ConnectionLimits, new_server
 from mentumfileupload.asgi import Application, compose
 from mentumfileupload.uploadsettings import UploadSettings, read_settings
 from tests.databases import scratch_sqlite
 
 TOKEN = "the-token-of-the-tests"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
+_COMPOSED = ("figures_seconds", "first_look_seconds", "discarding")
 
 
 def upload_settings(**changes: Any) -> UploadSettings:
@@ -62,53 +63,38 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(
-    buckets: Sequence[AccountBucket],
-    *,
-    database: str | None = None,
-    figures_seconds: float = 10.0,
-    first_look_seconds: float = 3600.0,
-    **changes: Any,
+    buckets: Sequence[AccountBucket], *, database: str | None = None, **changes: Any
 ) -> AsyncIterator[Running]:
     """Serve these buckets until the block ends; then everything under way is cancelled.
 
-    `database` is the alias of the ledger's; without one it gets a new SQLite file.
+    `database` is the alias of the ledger's; without one it gets a new SQLite file. `changes`: of the settings, and of
+    what else `compose` takes. Nothing is compared with the accounts by itself, unless `first_look_seconds` says so.
     """
     async with AsyncExitStack() as stack:
         if database is None:
             made = ExitStack()
             stack.push_async_callback(asyncio.to_thread, made.close)  # Django's connections are not for event loops
             database = await asyncio.to_thread(made.enter_context, scratch_sqlite())
-        yield await stack.enter_async_context(
-            _running(buckets, database, figures_seconds, first_look_seconds, **changes)
-        )
+        composed = {name: changes.pop(name) for name in _COMPOSED if name in changes}
+        composed = {"first_look_seconds": 3600.0, "database": database, **composed}
+        yield await stack.enter_async_context(_running(buckets, composed, upload_settings(**changes)))
 
 
 @asynccontextmanager
 async def _running(
-    buckets: Sequence[AccountBucket],
-    database: str,
-    figures_seconds: float,
-    first_look_seconds: float,
-    **changes: Any,
+    buckets: Sequence[AccountBucket], composed: Mapping[str, Any], settings: UploadSettings
 ) -> AsyncIterator[Running]:
 
     @asynccontextmanager
     async def open_buckets() -> AsyncIterator[Sequence[AccountBucket]]:
         yield buckets
 
-    settings = upload_settings(**changes)
-    application = compose(
-        settings,
-        no_pages,
-        open_buckets,
-        database=database,
-        figures_seconds=figures_seconds,
-        first_look_seconds=first_look_seconds,
-    )
+    application = compose(settings, no_pages, open_buckets, **composed)
     port = free_port()
-    server = new_server(application, "127.0.0.1", port)
+    limits = ConnectionLimits(idle_seconds=settings.idle_seconds, head_seconds=settings.head_seconds)
+    server = new_server(application, "127.0.0.1", port, limits)
     serving = asyncio.ensure_future(server.serve())
-    service = Running(f"http://127.0.0.1:{port}", application, database)
+    service = Running(f"http://127.0.0.1:{port}", application, composed["database"])
     try:
         async with service.client() as client, asyncio.timeout(10):
             while not await _is_ready(client):  # noqa: ASYNC110 - only an answer tells that the socket is served

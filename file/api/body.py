@@ -1,11 +1,10 @@
-"""A request's body, counted, timed, and read on after an early answer.
+"""A request's body, counted and timed. What is left of it after an early answer: `discarding.py`.
 
 Every request has one `Body`, made by the outermost layer; the ways in and Django read through it, so that the limit
 holds for all of them. Time counts against the client only while we wait for it, and bytes pay for what has passed,
 never for what will: a fast beginning buys no silence later.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,10 +13,6 @@ from starlette.types import Message, Receive, Scope
 
 from file.api.patience import Patience
 from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
-from file.logic.values import MiB
-
-_DISCARD_BYTES = 8 * MiB
-_DISCARD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +47,10 @@ class Body:
         # A request has a body only if it says so (RFC 9112, 6.3).
         self.ended = not self.declared and not self._codings
         self._most = limits.request_bytes - head_size(scope) if limits.request_bytes else None
+
+    @property
+    def min_bytes_per_second(self) -> int:
+        return self._limits.min_bytes_per_second
 
     @property
     def at_most(self) -> int | None:
@@ -92,21 +91,16 @@ class Body:
             raise ClientGoneError
         return message
 
-    async def discard(self) -> None:
-        """Read on for a while after an early answer: a client that only writes would meet a broken pipe."""
+    def close(self) -> None:
+        """Nobody waits for it any more."""
         self._patience.close()
-        if self.ended or self.gone:
-            return
-        left = _DISCARD_BYTES
-        try:
-            async with asyncio.timeout(_DISCARD_SECONDS):
-                while not self.ended and not self.gone and left > 0:
-                    message = await self._receive()
-                    left -= len(message.get("body", b""))
-                    self.gone = message["type"] == "http.disconnect"
-                    self.ended = not message.get("more_body", False)
-        except TimeoutError:
-            return
+
+    async def skip(self) -> int:
+        """The size of the next message, of a body that nobody wants any more: neither checked nor counted."""
+        message = await self._receive()
+        self.gone = message["type"] == "http.disconnect"
+        self.ended = not message.get("more_body", False)
+        return len(message.get("body", b""))
 
     async def _in_time(self) -> Message:
         rate, grace = self._limits.min_bytes_per_second, self._limits.grace_seconds

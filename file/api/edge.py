@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.body import Body, BodyLimits
+from file.api.discarding import Discarding
 from file.api.firstlook import look_at, seems_to_speak_s3
 from file.api.gate import Gate
 from file.api.responses import problem, problem_response, s3_error
@@ -47,6 +48,7 @@ class Edge:
         *,
         limits: BodyLimits,
         gate: Gate,
+        discarding: Discarding,
         wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
         self._api = api
@@ -54,6 +56,7 @@ class Edge:
         self._limits = limits
         self._page_limits = BodyLimits(DJANGO_BYTES, limits.min_bytes_per_second, limits.grace_seconds)
         self._gate = gate
+        self._discarding = discarding
         self._answered = wrap(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +79,9 @@ class Edge:
         await self._answered(scope, body.next_message, reply.send)
         seconds = round(time.perf_counter() - began, 4)
         _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
-        await body.discard()
+        body.close()
+        if not body.ended and not body.gone:
+            await self._discarding.read_on(body)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Whatever happens becomes an answer, unless one has begun already."""

@@ -8,6 +8,7 @@ back what it stored, and then the server ends. A second signal cuts the waiting 
 import asyncio
 import gc
 import signal
+from dataclasses import dataclass
 from typing import Protocol
 
 import uvloop
@@ -17,6 +18,7 @@ from granian.server.embed import Server
 from starlette.types import Receive, Scope, Send
 
 from file.logic.values import KiB
+from file.management.heads import SlowHeads, can_be_seen
 
 # So much of a body Granian reads ahead, and hands on at once: of chunks of 64 KiB a gigabyte cost a fifth more.
 _READ_BUFFER_BYTES = 256 * KiB
@@ -37,15 +39,26 @@ class Served(Protocol):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-def new_server(application: Served, host: str, port: int) -> Server:
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long a connection may be idle between two requests, and how long the head of one may take."""
+
+    idle_seconds: float
+    head_seconds: float
+
+
+def new_server(application: Served, host: str, port: int, limits: ConnectionLimits) -> Server:
     """Granian around the application, with what matters set explicitly."""
     return Server(
-        application,
+        SlowHeads(application, port, seconds=limits.head_seconds) if can_be_seen() else application,
         address=host,
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(max_buffer_size=_READ_BUFFER_BYTES),
+        http1_settings=HTTP1Settings(
+            max_buffer_size=_READ_BUFFER_BYTES,
+            header_read_timeout=round(limits.idle_seconds * 1000),  # idle connections are waiting for a head
+        ),
         backlog=_BACKLOG,
         backpressure=_CONNECTIONS,
         websockets=False,
@@ -53,7 +66,7 @@ def new_server(application: Served, host: str, port: int) -> Server:
     )
 
 
-def run(application: Served, host: str, port: int, *, shutdown_seconds: float) -> None:
+def run(application: Served, host: str, port: int, *, limits: ConnectionLimits, shutdown_seconds: float) -> None:
     """`serve`, in an event loop that costs a fraction of asyncio's own. Returns when the service has ended.
 
     What was imported until now stays for good: nobody looks for cycles in it any more. See docs/decisions/0008.
@@ -61,12 +74,14 @@ def run(application: Served, host: str, port: int, *, shutdown_seconds: float) -
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    uvloop.run(serve(application, host, port, shutdown_seconds=shutdown_seconds))
+    uvloop.run(serve(application, host, port, limits=limits, shutdown_seconds=shutdown_seconds))
 
 
-async def serve(application: Served, host: str, port: int, *, shutdown_seconds: float) -> None:
+async def serve(
+    application: Served, host: str, port: int, *, limits: ConnectionLimits, shutdown_seconds: float
+) -> None:
     """Serve until a signal comes. Raises OSError if the address cannot be had, RuntimeError if the server dies."""
-    server = new_server(application, host, port)
+    server = new_server(application, host, port, limits)
     signalled = asyncio.Queue[None]()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

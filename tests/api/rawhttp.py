@@ -8,12 +8,19 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tests.serving import TOKEN, Running
+from tests.serving import TOKEN
 
 BOUND_SECONDS = 10.0
 BOUNDARY = "the-boundary"
+
+
+class Listening(Protocol):
+    """A service, or what stands in front of one."""
+
+    @property
+    def url(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(service: Running) -> AsyncIterator[Connection]:
+async def connected(service: Listening) -> AsyncIterator[Connection]:
     host, _, port = service.url.removeprefix("http://").partition(":")
     connection = Connection(*await asyncio.open_connection(host, int(port)))
     try:
@@ -95,7 +102,7 @@ async def connected(service: Running) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def exchange(service: Running, *pieces: bytes, end: bool = False) -> Answer:
+async def exchange(service: Listening, *pieces: bytes, end: bool = False) -> Answer:
     """Send one request on a connection of its own and read its answer; with `end`, close our half in between."""
     async with connected(service) as connection:
         await connection.send(*pieces)
@@ -104,14 +111,14 @@ async def exchange(service: Running, *pieces: bytes, end: bool = False) -> Answe
         return await connection.answer()
 
 
-async def put(service: Running, key: str | bytes, content: bytes = b"x", *fields: str | bytes) -> Answer:
+async def put(service: Listening, key: str | bytes, content: bytes = b"x", *fields: str | bytes) -> Answer:
     """The key stands in the request line as it is given."""
     raw = key.encode() if isinstance(key, str) else key
     first, _, rest = head("PUT", "/files/@", f"content-length: {len(content)}", *fields).partition(b"@")
     return await exchange(service, first + raw + rest, content)
 
 
-async def post_form(service: Running, *parts: bytes) -> Answer:
+async def post_form(service: Listening, *parts: bytes) -> Answer:
     body = form(*parts)
     return await exchange(service, form_head(f"content-length: {len(body)}"), body)
 

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from file.ledger.opening import LedgerRefusedError, open_ledger
-from file.management.serving import run
+from file.management.serving import ConnectionLimits, run
 
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):)?(?P<port>\d{1,5})")
 
@@ -43,7 +43,8 @@ class Command(BaseCommand):
         import_string("mentumfileupload.logs.configure")(upload.log_level)
         self._greet(host, port, token)
         try:
-            run(application, address, port, shutdown_seconds=upload.shutdown_seconds)
+            limits = ConnectionLimits(idle_seconds=upload.idle_seconds, head_seconds=upload.head_seconds)
+            run(application, address, port, limits=limits, shutdown_seconds=upload.shutdown_seconds)
         except OSError as error:
             raise CommandError(f"cannot serve on {host}:{port}: {error}") from error
         # Rust threads of the server and of the HTTP client outlive the event loop, and some abort the process when the

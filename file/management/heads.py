@@ -1,0 +1,152 @@
+"""A short limit for the heads of requests, beside the server's long limit for idle connections.
+
+Granian has one timeout for both: it begins when a connection is opened or becomes idle, and only a whole head ends it.
+So it is as long as a connection may be idle, and heads that take longer than they may are found here. Linux tells of
+every connection how many bytes have arrived (TCP_INFO), and the application is told when a request begins: bytes that
+arrive while a connection has no request belong to a head that is not whole. If that lasts, we end the connection's
+reading, and the server closes it. This costs a request a few operations on a set and a dictionary, and the process a
+look at each of its open files four times a limit. Without TCP_INFO (macOS) the server's timeout is the only one.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+# `tcpi_bytes_received` of Linux's `struct tcp_info`, since 4.1.
+_BYTES_RECEIVED = struct.Struct("=128xQ")
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_FILES = "/proc/self/fd"
+# A head is too slow once that many looks, and one more, saw it unfinished. Looks, not seconds: while nobody could look,
+# nobody could begin a request either.
+_LOOKS = 4
+_FILES_AT_ONCE = 64
+_log = structlog.get_logger()
+
+Peer = tuple[str | bytes, str]
+
+
+@dataclass(slots=True)
+class _Quiet:
+    """A connection without a request. `arrived`: bytes, when it became so; None until the next look."""
+
+    arrived: int | None = 0
+    looks: int = 0  # in a row, that saw more than these
+
+
+def can_be_seen() -> bool:
+    """Whether this system tells what `SlowHeads` needs to know."""
+    if sys.platform != "linux":
+        return False
+    with socket.socket() as trial:
+        told = trial.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+    return len(told) == _BYTES_RECEIVED.size
+
+
+class SlowHeads:
+    """The application, and an eye on the connections to `port` for as long as the application lives."""
+
+    def __init__(self, application: ASGIApp, port: int, *, seconds: float) -> None:
+        self._application = application
+        self._port = port
+        self._seconds = seconds
+        self._busy: set[Peer] = set()
+        self._quiet: dict[Peer, _Quiet] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._live(scope, receive, send)
+            return
+        peer = _peer(*scope["client"])
+        self._quiet.pop(peer, None)
+        self._busy.add(peer)
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._busy.discard(peer)
+            self._quiet[peer] = _Quiet(None)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds / _LOOKS)
+            try:
+                ended = await self._look()
+            except OSError as error:  # no file can be opened any more
+                _log.warning("slow_heads_not_seen", detail=error.strerror)
+                continue
+            if ended:
+                _log.info("slow_heads_ended", connections=ended)
+
+    async def _look(self) -> int:
+        """Look at every connection once. Returns how many were ended."""
+        before, met, ended = set(self._quiet), set[Peer](), 0
+        for number, file in enumerate(os.listdir(_FILES), 1):  # noqa: PTH208 - they are many, and only numbers
+            if number % _FILES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if connection := _opened(int(file)):
+                with connection:
+                    ended += self._end_if_slow(connection, met)
+        for peer in before - met:  # they were closed
+            self._quiet.pop(peer, None)
+        return ended
+
+    def _end_if_slow(self, connection: socket.socket, met: set[Peer]) -> bool:
+        try:
+            if connection.family not in _FAMILIES or connection.getsockname()[1] != self._port:
+                return False
+            peer = _peer(*connection.getpeername()[:2])
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+            if peer in met:  # one port of a client and two addresses of ours: which has the request, nobody tells
+                self._quiet[peer] = _Quiet(None)
+                return False
+            met.add(peer)
+            if peer in self._busy or not self._is_slow(peer, *_BYTES_RECEIVED.unpack(told)):
+                return False
+            connection.shutdown(socket.SHUT_RD)
+        except OSError:
+            return False  # the listening socket, or a client that has gone
+        return True
+
+    def _is_slow(self, peer: Peer, arrived: int) -> bool:
+        quiet = self._quiet.setdefault(peer, _Quiet())
+        if quiet.arrived is None or quiet.arrived > arrived:
+            quiet.arrived = arrived
+        quiet.looks = quiet.looks + 1 if arrived > quiet.arrived else 0
+        return quiet.looks > _LOOKS
+
+
+def _opened(file: int) -> socket.socket | None:
+    """The socket behind the number of a file, if it is one.
+
+    The server may close it at any moment, and another file get its number: so it gets a second number, of ours.
+    """
+    try:
+        ours = os.dup(file)
+    except OSError as error:
+        if error.errno == errno.EBADF:  # closed
+            return None
+        raise
+    try:
+        return socket.socket(fileno=ours)
+    except OSError:
+        os.close(ours)
+        return None
+
+
+def _peer(host: str, port: str | int) -> Peer:
+    """An address of IPv6 has more than one spelling."""
+    return (socket.inet_pton(socket.AF_INET6, host.partition("%")[0]) if ":" in host else host, str(port))
