@@ -20,6 +20,7 @@ from django.db import transaction
 from file.background.restoring import Restored, restored, sha256_of
 from file.background.survey import AccountFindings, Findings, Problem, Sighting, Sightings, scratch, survey
 from file.ledger.installations import NO_INSTALLATION, Installations
+from file.ledger.leases import forget_received
 from file.ledger.outcomes import complete, stored_fields
 from file.ledger.queries import ACKNOWLEDGED
 from file.ledger.threads import ReadingThreads
@@ -53,6 +54,8 @@ class Rebuild:
     """`alias` is the database's; None if there is no ledger yet, for a dry run. `told` sees the findings grow.
 
     `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects that carry no id.
+    `older_copy`: the ledger is a copy that took the place of a later one; what was being received when it was made may
+    have been acknowledged since.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Rebuild:
         sources: Sequence[Source],
         *,
         adopted: Sequence[str] = (),
+        older_copy: bool = False,
         dry_run: bool = False,
         told: Callable[[Findings], None] = lambda findings: None,
     ) -> None:
@@ -70,6 +74,7 @@ class Rebuild:
         self._sources = {source.account.name: source for source in sources}
         self._places = {listing.account.name: listing.account for listing in listings}
         self._adopted = adopted
+        self._older_copy = older_copy
         self._dry_run = dry_run
         self._findings = Findings({name: AccountFindings() for name in self._listings})
         self._show = told
@@ -79,6 +84,8 @@ class Rebuild:
         """Raises `LedgerUnavailableError`, and `sqlite3.Error` of the scratch file; what was restored stays."""
         threads = ReadingThreads(self._alias or "", count=1)
         try:
+            if self._older_copy and self._alias is not None and not self._dry_run:
+                await threads.run(forget_received, self._alias)
             with scratch(await self._ours(threads)) as sightings:
                 await survey(list(self._listings.values()), sightings, self._findings, self._told)
                 for files in _batches(sightings.files()):

@@ -2,6 +2,10 @@
 
 Promises: the copy is the ledger at one moment, whole, in one file, on the disk before its name appears; it never takes
 the place of another file; the service is neither stopped nor slowed beyond the reading. Leaves PostgreSQL to pg_dump.
+
+The copy does not have the files that are being received at that moment: they may be acknowledged a moment later, and in
+the copy they would look like uploads whose process died, which are cleaned up. So they are files that the copy does not
+know, which are never removed, and which a rebuild restores.
 """
 
 import os
@@ -34,8 +38,9 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]
     except (OSError, sqlite3.Error) as error:
         raise CopyRefusedError(f"the copy cannot be made: {_reason(error)}") from error
     try:
+        _forget_received(unfinished)
         return keep_copy(unfinished, target)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         unfinished.unlink(missing_ok=True)
         raise CopyRefusedError(f"the copy cannot be made: {_reason(error)}") from error
 
@@ -67,6 +72,20 @@ def keep_copy(unfinished: Path, target: Path) -> int:
         finally:
             os.close(folder)
     return size
+
+
+def _forget_received(copy: Path) -> None:
+    """A ledger of an earlier release may lack a table."""
+    with closing(sqlite3.connect(copy, isolation_level=None)) as writing:
+        tables = {name for (name,) in writing.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        writing.execute("BEGIN")
+        for table, column in (("file_openupload", "file_id"), ("file_replica", "file_id"), ("file_file", "id")):
+            if table in tables:
+                received = "SELECT id FROM file_file WHERE state = 'receiving'"
+                writing.execute(f"DELETE FROM {table} WHERE {column} IN ({received})")  # noqa: S608 - names of ours
+        writing.execute("COMMIT")
+    with copy.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _copy_pages(source: Path, target: Path, progress: Callable[[int, int], None] | None) -> None:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from file.ledger.groupcommit import Writer
 from file.ledger.queries import ACKNOWLEDGED, due_replicas, expired_leases
 from file.logic.values import FileState, ReplicaState
-from file.models import File, OpenUpload, Replica
+from file.models import File, Installation, OpenUpload, Replica
 
 UNFINISHED = "unfinished"  # the error code of a replica that nobody has looked at yet
 LATE = timedelta(minutes=1)  # after it was given up, a begin that was in flight may open its upload
@@ -69,7 +70,7 @@ class Leases:
         self._claim = timedelta(seconds=claim_seconds)
 
     async def take_over(self) -> int:
-        """Files under a lease that ran out become `erasing`. Returns how many."""
+        """Files under a lease that ran out become `erasing`. Returns how many; none while the ledger is behind."""
         return await self._writer.run(self._take_over)
 
     async def claim(self, account: str, state: ReplicaState, limit: int) -> Sequence[Due]:
@@ -95,6 +96,8 @@ class Leases:
     # --- in the writer's thread
 
     def _take_over(self) -> int:
+        if Installation.objects.using(self._alias).filter(behind_at__isnull=False).exists():
+            return 0  # the outcome of such a file may be what this older copy of the ledger does not have
         taken = 0
         for file in expired_leases(self._alias)[:_BATCH]:
             if str(file.pk) in self._under_way:
@@ -193,3 +196,12 @@ def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | Non
     if not replica.attempts:  # its process may have died before it could note one
         return (since, (lease_end or replica.now) + ahead)
     return None
+
+
+def forget_received(alias: str) -> int:
+    """Remove the rows of files that were being received, and whose lease ran out. Returns how many.
+
+    In an older copy of the ledger they may have been acknowledged later. What is not known is never removed.
+    """
+    with transaction.atomic(using=alias):
+        return expired_leases(alias).filter(state=FileState.RECEIVING).delete()[0]

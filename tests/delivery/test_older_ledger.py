@@ -8,12 +8,14 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models.functions import Now
 from structlog.testing import capture_logs
 
 from file.background.freshness import Freshness, Leafed
@@ -23,20 +25,24 @@ from file.background.survey import Findings
 from file.ledger.acquaintance import Acquaintance
 from file.ledger.backup import copy_ledger
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership
+from file.ledger.leases import Leases
 from file.ledger.opening import open_ledger
 from file.ledger.verifiable import Verifiable
 from file.logic.naming import new_file_id
 from file.logic.seams import FoundObject
 from file.logic.values import FILE_ACCOUNTS, FILE_ID, FILE_INSTALLATION
+from file.models import File
 from file.s3.bucket import S3Bucket
 from stores.account import StoreAccount
 from tests.databases import Postgres, registered
-from tests.delivery.conftest import ONE_PART, Accounts, assert_stored, content, put, serving
+from tests.delivery.conftest import ONE_PART, Accounts, Proxied, assert_stored, content, put, serving
 from tests.delivery.receipts import answer_when
+from tests.delivery.services import HeldBody
 from tests.delivery.verifying import look_around, metadata_of, opened, overwrite, problems_of, verify
+from tests.intents import intent
 from tests.ledger.aliases import sqlite_alias
 from tests.ledger.commands import run_manage, sqlite_url
-from tests.ledger.looking import files_in
+from tests.ledger.looking import ask, files_in, ledger_on
 from tests.serving import Running
 
 EARLY, LATE = ("m", "n"), ("a", "z", "ü/ñ 空")
@@ -333,3 +339,36 @@ async def test_a_copy_that_is_as_new_as_the_accounts_may_clean(
     async with ledger_at(copy) as same:
         assert await looks_fresh(same, a) == [True]
         assert problems_of(await look_around(same, a, clean=True)) == [("A", "m", "left_behind", "removed")]
+
+
+async def test_a_copy_that_was_made_during_an_upload_does_not_take_it_for_a_dead_one(
+    accounts: Accounts, proxied: Proxied, sqlite_database: str, tmp_path: Path
+) -> None:
+    proxy, copy, body = proxied("B"), tmp_path / "copy.sqlite3", HeldBody()
+    among = [accounts["A"], proxy.account]
+    async with serving(*among, database=sqlite_database) as service, service.client(timeout=60) as client:
+        await upload(service, ["before"])
+        uploading = asyncio.create_task(client.put("/files/k", content=body))
+        await proxy.wait_until("part", ended=True)
+        await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
+        body.goes_on.set()
+        assert (await uploading).status_code == 201
+    async with ledger_at(copy) as older:
+        assert sorted(key for key in await files_in(older) if "form" not in key) == ["before"]
+        findings = await look_around(older, *among, clean=True)
+        assert ("A", "k", "not_in_ledger", "left") in problems_of(findings)
+        assert (await rebuild(older, *among)).stored == 1
+        await assert_healed(older, *among)
+
+
+async def test_an_upload_is_not_taken_over_while_the_ledger_is_behind(accounts: Accounts, sqlite_database: str) -> None:
+    files = File.objects.using(sqlite_database)
+    async with ledger_on(sqlite_database) as ledger:
+        await ledger.intend(intent("k"))
+        leases = Leases(ledger.writer, sqlite_database, under_way=(), claim_seconds=30)
+        await ask(sqlite_database, lambda: files.update(lease_until=Now() - timedelta(hours=1)))
+        installations = Installations(ledger.writer, sqlite_database)
+        await installations.mark_behind()
+        assert await leases.take_over() == 0
+        await installations.mark_level()
+        assert await leases.take_over() == 1

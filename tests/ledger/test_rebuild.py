@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -29,7 +29,8 @@ from file.logic.values import (
 )
 from file.models import File, GivenUpFile, Replica
 from tests.files import digests_of
-from tests.ledger.looking import ask, files_in, replicas_in
+from tests.intents import intent
+from tests.ledger.looking import ask, files_in, ledger_on, replicas_in
 from tests.ledger.verified import threads_on
 from tests.memory import MemoryBucket, MemoryObject
 
@@ -381,3 +382,18 @@ async def test_the_ledger_is_level_again_only_when_everything_is_restored(
         assert (await installations.read()).behind_at is not None
         assert (await rebuild(database, buckets)).is_whole
         assert (await installations.read()).behind_at is None
+
+
+async def test_what_was_being_received_when_a_copy_was_made_is_restored_when_it_is_asked_for(
+    database: str, buckets: dict[str, ListedBucket]
+) -> None:
+    file_id = put(buckets, "k")
+    entry = dataclasses.replace(intent("k"), id=file_id)
+    async with ledger_on(database, lease_seconds=0.01) as ledger:
+        await ledger.intend(entry)
+    files = File.objects.using(database)
+    await ask(database, lambda: files.update(lease_until=Now() - timedelta(hours=1)))
+    assert (await rebuild(database, buckets)).left_alone == 1
+    assert (await rebuild(database, buckets, older_copy=True, dry_run=True)).left_alone == 1
+    assert (await rebuild(database, buckets, older_copy=True)).stored == 1
+    assert (await files_in(database))["k"].state == FileState.STORED

@@ -63,6 +63,12 @@ class Command(Leaving):
         )
         rebuild.add_argument("--dry-run", action="store_true", help="change nothing, and tell what would be done")
         rebuild.add_argument(
+            "--older-copy",
+            action="store_true",
+            help="the ledger is a copy (a dump, a standby) that took the place of a later one: what was being received "
+            "when it was made may have been acknowledged since, and is restored, too; stop the service before",
+        )
+        rebuild.add_argument(
             "--adopt",
             action="append",
             default=[],
@@ -160,7 +166,13 @@ class Command(Leaving):
         async with import_string("mentumfileupload.asgi.s3_buckets")(settings.UPLOAD)() as buckets:
             listings = [S3Listing(bucket.client) for bucket in buckets]
             findings = await Rebuild(
-                alias, listings, buckets, adopted=options["adopt"], dry_run=options["dry_run"], told=show
+                alias,
+                listings,
+                buckets,
+                adopted=options["adopt"],
+                older_copy=options["older_copy"],
+                dry_run=options["dry_run"],
+                told=show,
             ).run()
         show(findings, ending="\n")
         return findings
