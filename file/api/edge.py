@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.body import Body, BodyLimits
+from file.api.counting import count
 from file.api.gate import Gate
 from file.api.responses import problem, problem_response
 from file.logic.errors import UploadError
@@ -27,9 +28,11 @@ _log = structlog.get_logger()
 
 
 class Routes(Protocol):
-    """The API: tells whether a path is its own."""
+    """The API: tells whether a path is its own, and of which route it is."""
 
     def owns(self, path: str) -> bool: ...
+
+    def route_of(self, path: str) -> str: ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -73,6 +76,7 @@ class Edge:
         await self._answered(scope, body.next_message, reply.send)
         seconds = round(time.perf_counter() - began, 4)
         _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
+        count(self._api.route_of(scope["path"]), scope["method"], reply.status)
         await body.discard()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from file.api import erasing, files, form, listing, metrics, probes, reading
+from file.api.counting import PAGES, UNKNOWN
 from file.api.uploads import Uploads
 from file.background.background import Served
 
@@ -95,10 +96,18 @@ class Api:
             ],
             redirect_slashes=False,
         )
+        routes = [route for route in self._router.routes if isinstance(route, Route)]
+        self._templates = [(route.path_format, route.path_regex.match) for route in routes]
 
     def owns(self, path: str) -> bool:
         """Everything else is Django's."""
         return path in ("/upload", "/files") or path.startswith(("/files/", "/receipts/", "/_/"))
+
+    def route_of(self, path: str) -> str:
+        """The template of the path, by which its requests are counted; one name for all that have none."""
+        if not self.owns(path):
+            return PAGES
+        return next((template for template, matches in self._templates if matches(path)), UNKNOWN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
