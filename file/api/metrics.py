@@ -42,8 +42,8 @@ async def metrics(request: Request) -> Response:
 class Metrics(Collector):
     """The figures of one application. `address`, host and port, serves them without a token, if it is given.
 
-    `version` is the service's own. `read_seconds`: how often the ledger is read; `stale_seconds`: how long what was read
-    is told.
+    `version` is the service's own. `read_seconds`: how often the ledger is read; `stale_seconds`: how long what was
+    read is told.
     """
 
     def __init__(

@@ -97,7 +97,8 @@ class Api:
             redirect_slashes=False,
         )
         routes = [route for route in self._router.routes if isinstance(route, Route)]
-        self._templates = [(route.path_format, route.path_regex.match) for route in routes]
+        self._fixed = frozenset(route.path for route in routes if not route.param_convertors)
+        self._templates = [(route.path_format, route.path_regex.match) for route in routes if route.param_convertors]
 
     def owns(self, path: str) -> bool:
         """Everything else is Django's."""
@@ -105,9 +106,12 @@ class Api:
 
     def route_of(self, path: str) -> str:
         """The template of the path, by which its requests are counted; one name for all that have none."""
-        if not self.owns(path):
-            return PAGES
-        return next((template for template, matches in self._templates if matches(path)), UNKNOWN)
+        if path in self._fixed:
+            return path
+        for template, matches in self._templates:
+            if matches(path):
+                return template
+        return UNKNOWN if self.owns(path) else PAGES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
