@@ -1,4 +1,4 @@
-"""System checks: a fault in the settings is an error with one line.
+"""System checks: a fault in the settings is an error with one line, what was left aside a warning.
 
 Promises: `check` and `runserver` show every fault and stop; so does each command that runs all system checks. What
 prepares a release, and may run before anything is configured, leaves them out: `migrate` and `makemigrations` ask for
@@ -11,6 +11,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 SETTINGS_TAG = "settings"
@@ -21,6 +22,12 @@ TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Everything in the environment and the .env file that cannot be meant."""
     return [Error(fault, id="file.E001") for fault in settings.UPLOAD_FAULTS]
+
+
+@register(SETTINGS_TAG)
+def check_environment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What the platform set under our prefixes: told, and not read."""
+    return [checks.Warning(note, id="file.W002") for note in settings.UPLOAD_NOTES]
 
 
 @register(SETTINGS_TAG)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from file.logic.accountrules import bucket_place, rule_faults
+from file.logic.platformvariables import is_about_an_account, is_service_link
 from file.logic.values import Account
 
 PREFIX = "AWS_ACCOUNT_"
@@ -58,6 +59,16 @@ def read_accounts(
     if not texts and not faults:
         faults.append(f"{PREFIX}<NAME>: no account is set; at least one is needed (docs/settings.md shows how)")
     return tuple(accounts), tuple(faults)
+
+
+def is_of_the_platform(variable: str, environment: Mapping[str, str]) -> bool:
+    """Whether a variable that begins with `AWS_ACCOUNT_` was set by the platform, and is no account."""
+    ending, value = variable.removeprefix(PREFIX), without_outer_quotes(environment[variable])
+    if ending in SDK_NAMES:
+        return "{" not in value
+    if ending.endswith(FILE_SUFFIX):
+        return False
+    return is_about_an_account(ending, value) or is_service_link(variable, environment)
 
 
 def without_outer_quotes(text: str) -> str:
@@ -112,7 +123,7 @@ def _find_texts(
     spellings: dict[str, str] = {}
     for variable in sorted(environment):
         ending = variable.removeprefix(PREFIX)
-        if ending == variable or ending in SDK_NAMES:
+        if ending == variable or is_of_the_platform(variable, environment):
             continue
         in_file = ending.endswith(FILE_SUFFIX)
         name = ending.removesuffix(FILE_SUFFIX)
