@@ -153,7 +153,7 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     return ProjectSettings(
         debug=debug,
         secret_key=secret_key,
-        allowed_hosts=reader.items("ALLOWED_HOSTS"),
+        allowed_hosts=reader.hosts("ALLOWED_HOSTS"),
         database=database,
         upload=dataclasses.replace(upload, accounts=accounts),
         faults=(*reader.faults, *account_faults),
@@ -195,7 +195,7 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         open=is_open,
         accounts=(),
         https_proxy=reader.proxy("HTTPS_PROXY"),
-        no_proxy=reader.text("NO_PROXY") or None,
+        no_proxy=reader.exceptions("NO_PROXY"),
         ca_file=reader.certificate_file("SSL_CERT_FILE"),
     )
 

@@ -106,10 +106,11 @@ def test_the_ledger_s_figures_are_never_added_up_in_the_rules() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_the_rules_hold_when_promtool_tries_them() -> None:
-    for command in (
-        ["check", "rules", RULES],
-        ["test", "rules", Path(__file__).with_name("prometheus_rules_test.yml")],
-    ):
-        run = subprocess.run(["promtool", *command], capture_output=True, text=True, timeout=60, check=False)
-        assert run.returncode == 0, run.stdout + run.stderr
+@pytest.mark.parametrize(
+    ("command", "file"), [("check", RULES), ("test", Path(__file__).with_name("prometheus_rules_test.yml"))]
+)
+def test_the_rules_hold_when_promtool_tries_them(command: str, file: Path) -> None:
+    run = subprocess.run(
+        ["promtool", command, "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
