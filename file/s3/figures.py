@@ -15,20 +15,8 @@ from file.logic import errors, metrics
 
 OK = "ok"
 CUT_OFF = "cut_off"
-OPERATIONS = (
-    "put",
-    "begin",
-    "part",
-    "complete",
-    "abort",
-    "head",
-    "get",
-    "delete",
-    "list_versions",
-    "list_uploads",
-    "list_parts",
-    "list_objects",
-    "probe",
+OPERATIONS = tuple(
+    "put begin part complete abort head get delete list_versions list_uploads list_parts list_objects probe".split()
 )
 RESULTS = (
     OK,

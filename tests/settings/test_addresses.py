@@ -5,18 +5,9 @@ from collections.abc import Callable
 import pytest
 from django.http.request import host_validation_re, split_domain_port, validate_host
 
-from mentumfileupload.uploadsettings import ProjectSettings, read_settings
+from mentumfileupload.uploadsettings import ProjectSettings
 
-Write = Callable[..., str]
 Read = Callable[..., ProjectSettings]
-
-
-@pytest.fixture
-def read(account_json: Write) -> Read:
-    def settings(**changes: str) -> ProjectSettings:
-        return read_settings({"DEBUG": "true", "AWS_ACCOUNT_A": account_json(), **changes})
-
-    return settings
 
 
 @pytest.mark.parametrize(

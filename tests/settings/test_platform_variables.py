@@ -8,9 +8,10 @@ import pytest
 
 from file.logic.accounts import read_accounts
 from file.logic.platformvariables import is_service_link
-from mentumfileupload.uploadsettings import TABLE, read_settings
+from mentumfileupload.uploadsettings import TABLE, ProjectSettings
 
 Write = Callable[..., str]
+Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
 
 
 def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str, str]:
@@ -30,15 +31,14 @@ def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str
 
 
 @pytest.fixture
-def faults_and_notes(account_json: Write) -> Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]:
-    def read(environment: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        project = read_settings({"DEBUG": "true", "AWS_ACCOUNT_A": account_json(), **environment})
+def faults_and_notes(
+    read: Callable[..., ProjectSettings],
+) -> Read:
+    def found(environment: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        project = read(**environment)
         return project.faults, project.notes
 
-    return read
-
-
-Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
+    return found
 
 
 @pytest.mark.parametrize(
