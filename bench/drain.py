@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import tempfile
 import time
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from stores.seaweed import start_stores, stop_stores
 from tests.serving import HEADERS, TOKEN, free_port
 
 AT_ONCE = 16
+_LEFT = re.compile(r'^mentum_replicas\{account="B",.*\} (\S+)$', re.MULTILINE)
 
 
 def main() -> None:
@@ -95,10 +97,10 @@ def until_drained(url: str) -> None:
         seen = False
         while True:
             figures = http.get("/_/metrics").text
-            left = [line for line in figures.splitlines() if line.startswith('mentum_replicas{account="B"')]
+            left = sum(float(count) for count in _LEFT.findall(figures))
             if not left and seen:
                 return
-            seen = seen or bool(left)
+            seen = seen or left > 0
             time.sleep(0.5)
 
 

@@ -1,4 +1,4 @@
-"""System checks: a fault in the settings is an error with one line, and what is probably a mistake a warning.
+"""System checks: a fault in the settings is an error; a likely mistake, or what was left aside, a warning.
 
 Promises: `check` and `runserver` show every fault and stop; so does each command that runs all system checks. What
 prepares a release, and may run before anything is configured, leaves them out: `migrate` and `makemigrations` ask for
@@ -30,6 +30,12 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 def check_accounts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """What is probably a mistake, and may be meant: it stops nothing."""
     return [checks.Warning(doubt, id="file.W001") for doubt in doubts(settings.UPLOAD.accounts)]
+
+
+@register(SETTINGS_TAG)
+def check_environment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What the platform set under our prefixes: told, and not read."""
+    return [checks.Warning(note, id="file.W002") for note in settings.UPLOAD_NOTES]
 
 
 @register(SETTINGS_TAG)

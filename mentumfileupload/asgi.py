@@ -137,7 +137,7 @@ def compose(
             buckets = await stack.enter_async_context(open_buckets())
             await stack.enter_async_context(ledger)
             stack.push_async_callback(records.close)
-            await stack.enter_async_context(metrics.serving())
+            await stack.enter_async_context(metrics.serving([bucket.account.name for bucket in buckets]))
             await background.begin(buckets)
             try:
                 yield buckets
@@ -145,7 +145,7 @@ def compose(
                 await application.until_drained()
                 await background.end()
 
-    metrics = Metrics(uploads, records, upload.metrics_address, read_seconds=figures_seconds)
+    metrics = Metrics(uploads, records, upload.metrics_address, version=__version__, read_seconds=figures_seconds)
     api = Api(
         uploads, records, opened, eraser=background, figures=metrics, read_order=upload.read_order, version=__version__
     )

@@ -1,8 +1,9 @@
 """Django's settings, made of the environment and `mentumfileupload/.env`. The only reader of the environment.
 
 Promises: importing it never fails for what somebody configured, so that an image can be built and tests run without
-any of it; the faults stand in `UPLOAD_FAULTS`, and `file/checks.py` turns them into system checks. Everything of ours
-is in `UPLOAD`, whose attributes `uploadsettings.py` describes; docs/settings.md describes each variable.
+any of it; the faults stand in `UPLOAD_FAULTS`, what was left aside in `UPLOAD_NOTES`, and `file/checks.py` turns both
+into system checks. Everything of ours is in `UPLOAD`, whose attributes `uploadsettings.py` describes; docs/settings.md
+describes each variable.
 """
 
 import os
@@ -21,6 +22,7 @@ _project = read_settings(_environment)
 
 UPLOAD = _project.upload
 UPLOAD_FAULTS: tuple[str, ...] = (*_file_faults, *_project.faults)
+UPLOAD_NOTES: tuple[str, ...] = _project.notes
 
 DEBUG = _project.debug
 SECRET_KEY = _project.secret_key or get_random_secret_key()

@@ -8,7 +8,7 @@ never shows the value. Numbers are plain digits: no sign, no underscore, no unit
 import re
 import ssl
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -19,12 +19,14 @@ from file.logic.accounts import read_json_object, without_outer_quotes
 from file.logic.errors import AckRefusedError
 from file.logic.placement import ack_of
 from file.logic.values import Ack
+from mentumfileupload import addresses
 
 ROOT = Path(__file__).resolve().parent.parent
 MIN_TOKEN_LENGTH = 16
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
+_PROXY_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-f:.]+(?:%[A-Za-z0-9]+)?", re.ASCII)
 _DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 
 
@@ -86,15 +88,28 @@ class SettingReader:
     def seconds(self, name: str) -> float:
         return float(self._number(name, r"[0-9]{1,9}(?:\.[0-9]{1,9})?", "a number"))
 
-    def items(self, name: str) -> tuple[str, ...]:
-        return tuple(item.strip() for item in self.text(name).split(",") if item.strip())
+    def items(self, name: str, fault_of: Callable[[str], str | None] = lambda entry: None) -> tuple[str, ...]:
+        """A list. Entries are named by their place: what stands there may be a secret in the wrong place."""
+        text = self.text(name)
+        if addresses.is_json(text):
+            self.fault(name, addresses.JSON_LIST)
+            return ()
+        found = tuple(item.strip() for item in text.split(",") if item.strip())
+        reasons = [addresses.entry_fault(entry) or fault_of(entry) for entry in found]
+        for place, reason in enumerate(reasons, start=1):
+            if reason is not None:
+                self.fault(name, f"entry {place} {reason}")
+        return () if any(reasons) else found
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        return self.items(name, addresses.host_fault)
 
     def origins(self, name: str) -> tuple[str, ...]:
-        found = self.items(name)
-        if found == ("*",) or all(_is_origin(item) for item in found):
-            return found
-        self.fault(name, "must be origins such as https://example.com, separated by commas, or a single *")
-        return ()
+        return ("*",) if self.text(name) == "*" else self.items(name, addresses.origin_fault)
+
+    def exceptions(self, name: str) -> str | None:
+        """The list as it was written, for a library that reads it."""
+        return self.text(name) if self.items(name, addresses.exception_fault) else None
 
     def tokens(self, name: str) -> dict[str, str]:
         """Entries are named by their place: whoever swapped name and token has the token as a name."""
@@ -128,6 +143,9 @@ class SettingReader:
             return {}
         if scheme == "sqlite" and rest != ":memory:" and not rest.startswith("/"):
             self.fault(name, "needs three slashes before a file beside manage.py, four before an absolute path")
+            return {}
+        if (addresses.is_cut_off if scheme == "sqlite" else addresses.is_unencoded)(rest):
+            self.fault(name, addresses.UNENCODED)
             return {}
         try:
             with warnings.catch_warnings():
@@ -163,9 +181,13 @@ class SettingReader:
         if not text:
             return None
         text = text if "://" in text else f"http://{text}"
+        if not addresses.is_json(text) and addresses.is_unencoded(text.partition("://")[2]):
+            self.fault(name, addresses.UNENCODED)
+            return None
         try:
             url = urlsplit(text)
-            usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+            usable = url.scheme in {"http", "https"} and url.port != 0 and url.path in ("", "/")
+            usable = usable and bool(_PROXY_HOST.fullmatch(url.hostname or ""))
         except ValueError:
             usable = False
         if not usable or not re.fullmatch(r"[!-~]+", text):
@@ -204,10 +226,3 @@ class SettingReader:
             self.fault(name, f"must be {kind} ({row.unit}), from {minimum:.16g} to {maximum:.16g}")
             return float(row.default)
         return found
-
-
-def _is_origin(text: str) -> bool:
-    """What a browser sends as `Origin`: scheme, host, port if unusual, and nothing after it."""
-    return bool(
-        re.fullmatch(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?", text, re.ASCII)
-    )

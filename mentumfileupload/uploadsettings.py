@@ -6,15 +6,18 @@ compares. The environment arrives as an argument: reading it is for `settings.py
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from file.logic.accounts import nearest, read_accounts
+from file.logic.accounts import PREFIX as ACCOUNT_PREFIX
+from file.logic.accounts import SDK_NAMES, is_of_the_platform, nearest, read_accounts
+from file.logic.platformvariables import is_service_link
 from file.logic.values import Account, Ack, Limits
 from mentumfileupload.settingvalues import SettingReader, read_text_file
 
 PREFIX = "UPLOAD_"
+_LISTED = 4  # names in one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,10 @@ class UploadSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
-    """All that `settings.py` takes over. `database` is empty, which Django refuses to use, if its URL is faulty."""
+    """All that `settings.py` takes over. `database` is empty, which Django refuses to use, if its URL is faulty.
+
+    `notes`: a line for what was left aside and stops nothing.
+    """
 
     debug: bool
     secret_key: str | None = field(repr=False)
@@ -132,6 +138,7 @@ class ProjectSettings:
     database: Mapping[str, object] = field(repr=False)
     upload: UploadSettings
     faults: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
@@ -150,10 +157,11 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     return ProjectSettings(
         debug=debug,
         secret_key=secret_key,
-        allowed_hosts=reader.items("ALLOWED_HOSTS"),
+        allowed_hosts=reader.hosts("ALLOWED_HOSTS"),
         database=database,
         upload=dataclasses.replace(upload, accounts=accounts),
         faults=(*reader.faults, *account_faults),
+        notes=tuple(_notes(environment)),
     )
 
 
@@ -193,7 +201,7 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         open=is_open,
         accounts=(),
         https_proxy=reader.proxy("HTTPS_PROXY"),
-        no_proxy=reader.text("NO_PROXY") or None,
+        no_proxy=reader.exceptions("NO_PROXY"),
         ca_file=reader.certificate_file("SSL_CERT_FILE"),
     )
 
@@ -215,5 +223,34 @@ def _unknown_settings(environment: Mapping[str, str]) -> list[str]:
     return [
         f"{name}: there is no such setting; the nearest is {PREFIX}{nearest(name.upper().removeprefix(PREFIX), known)}"
         for name in sorted(environment)
-        if name.upper().startswith(PREFIX) and name.removeprefix(PREFIX) not in known
+        if name.upper().startswith(PREFIX)
+        and name.removeprefix(PREFIX) not in known
+        and not is_service_link(name, environment)
     ]
+
+
+def _notes(environment: Mapping[str, str]) -> Iterator[str]:
+    """What the platform set under our prefixes. It is no setting and no account, and nobody here can take it away."""
+    names = {row.name for row in TABLE}
+    ours = [name for name in sorted(environment) if name.startswith((PREFIX, ACCOUNT_PREFIX)) and name not in names]
+    links = [name for name in ours if is_service_link(name, environment)]
+    if links:
+        yield (
+            f"{_listed(links)}: set by Kubernetes for a Service and not read; "
+            "`enableServiceLinks: false` in the pod keeps such variables away"
+        )
+    told = [
+        name
+        for name in ours
+        if name.startswith(ACCOUNT_PREFIX)
+        and name.removeprefix(ACCOUNT_PREFIX) not in SDK_NAMES
+        and name not in links
+        and is_of_the_platform(name, environment)
+    ]
+    if told:
+        yield f"{_listed(told)}: tells of an AWS account, is no account in JSON, and is not read"
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -148,7 +148,7 @@ async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()
     records, gate = MemoryRecords(), Gate(1)
     access = Access({"reader": TOKEN}, open=False)
     uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger())
-    figures = Metrics(uploads, Records(), None)  # nobody asks for them
+    figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
     api = Api(uploads, records, open_buckets, eraser=_Eraser(), figures=figures, read_order=order, version="0")
     edge = Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate, discarding=Discarding())
     served = _Served(edge, api)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.body import Body, BodyLimits
+from file.api.counting import count
 from file.api.discarding import Discarding
 from file.api.firstlook import look_at, seems_to_speak_s3
 from file.api.gate import Gate
@@ -31,9 +32,11 @@ _log = structlog.get_logger()
 
 
 class Routes(Protocol):
-    """The API: tells whether a path is its own."""
+    """The API: tells whether a path is its own, and of which route it is."""
 
     def owns(self, path: str) -> bool: ...
+
+    def route_of(self, path: str) -> str: ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -79,6 +82,7 @@ class Edge:
         await self._answered(scope, body.next_message, reply.send)
         seconds = round(time.perf_counter() - began, 4)
         _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
+        count(self._api.route_of(scope["path"]), scope["method"], reply.status)
         body.close()
         if not body.ended and not body.gone:
             await self._discarding.read_on(body)

@@ -13,6 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from file.api import erasing, files, form, listing, metrics, probes, reading
+from file.api.counting import PAGES, UNKNOWN
 from file.api.uploads import Uploads
 from file.background.background import Served
 from file.logic.errors import MalformedRequestError
@@ -116,10 +117,22 @@ class Api:
             ],
             redirect_slashes=False,
         )
+        routes = [route for route in self._router.routes if isinstance(route, Route)]
+        self._fixed = frozenset(route.path for route in routes if not route.param_convertors)
+        self._templates = [(route.path_format, route.path_regex.match) for route in routes if route.param_convertors]
 
     def owns(self, path: str) -> bool:
         """Everything else is Django's. `*` is the target of a question about the server as a whole."""
         return path in ("/upload", "/files", "*") or path.startswith(("/files/", "/receipts/", "/_/"))
+
+    def route_of(self, path: str) -> str:
+        """The template of the path, by which its requests are counted; one name for all that have none."""
+        if path in self._fixed:
+            return path
+        for template, matches in self._templates:
+            if matches(path):
+                return template
+        return UNKNOWN if self.owns(path) else PAGES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -86,7 +86,7 @@ class Uploads:
                 metrics.UPLOAD_BYTES.inc(receipt.digests.size)
             return receipt
         finally:
-            metrics.UPLOADS.labels(outcome).inc()
+            metrics.UPLOADS_BY_OUTCOME[outcome].inc()
             metrics.UPLOAD_SECONDS.observe(time.perf_counter() - began)
 
     def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[Bucket]]:

@@ -162,7 +162,7 @@ class CatchUp:
             _log.warning("catch_up_unrecorded", **told, detail=error.detail)
         except UploadError as error:
             _log.warning("catch_up_failed", **told, code=error.code, detail=error.detail)
-            metrics.CAUGHT_UP.labels(due.account, error.code).inc()
+            metrics.catch_up_failed(due.account, error.code)
             if isinstance(error, AccountError) and not isinstance(error, NoSourceError | TakenBackError):
                 breaker.failed(error)
             with suppress(LedgerUnavailableError):
@@ -189,7 +189,7 @@ class CatchUp:
         if not await self._settling.found(due, stored):
             await account.remove(stored.object_key, due.file_id, stored.version_id, stored.etag)
             return await self._settling.let_go(due)
-        metrics.CAUGHT_UP.labels(due.account, "brought" if brought else "found").inc()
+        metrics.caught_up(due.account, brought=brought)
         _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
         return None
 

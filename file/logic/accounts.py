@@ -17,6 +17,7 @@ from typing import Any
 
 from file.logic.accountrules import rule_faults
 from file.logic.endpoints import bucket_place, region_doubt
+from file.logic.platformvariables import is_about_an_account, is_service_link
 from file.logic.values import Account
 
 PREFIX = "AWS_ACCOUNT_"
@@ -73,6 +74,16 @@ def doubts(accounts: Iterable[Account]) -> tuple[str, ...]:
     )
 
 
+def is_of_the_platform(variable: str, environment: Mapping[str, str]) -> bool:
+    """Whether a variable that begins with `AWS_ACCOUNT_` was set by the platform, and is no account."""
+    ending, value = variable.removeprefix(PREFIX), without_outer_quotes(environment[variable])
+    if ending in SDK_NAMES:
+        return "{" not in value
+    if ending.endswith(FILE_SUFFIX):
+        return False
+    return is_about_an_account(ending, value) or is_service_link(variable, environment)
+
+
 def without_outer_quotes(text: str) -> str:
     """`text` as django-environ reads it from a .env file: docker's --env-file leaves the quotes around a value."""
     text = text.strip()
@@ -125,7 +136,7 @@ def _find_texts(
     spellings: dict[str, str] = {}
     for variable in sorted(environment):
         ending = variable.removeprefix(PREFIX)
-        if ending == variable or ending in SDK_NAMES:
+        if ending == variable or is_of_the_platform(variable, environment):
             continue
         in_file = ending.endswith(FILE_SUFFIX)
         name = ending.removesuffix(FILE_SUFFIX)

@@ -11,18 +11,42 @@ from typing import Self
 
 from prometheus_client import Counter, Histogram
 
-from file.logic import metrics
-from file.logic.errors import AccountError
+from file.logic import errors, metrics
 
 OK = "ok"
 CUT_OFF = "cut_off"
+OPERATIONS = tuple(
+    "put begin part complete abort head get delete list_versions list_uploads list_parts list_objects probe".split()
+)
+RESULTS = (
+    OK,
+    CUT_OFF,
+    *(
+        kind.code
+        for kind in (
+            errors.AccessRefusedError,
+            errors.BucketMissingError,
+            errors.WrongRegionError,
+            errors.AccountThrottledError,
+            errors.AccountFailingError,
+            errors.AccountUnreachableError,
+            errors.AccountStalledError,
+            errors.PartRefusedError,
+            errors.KeyOccupiedError,
+            errors.ReplicaMissingError,
+        )
+    ),
+)
 
 
 class Figures:
-    """Speaks for one account."""
+    """Speaks for one account, whose counters are there from now on, at zero."""
 
     def __init__(self, account: str) -> None:
         self._account = account
+        for operation in OPERATIONS:
+            for result in RESULTS:
+                _requests(account, operation, result)
 
     def counted(self, operation: str) -> "Counted":
         """Around one request, to the end of what is read of its answer."""
@@ -50,7 +74,7 @@ class Counted:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self.result = error.code if isinstance(error, AccountError) else CUT_OFF
+            self.result = error.code if isinstance(error, errors.AccountError) else CUT_OFF
         _requests(self._account, self._operation, self.result).inc()
 
 

@@ -225,9 +225,9 @@ class CrashingRecords(Records):
 async def test_the_ledger_is_read_again_when_reading_it_crashed() -> None:
     async with running(three()) as service:
         records = CrashingRecords()
-        figures = Metrics(service.application.uploads, records, None, read_seconds=0.01)
+        figures = Metrics(service.application.uploads, records, None, version="0", read_seconds=0.01)
         with capture_logs() as logs:
-            async with figures.serving():
+            async with figures.serving("A"):
                 await until(lambda: records.read > 2)
         assert [line["event"] for line in logs if line["log_level"] == "error"] == ["metrics_crashed"]
 
@@ -237,9 +237,9 @@ async def test_nothing_goes_on_when_the_metrics_address_cannot_be_had() -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            figures = Metrics(service.application.uploads, CrashingRecords(), taken.getsockname())
+            figures = Metrics(service.application.uploads, Records(), taken.getsockname(), version="0")
             before = asyncio.all_tasks()
             with pytest.raises(OSError, match="in use"):
-                async with figures.serving():
+                async with figures.serving("A"):
                     pytest.fail("It is served.")
             assert asyncio.all_tasks() <= before

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from mentumfileupload.uploadsettings import ProjectSettings, read_settings
+
 ROOT = Path(__file__).resolve().parents[2]
 
 Run = subprocess.CompletedProcess[str]
@@ -32,6 +34,16 @@ def account_json() -> Callable[..., str]:
         return json.dumps({key: value for key, value in {**account, **changes}.items() if value is not None})
 
     return write
+
+
+@pytest.fixture
+def read(account_json: Callable[..., str]) -> Callable[..., ProjectSettings]:
+    """The settings of a service that has one account without a fault, and what the keywords say."""
+
+    def settings(**changes: str) -> ProjectSettings:
+        return read_settings({"DEBUG": "true", "AWS_ACCOUNT_A": account_json(), **changes})
+
+    return settings
 
 
 @pytest.fixture

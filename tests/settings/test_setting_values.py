@@ -14,14 +14,6 @@ Write = Callable[..., str]
 Read = Callable[..., ProjectSettings]
 
 
-@pytest.fixture
-def read(account_json: Write) -> Read:
-    def settings(**changes: str) -> ProjectSettings:
-        return read_settings({"DEBUG": "true", "AWS_ACCOUNT_A": account_json(), **changes})
-
-    return settings
-
-
 def test_the_defaults_hold_when_nothing_is_set(read: Read) -> None:
     project = read()
     assert project.faults == ()

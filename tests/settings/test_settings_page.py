@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from file.logic.accounts import KEYS, REQUIRED_KEYS
+from file.logic.platformvariables import _TOLD_OF_AN_ACCOUNT
 from file.logic.values import Account
 from mentumfileupload.uploadsettings import TABLE
 
@@ -43,4 +44,6 @@ def test_every_key_of_an_account_stands_on_the_page_when_it_is_known_and_no_othe
 
 def test_no_variable_is_named_on_the_page_when_there_is_no_such_setting() -> None:
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\bUPLOAD_[A-Z_]*[A-Z]\b", page)) <= {row.name for row in TABLE}
+    settings, platform, rest = re.split(r"\n## (?=What a platform sets\n|Who may\n)", page)
+    assert set(re.findall(r"\bUPLOAD_[A-Z_]*[A-Z]\b", settings + rest)) <= {row.name for row in TABLE}
+    assert all(word in platform for word in _TOLD_OF_AN_ACCOUNT if not word.endswith("S"))

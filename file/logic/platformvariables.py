@@ -1,0 +1,96 @@
+"""Variables that a platform sets by itself, under names that begin as ours do: they are no settings and no accounts.
+
+Known by their shape, name and value together, so that a misspelt setting and a mistake in an account's JSON stay
+faults:
+
+- Kubernetes tells each pod of every Service: of `upload-web` there are `UPLOAD_WEB_SERVICE_HOST` (an IP address),
+  `UPLOAD_WEB_SERVICE_PORT` (a number), `UPLOAD_WEB_PORT` (`tcp://10.0.0.1:8000`), `UPLOAD_WEB_PORT_8000_TCP`, and more.
+- Tools around AWS tell which account they are in: `AWS_ACCOUNT_NUMBER`, `AWS_ACCOUNT_ALIAS`,
+  `AWS_ACCOUNT_PROD=123456789012`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+
+_NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://(.+):([0-9]{1,5})", re.ASCII)
+# A Service's name in capitals, and what Kubernetes puts behind it.
+_LINK = re.compile(
+    r"(?P<stem>[A-Z0-9_]+?)_(?:"
+    r"(?P<host>SERVICE_HOST)"
+    r"|(?P<number>SERVICE_PORT(?:_[A-Z0-9_]+)?)"
+    r"|(?P<url>PORT)"
+    r"|PORT_(?P<port>[0-9]{1,5})_(?P<protocol>TCP|UDP|SCTP)(?:_(?P<detail>PORT|PROTO|ADDR))?"
+    r")",
+    re.ASCII,
+)
+
+# Of an AWS account itself: its number with or without dashes, several of them, an ARN, an e-mail address.
+_ACCOUNT_NUMBER = r"(?:[0-9]{12}|[0-9]{4}-[0-9]{4}-[0-9]{4})"
+_ABOUT_AN_ACCOUNT = re.compile(
+    rf"{_ACCOUNT_NUMBER}(?:[ ,;]+{_ACCOUNT_NUMBER})*"
+    r"|arn:aws[a-z-]*:[A-Za-z0-9:/_.*@+=,-]+"
+    r"|[A-Za-z0-9.+_-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+",
+    re.ASCII,
+)
+# What is told of an account besides, at the end of the variable's name: then any plain words are its value.
+_TOLD_OF_AN_ACCOUNT = frozenset(
+    (
+        "ALIAS ALIASES ARN EMAIL ENV ENVIRONMENT ID IDS NAME NAMES NUMBER NUMBERS OU OWNER PARTITION PROFILE REGION "
+        "REGIONS ROLE STAGE TIER TYPE"
+    ).split()
+)
+_PLAIN_WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,._/@+:-]{0,126}[A-Za-z0-9])?", re.ASCII)
+# A key's id, a secret, JSON in base64, or the name of a key of ours: whoever writes that means an account.
+_CREDENTIALS = re.compile(
+    r"(?:AKIA|ASIA)[A-Z0-9]{8}|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])|eyJ[A-Za-z0-9]{17}"
+    r"|access_key|bucket_name",
+    re.ASCII,
+)
+
+
+def is_service_link(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether Kubernetes set the variable, to tell of a Service."""
+    found = _LINK.fullmatch(name)
+    if found is None:
+        return False
+    value = environment[name].strip()
+    if found["host"]:
+        return _is_ip(value)
+    if found["number"]:
+        # A number is too little to tell by: the Service's host stands beside it.
+        stem = found["stem"]
+        host, url = environment.get(f"{stem}_SERVICE_HOST", ""), environment.get(f"{stem}_PORT", "")
+        return bool(_NUMBER.fullmatch(value)) and (_is_ip(host.strip()) or _is_address(url.strip()))
+    if found["detail"] == "ADDR":
+        return _is_ip(value)
+    if found["detail"]:
+        return value == (found["port"] if found["detail"] == "PORT" else found["protocol"].lower())
+    return _is_address(value)
+
+
+def is_about_an_account(ending: str, value: str) -> bool:
+    """Whether `AWS_ACCOUNT_<ending>` tells of an AWS account, and is not meant as one of ours.
+
+    What has a brace or a quote was meant as JSON, whatever its name.
+    """
+    value = value.strip()
+    if _ABOUT_AN_ACCOUNT.fullmatch(value):
+        return True
+    if ending.rpartition("_")[2] not in _TOLD_OF_AN_ACCOUNT:
+        return False
+    return not value or (_PLAIN_WORDS.fullmatch(value) is not None and _CREDENTIALS.search(value) is None)
+
+
+def _is_address(value: str) -> bool:
+    found = _ADDRESS.fullmatch(value)
+    return found is not None and _is_ip(found[2].removeprefix("[").removesuffix("]"))
+
+
+def _is_ip(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
