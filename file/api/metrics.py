@@ -66,6 +66,7 @@ class Metrics(Collector):
         self._stale_seconds = stale_seconds
         self._accounts: frozenset[str] = frozenset()
         self._unfinished: Sequence[Unfinished] = ()
+        self._is_behind = False
         self._read_at = 0.0
         self._stale_after = float("-inf")
 
@@ -93,12 +94,15 @@ class Metrics(Collector):
         oldest = GaugeMetricFamily(
             "mentum_replica_age_seconds", f"The age of the oldest of them. {of_ledger}", labels=labels
         )
+        behind = GaugeMetricFamily("mentum_ledger_behind", f"1: the ledger is an older copy. {of_ledger}")
         if time.monotonic() <= self._stale_after:
+            behind.add_metric([], self._is_behind)
             found = {(entry.account, entry.state): entry for entry in self._unfinished}
             for account, state in sorted({*product(self._accounts, _STATES), *found}):
                 entry = found.get((account, state))
                 count.add_metric([account, state.value], entry.count if entry else 0)
                 oldest.add_metric([account, state.value], entry.oldest_seconds if entry else 0)
+        yield behind
         yield count
         yield oldest
 
@@ -131,6 +135,7 @@ class Metrics(Collector):
 
     async def _read(self) -> None:
         try:
+            self._is_behind = await self._records.is_behind()
             self._unfinished = await self._records.pending()
         except LedgerUnavailableError as error:
             _log.warning("metrics_unread", detail=error.detail)

@@ -22,7 +22,7 @@ from file.ledger.receipts import receipt_of
 from file.ledger.threads import ReadingThreads
 from file.logic.erasing import Erasure
 from file.logic.values import FileState, Listed, Receipt, ReplicaState
-from file.models import File, Replica
+from file.models import File, Installation, Replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,11 @@ class Records:
     async def pending(self) -> list[Unfinished]:
         """What is still to be done, an entry an account and state; nothing where there is nothing to be done."""
         return await self._threads.run(_unfinished, self._alias)
+
+    async def is_behind(self) -> bool:
+        """Whether the ledger is known to be older than what lies in the accounts."""
+        marked = Installation.objects.using(self._alias).filter(behind_at__isnull=False)
+        return await self._threads.run(marked.exists)
 
     async def close(self) -> None:
         await self._threads.close()

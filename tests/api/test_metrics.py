@@ -221,6 +221,9 @@ class CrashingRecords(Records):
             raise ZeroDivisionError
         return [Unfinished(account="A", state=ReplicaState.PENDING, count=self.read, oldest_seconds=1.0)]
 
+    async def is_behind(self) -> bool:
+        return False
+
 
 async def test_the_ledger_is_read_again_when_reading_it_crashed() -> None:
     async with running(three()) as service:

@@ -162,8 +162,10 @@ async def test_an_older_copy_is_noticed_at_the_start(accounts: Accounts, sqlite_
         await upload(service, LATE)
     async with ledger_at(copy) as older:
         with capture_logs() as logs:
-            async with serving(*among, database=older, first_look_seconds=0.0):
+            async with serving(*among, database=older, first_look_seconds=0.0, figures_seconds=0.1) as service:
                 told = await answer_when(lambda: noticed(logs), bool)
+                async with service.client(verify=False) as client:
+                    await answer_when(lambda: client.get("/_/metrics"), lambda m: "mentum_ledger_behind 1.0" in m.text)
         assert told[0]["log_level"] == "error"
         assert "ledger rebuild" in told[0]["cure"]
         assert (await ownership_of(older)).behind_at is not None
