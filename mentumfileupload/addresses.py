@@ -1,7 +1,7 @@
 """What is wrong with an address in a setting: a host, an origin, a proxy's exception, the user before a host.
 
 Each question answers with the end of a sentence that begins with the entry, or None. What looks right and matches
-nothing, or leads to another host, is a fault: nobody would see it otherwise. No answer shows what was written.
+nothing, or leads to another host, is a fault: it would not be noticed otherwise. No answer shows what was written.
 """
 
 import re

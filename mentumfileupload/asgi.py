@@ -203,7 +203,7 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
     await _django(scope, receive, send)
 
 
-# The admin's own files, which Django serves nobody with DEBUG off.
+# The admin's own files, which Django does not serve with DEBUG off.
 _files = StaticFiles(packages=[("django.contrib.admin", "static")])
 
 

@@ -89,7 +89,7 @@ class SettingReader:
         return float(self._number(name, r"[0-9]{1,9}(?:\.[0-9]{1,9})?", "a number"))
 
     def items(self, name: str, fault_of: Callable[[str], str | None] = lambda entry: None) -> tuple[str, ...]:
-        """A list. Entries are named by their place: what stands there may be a secret in the wrong place."""
+        """A list. Entries are named by their place: an entry may be a secret in the wrong place."""
         text = self.text(name)
         if addresses.is_json(text):
             self.fault(name, addresses.JSON_LIST)

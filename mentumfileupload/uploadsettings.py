@@ -230,7 +230,7 @@ def _unknown_settings(environment: Mapping[str, str]) -> list[str]:
 
 
 def _notes(environment: Mapping[str, str]) -> Iterator[str]:
-    """What the platform set under our prefixes. It is no setting and no account, and nobody here can take it away."""
+    """What the platform set under our prefixes: no setting and no account. The operator often cannot take it away."""
     names = {row.name for row in TABLE}
     ours = [name for name in sorted(environment) if name.startswith((PREFIX, ACCOUNT_PREFIX)) and name not in names]
     links = [name for name in ours if is_service_link(name, environment)]

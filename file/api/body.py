@@ -92,11 +92,11 @@ class Body:
         return message
 
     def close(self) -> None:
-        """Nobody waits for it any more."""
+        """It is not read any more."""
         self._patience.close()
 
     async def skip(self) -> int:
-        """The size of the next message, of a body that nobody wants any more: neither checked nor counted."""
+        """The size of the next message, of a body that is not needed any more: neither checked nor counted."""
         message = await self._receive()
         self.gone = message["type"] == "http.disconnect"
         self.ended = not message.get("more_body", False)

@@ -47,7 +47,7 @@ _WHY_REFUSED = {
     b"x-amz-storage-class": "the storage class is set for each account, by the operator",
     b"x-amz-tagging": "it keeps no tags: x-amz-meta-* is kept with PUT /files/{key}",
     b"x-amz-object-lock-": "it locks no object: the owner of each account does",
-    b"x-amz-website-redirect-location": "it redirects nobody",
+    b"x-amz-website-redirect-location": "it does not redirect",
 }
 
 
@@ -127,7 +127,7 @@ def _only(name: str, values: Iterable[str]) -> str:
     if name in ("content-encoding", "content-language"):
         told = [each.strip() for value in told for each in value.split(",") if each.strip()]
     if len(told) > 1 and name not in _LISTS:
-        raise HeaderRefusedError(f"The header {name.title()} stands there more than once.")
+        raise HeaderRefusedError(f"The header {name.title()} was sent more than once.")
     return ", ".join(told)
 
 

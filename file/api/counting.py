@@ -1,8 +1,8 @@
 """Requests, counted by route, method and status for `/_/metrics`.
 
-A route is the template of a path that the API has, never the path: whoever sends a million paths makes no million
-series. What is Django's is `pages`, what nobody has is `unknown`, a method that HTTP does not have is `other`, and a
-request that ended without an answer has the status `none`. What an alert looks at is there from the start, at zero.
+A route is the template of a path that the API has, never the path: a million paths make no million series. What is
+Django's is `pages`, a path of the API that leads nowhere is `unknown`, a method that HTTP does not have is `other`, and
+a request that ended without an answer has the status `none`. What an alert looks at is there from the start, at zero.
 """
 
 from functools import cache

@@ -3,7 +3,7 @@
 With a token; or without one on an address of its own (`UPLOAD_METRICS_ADDRESS`), which is meant for the inside of a
 network. The figures of the ledger are read every ten seconds, however often somebody asks. They are of the ledger, not
 of this process: each process that shares it tells the same, and what is zero is told, too. What was not read for a
-minute is not told any more, for nobody knows it.
+minute is not told any more, for it may be wrong.
 """
 
 import asyncio

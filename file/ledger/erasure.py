@@ -138,7 +138,7 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
 
 
 def _give_up(alias: str, file: File) -> None:
-    """Its row goes, its id stays for a while: what lands of it later is known to be nobody's, and may be removed."""
+    """Its row goes, its id stays for a while: an object of it that lands later may be removed."""
     given_up = GivenUpFile.objects.using(alias)
     given_up.bulk_create([GivenUpFile(id=file.pk, given_up_at=Now())], ignore_conflicts=True)
     given_up.filter(given_up_at__lt=Now() - _REMEMBERED).delete()

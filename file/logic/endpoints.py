@@ -62,7 +62,7 @@ def bucket_in_endpoint(account: Account) -> str | None:
     if account.endpoint_url is None:
         return None
     if _without_label(host_of(account), account) is not None:
-        # A store's own host may begin so by chance; whoever wrote `addressing` has thought of it.
+        # A store's own host may begin so by chance; an explicit `addressing` says that it is meant.
         if account.addressing == "path" and not is_on_aws(account):
             return None
         reason = "has the bucket's name in its host: write https://region.provider, not https://bucket.region.provider"

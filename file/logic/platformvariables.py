@@ -42,7 +42,7 @@ _TOLD_OF_AN_ACCOUNT = frozenset(
     ).split()
 )
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,._/@+:-]{0,126}[A-Za-z0-9])?", re.ASCII)
-# A key's id, a secret, JSON in base64, or the name of a key of ours: whoever writes that means an account.
+# A key's id, a secret, JSON in base64, or the name of a key of ours: such a value is meant as an account.
 _CREDENTIALS = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{8}|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])|eyJ[A-Za-z0-9]{17}"
     r"|access_key|bucket_name",

@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _BYTES_RECEIVED = struct.Struct("=128xQ")
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _FILES = "/proc/self/fd"
-# A head is too slow once that many looks, and one more, saw it unfinished. Looks, not seconds: while nobody could look,
-# nobody could begin a request either.
+# A head is too slow once that many looks, and one more, saw it unfinished. Looks, not seconds: while the event
+# loop is held up, no request can begin either.
 _LOOKS = 4
 _FILES_AT_ONCE = 64
 _log = structlog.get_logger()
@@ -110,7 +110,7 @@ class SlowHeads:
                 return False
             peer = _peer(*connection.getpeername()[:2])
             told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
-            if peer in met:  # one port of a client and two addresses of ours: which has the request, nobody tells
+            if peer in met:  # one port of a client and two addresses of ours: it is not known which has the request
                 self._quiet[peer] = _Quiet(None)
                 return False
             met.add(peer)

@@ -43,7 +43,7 @@ class Request:
 class CarelessStore:
     """`denies(operation, head)` is asked of every request; `refuses` answers in the store's place, or gives None.
 
-    `headers` stand in every answer to a put; `renames` are pieces of the answers' XML, and what stands there instead.
+    `headers` stand in every answer to a put; `renames` are pieces of the answers' XML, and what takes their place.
     """
 
     denies: Denies = lambda operation, head: False
