@@ -47,9 +47,9 @@ from file.s3.client import Network, S3Client
 from mentumfileupload import __version__
 from mentumfileupload.uploadsettings import UploadSettings
 
-_EXPOSED = (
+_EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
     *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
-    *("retry-after", "idempotent-replayed"),
+    *("retry-after", "idempotent-replayed", "location", "accept-ranges", "allow", "www-authenticate"),
 )
 
 

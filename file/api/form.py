@@ -1,18 +1,22 @@
 """POST /upload: a form with a file in it, streamed.
 
-Fields: `file`, and `filename`, which wins over the name that the file part carries. A form may name the file after it
-for as long as the first byte has not left for the accounts; a name that comes later and differs is an error.
+Fields: `file`, and `filename`, which wins over the name that the field `file` carries. A form may name the file after
+it for as long as the first byte has not left for the accounts; a name that comes later and differs is an error.
+Leaves to others: what the headers of a field say (`fields.py`).
 """
 
 import re
 from collections.abc import AsyncIterator
 
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
 from file.api import contentheaders
 from file.api.body import Body
+from file.api.fields import CURE, Field, field_of, text_codec
+from file.api.parameters import read_parameters, unquoted
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import (
@@ -37,9 +41,11 @@ async def upload_form(request: Request) -> Response:
     request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
     contentheaders.check_form(request.headers)
+    boundary, charset = _boundary(request.headers)
     form = _Form(
         body,
-        _boundary(request.headers.get("content-type", "")),
+        boundary,
+        charset=charset,
         who=who,
         idempotency_key=idempotency_key(request.headers),
     )
@@ -47,29 +53,44 @@ async def upload_form(request: Request) -> Response:
     return receipt_response(receipt)
 
 
-def _boundary(header: str) -> str:
-    kind, options = parse_options_header(header)
-    boundary: str = options.get("boundary", "")
+def _boundary(headers: Headers) -> tuple[str, str]:
+    """The boundary, and Python's name of the charset of the form's names.
+
+    Raises `NotMultipartError`, `EncodingRefusedError`.
+    """
+    types = headers.getlist("content-type")
+    if len(types) > 1:
+        raise NotMultipartError("The request has more than one header Content-Type.")
+    read = read_parameters(types[0], of_content_type=True) if types else ("", {})
+    if read is None:
+        raise NotMultipartError(f"The header Content-Type cannot be read to its end: {CURE}")
+    kind, parameters = read
+    boundary = unquoted(parameters.get("boundary", ""))
     if kind != "multipart/form-data" or not boundary:
         raise NotMultipartError
     # RFC 2046, 5.1.1
     if len(boundary) > 70 or not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]", boundary):
         raise NotMultipartError("The boundary in Content-Type is not one that RFC 2046 allows.")
-    return boundary
+    return boundary, text_codec(parameters, "the form") or "utf-8"
 
 
 class _Form:
     """One form, read once, from its first field to its last."""
 
-    def __init__(self, body: Body, boundary: str, *, who: str, idempotency_key: str | None) -> None:
+    def __init__(self, body: Body, boundary: str, *, charset: str, who: str, idempotency_key: str | None) -> None:
         self._body = body
         self._who = who
         self._idempotency_key = idempotency_key
+        self._charset = charset
         self._parser = PushMultipartParser(
-            boundary, max_segment_count=MAX_FIELDS, max_header_size=_MAX_HEADER_BYTES, max_header_count=_MAX_HEADERS
+            boundary,
+            max_segment_count=MAX_FIELDS,
+            max_header_size=_MAX_HEADER_BYTES,
+            max_header_count=_MAX_HEADERS,
+            header_charset="latin-1",  # a byte a letter: each name is decoded by itself
         )
         self._events = self._parse()
-        self._file: MultipartSegment | None = None
+        self._file: tuple[Field, MultipartSegment] | None = None
         self._name: str | None = None  # the field `filename`
         self._identity: Identity | None = None
 
@@ -77,9 +98,10 @@ class _Form:
         """Read up to the beginning of the file. Raises `RequestError`."""
         async for event in self._events:
             if isinstance(event, MultipartSegment):
-                if event.name == "file":
-                    self._file = event
-                    content_type = contentheaders.content_type(event.header("content-type", None))
+                field = field_of(event.headerlist, self._charset)
+                if field.name == "file":
+                    self._file = field, event
+                    content_type = contentheaders.content_type(field.content_type)
                     return IncomingFile(
                         id=new_file_id(),
                         chunks=self._chunks(),
@@ -90,7 +112,7 @@ class _Form:
                         who=self._who,
                         idempotency_key=self._idempotency_key,
                     )
-                await self._field(event)
+                await self._field(field)
         raise FileMissingError
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -102,28 +124,33 @@ class _Form:
             yield event
         async for event in self._events:
             if isinstance(event, MultipartSegment):
-                if event.name == "file":
+                field = field_of(event.headerlist, self._charset)
+                if field.name == "file":
                     raise MalformedFormError("The form has more than one field `file`.")
-                await self._field(event)
+                await self._field(field)
 
-    async def _field(self, segment: MultipartSegment) -> None:
+    async def _field(self, field: Field) -> None:
+        names_the_file = field.name == "filename"
+        charset = field.value_charset if names_the_file else ""
         value = bytearray()
         async for event in self._events:
             if event is None:
                 break
-            if segment.name == "filename":
+            if names_the_file:
                 assert isinstance(event, bytes)
                 value += event
                 if len(value) > _MAX_NAME_FIELD_BYTES:
                     raise FilenameRefusedError(f"The field `filename` is longer than {_MAX_NAME_FIELD_BYTES} bytes.")
-        if segment.name == "filename":
-            self._take_name(bytes(value))
+        if names_the_file:
+            self._take_name(bytes(value), charset)
 
-    def _take_name(self, value: bytes) -> None:
+    def _take_name(self, value: bytes, charset: str) -> None:
         try:
-            name = check_name(value.decode("utf-8"))
+            name = check_name(value.decode(charset))
         except UnicodeDecodeError:
-            raise FilenameRefusedError("The field `filename` is not UTF-8.") from None
+            raise FilenameRefusedError(
+                f"The field `filename` is not {'UTF-8' if charset == 'utf-8' else 'of the charset that it declares'}."
+            ) from None
         if self._name is not None and name != self._name:
             raise FilenameRefusedError("The form has two fields `filename` that differ.")
         if self._identity is not None and name != self._identity.name:
@@ -134,11 +161,15 @@ class _Form:
 
     def _identify(self) -> Identity:
         assert self._file is not None
+        field, segment = self._file
+        if field.has_empty_filename and segment.complete and not segment.bytes_received:
+            raise FileMissingError("The field `file` has neither a byte nor a name: no file was chosen.")
         name = self._name
         if name is None:
-            if not self._file.filename:
+            sent = field.filename()
+            if not sent:
                 raise FilenameMissingError
-            name = check_name(self._file.filename)
+            name = check_name(sent, of="The name in the field `file`")
         self._identity = Identity(key_for(name), name)
         return self._identity
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import orjson
@@ -127,11 +128,17 @@ def receipt_response(receipt: Receipt, *, repeated_status: HTTPStatus = HTTPStat
             accounts=_accounts(receipt),
         )
     status = HTTPStatus.CREATED if receipt.stored else HTTPStatus.ACCEPTED
-    if not receipt.repeated:
-        return json_response(receipt_json(receipt), status)
-    if repeated_status != HTTPStatus.CREATED:
-        status = repeated_status
-    return json_response(receipt_json(receipt), status, {"idempotent-replayed": "true"})
+    headers = {"location": url_of(receipt.key)}
+    if receipt.repeated:
+        headers["idempotent-replayed"] = "true"
+        if repeated_status != HTTPStatus.CREATED:
+            status = repeated_status
+    return json_response(receipt_json(receipt), status, headers)
+
+
+def url_of(key: str) -> str:
+    """Where the file is, seen from the service's own address."""
+    return f"/files/{quote(key)}"
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:
@@ -141,6 +148,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
     return {
         "id": receipt.id,
         "key": receipt.key,
+        "url": url_of(receipt.key),
         "name": receipt.name,
         "size": receipt.digests.size,
         "type": receipt.content_type,

@@ -45,17 +45,19 @@ def begun_at(file_id: str) -> datetime | None:
         return None
 
 
-def check_name(name: str) -> str:
-    """Return the name as it is kept (Unicode NFC). Raises `FilenameRefusedError`."""
+def check_name(name: str, *, of: str = "The field `filename`") -> str:
+    """Return the name as it is kept (Unicode NFC). `of` tells where it was sent. Raises `FilenameRefusedError`."""
     name = unicodedata.normalize("NFC", name)
     if not name.strip():
-        raise FilenameRefusedError("The field `filename` is empty.")
+        raise FilenameRefusedError(f"{of} is empty.")
     if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
-        raise FilenameRefusedError(f"The field `filename` is longer than {MAX_NAME_BYTES} bytes of UTF-8.")
+        raise FilenameRefusedError(f"{of} is longer than {MAX_NAME_BYTES} bytes of UTF-8.")
     if _has_unprintable(name):
-        raise FilenameRefusedError("The field `filename` has a control character, or one that is not Unicode text.")
+        raise FilenameRefusedError(
+            f"{of} has a control character, such as a line break (%0A or %0D of a form), or is not Unicode text."
+        )
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise FilenameRefusedError("The field `filename` is a path; send the last segment only.")
+        raise FilenameRefusedError(f"{of} is a path; send the last segment only.")
     return name
 
 
