@@ -72,7 +72,7 @@ def of_put(headers: Headers) -> tuple[str, dict[str, str]]:
         elif name.startswith(_S3):
             _check_of_s3(name, value)
         elif name == b"content-transfer-encoding":
-            _check_transfer_encoding(value.decode("latin-1"))
+            check_transfer_encoding(value.decode("latin-1"))
     lines = {name.decode(): [value.decode("latin-1") for value in values] for name, values in found.items()}
     kind = content_type(_only("content-type", lines.pop("content-type", ())))
     return kind, _kept(lines, kind) if lines else {}
@@ -91,7 +91,7 @@ def check_form(headers: Headers) -> None:
                 "headers of the part `file` if the file is encoded."
             )
         elif name == b"content-transfer-encoding":
-            _check_transfer_encoding(value.decode("latin-1"))
+            check_transfer_encoding(value.decode("latin-1"))
         elif name == b"content-range":
             raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.4).")
 
@@ -158,8 +158,8 @@ def _check_of_s3(name: bytes, value: bytes) -> None:
     raise HeaderRefusedError(f"The header {_shown(name)} is not taken: {why}. Leave the header out.")
 
 
-def _check_transfer_encoding(value: str) -> None:
-    """A header of mail: HTTP has none such, and the bytes would be stored as they are."""
+def check_transfer_encoding(value: str) -> None:
+    """A header of mail: the bytes would be stored as they are. Raises `EncodingRefusedError`."""
     if value.strip().lower() not in ("", "7bit", "8bit", "binary"):
         raise EncodingRefusedError(
             "The header Content-Transfer-Encoding may only be binary, 8bit or 7bit: send the bytes of the file."

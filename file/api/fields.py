@@ -7,12 +7,12 @@ for the way is other bytes than the client's file.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from file.api.contentheaders import check_transfer_encoding
 from file.api.parameters import codec_of, extended_text, form_text, read_parameters, unquoted, without_words
 from file.logic.errors import EncodingRefusedError, FilenameRefusedError, MalformedFormError
 
 _DISPOSITION, _TYPE, _TRANSFER = "Content-Disposition", "Content-Type", "Content-Transfer-Encoding"
 _READ = frozenset((_DISPOSITION, _TYPE, _TRANSFER))
-_PLAIN = frozenset(("7bit", "8bit", "binary"))
 _TEXT = frozenset(("", "text/plain", "application/octet-stream"))
 
 
@@ -95,11 +95,7 @@ def field_of(headers: Iterable[tuple[str, str]], charset: str) -> Field:
     read = read_parameters(found.get(_DISPOSITION, ""))
     if read is None:
         raise MalformedFormError(f"The header Content-Disposition of a field cannot be read to its end: {CURE}")
-    if _TRANSFER in found and found[_TRANSFER].strip(" \t").lower() not in _PLAIN:
-        raise EncodingRefusedError(
-            "A field of the form has a Content-Transfer-Encoding other than binary, 8bit and 7bit: nothing is decoded "
-            "here; send the bytes as they are."
-        )
+    check_transfer_encoding(found.get(_TRANSFER, ""))
     parameters = read[1]
     return Field(_name(parameters), found.get(_TYPE), charset, parameters)
 

@@ -165,6 +165,9 @@ class ScriptedRecords(Records):
         self.read += 1
         return self.answer()
 
+    async def is_behind(self) -> bool:
+        return False
+
     async def until_read(self) -> None:
         """Once more, to the end."""
         before = self.read
