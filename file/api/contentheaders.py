@@ -160,7 +160,7 @@ def _check_of_s3(name: bytes, value: bytes) -> None:
 
 def check_transfer_encoding(value: str) -> None:
     """A header of mail: the bytes would be stored as they are. Raises `EncodingRefusedError`."""
-    if value.strip().lower() not in ("", "7bit", "8bit", "binary"):
+    if value.strip().lower() not in ("7bit", "8bit", "binary"):
         raise EncodingRefusedError(
             "The header Content-Transfer-Encoding may only be binary, 8bit or 7bit: send the bytes of the file."
         )

@@ -95,7 +95,8 @@ def field_of(headers: Iterable[tuple[str, str]], charset: str) -> Field:
     read = read_parameters(found.get(_DISPOSITION, ""))
     if read is None:
         raise MalformedFormError(f"The header Content-Disposition of a field cannot be read to its end: {CURE}")
-    check_transfer_encoding(found.get(_TRANSFER, ""))
+    if _TRANSFER in found:
+        check_transfer_encoding(found[_TRANSFER])
     parameters = read[1]
     return Field(_name(parameters), found.get(_TYPE), charset, parameters)
 
