@@ -12,17 +12,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from file.api.body import Body
+from file.api.conditions import check_change
+from file.api.digests import declared_digests, digests_of_part
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import (
+    DigestRefusedError,
     FileMissingError,
     FilenameMissingError,
     FilenameRefusedError,
     MalformedFormError,
     NotMultipartError,
 )
+from file.logic.hashing import Comparison, hashed
 from file.logic.naming import check_name, key_for, new_file_id
-from file.logic.values import Identity, IncomingFile
+from file.logic.values import DeclaredDigest, Identity, IncomingFile
 
 MAX_FIELDS = 100
 _MAX_NAME_FIELD_BYTES = 4096
@@ -37,11 +41,13 @@ async def upload_form(request: Request) -> Response:
     uploads: Uploads = request.app.uploads
     request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
     body: Body = request.scope["mentum.body"]
+    check_change(request.headers, None)  # the file's key is a new one
     form = _Form(
         body,
         _boundary(request.headers.get("content-type", "")),
         who=who,
         idempotency_key=idempotency_key(request.headers),
+        declared=declared_digests(request.headers.raw),
     )
     receipt = await uploads.take(form.file, request)
     return receipt_response(receipt)
@@ -66,8 +72,11 @@ def _boundary(header: str) -> str:
 class _Form:
     """One form, read once, from its first field to its last."""
 
-    def __init__(self, body: Body, boundary: str, *, who: str, idempotency_key: str | None) -> None:
+    def __init__(
+        self, body: Body, boundary: str, *, who: str, idempotency_key: str | None, declared: tuple[DeclaredDigest, ...]
+    ) -> None:
         self._body = body
+        self._whole = Comparison(declared) if declared else None  # of the form as it was sent
         self._who = who
         self._idempotency_key = idempotency_key
         self._parser = PushMultipartParser(
@@ -90,6 +99,7 @@ class _Form:
                         identify=self._identify,
                         at_most=self._body.at_most,
                         content_type=content_type(event.header("content-type", None)),
+                        declared=digests_of_part(event.headerlist),
                         who=self._who,
                         idempotency_key=self._idempotency_key,
                     )
@@ -110,6 +120,8 @@ class _Form:
                 await self._field(event)
 
     async def _field(self, segment: MultipartSegment) -> None:
+        if digests_of_part(segment.headerlist):
+            raise DigestRefusedError("Only the form and its part `file` may have a digest, no other field of it.")
         value = bytearray()
         async for event in self._events:
             if event is None:
@@ -148,9 +160,13 @@ class _Form:
     async def _parse(self) -> AsyncIterator[MultipartSegment | bytes | None]:
         try:
             async for chunk in self._body.chunks():
+                if self._whole is not None:
+                    await hashed(self._whole.update, chunk)
                 for event in self._parser.parse(chunk):
                     yield bytes(event) if isinstance(event, bytearray) else event
             self._parser.close()
+            if self._whole is not None:
+                self._whole.check(of="The bytes of the form (the headers of its part `file` are for the file alone)")
         except ParserLimitReached:
             raise MalformedFormError(
                 f"The form has more than {MAX_FIELDS} fields, or a field has more than {_MAX_HEADERS} headers or one "

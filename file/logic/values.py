@@ -109,12 +109,22 @@ class Identity:
     key_is_chosen: bool = False  # by the sender; if not, a repetition has another one
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredDigest:
+    """What is said of bytes before they come. `algorithm` is one of `hashing.ALGORITHMS`; `by` is for people."""
+
+    algorithm: str
+    digest: bytes
+    by: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingFile:
     """A file as it arrives.
 
     `size` is exact or None; `at_most` is an upper bound where the request gives one. `identify` is called once, when
-    the first byte is about to leave for the accounts: until then a form may still name the file.
+    the first byte is about to leave for the accounts: until then a form may still name the file. `expected_id`: nothing
+    is stored; the request may only repeat the upload of this file, which has the key.
     """
 
     id: str
@@ -124,9 +134,15 @@ class IncomingFile:
     at_most: int | None = None
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
-    sha256: bytes | None = None
+    declared: tuple[DeclaredDigest, ...] = ()
     who: str = ""
     idempotency_key: str | None = None
+    expected_id: str | None = None
+
+    @property
+    def sha256(self) -> bytes | None:
+        """As it was declared, if it was."""
+        return next((each.digest for each in self.declared if each.algorithm == "sha-256"), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +202,7 @@ class Intent:
     places: tuple[Place, ...]
     who: str
     idempotency_key: str | None
+    expected_id: str | None = None  # claim nothing: this file is to have the key
 
 
 def checksum_text(crc64nvme: int) -> str:
