@@ -8,7 +8,7 @@ from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
 from file.logic.naming import new_file_id
 from file.logic.seams import Ledger
 from file.logic.stragglers import Stragglers
-from file.logic.values import Ack, Identity, IncomingFile, Limits, Receipt
+from file.logic.values import Ack, DeclaredDigest, Identity, IncomingFile, Limits, Receipt
 from tests.memory import MemoryBucket
 from tests.memoryledger import MemoryLedger
 
@@ -54,7 +54,7 @@ async def send(
         chunks=chunks or chunks_of(content),
         identify=lambda: Identity(key, key),
         size=size if size is not None else len(content) if declared else None,
-        sha256=sha256,
+        declared=() if sha256 is None else (DeclaredDigest("sha-256", sha256, "a test"),),
         who="tests",
         idempotency_key=idempotency_key,
     )

@@ -1,6 +1,12 @@
 """A ledger in memory, for the flow's tests; held to the same contract as the real one (`tests/contract`)."""
 
-from file.logic.errors import IdempotencyKeyBusyError, IdempotencyKeyReusedError, KeyBusyError, KeyTakenError
+from file.logic.errors import (
+    ConditionFailedError,
+    IdempotencyKeyBusyError,
+    IdempotencyKeyReusedError,
+    KeyBusyError,
+    KeyTakenError,
+)
 from file.logic.values import Intent, Pending, Receipt, Stored
 
 
@@ -26,17 +32,23 @@ class MemoryLedger:
             if earlier is not None:
                 if earlier.name != intent.name or (intent.key_is_chosen and earlier.key != intent.key):
                     raise IdempotencyKeyReusedError
-                return self.receipts[earlier.key]
+                return self._expected(intent, self.receipts[earlier.key])
         if intent.key in self.claimed:
             raise KeyBusyError
         if intent.key in self.receipts:
             if intent.idempotency_key is not None:
                 raise KeyTakenError
-            return self.receipts[intent.key]
+            return self._expected(intent, self.receipts[intent.key])
+        self._expected(intent, None)
         self.claimed[intent.key] = intent
         if intent.idempotency_key is not None:
             self._intents[intent.who, intent.idempotency_key] = intent
         return None
+
+    def _expected(self, intent: Intent, found: Receipt | None) -> Receipt | None:
+        if intent.expected_id is not None and (found is None or found.id != intent.expected_id):
+            raise ConditionFailedError
+        return found
 
     def begun(self, file_id: str, account: str, upload_id: str | None) -> None:
         self.uploads.append((file_id, account, upload_id))

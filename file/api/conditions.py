@@ -1,7 +1,8 @@
-"""Conditional requests and ranges (RFC 9110, 13 and 14): what of a file a reader wants, if anything.
+"""Conditional requests and ranges (RFC 9110, 13 and 14): what of a file a reader wants, and whether it may be changed.
 
-Pure: headers in, a decision out. What cannot be read is ignored, as the RFC wants it: a date that is none, a range of
-another unit, a malformed one. Several ranges are ignored, too: the whole file answers them.
+Pure: headers in, a decision out. What a reader sent and cannot be read is ignored, as the RFC wants it: a date that is
+none, a range of another unit, a malformed one. Several ranges are ignored, too: the whole file answers them. A
+condition of a change that cannot be read has failed: to ignore it could destroy what it was to protect.
 """
 
 import re
@@ -15,6 +16,7 @@ from file.logic.errors import ConditionFailedError, RangeRefusedError
 from file.logic.values import Receipt
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-unmodified-since"))  # of changes
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE | re.ASCII)
 
 
@@ -41,14 +43,39 @@ def is_unchanged(headers: Headers, validators: Validators) -> bool:
     """Whether the reader has it already (304), in the order of RFC 9110, 13.2.2. Raises `ConditionFailedError`."""
     modified = validators.modified.replace(microsecond=0)
     if (wanted := _joined(headers, "if-match")) is not None:
-        if wanted.strip() != "*" and validators.etag not in _tags(wanted, weak=False):
-            raise ConditionFailedError
+        if not _has(wanted, validators.etag, weak=False):
+            raise ConditionFailedError("The file is not one that If-Match names.", etag=validators.etag)
     elif (since := _date(headers, "if-unmodified-since")) is not None and modified > since:
-        raise ConditionFailedError
+        raise ConditionFailedError("The file is newer than If-Unmodified-Since says.", etag=validators.etag)
     if (known := _joined(headers, "if-none-match")) is not None:
-        return known.strip() == "*" or validators.etag in _tags(known, weak=True)
+        return _has(known, validators.etag, weak=True)
     since = _date(headers, "if-modified-since")
     return since is not None and modified <= since
+
+
+def has_conditions(headers: Headers) -> bool:
+    """Whether a change has any; If-Modified-Since is for readers only (RFC 9110, 13.1.3)."""
+    return any(name in _CONDITIONS for name, _ in headers.raw)
+
+
+def check_change(headers: Headers, validators: Validators | None) -> None:
+    """Whether a file may be stored or erased where one with these validators is, or none.
+
+    Raises `ConditionFailedError`.
+    """
+    etag = None if validators is None else validators.etag
+    for name in ("if-match", "if-none-match"):
+        if (told := _joined(headers, name)) is not None and not _is_readable(told):
+            raise ConditionFailedError(f"{name.title()} is neither * nor entity tags in quotes.", etag=etag)
+    dates = set(headers.getlist("if-unmodified-since"))
+    if dates and (len(dates) > 1 or _date(headers, "if-unmodified-since") is None):
+        raise ConditionFailedError("If-Unmodified-Since is not one date of HTTP.", etag=etag)
+    if validators is None:
+        if "if-match" in headers:
+            raise ConditionFailedError("There is no file that If-Match could name.")
+        return
+    if is_unchanged(headers, validators) and "if-none-match" in headers:
+        raise ConditionFailedError("There is a file that If-None-Match excludes.", etag=etag)
 
 
 def wanted_range(headers: Headers, validators: Validators, size: int) -> tuple[int, int] | None:
@@ -83,9 +110,14 @@ def _joined(headers: Headers, name: str) -> str | None:
     return ", ".join(headers.getlist(name)) if name in headers else None
 
 
-def _tags(text: str, *, weak: bool) -> list[str]:
-    """The entity tags of a list; without `weak` only the strong ones."""
-    return [tag for prefix, tag in _TAG.findall(text) if weak or not prefix]
+def _has(text: str, etag: str, *, weak: bool) -> bool:
+    """Whether a list of entity tags has this one, or is `*`; without `weak` only the strong ones count."""
+    return text.strip() == "*" or etag in [tag for prefix, tag in _TAG.findall(text) if weak or not prefix]
+
+
+def _is_readable(text: str) -> bool:
+    """Nothing but entity tags and commas."""
+    return text.strip() == "*" or (bool(_TAG.search(text)) and not _TAG.sub("", text).strip(" \t,"))
 
 
 def _date(headers: Headers, name: str) -> datetime | None:

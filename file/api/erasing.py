@@ -9,11 +9,11 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from file.api.conditions import is_unchanged, validators_of
 from file.api.paths import key_of
+from file.api.preconditions import file_to_erase
 from file.api.responses import erasure_response
 from file.logic.erasing import Erasure
-from file.logic.errors import FileNotFoundHereError
+from file.logic.errors import ConditionFailedError, FileNotFoundHereError
 
 
 class Eraser(Protocol):
@@ -31,19 +31,9 @@ async def delete_file(request: Request) -> Response:
     line["who"] = request.app.uploads.access.name_of(request)
     key = key_of(request, longest_prefix_bytes=request.app.uploads.longest_prefix_bytes)
     eraser: Eraser = request.app.eraser
-    erasure = await eraser.erase(key, await _meant(request, key))
+    meant = await file_to_erase(key, request.headers, request.app.readings.records)
+    erasure = await eraser.erase(key, meant)
     if erasure is None:
-        raise FileNotFoundHereError
+        raise FileNotFoundHereError if meant is None else ConditionFailedError("The file was replaced meanwhile.")
     line |= {"id": erasure.id, "erased": erasure.is_done}
     return erasure_response(erasure)
-
-
-async def _meant(request: Request, key: str) -> str | None:
-    """The id of the file that a condition is about, or None without one. Raises `ConditionFailedError`."""
-    if not any(name in request.headers for name in ("if-match", "if-unmodified-since")):
-        return None
-    receipt = await request.app.readings.records.file(key)
-    if receipt is None:
-        raise FileNotFoundHereError
-    is_unchanged(request.headers, validators_of(receipt))
-    return str(receipt.id)

@@ -15,19 +15,23 @@ from starlette.responses import Response
 
 from file.api import contentheaders
 from file.api.body import Body
+from file.api.conditions import check_change
+from file.api.digests import declared_digests, digests_of_part
 from file.api.fields import CURE, Field, field_of, text_codec
 from file.api.parameters import read_parameters, unquoted
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import (
+    DigestRefusedError,
     FileMissingError,
     FilenameMissingError,
     FilenameRefusedError,
     MalformedFormError,
     NotMultipartError,
 )
+from file.logic.hashing import Comparison, hashed
 from file.logic.naming import check_name, key_for, new_file_id
-from file.logic.values import Identity, IncomingFile
+from file.logic.values import DeclaredDigest, Identity, IncomingFile
 
 MAX_FIELDS = 100
 _MAX_NAME_FIELD_BYTES = 4096
@@ -42,12 +46,14 @@ async def upload_form(request: Request) -> Response:
     body: Body = request.scope["mentum.body"]
     contentheaders.check_form(request.headers)
     boundary, charset = _boundary(request.headers)
+    check_change(request.headers, None)  # the file's key is a new one
     form = _Form(
         body,
         boundary,
         charset=charset,
         who=who,
         idempotency_key=idempotency_key(request.headers),
+        declared=declared_digests(request.headers.raw),
     )
     receipt = await uploads.take(form.file, request)
     return receipt_response(receipt)
@@ -77,8 +83,18 @@ def _boundary(headers: Headers) -> tuple[str, str]:
 class _Form:
     """One form, read once, from its first field to its last."""
 
-    def __init__(self, body: Body, boundary: str, *, charset: str, who: str, idempotency_key: str | None) -> None:
+    def __init__(
+        self,
+        body: Body,
+        boundary: str,
+        *,
+        charset: str,
+        who: str,
+        idempotency_key: str | None,
+        declared: tuple[DeclaredDigest, ...],
+    ) -> None:
         self._body = body
+        self._whole = Comparison(declared) if declared else None  # of the form as it was sent
         self._who = who
         self._idempotency_key = idempotency_key
         self._charset = charset
@@ -109,10 +125,11 @@ class _Form:
                         at_most=self._body.at_most,
                         content_type=content_type,
                         content_headers=contentheaders.of_part(event.headerlist, content_type),
+                        declared=digests_of_part(event.headerlist),
                         who=self._who,
                         idempotency_key=self._idempotency_key,
                     )
-                await self._field(field)
+                await self._field(field, event)
         raise FileMissingError
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -127,9 +144,11 @@ class _Form:
                 field = field_of(event.headerlist, self._charset)
                 if field.name == "file":
                     raise MalformedFormError("The form has more than one field `file`.")
-                await self._field(field)
+                await self._field(field, event)
 
-    async def _field(self, field: Field) -> None:
+    async def _field(self, field: Field, segment: MultipartSegment) -> None:
+        if digests_of_part(segment.headerlist):
+            raise DigestRefusedError("Only the form and its part `file` may have a digest, no other field of it.")
         names_the_file = field.name == "filename"
         charset = field.value_charset if names_the_file else ""
         value = bytearray()
@@ -176,9 +195,13 @@ class _Form:
     async def _parse(self) -> AsyncIterator[MultipartSegment | bytes | None]:
         try:
             async for chunk in self._body.chunks():
+                if self._whole is not None:
+                    await hashed(self._whole.update, chunk)
                 for event in self._parser.parse(chunk):
                     yield bytes(event) if isinstance(event, bytearray) else event
             self._parser.close()
+            if self._whole is not None:
+                self._whole.check(of="The bytes of the form (the headers of its part `file` are for the file alone)")
         except ParserLimitReached:
             raise MalformedFormError(
                 f"The form has more than {MAX_FIELDS} fields, or a field has more than {_MAX_HEADERS} headers or one "

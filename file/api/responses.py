@@ -68,6 +68,8 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
         headers["retry-after"] = str(_RETRY_AFTER_SECONDS)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="file upload"'
+    if isinstance(error, errors.ConditionFailedError) and error.etag is not None:
+        headers["etag"] = error.etag
     if isinstance(error, errors.UnreadableError):
         members["accounts"] = {each.account: {"error": _error(each)} for each in error.errors}
     return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers, **members)

@@ -37,7 +37,7 @@ from file.logic.errors import (
 )
 from file.logic.reading import Reading, in_order
 from file.logic.seams import Bucket, Inventory, Source
-from file.logic.values import Identity, IncomingFile, Limits, Receipt, ReplicaState, Stored
+from file.logic.values import DeclaredDigest, Identity, IncomingFile, Limits, Receipt, ReplicaState, Stored
 
 _log = structlog.get_logger()
 
@@ -213,7 +213,7 @@ class CatchUp:
             content_type=receipt.content_type,
             content_headers=receipt.content_headers,
             metadata=receipt.metadata,
-            sha256=digests.sha256,
+            declared=(DeclaredDigest("sha-256", digests.sha256, "the ledger"),),
         )
         names = [outcome.account for outcome in receipt.outcomes]
         try:

@@ -20,7 +20,7 @@ from file.ledger.installations import Installations
 from file.ledger.outcomes import Followed, MayPublish, Noted, Outcomes
 from file.ledger.renewal import Renewal
 from file.ledger.threads import ReadingThreads
-from file.logic.errors import LedgerUnavailableError
+from file.logic.errors import ConditionFailedError, LedgerUnavailableError
 from file.logic.values import Intent, Pending, Receipt, Stored
 
 _log = structlog.get_logger()
@@ -66,6 +66,8 @@ class DatabaseLedger:
 
     async def intend(self, intent: Intent) -> Receipt | None:
         """See `Ledger.intend`."""
+        if intent.expected_id is not None:
+            return await self._expected(intent)
         while not await self._claim(intent):
             # Raises what stands in the way; None: nothing does any more.
             if (earlier := await self.writer.run(lambda: earlier_receipt(self._alias, intent))) is not None:
@@ -132,6 +134,13 @@ class DatabaseLedger:
                 if not receipt.acknowledged or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _expected(self, intent: Intent) -> Receipt:
+        """What has the key, or the idempotency key, in one look: nothing is claimed that somebody gave up meanwhile."""
+        earlier = await self.writer.run(lambda: earlier_receipt(self._alias, intent))
+        if earlier is None or earlier.id != intent.expected_id:
+            raise ConditionFailedError
+        return earlier
 
     async def _claim(self, intent: Intent) -> bool:
         entry: Entry[Intent, bool] = Entry(intent)

@@ -78,6 +78,7 @@ def intent_of(
         ),
         who=file.who,
         idempotency_key=file.idempotency_key,
+        expected_id=file.expected_id,
     )
 
 

@@ -110,7 +110,7 @@ class S3ApiMissingError(RequestError):
 
 class DigestRefusedError(RequestError):
     code = "digest_refused"
-    message = "The digest header cannot be read: send sha-256=:<base64>: (RFC 9530)."
+    message = "A digest of the request cannot be read or checked."
 
 
 class RequestTooLargeError(RequestError):
@@ -125,7 +125,7 @@ class FileTooLargeError(RequestError):
 
 class DigestMismatchError(RequestError):
     code = "digest_mismatch"
-    message = "The bytes that arrived do not have the SHA-256 that the request declared."
+    message = "The bytes that arrived do not have the digest that the request declared."
 
 
 class SizeMismatchError(RequestError):
@@ -186,8 +186,14 @@ class RangeRefusedError(RequestError):
 
 
 class ConditionFailedError(RequestError):
+    """`etag` is of the file that has the key, if one has it."""
+
     code = "condition_failed"
-    message = "The file is not what the header If-Match or If-Unmodified-Since says."
+    message = "The file is not what a condition of the request says."
+
+    def __init__(self, detail: str | None = None, *, etag: str | None = None) -> None:
+        self.etag = etag
+        super().__init__(detail)
 
 
 class TokenMissingError(RequestError):

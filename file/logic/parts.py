@@ -1,28 +1,26 @@
 """Chunks as the network gave them become parts as S3 wants them, hashed once on the way.
 
 `PartReader` reserves a whole part (or the smaller rest) before it reads the first byte of it, puts its chunks together,
-and computes SHA-256 of the file and CRC64NVME of each part. A part whose successor is unknown is handed on at once:
-holding it back until the next byte is seen would hold memory while waiting for more of it.
+and computes SHA-256 of the file, CRC64NVME of each part, and whatever digest the request declared. A part whose
+successor is unknown is handed on at once: holding it back until the next byte is seen would hold memory while waiting
+for more of it.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from file.logic.budget import Budget, Portion
-from file.logic.errors import DigestMismatchError, FileTooLargeError, SizeMismatchError
+from file.logic.errors import FileTooLargeError, SizeMismatchError
+from file.logic.hashing import Comparison, hashed
 from file.logic.rooms import Room, room_bytes
-from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, KiB, Limits, MiB, Part
+from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, Limits, MiB, Part
 
-# Below this, the hop into a thread costs more than the hashing.
-_HASH_INLINE_BYTES = 256 * KiB
 # A file that exceeds one part by no more than this fraction is one put: two requests less, and no part of a few bytes.
 # A form's own bytes fall under it, so that a file of exactly one part is one put in a form, too.
 _STRETCH = 128
-_hashing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hashing")
+_COMPUTED_ANYWAY = ("sha-256", "crc64nvme")
 
 
 def part_size_of(number: int, size: int | None, limits: Limits, largest: int) -> int:
@@ -80,6 +78,7 @@ class PartReader:
         self._size = 0
         self._sha256 = hashlib.sha256()
         self._crc64nvme = 0
+        self._comparison = Comparison(file.declared, known=_COMPUTED_ANYWAY)
 
     async def next(self) -> SharedPart | None:
         """The next part, or None after the last. An empty file has one empty part.
@@ -117,8 +116,7 @@ class PartReader:
         if self._file.size is not None and self._size != self._file.size:
             raise SizeMismatchError(f"{self._size} bytes arrived; the request declared {self._file.size}.")
         sha256 = self._sha256.digest()
-        if self._file.sha256 is not None and sha256 != self._file.sha256:
-            raise DigestMismatchError
+        self._comparison.check({"sha-256": sha256, "crc64nvme": self._crc64nvme.to_bytes(8, "big")})
         self.checked = Digests(self._size, sha256, self._crc64nvme)
         return self.checked
 
@@ -156,13 +154,11 @@ class PartReader:
         return self._file.size if self._file.size is not None else self._file.at_most
 
     async def _hash(self, body: Body) -> int:
-        if len(body) < _HASH_INLINE_BYTES:
-            part_crc = self._digest(body)
-        else:
-            part_crc = await asyncio.get_running_loop().run_in_executor(_hashing, self._digest, body)
+        part_crc = await hashed(self._digest, body)
         self._crc64nvme = combine_crc64nvme(self._crc64nvme, part_crc, len(body))
         return part_crc
 
     def _digest(self, body: Body) -> int:
         self._sha256.update(body)
+        self._comparison.update(body)
         return int(crc64nvme(body))

@@ -169,7 +169,8 @@ class Ledger(Following, Protocol):
         """Claim the key, durably, before the first byte leaves.
 
         Returns None: go on. Returns the receipt of an acknowledged file that this may be a repetition of (the same
-        `idempotency_key`; or, without one, the same key): nothing is claimed, and the caller compares the bytes.
+        `idempotency_key`; or, without one, the same key): nothing is claimed, and the caller compares the bytes. An
+        intent with an `expected_id` never claims: raises `ConditionFailedError` if another file has the key, or none.
         Raises `KeyTakenError`, `KeyBusyError`, `IdempotencyKeyBusyError`, `IdempotencyKeyReusedError` (another name),
         `BusyError`, `LedgerUnavailableError`.
         """

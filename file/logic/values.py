@@ -117,12 +117,22 @@ class Identity:
     key_is_chosen: bool = False  # by the sender; if not, a repetition has another one
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredDigest:
+    """What is said of bytes before they come. `algorithm` is one of `hashing.ALGORITHMS`; `by` is for people."""
+
+    algorithm: str
+    digest: bytes
+    by: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingFile:
     """A file as it arrives.
 
     `size` is exact or None; `at_most` is an upper bound where the request gives one. `identify` is called once, when
-    the first byte is about to leave for the accounts: until then a form may still name the file.
+    the first byte is about to leave for the accounts: until then a form may still name the file. `expected_id`: nothing
+    is stored; the request may only repeat the upload of this file, which has the key.
     """
 
     id: str
@@ -133,9 +143,15 @@ class IncomingFile:
     content_type: str = "application/octet-stream"
     content_headers: Mapping[str, str] = field(default_factory=dict)  # some of CONTENT_HEADERS
     metadata: Mapping[str, str] = field(default_factory=dict)
-    sha256: bytes | None = None
+    declared: tuple[DeclaredDigest, ...] = ()
     who: str = ""
     idempotency_key: str | None = None
+    expected_id: str | None = None
+
+    @property
+    def sha256(self) -> bytes | None:
+        """As it was declared, if it was."""
+        return next((each.digest for each in self.declared if each.algorithm == "sha-256"), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +213,7 @@ class Intent:
     who: str
     idempotency_key: str | None
     content_headers: Mapping[str, str] = field(default_factory=dict)
+    expected_id: str | None = None  # claim nothing: this file is to have the key
 
 
 def checksum_text(crc64nvme: int) -> str:

@@ -1,7 +1,6 @@
-"""PUT /files/{key}: keys, metadata, digests, and keys that have a file. Each refused one leaves nothing."""
+"""PUT /files/{key}: keys, metadata, and keys that have a file. Each refused one leaves nothing."""
 
 import asyncio
-import base64
 import hashlib
 from urllib.parse import quote
 
@@ -23,10 +22,6 @@ from tests.serving import running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SMALL, LARGE = b"small", b"x" * (3 * PART + 1)
-
-
-def digest_of(content: bytes) -> str:
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -140,51 +135,6 @@ async def test_metadata_is_refused_when_stores_would_not_keep_it(
     assert_problem(answer, 400, "metadata_refused")
     assert told in answer.json()["detail"]
     shared.assert_nothing_left()
-
-
-@pytest.mark.parametrize("content", [b"", SMALL, LARGE])
-@pytest.mark.parametrize("name", ["content-digest", "repr-digest"])
-async def test_the_digest_decides_when_it_is_sent(shared: Shared, name: str, content: bytes) -> None:
-    wrong = await put(shared.service, "k", content, f"{name}: {digest_of(b'other')}")
-    assert_problem(wrong, 422, "digest_mismatch")
-    shared.assert_nothing_left()
-    assert not any(bucket.calls["put"] or bucket.calls["complete"] for bucket in shared.buckets)
-    right = await put(shared.service, "k", content, f"{name}: {digest_of(content)}")
-    assert right.status_code == 201
-    assert_everywhere(shared.buckets, "k", content)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "sha-256=",
-        "sha-256=::",
-        "sha-256=:YWJj:",
-        "sha-256=abc",
-        "sha-256=:!!!!:",
-        f"sha-256={hashlib.sha256(SMALL).hexdigest()}",
-        f"sha-256=:{hashlib.sha256(SMALL).hexdigest()}:",
-    ],
-)
-async def test_the_request_is_refused_when_its_digest_cannot_be_read(shared: Shared, value: str) -> None:
-    assert_problem(await put(shared.service, "k", SMALL, f"content-digest: {value}"), 400, "digest_refused")
-    shared.assert_nothing_left()
-
-
-async def test_both_digests_count_when_both_are_sent(shared: Shared) -> None:
-    right, wrong = digest_of(SMALL), digest_of(b"other")
-    differing = await put(shared.service, "k", SMALL, f"content-digest: {right}", f"repr-digest: {wrong}")
-    assert_problem(differing, 400, "digest_refused")
-    in_second_line = await put(shared.service, "k", SMALL, "content-digest: md5=:YWJj:", f"content-digest: {wrong}")
-    assert_problem(in_second_line, 422, "digest_mismatch")
-    shared.assert_nothing_left()
-    same = await put(shared.service, "k", SMALL, f"content-digest: md5=:YWJj:, {right}", f"repr-digest: {right}")
-    assert same.status_code == 201
-
-
-@pytest.mark.parametrize("value", ["sha-512=:YWJj:", "md5=:YWJj:", "unixsum=30637", "", "nonsense"])
-async def test_a_digest_is_ignored_when_it_is_of_another_algorithm(shared: Shared, value: str) -> None:
-    assert (await put(shared.service, "k", SMALL, f"content-digest: {value}")).status_code == 201
 
 
 async def test_a_part_of_a_file_is_refused_when_content_range_is_sent(shared: Shared) -> None:

@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from file.ledger.databaseledger import DatabaseLedger
-from file.logic.errors import IdempotencyKeyBusyError, IdempotencyKeyReusedError, KeyBusyError, KeyTakenError
+from file.logic.errors import (
+    ConditionFailedError,
+    IdempotencyKeyBusyError,
+    IdempotencyKeyReusedError,
+    KeyBusyError,
+    KeyTakenError,
+)
 from file.logic.seams import Ledger
 from file.logic.values import Intent, Receipt
 from tests.intents import intent, pending, receipt, stored
@@ -98,6 +104,19 @@ async def test_the_idempotency_key_is_no_obstacle_when_its_first_upload_failed(l
     assert await ledger.intend(first) is None
     assert await ledger.conclude(receipt(first, gone="ABC"))
     assert await ledger.intend(intent("k2", idempotency_key="once")) is None
+
+
+async def test_nothing_is_claimed_when_a_certain_file_is_expected(ledger: Ledger) -> None:
+    told = await done(ledger, intent(idempotency_key="once"))
+    for key in (None, "once"):
+        assert same(await ledger.intend(intent(expected_id=told.id, idempotency_key=key)), told)
+        with pytest.raises(ConditionFailedError):
+            await ledger.intend(intent(expected_id="another", idempotency_key=key))
+    with pytest.raises(KeyTakenError):
+        await ledger.intend(intent(expected_id=told.id, idempotency_key="twice"))
+    with pytest.raises(ConditionFailedError):
+        await ledger.intend(intent("free", expected_id=told.id))
+    assert await ledger.intend(intent("free")) is None
 
 
 async def test_a_pending_account_is_recorded_when_it_has_the_file_later(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from file.logic.budget import Budget
 from file.logic.errors import BusyError, ClientGoneError, DigestMismatchError, FileTooLargeError, SizeMismatchError
 from file.logic.parts import PartReader, part_size_of
-from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Digests, Identity, IncomingFile, Limits, MiB
+from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, DeclaredDigest, Digests, Identity, IncomingFile, Limits, MiB
 
 PART = 64
 LIMITS = Limits(memory=8 * PART, part_size=PART, wait_seconds=0.05)
@@ -37,7 +37,7 @@ def reader_of(
         identify=lambda: Identity("k", "k"),
         size=size,
         at_most=at_most,
-        sha256=sha256,
+        declared=() if sha256 is None else (DeclaredDigest("sha-256", sha256, "a test"),),
     )
     return PartReader(file, LIMITS, budget or Budget(LIMITS.memory))
 
