@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stores.processes import start_process
 from tests.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def processes_with(mark: str) -> list[int]:
 
 
 def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process: subprocess.Popen[str] = start_process(
         [sys.executable, "-m", "demo"],
         cwd=ROOT,
         env=environment | more,
@@ -47,6 +48,7 @@ def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    return process
 
 
 def test_every_account_gives_both_files_back_when_the_demo_runs_behind_a_proxy(environment: dict[str, str]) -> None:

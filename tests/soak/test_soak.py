@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stores.processes import start_process
+
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_SOAK"
 LOST = "acknowledged files missing or damaged in any account"
@@ -39,7 +41,7 @@ def processes_with(mark: str) -> list[int]:
 
 
 def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process: subprocess.Popen[str] = start_process(
         [sys.executable, "-m", "soak", *words],
         cwd=ROOT,
         env=environment,
@@ -47,6 +49,7 @@ def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    return process
 
 
 @pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both
