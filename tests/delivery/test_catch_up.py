@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -45,7 +46,7 @@ def is_stored(receipt: Mapping[str, Any]) -> bool:
 async def missed(service: Running, client: httpx.AsyncClient, key: str, size: int, **headers: str) -> str:
     """The id of a file that an account did not get: what went on after the answer has ended, too.
 
-    The two others have it by then, however slow the machine is, unless the headers ask for less.
+    Two others have it by then, however slow the machine is, unless the headers ask for less.
     """
     answer = await client.put(f"/files/{key}", content=content(size), headers={"upload-ack": "2", **headers})
     assert answer.status_code == 202, answer.json()
@@ -204,16 +205,17 @@ async def test_an_erasure_wins_when_the_file_is_being_brought(
     accounts: Accounts, behind: FaultProxy, operation: str, size: int
 ) -> None:
     behind.refuse_connections()
-    quick = {**QUICK, "stall_seconds": 10.0, "complete_seconds": 10.0}
     async with (
-        serving(accounts["A"], behind.account, accounts["C"], **quick) as service,
+        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
         service.client(**PLAIN) as client,
     ):
         file_id = await missed(service, client, "k", size)
-        behind.add(Fault.delays_reply(2.0, operation=operation))
+        erased = threading.Event()
+        behind.add(Fault.holds_reply(erased, operation=operation))
         behind.accept_connections()
         await behind.wait_until(operation)
         answer = await client.delete("/files/k")
+        erased.set()
         assert answer.status_code == 202, answer.json()
         assert (await client.get("/files/k")).status_code == 404
         receipt = await receipt_when(client, file_id, lambda r: r["status"] == "erased")

@@ -193,9 +193,7 @@ def test_client_cannot_send_when_a_request_stalls_within_its_body(proxy: FaultPr
     proxy.add(Fault.stalls(operation="put", after_bytes=MiB))
     url, write_limit = f"{proxy.account.endpoint_url}/{BUCKET}/k", httpx.Timeout(30, write=0.5)
     with pytest.raises(httpx.WriteTimeout):
-        httpx.put(
-            f"{proxy.account.endpoint_url}/{BUCKET}/k", content=b"1" * (32 * MiB), timeout=write_limit, trust_env=False
-        )
+        httpx.put(url, content=b"1" * (32 * MiB), timeout=write_limit, trust_env=False)
 
 
 def test_body_takes_its_time_when_the_account_is_slow(proxy: FaultProxy, client: Any, account: StoreAccount) -> None:
