@@ -23,7 +23,7 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test faults soak bench check format image image-check requirements clean
+.PHONY: help demo test faults soak bench check format image image-check newest-python requirements clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,7 +49,7 @@ check: $(INSTALLED) ## Format, lint, types, who may import whom, Dockerfile
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint Dockerfile
-	@bash -n .ci/run && bash -n scripts/image-check
+	@bash -n .ci/run && bash -n scripts/image-check && bash -n scripts/newest-python
 
 format: $(INSTALLED) ## Put right what the formatter and the linter can
 	@$(BIN)/ruff check --fix .
@@ -60,6 +60,9 @@ image: ## Build the image; CONTAINERS=podman for another engine
 
 image-check: $(INSTALLED) ## Build the image, run it and upload through it (needs root, buildah and podman)
 	@PYTHON=$(BIN)/python bash scripts/image-check
+
+newest-python: ## The fast half of the suite on the newest Python (needs root, debootstrap and Debian's packages)
+	@bash scripts/newest-python
 
 requirements: $(INSTALLED) ## Compile requirements.txt and requirements/*.txt again, with the newest releases allowed
 	@$(PIP) install --quiet $(UV)

@@ -1,7 +1,6 @@
 """What grows: accounts, clients, the ledger, the delay of an account. This service, and rclone where it makes sense."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bench.plan import SMALL, work_name
 from bench.processes import clean_environment
 from bench.run import ACCOUNTS, Run
 from bench.servers import null_accounts
+from stores.processes import run_process
 
 DELAY_MS = 50
 SLOW_BYTES_PER_SECOND = 1_000_000
@@ -87,9 +87,7 @@ def fill_ledger(run: Run, files: int) -> Path:
         raise BenchError(f"a ledger of {files:,} files needs {files * _LEDGER_BYTES_A_FILE / 1e9:.0f} GB of disk")
     run.say(f"ledger: filling one with {files:,} files")
     command = [sys.executable, "-m", "bench.filled_ledger", str(path), str(files)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=clean_environment(UPLOAD_ENV_FILE=""), capture_output=True, text=True, check=False
-    )
+    done = run_process(command, cwd=ROOT, env=clean_environment(UPLOAD_ENV_FILE=""), capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError(f"the ledger was not filled: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
     return path

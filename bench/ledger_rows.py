@@ -30,7 +30,7 @@ from file.admin import MOST_SHOWN, AccountFilter, FileAdmin, StateFilter
 from file.ledger import queries
 from file.logic.values import FileState, ReplicaState
 from file.models import File
-from tests.databases import migrate, postgres, registered, sqlite
+from tests.databases import Postgres, migrate, registered, sqlite
 
 PAGE = 100
 _ROUNDS = 7
@@ -92,7 +92,7 @@ def new_database(kind: str) -> Iterator[str]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         if kind == "postgresql":
-            server = stack.enter_context(postgres(folder / "server"))
+            server = stack.enter_context(Postgres())
             yield stack.enter_context(server.copy())
         else:
             alias = stack.enter_context(registered(sqlite(folder / "ledger.sqlite3")))

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, ContestantError
 from bench.figures import Load, Work
 from bench.folders import MADE, NATIVE
+from stores.processes import run_process
 
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
 _COMPILERS = ("cc", "gcc", "clang")
@@ -35,7 +35,7 @@ def build(name: str, folder: Path | None = None) -> Path:
         raise BenchError("there is no C compiler here (cc): on Debian and Ubuntu apt-get install gcc libc6-dev")
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = built.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([found, *FLAGS, "-o", unfinished, source], capture_output=True, text=True, check=False)
+    done = run_process([found, *FLAGS, "-o", unfinished, source], capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError(f"{source.name} does not compile:\n{done.stderr.strip()}")
     unfinished.replace(built)  # whole or not at all, whoever builds it beside us
@@ -54,7 +54,7 @@ def run_load(
         options.append("--form")
     for header in headers:
         options += ["--header", header]
-    done = subprocess.run(options, capture_output=True, text=True, check=False, timeout=work.limit_seconds + 30)
+    done = run_process(options, capture_output=True, text=True, timeout=work.limit_seconds + 30)
     if done.returncode not in (0, 1):
         raise ContestantError(done.stderr.strip() or f"the load generator ended with {done.returncode}")
     return load_of(done.stdout)

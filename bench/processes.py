@@ -4,12 +4,10 @@ A contestant's CPU seconds and memory are those of all its processes, children t
 died stand in their parent's row, so none are lost. Memory is sampled: a peak shorter than a sample may be missed.
 """
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,22 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import stores.processes
 from bench.errors import ContestantError
 from bench.folders import ROOT
 
-_PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SAMPLE_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def die_with_parent() -> None:
-    """In a new process, before it runs its program."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def clean_environment(**added: str) -> dict[str, str]:
@@ -64,12 +55,9 @@ def takes_connections(port: int) -> bool:
 def start_process(
     command: Sequence[str | Path], log: Path, *, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start it in a session of its own (Ctrl-C is for us to act on); what it says goes to `log`.
-
-    Called from the main thread only: the kernel ties "dies with its parent" to the thread that forked.
-    """
+    """Start it in a session of its own (Ctrl-C is for us to act on); what it says goes to `log`."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        return stores.processes.start_process(
             [str(word) for word in command],
             cwd=ROOT,
             env=dict(environment) if environment is not None else clean_environment(),
@@ -77,7 +65,6 @@ def start_process(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=die_with_parent,
         )
 
 

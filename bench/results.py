@@ -5,7 +5,6 @@ one is no result to be quoted, and goes to `.bench/results/`.
 """
 
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from bench.figures import Scenario
 from bench.folders import ROOT, VENV
 from bench.processes import clean_environment
 from bench.targets import Target
+from stores.processes import run_process
 
 FORM = 1  # grows when the shape of the JSON changes
 
@@ -48,7 +48,7 @@ def draw(latest: Path, folder: Path) -> list[Path]:
     """The pictures, by matplotlib in the benchmark's own environment."""
     command: list[str | Path] = [VENV / "python", "-m", "bench.pictures", latest, folder]
     environment = clean_environment(MPLCONFIGDIR=str(VENV.parent / "matplotlib"))
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = run_process(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError(f"the pictures were not drawn: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
     return [Path(line) for line in done.stdout.splitlines()]

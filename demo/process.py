@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from stores.processes import start_process
+
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -38,7 +40,7 @@ class ServerProcess:
     """A running service. `environment` is all that it is told; nothing of `mentumfileupload/.env` is read.
 
     Proxies of our own environment are not handed on: the accounts are on loopback, too. `command` is what Python runs
-    instead of `manage.py`. It may be started again after it has ended.
+    instead of `manage.py`. It may be started again after it has ended, and never outlives the process that started it.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerProcessError`."""
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = start_process(
                 [sys.executable, *self._command, "runserver", f"127.0.0.1:{self._port}"],
                 cwd=_ROOT,
                 env=self._environment,

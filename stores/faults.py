@@ -43,6 +43,8 @@ STATUSES = {
     "TemporaryRedirect": 307,
 }
 
+HELD_SECONDS = 60.0  # nothing is held for longer, should the event never come
+
 
 class Which(TypedDict, total=False):
     """Which requests a fault meets."""
@@ -148,6 +150,11 @@ class Fault:
     def delays_reply(cls, seconds: float, **which: Unpack[Which]) -> Self:
         """Let the server do what was asked, and hold its answer back."""
         return cls(name="delays_reply", delay_seconds=seconds, **which)
+
+    @classmethod
+    def holds_reply(cls, until: threading.Event, **which: Unpack[Which]) -> Self:
+        """The same, until the event: for a test that does something meanwhile, however slow the machine is."""
+        return cls(name="holds_reply", held_until=lambda: until.wait(HELD_SECONDS), **which)
 
     @classmethod
     def calls(cls, action: Callable[[], object], *, comes_after: bool = False, **which: Unpack[Which]) -> Self:

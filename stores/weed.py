@@ -1,34 +1,19 @@
 """The `weed` process: where its binary is, how it is told to be one account's S3 server, how it is started.
 
-A process never outlives the one that started it. Everything that it writes lies in its folder, but for sockets of its
+Everything that it writes lies in its folder, but for sockets of its
 own in /tmp (ports.py).
 """
 
-import ctypes
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import sysconfig
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 from stores.errors import StoreError
 from stores.ports import HOST
-
-PR_SET_PDEATHSIG = 1
-
-# The kernel ties "dies with its parent" to the *thread* that forked, so all servers are started by one thread that
-# lives as long as the process; a pool's or an event loop's worker thread would take the server with it when it ends.
-_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stores")
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+from stores.processes import start_process
 
 
 def find_weed() -> str:
@@ -47,8 +32,7 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subpr
         (folder / inside).mkdir(parents=True, exist_ok=True)
     # weed reads back the options of its last run from here, ports of another run among them.
     (folder / "files" / "mini.options").unlink(missing_ok=True)
-    return _starter.submit(
-        subprocess.Popen,
+    return start_process(
         [weed, *_options(port, bucket)],
         cwd=folder,
         # Idle, weed takes a tenth of a core; on one thread half of that. Tests run six of them.
@@ -57,8 +41,7 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subpr
         stdout=output,
         stderr=output,
         start_new_session=True,  # Ctrl-C in a terminal is ours to act on, not the server's
-        preexec_fn=_die_with_parent,
-    ).result()
+    )
 
 
 def _options(port: int, bucket: str) -> list[str]:

@@ -19,7 +19,7 @@ django.setup()  # before a test imports a model
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.seaweed import Seaweed, start_stores
-from tests.databases import Postgres, postgres, sqlite_copy
+from tests.databases import Postgres, sqlite_copy
 
 # A loaded machine is slow at everything; what a test may take, pytest's own time limit says.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,9 +53,9 @@ def proxied(accounts: dict[str, StoreAccount]) -> Iterator[Callable[[str], Fault
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL server, started when a test first asks."""
-    with postgres(tmp_path_factory.mktemp("postgres")) as server:
+    with Postgres() as server:
         yield server
 
 

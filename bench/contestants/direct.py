@@ -16,6 +16,7 @@ from bench.figures import Load, MiB, Work
 from bench.folders import ROOT, VENV
 from bench.processes import clean_environment
 from stores.account import StoreAccount
+from stores.processes import run_process
 
 CLIENTS = ("obstore", "aiobotocore", "s5cmd")
 
@@ -47,8 +48,8 @@ class Direct(Client):
         command: list[str | Path] = [VENV / "python", "-m", f"bench.direct.with_{self._client}", json.dumps(task)]
         limit = work.limit_seconds * 2 + 30
         try:
-            done = subprocess.run(
-                command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False, timeout=limit
+            done = run_process(
+                command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=limit
             )
         except subprocess.TimeoutExpired as error:
             raise ContestantError(f"it did not come to its end within {limit:.0f} s") from error

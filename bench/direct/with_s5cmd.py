@@ -10,7 +10,8 @@ import time
 from bench.direct.task import Task, cpu_seconds, report
 from bench.figures import MiB
 from bench.folders import VENV
-from bench.processes import clean_environment, die_with_parent
+from bench.processes import clean_environment
+from stores.processes import dies_with_us
 
 _TRIAL_UPLOADS = 4  # each at once
 _TRIAL_BYTES = 64 * MiB
@@ -53,7 +54,7 @@ async def upload(task: Task, account: dict[str, str], kind: str, count: int) -> 
     process = await asyncio.create_subprocess_exec(
         str(VENV / "s5cmd"), *options, "run",
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        preexec_fn=die_with_parent,
+        preexec_fn=dies_with_us(),
         env=clean_environment(
             AWS_ACCESS_KEY_ID=account["access_key_id"],
             AWS_SECRET_ACCESS_KEY=account["secret_access_key"],

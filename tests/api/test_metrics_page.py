@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from file.s3.figures import Figures
+from stores.processes import run_process
 from tests.api.expectations import three
 from tests.serving import running
 
@@ -111,7 +111,5 @@ def test_the_ledger_s_figures_are_never_added_up_in_the_rules() -> None:
     ("command", "file"), [("check", RULES), ("test", Path(__file__).with_name("prometheus_rules_test.yml"))]
 )
 def test_the_rules_hold_when_promtool_tries_them(command: str, file: Path) -> None:
-    run = subprocess.run(
-        ["promtool", command, "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
-    )
+    run = run_process(["promtool", command, "rules", str(file)], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout + run.stderr

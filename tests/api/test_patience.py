@@ -35,12 +35,12 @@ async def test_it_is_told_when_a_wait_is_too_long() -> None:
 
 
 async def test_a_wait_has_its_own_time_when_the_timer_is_of_one_before() -> None:
-    patience, late = Patience(), asyncio.Event()
+    patience, loop = Patience(), asyncio.get_running_loop()
     await wait(patience, 0.01, arrived())
-    asyncio.get_running_loop().call_later(0.1, late.set)
-    await wait(patience, LONG, late)
+    began = loop.time()
     with pytest.raises(TimeoutError):
-        await wait(patience, 0.01, asyncio.Event())
+        await wait(patience, 0.2, asyncio.Event())
+    assert loop.time() - began >= 0.2  # and not when the timer of the wait before was over
 
 
 async def test_nobody_is_interrupted_when_nobody_waits() -> None:

@@ -48,12 +48,16 @@ async def test_the_reason_is_told_when_an_account_fails() -> None:
 
 
 async def test_accounts_are_asked_once_and_together_when_many_want_to_know() -> None:
-    buckets = [MemoryBucket(name, delay_seconds=0.3) for name in "ABCD"]
-    loop = asyncio.get_running_loop()
+    buckets = [MemoryBucket(name, faults={"stalls_at_probe": ALWAYS}) for name in "ABCD"]
     async with running(buckets) as service, service.client() as client:
-        began = loop.time()
-        answers = await asyncio.gather(*(client.get("/_/accounts") for _ in range(10)))
-        assert loop.time() - began < 0.9  # one after the other it would be 1.2
+        asking = [asyncio.create_task(client.get("/_/accounts")) for _ in range(10)]
+        async with asyncio.timeout(10):
+            for bucket in buckets:
+                await bucket.stalled.wait()  # together: none has answered yet
+        for bucket in buckets:
+            assert not any(each.done() for each in asking)
+            bucket.released.set()
+        answers = await asyncio.gather(*asking)
         again = await client.get("/_/accounts")
     assert {answer.status_code for answer in (*answers, again)} == {200}
     assert all(bucket.calls["probe"] == 1 for bucket in buckets)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from stores.processes import run_process
 from tests.api.expectations import ALWAYS, PART, three, until
 from tests.api.rawhttp import exchange, form_part, head, post_form, put
 from tests.memory import MemoryBucket
@@ -205,14 +205,13 @@ asyncio.run(main())
 def test_each_line_is_one_json_object_when_the_log_is_configured() -> None:
     environment = {"PATH": "", "DEBUG": "true", "UPLOAD_ENV_FILE": "", "PYTHONPATH": str(ROOT)}
     environment["DJANGO_SETTINGS_MODULE"] = "mentumfileupload.settings"
-    ended = subprocess.run(
+    ended = run_process(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
-        check=False,
     )
     # What the interpreter's own end says, and its exit code, are left to the tests of `runserver`.
     told = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]

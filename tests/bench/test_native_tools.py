@@ -1,7 +1,6 @@
 """The null S3 answers as S3 would, and the load generator counts what it was answered."""
 
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from bench.figures import KiB, MiB, Work
 from bench.folders import NATIVE
 from bench.native_tools import FLAGS, build, compiler, run_load
 from stores.account import StoreAccount
+from stores.processes import run_process
 
 NullStoreOf = Callable[..., StoreAccount]
 Native = dict[str, Path]
@@ -49,7 +49,7 @@ def test_the_compiler_has_nothing_to_say(native: Native, tool: str) -> None:
     cc = compiler()
     assert cc is not None  # `native` was built
     command = [cc, *FLAGS, "-Werror", "-o", "/dev/null", str(NATIVE / f"{tool}.c")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_process(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -196,7 +196,7 @@ def test_the_first_answer_that_was_not_2xx_is_shown_when_some_were_not(native: N
 def test_the_exit_code_is_1_when_an_answer_was_not_2xx(native: Native) -> None:
     with refusing() as (port, _):
         options = ["--port", str(port), "--path", "/k", "--size", "9", "--requests", "2"]
-        assert subprocess.run([native["load"], *options], capture_output=True, check=False).returncode == 1
+        assert run_process([native["load"], *options], capture_output=True).returncode == 1
 
 
 def test_headers_and_bodies_arrive_as_told_when_they_are_uploaded(native: Native) -> None:
@@ -225,7 +225,7 @@ def test_what_has_no_answer_in_time_is_given_up_when_there_is_a_limit(null_store
 
 @pytest.mark.parametrize("name", ["nulls3", "load"])
 def test_an_option_is_refused_when_it_is_no_number(native: Native, name: str) -> None:
-    done = subprocess.run([native[name], "--port", "many"], capture_output=True, text=True, check=False, timeout=10)
+    done = run_process([native[name], "--port", "many"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 2
     assert "many" in done.stderr
 

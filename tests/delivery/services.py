@@ -52,6 +52,17 @@ def client_of(process: Served) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=process.url, headers=HEADERS, timeout=60, trust_env=False)
 
 
+async def until_refused(service: Served) -> None:
+    """Until nobody is let in any more; asks what leaves nothing behind."""
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
+        asked = client.build_request("GET", f"{service.url}/_/ready", headers={"connection": "close"})
+        try:
+            while (await client.send(asked)).status_code == 200:  # noqa: ASYNC110 - nobody else is told
+                await asyncio.sleep(0.01)
+        except httpx.TransportError:
+            return
+
+
 async def put(process: ServerProcess, body: bytes, key: str = "k", **headers: str) -> httpx.Response | None:
     """None if the connection broke, as it does when a service is killed."""
     try:

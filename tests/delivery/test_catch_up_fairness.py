@@ -13,7 +13,6 @@ from stores.faults import Fault
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
-    SHORT,
     Accounts,
     Proxied,
     assert_stored,
@@ -21,13 +20,13 @@ from tests.delivery.conftest import (
     serving,
 )
 from tests.delivery.receipts import BOUND_SECONDS, answer_when, receipt_when
-from tests.delivery.test_catch_up import PLAIN, is_stored, missed
+from tests.delivery.test_catch_up import ANY, PLAIN, is_stored, missed
 
 TURNS = 4
 MEMORY = 192 * MiB
 FOUR_TIMES_THREE_FILES = 4 * 17 * MiB  # catch-up has a quarter
 HELD_SECONDS = 120.0  # longer than the test looks for what is to happen meanwhile
-QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 0.2, "catchup_concurrency": TURNS}
+QUICK: dict[str, Any] = {"lease_seconds": 1.0, "grace_seconds": 0.2, "catchup_concurrency": TURNS}
 PATIENT: dict[str, Any] = {**QUICK, "stall_seconds": HELD_SECONDS, "complete_seconds": HELD_SECONDS}
 
 
@@ -57,7 +56,7 @@ async def test_an_account_gets_its_files_when_a_slow_one_has_all_turns_or_memory
         serving(accounts["A"], slow.account, other.account, **PATIENT, memory=memory) as service,
         service.client(**PLAIN) as client,
     ):
-        ids = await asyncio.gather(*(missed(service, client, key, size) for key in keys))
+        ids = await asyncio.gather(*(missed(service, client, key, size, **ANY) for key in keys))
         slow.add(held_up(goes_on, operation))
         slow.accept_connections()
         await answer_when(lambda: asyncio.sleep(0, open_requests(slow, operation)), lambda count: count >= at_least)
@@ -127,7 +126,7 @@ async def test_nobody_is_asked_in_vain_when_the_only_source_is_left_alone(accoun
     behind.refuse_connections()
     keys = [f"k{number}" for number in range(20)]
     async with serving(source.account, behind.account, **QUICK) as service, service.client(**PLAIN) as client:
-        ids = await asyncio.gather(*(missed(service, client, key, ONE_PART) for key in keys))
+        ids = await asyncio.gather(*(missed(service, client, key, ONE_PART, **ANY) for key in keys))
         for operation in ("get", "list"):
             source.add(Fault.refuses("InternalError", operation=operation, times=None))
         behind.accept_connections()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -183,12 +184,14 @@ async def test_the_upload_is_told_that_it_lost_when_its_process_stood_still_for_
     first, second = new_service(two[0].account, two[1].account), new_service(two[0].account, two[1].account)
     await start(first)
     await start(second)
-    two[0].add(Fault.delays_reply(1.0, operation="put"))
+    stands_still = threading.Event()
+    two[0].add(Fault.holds_reply(stands_still, operation="put"))
     sending = asyncio.create_task(services.put(first, b"x"))
     for proxy in two:
         await proxy.wait_until("put")
     assert first.process_id is not None
     os.kill(first.process_id, signal.SIGSTOP)
+    stands_still.set()
     try:
         await two[1].wait_until("put", ended=True)
         await two[0].wait_until("put", ended=True)

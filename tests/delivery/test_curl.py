@@ -7,7 +7,6 @@ costs no time to make; to the service it is as long as any other.
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from demo.process import ServerProcess
 from file.logic.values import MiB
+from stores.processes import run_process
 from stores.seaweed import start_stores
 from tests.delivery.conftest import Accounts
 from tests.files import bytes_of
@@ -63,12 +63,11 @@ def own_accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 def curl(folder: Path, *arguments: str) -> dict[str, Any]:
     """The receipt; curl itself must have been content, and so must the service (201)."""
-    ended = subprocess.run(
+    ended = run_process(
         ["curl", "--silent", "--show-error", "--noproxy", "*", "--write-out", "\n%{http_code}", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     body, _, status = ended.stdout.rpartition("\n")

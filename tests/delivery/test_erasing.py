@@ -26,6 +26,7 @@ from tests.delivery.conftest import (
 from tests.delivery.receipts import BOUND_SECONDS, answer_when, receipt_of, receipt_when, statuses
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
+LETS_GO: dict[str, Any] = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}  # of what the ack does not need
 PLAIN: dict[str, Any] = {"verify": False}
 
 
@@ -169,10 +170,12 @@ async def test_it_stays_erased_when_it_was_still_being_uploaded(
         serving(accounts["A"], proxy.account, accounts["C"], **quick) as service,
         service.client(**PLAIN) as client,
     ):
-        proxy.add(Fault.delays_reply(2.0, operation=operation))
+        erased = threading.Event()
+        proxy.add(Fault.holds_reply(erased, operation=operation))
         uploading = asyncio.create_task(client.put("/files/k", content=content(size)))
         await proxy.wait_until(operation)
         answer = await client.delete("/files/k")
+        erased.set()
         assert answer.status_code == 202
         assert statuses(answer.json()) == dict.fromkeys("ABC", "erasing")
         refused = await uploading
@@ -184,13 +187,15 @@ async def test_it_stays_erased_when_it_was_still_being_uploaded(
 
 async def test_it_is_erased_everywhere_when_an_account_still_follows(accounts: Accounts, proxy: FaultProxy) -> None:
     async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **{**QUICK, "grace_seconds": 0.2}) as service,
+        serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
         service.client(**PLAIN) as client,
     ):
-        proxy.add(Fault.delays_reply(1.0, operation="put"))
-        answer = await client.put("/files/k", content=b"x", headers={"upload-ack": "any"})
+        erased = threading.Event()
+        proxy.add(Fault.holds_reply(erased, operation="put"))
+        answer = await client.put("/files/k", content=b"x", headers={"upload-ack": "2"})
         assert answer.status_code == 202
         deleted = await client.delete("/files/k")
+        erased.set()
         assert deleted.status_code == 202
         assert (await client.get("/files/k")).status_code == 404
         await receipt_when(client, answer.json()["id"], is_erased)
@@ -201,14 +206,13 @@ async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_ev
     accounts: Accounts, proxy: FaultProxy
 ) -> None:
     """Where a bucket locks what it gets, it would be locked in vain."""
-    quick = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}
     async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **quick) as service,
+        serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
         service.client(**PLAIN) as client,
     ):
         erased = threading.Event()
         proxy.add(Fault.refuses("SlowDown", held_until=lambda: erased.wait(BOUND_SECONDS), operation="part"))
-        answer = await client.put("/files/k", content=content(MANY_PARTS), headers={"upload-ack": "any"})
+        answer = await client.put("/files/k", content=content(MANY_PARTS), headers={"upload-ack": "2"})
         assert answer.status_code == 202
         assert (await client.delete("/files/k")).status_code == 202
         erased.set()

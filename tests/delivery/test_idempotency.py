@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,7 +90,8 @@ async def test_a_partial_success_is_told_as_it_is_now_when_the_request_is_repeat
     accounts: Accounts, proxied: Proxied
 ) -> None:
     late = proxied("B")
-    late.add(Fault.delays_reply(1.0, operation="put"))
+    goes_on = threading.Event()
+    late.add(Fault.holds_reply(goes_on, operation="put"))
     async with (
         serving(accounts["A"], late.account, grace_seconds=0.1) as service,
         service.client(verify=False, headers={"upload-ack": "any", "authorization": f"Bearer {TOKEN}"}) as client,
@@ -98,6 +100,7 @@ async def test_a_partial_success_is_told_as_it_is_now_when_the_request_is_repeat
         assert first.status_code == 202
         at_once = await send(client, "raw", b"x")
         assert (at_once.status_code, at_once.json()["id"]) == (202, first.json()["id"])
+        goes_on.set()
         again = await answer_when(lambda: send(client, "raw", b"x"), lambda answer: answer.status_code != 202)
         assert (again.status_code, again.json()["status"]) == (201, "stored")
         assert again.json() == await receipt_of(client, first.json()["id"])
@@ -108,11 +111,13 @@ async def test_a_repetition_is_told_to_wait_when_the_first_is_under_way(
     accounts: Accounts, proxied: Proxied, way: str
 ) -> None:
     slow = proxied("A")
-    slow.add(Fault.delays_reply(1.0, operation="put"))
+    second_was_told = threading.Event()
+    slow.add(Fault.holds_reply(second_was_told, operation="put"))
     async with serving(slow.account, accounts["B"]) as service, service.client(verify=False) as client:
         first = asyncio.create_task(send(client, way, b"x"))
         await slow.wait_until("put")
         second = await send(client, way, b"x")
+        second_was_told.set()
         assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_busy")
         assert int(second.headers["retry-after"]) > 0
         assert second.json()["retryable"] is True

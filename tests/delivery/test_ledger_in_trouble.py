@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
@@ -89,12 +90,14 @@ async def test_an_upload_is_cleaned_up_when_the_lock_comes_before_its_outcome(
     """The accounts have the file, and nobody was told so: it is as if it had never been."""
     path, proxy = Path(str(connections[sqlite_database].settings_dict["NAME"])), proxied("A")
     operation = "put" if size == ONE_PART else "complete"
-    proxy.add(Fault.delays_reply(1.0, operation=operation))
+    is_locked = threading.Event()
+    proxy.add(Fault.holds_reply(is_locked, operation=operation))
     with with_options(sqlite_database, timeout=0.3):
         async with client_on(sqlite_database, proxy.account, accounts["B"]) as client:
             sending = asyncio.create_task(client.put("/files/k", content=content(size)))
             await proxy.wait_until(operation)
             with locked(path):
+                is_locked.set()
                 assert_unavailable(await sending)
                 assert [key for key, _ in accounts["B"].contents().versions] == ["k"]
             await until_nothing_is_left(accounts.values())

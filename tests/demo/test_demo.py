@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stores.processes import start_process
+from tests.processes import processes_with
 from tests.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,25 +23,14 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """What a demo runs in; every process that it starts carries the mark, by which one left behind is found."""
     mark = str(tmp_path)
     yield {**os.environ, "DEMO_PORT": str(free_port()), "DEMO_FOLDER": str(tmp_path / "demo"), MARK: mark}
-    left = processes_with(mark)
+    left = processes_with(MARK, mark)
     for process_id in left:
         os.kill(process_id, signal.SIGKILL)
     assert not left
 
 
-def processes_with(mark: str) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it ended, or is not ours to look at
-    return found
-
-
 def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process: subprocess.Popen[str] = start_process(
         [sys.executable, "-m", "demo"],
         cwd=ROOT,
         env=environment | more,
@@ -47,6 +38,7 @@ def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    return process
 
 
 def test_every_account_gives_both_files_back_when_the_demo_runs_behind_a_proxy(environment: dict[str, str]) -> None:

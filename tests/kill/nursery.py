@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from demo.process import HTTP
+from stores.processes import start_process
 from tests.serving import free_port
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ class Nursery:
             if not name.startswith(("AWS_", "UPLOAD_")) and name.upper() not in _PROXIES
         }
         with log.open("ab") as errors:
-            self._parent = subprocess.Popen(
+            self._parent = start_process(
                 [sys.executable, "-m", "tests.kill.deadly"],
                 cwd=_ROOT,
                 env={**inherited, "UPLOAD_ENV_FILE": "", **environment},

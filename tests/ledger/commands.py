@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from stores.processes import run_process
+
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = json.dumps(
     {
@@ -37,14 +39,13 @@ def sqlite_url(path: Path) -> str:
 
 def run_python(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return subprocess.run(
+    return run_process(
         [sys.executable, "-W", "error", *arguments],
         cwd=ROOT,
         env={**kept, "UPLOAD_ENV_FILE": "", **environment(database_url), **changes},
         capture_output=True,
         text=True,
         timeout=60,
-        check=False,
     )
 
 

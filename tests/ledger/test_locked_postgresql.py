@@ -1,7 +1,6 @@
 """PostgreSQL when a table is locked elsewhere: nobody waits without end, and migrating takes what it takes."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,13 +33,13 @@ async def locked_table(database: str, table: str = "file_file") -> AsyncIterator
 
 
 async def test_a_claim_is_refused_and_given_back_when_the_table_is_locked(postgresql_database: str) -> None:
-    async with ledger_on(postgresql_database, wait_seconds=0.3) as ledger:
-        async with locked_table(postgresql_database):
-            began = time.monotonic()
-            with pytest.raises(LedgerUnavailableError):
-                await asyncio.wait_for(ledger.intend(intent()), 10)
-            assert time.monotonic() - began < 3
-        assert await ledger.intend(intent("later")) is None
+    # The database itself would give it up much later.
+    with with_options(postgresql_database, options="-c lock_timeout=300s -c statement_timeout=300s"):
+        async with ledger_on(postgresql_database, wait_seconds=0.3) as ledger:
+            async with locked_table(postgresql_database):
+                with pytest.raises(LedgerUnavailableError):
+                    await asyncio.wait_for(ledger.intend(intent()), 30)
+            assert await ledger.intend(intent("later")) is None
     assert set(await files_in(postgresql_database)) == {"later"}
 
 
@@ -48,19 +47,17 @@ async def test_all_are_refused_together_when_the_table_is_locked(postgresql_data
     """Claims, outcomes and readers; not one after the other, each of them after having waited for the same lock."""
     wanted, records = intent("k"), Records(postgresql_database)
     with with_options(postgresql_database, options=IMPATIENT):
-        async with ledger_on(postgresql_database, wait_seconds=5.0) as ledger:
+        async with ledger_on(postgresql_database, wait_seconds=60.0) as ledger:
             await ledger.intend(wanted)
             async with locked_table(postgresql_database):
-                began = time.monotonic()
                 answers = await asyncio.wait_for(
                     asyncio.gather(
                         records.file("k"),
-                        *(ledger.intend(intent(f"k{number}")) for number in range(40)),
+                        *(ledger.intend(intent(f"k{number}")) for number in range(200)),
                         return_exceptions=True,
                     ),
-                    20,
+                    30,  # one after the other it would be a minute
                 )
-                assert time.monotonic() - began < 5  # one after the other it would be twelve
                 assert all(isinstance(answer, LedgerUnavailableError) for answer in answers)
                 concluding = asyncio.create_task(ledger.conclude(receipt(wanted)))
                 await asyncio.sleep(1)  # several attempts long

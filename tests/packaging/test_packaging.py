@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stores.processes import run_process
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPILED = ("requirements.txt", "requirements/run.txt", "requirements/bench.txt")
 WRITTEN = ("requirements/run.in", "requirements/test.in")
@@ -38,14 +40,13 @@ def make(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         fake.chmod(0o755)
         variables = (f"PYTHON={fake}", f"VENV={tmp_path / 'venv'}")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        return subprocess.run(
+        return run_process(
             ["make", "test", *variables],
             cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
             timeout=60,
-            check=False,
         )
 
     return run
@@ -119,13 +120,12 @@ def test_make_names_the_package_in_one_line_when_python_cannot_make_environments
 
 
 def test_make_says_so_in_one_line_when_there_is_no_python(tmp_path: Path) -> None:
-    done = subprocess.run(
+    done = run_process(
         ["make", "test", f"PYTHON={tmp_path / 'nothing'}", f"VENV={tmp_path / 'venv'}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
-        check=False,
     )
     said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert done.returncode != 0

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stores.processes import dies_with_us
 from tests.serving import free_port
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reverse-proxies.md"
@@ -88,6 +89,7 @@ async def in_front(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            preexec_fn=dies_with_us(),  # its fork is this thread's, which lives as long as the run
         )
     try:
         assert await _is_listening(process, port), log.read_text()

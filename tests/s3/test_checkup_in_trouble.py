@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 import uuid
 from collections.abc import Callable
 
@@ -151,12 +152,15 @@ async def test_keys_are_told_when_an_object_lock_keeps_them(stores: dict[str, Se
 @pytest.mark.parametrize("operation", ["put", "begin", "part", "complete", "delete"])
 async def test_all_is_taken_back_when_it_is_interrupted(operation: str, proxied: Proxied, accounts: Accounts) -> None:
     proxy = proxied("A")
-    proxy.add(Fault.delays_reply(0.3, operation=operation))
+    interrupted = threading.Event()
+    proxy.add(Fault.holds_reply(interrupted, operation=operation))
     async with s3_buckets(proxy.account) as [bucket]:
         checkup = CheckUp(bucket.client, settle_seconds=0.1)
         running = asyncio.ensure_future(checkup.run())
         await proxy.wait_until(operation)
         running.cancel()
+        await asyncio.sleep(0)  # it is interrupted within the request
+        interrupted.set()
         await asyncio.wait((running,))
         assert running.cancelled()
     assert checkup.left == []

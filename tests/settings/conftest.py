@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mentumfileupload.uploadsettings import ProjectSettings, read_settings
+from stores.processes import run_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,14 +56,13 @@ def run_python(tmp_path: Path) -> Callable[..., Run]:
             if name in os.environ
         }
         database = f"sqlite:///{tmp_path}/ledger.sqlite3"
-        return subprocess.run(
+        return run_process(
             [sys.executable, *arguments],
             cwd=ROOT,
             env={**kept, "UPLOAD_ENV_FILE": "", "DATABASE_URL": database, **environment},
             capture_output=True,
             text=True,
             timeout=60,
-            check=False,
         )
 
     return run

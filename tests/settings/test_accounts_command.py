@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -97,7 +98,8 @@ def test_nothing_is_left_when_it_is_interrupted(
     number: signal.Signals, proxied: Proxied, accounts: Accounts, tmp_path: Path
 ) -> None:
     proxy = proxied("A")
-    proxy.add(Fault.delays_reply(0.5, operation="complete"))
+    interrupted = threading.Event()
+    proxy.add(Fault.holds_reply(interrupted, operation="complete"))
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     settings = {"UPLOAD_ENV_FILE": "", "DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3"}
     with subprocess.Popen(
@@ -113,6 +115,7 @@ def test_nothing_is_left_when_it_is_interrupted(
         try:
             proxy.wait_for("complete", timeout_seconds=30)
             process.send_signal(number)
+            interrupted.set()
             output, errors = process.communicate(timeout=60)
         finally:
             process.kill()

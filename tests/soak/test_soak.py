@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stores.processes import start_process
+from tests.processes import processes_with
+
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_SOAK"
 LOST = "acknowledged files missing or damaged in any account"
@@ -21,25 +24,14 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """What a soak runs in; every process that it starts carries the mark, by which one left behind is found."""
     mark = str(tmp_path)
     yield {**os.environ, "TMPDIR": str(tmp_path), MARK: mark}
-    left = processes_with(mark)
+    left = processes_with(MARK, mark)
     for process_id in left:
         os.kill(process_id, signal.SIGKILL)
     assert not left
 
 
-def processes_with(mark: str) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it ended, or is not ours to look at
-    return found
-
-
 def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process: subprocess.Popen[str] = start_process(
         [sys.executable, "-m", "soak", *words],
         cwd=ROOT,
         env=environment,
@@ -47,6 +39,7 @@ def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    return process
 
 
 @pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both

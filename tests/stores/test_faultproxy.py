@@ -182,23 +182,25 @@ def test_nothing_is_stored_when_the_connection_drops(
 
 def test_client_waits_when_a_request_stalls(proxy: FaultProxy) -> None:
     proxy.add(Fault.stalls(operation="put"))
+    read_limit = httpx.Timeout(30, read=0.3)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.put(f"{proxy.account.endpoint_url}/{BUCKET}/k", content=b"1" * MiB, timeout=0.3, trust_env=False)
+        httpx.put(f"{proxy.account.endpoint_url}/{BUCKET}/k", content=b"1" * MiB, timeout=read_limit, trust_env=False)
     [seen] = proxy.wait_for("put", ended=True)
     assert (seen.status, seen.body_bytes) == (None, MiB)
 
 
 def test_client_cannot_send_when_a_request_stalls_within_its_body(proxy: FaultProxy) -> None:
     proxy.add(Fault.stalls(operation="put", after_bytes=MiB))
+    url, write_limit = f"{proxy.account.endpoint_url}/{BUCKET}/k", httpx.Timeout(30, write=0.5)
     with pytest.raises(httpx.WriteTimeout):
-        httpx.put(f"{proxy.account.endpoint_url}/{BUCKET}/k", content=b"1" * (32 * MiB), timeout=0.5, trust_env=False)
+        httpx.put(url, content=b"1" * (32 * MiB), timeout=write_limit, trust_env=False)
 
 
 def test_body_takes_its_time_when_the_account_is_slow(proxy: FaultProxy, client: Any, account: StoreAccount) -> None:
     proxy.add(Fault.slows(2 * MiB, times=None))
     started = time.monotonic()
     client.put_object(Bucket=BUCKET, Key="k", Body=b"1" * MiB)
-    assert 0.45 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 0.45
     assert keys(account) == ["k"]
 
 
@@ -206,7 +208,7 @@ def test_answer_is_late_when_the_reply_is_delayed(proxy: FaultProxy, client: Any
     proxy.add(Fault.delays_reply(0.3, operation="head_bucket"))
     started = time.monotonic()
     client.head_bucket(Bucket=BUCKET)
-    assert 0.3 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.3
 
 
 def test_server_refuses_the_body_when_a_byte_is_damaged(proxy: FaultProxy, client: Any, account: StoreAccount) -> None:

@@ -15,6 +15,8 @@ import django
 from django.conf import settings
 from django.core.management import execute_from_command_line
 
+from stores.processes import dies_with_us
+
 PART_BYTES = 5 * 1024 * 1024
 
 
@@ -40,12 +42,13 @@ def main() -> None:
     django.setup()
     for module in ("mentumfileupload.asgi", "file.management.commands.runserver", "mentumfileupload.urls"):
         importlib.import_module(module)
-    child = 0
+    child, die_with_parent = 0, dies_with_us()
     for line in sys.stdin:
         if child:
             os.waitpid(child, 0)
         child = os.fork()
         if not child:
+            die_with_parent()
             become(**json.loads(line))
         print(child, flush=True)  # noqa: T201
         # Looked at and not collected before the next order: until then the id can be nobody else's.

@@ -1,0 +1,21 @@
+"""What a run of tests is in the middle of when it is interrupted: started by `test_interruption.py`, and only by it."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.delivery.conftest import Accounts
+from tests.kill.conftest import NewVictim
+
+TELL = "MENTUM_TEST_TELL"
+
+
+@pytest.mark.parametrize("ledger", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("place", ["first", "second"])  # one for each of two workers
+async def test_it_goes_on_until_it_is_interrupted(accounts: Accounts, new_victim: NewVictim, place: str) -> None:
+    victim = new_victim(*accounts.values())
+    await victim.start()
+    await asyncio.to_thread(Path(os.environ[TELL]).write_text, f"{place}\n")
+    await asyncio.Event().wait()

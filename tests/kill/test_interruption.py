@@ -1,0 +1,76 @@
+"""A run of tests that is interrupted leaves no process behind: no service, no database, no store."""
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bench.processes import tree
+from stores.processes import start_process
+from tests.kill import interrupted
+from tests.processes import Watched, processes_with
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "MENTUM_TEST_RUN"
+READY_SECONDS = 90.0
+ENDED_SECONDS = 60.0
+# Whoever runs this in the background may have Ctrl-C ignored, and its children with it.
+PYTEST = "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(pytest.main())"
+# What each process that runs tests has: a store an account, a PostgreSQL server, what forks the service, the service.
+PROCESSES = 6
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[int]:
+    """Where the tests of the run tell that they have everything, a line each."""
+    os.mkfifo(tmp_path / "told")
+    reading = os.open(tmp_path / "told", os.O_RDWR)
+    yield reading
+    os.close(reading)
+
+
+def wait_for_lines(reading: int, count: int) -> None:
+    lines = b""
+    while lines.count(b"\n") < count:
+        ready, _, _ = select.select([reading], [], [], READY_SECONDS)
+        assert ready, f"of {count} processes only {lines!r} came so far"
+        lines += os.read(reading, 1024)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has to see to it")
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 0), (signal.SIGKILL, 2)],
+)
+def test_nothing_runs_on_when_a_run_is_interrupted(
+    number: signal.Signals, workers: int, told: int, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    places = {"TMPDIR": str(tmp_path), "PYTEST_DEBUG_TEMPROOT": str(tmp_path), interrupted.TELL: str(tmp_path / "told")}
+    options = ["-n", str(workers), "-p", "no:cacheprovider", "-p", "no:randomly", interrupted.__file__]
+    with ExitStack() as watching, (tmp_path / "output").open("wb") as output:
+        run = start_process(
+            [sys.executable, "-c", PYTEST, *options],
+            cwd=ROOT,
+            env={**environment, **places, MARK: str(tmp_path)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            wait_for_lines(told, max(1, workers))
+            started = {*tree([run.pid]), *processes_with(MARK, str(tmp_path))}
+            assert len(started) > PROCESSES * max(1, workers)
+            watched = Watched(started, watching)
+            run.send_signal(number)
+            assert watched.running(ENDED_SECONDS) == []
+            assert processes_with(MARK, str(tmp_path)) == []  # nor what was started meanwhile
+        finally:
+            for process_id in processes_with(MARK, str(tmp_path)):
+                os.kill(process_id, signal.SIGKILL)
+            run.wait()
