@@ -9,11 +9,12 @@ look at each of its open files four times a limit. Without TCP_INFO (macOS) the 
 """
 
 import asyncio
-import errno
 import os
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -97,9 +98,8 @@ class SlowHeads:
         for number, file in enumerate(os.listdir(_FILES), 1):  # noqa: PTH208 - they are many, and only numbers
             if number % _FILES_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            if connection := _opened(int(file)):
-                with connection:
-                    ended += self._end_if_slow(connection, met)
+            with _borrowed(int(file)) as connection:
+                ended += connection is not None and self._end_if_slow(connection, met)
         for peer in before - met:  # they were closed
             self._quiet.pop(peer, None)
         return ended
@@ -129,22 +129,22 @@ class SlowHeads:
         return quiet.looks > _LOOKS
 
 
-def _opened(file: int) -> socket.socket | None:
-    """The socket behind the number of a file, if it is one.
+@contextmanager
+def _borrowed(file: int) -> Iterator[socket.socket | None]:
+    """The socket behind the number of a file, if it is one. It stays the server's.
 
-    The server may close it at any moment, and another file get its number: so it gets a second number, of ours.
+    No file may be closed here, nor a second number of it: if it is the ledger's (SQLite), the locks that this process
+    holds on the database would go with it (POSIX), and two processes would write at once.
     """
     try:
-        ours = os.dup(file)
-    except OSError as error:
-        if error.errno == errno.EBADF:  # closed
-            return None
-        raise
+        borrowed = socket.socket(fileno=file)
+    except OSError:  # closed, or no socket
+        yield None
+        return
     try:
-        return socket.socket(fileno=ours)
-    except OSError:
-        os.close(ours)
-        return None
+        yield borrowed
+    finally:
+        borrowed.detach()
 
 
 def _peer(host: str, port: str | int) -> Peer:
