@@ -82,8 +82,22 @@ class Background:
         )
         await roll_call.call()
         breakers = {account.account.name: Breaker(account) for account in accounts}
+        freshness = Freshness(
+            Acquaintance(self._writer, self._alias),
+            Installations(self._writer, self._alias),
+            Verifiable(self._writer, self._alias),
+            accounts,
+            breakers,
+            first_seconds=self._first_look_seconds,
+        )
         self._cleaner = Cleaner(
-            self._leases, self._settling, self._records, accounts, breakers, pause_seconds=self._pause_seconds
+            self._leases,
+            self._settling,
+            self._records,
+            accounts,
+            breakers,
+            compare=freshness.look_everywhere,
+            pause_seconds=self._pause_seconds,
         )
         catch_up = CatchUp(
             self._leases,
@@ -104,14 +118,6 @@ class Background:
             [Sampled(account, account) for account in accounts],
             breakers,
             per_day=self._verified_a_day,
-        )
-        freshness = Freshness(
-            Acquaintance(self._writer, self._alias),
-            Installations(self._writer, self._alias),
-            Verifiable(self._writer, self._alias),
-            accounts,
-            breakers,
-            first_seconds=self._first_look_seconds,
         )
         works = (roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run(), freshness.run())
         self._tasks = [asyncio.create_task(work) for work in works]

@@ -25,7 +25,10 @@ _AT_ONCE = 4  # an account
 
 
 class Cleaner:
-    """`breakers`: one an account. `pause_seconds`: how often it looks when there is nothing to do."""
+    """`breakers`: one an account. `compare` compares the ledger with the accounts, and marks it if it is behind.
+
+    `pause_seconds`: how often it looks when there is nothing to do.
+    """
 
     def __init__(
         self,
@@ -35,8 +38,11 @@ class Cleaner:
         inventories: Sequence[Inventory],
         breakers: Mapping[str, Breaker],
         *,
+        compare: Callable[[], Awaitable[None]],
         pause_seconds: float,
     ) -> None:
+        self._compare = compare
+        self._is_compared = False
         self._leases = leases
         self._settling = settling
         self._records = records
@@ -113,6 +119,12 @@ class Cleaner:
                 await asyncio.sleep(self._pause_seconds)
 
     async def _take_over(self) -> int:
+        """In an older copy of the ledger, what was being received may have been acknowledged since: so it is compared
+        first, once in each process.
+        """
+        if not self._is_compared and await self._leases.has_expired():
+            await self._compare()
+            self._is_compared = True
         taken = await self._leases.take_over()
         if taken:
             _log.warning("uploads_taken_over", count=taken)

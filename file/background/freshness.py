@@ -10,7 +10,7 @@ nothing is cleaned any more.
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -28,7 +28,9 @@ from file.logic.values import FILE_ID, FILE_INSTALLATION
 _log = structlog.get_logger()
 _SECONDS = 8 * 3600.0  # between two looks, at most; half of it, at least
 _LOOKS = 32  # at objects that the ledger does not know, a page
-_CURE = "python manage.py ledger rebuild"
+_CURE = "stop the service, and run: python manage.py ledger rebuild --older-copy"
+_NEW = timedelta(days=1)  # a ledger that is no older, beside objects of other installations, may have replaced one
+_AT_FIRST_SECONDS = 10.0
 
 
 class Leafed(Looks, Protocol):
@@ -64,22 +66,34 @@ class Freshness:
             for account in self._accounts:
                 group.create_task(self._watch(account))
 
+    async def look_everywhere(self) -> None:
+        """One look into each account, for so long; what an account does not tell is not waited for."""
+        looks = {asyncio.create_task(self._look_safely(account)) for account in self._accounts}
+        _, late = await asyncio.wait(looks, timeout=_AT_FIRST_SECONDS)
+        for look in late:
+            look.cancel()
+        if late:
+            await asyncio.wait(late)
+
     async def _watch(self, account: Leafed) -> None:
-        name = account.account.name
         seconds = self._first_seconds
         while True:
             # Never in step with other processes: many may start at once.
             await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 - no secret
             seconds = _SECONDS
-            await self._breakers[name].passes()
-            try:
-                await self.look(account)
-            except AccountError as error:
-                _log.warning("freshness_unknown", account=name, code=error.code, detail=error.detail)
-            except LedgerUnavailableError as error:
-                _log.warning("freshness_unknown", account=name, detail=error.detail)
-            except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
-                _log.exception("freshness_crashed", account=name)
+            await self._breakers[account.account.name].passes()
+            await self._look_safely(account)
+
+    async def _look_safely(self, account: Leafed) -> None:
+        name = account.account.name
+        try:
+            await self.look(account)
+        except AccountError as error:
+            _log.warning("freshness_unknown", account=name, code=error.code, detail=error.detail)
+        except LedgerUnavailableError as error:
+            _log.warning("freshness_unknown", account=name, detail=error.detail)
+        except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
+            _log.exception("freshness_crashed", account=name)
 
     async def look(self, account: Leafed) -> bool:
         """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
@@ -93,16 +107,18 @@ class Freshness:
             told = {"account": name, "object_key": key, "id": seen.metadata[FILE_ID], "cure": _CURE}
             _log.error("ledger_is_behind", **told)
             await self._installations.mark_behind()
-        elif found and last is None:
+        elif found and (last is None or ownership.created_at > datetime.now(UTC) - _NEW):
             whose = sorted({seen.metadata.get(FILE_INSTALLATION, NO_INSTALLATION) for _, seen in found})
-            cure = f"if the ledger was lost: {_CURE} --adopt {whose[0]}"
-            _log.error("ledger_is_empty", account=name, installations=whose, cure=cure)
+            cure = f"if the ledger was lost: python manage.py ledger rebuild --adopt {whose[0]}"
+            _log.error("ledger_is_new", account=name, installations=whose, cure=cure)
         return not lost
 
     async def _unknown(self, account: Leafed, last: datetime | None) -> list[tuple[str, FoundObject]]:
         """Objects with a file's id that the ledger does not know, of a few pages."""
         prefix = account.account.prefix
         chosen = await self._verifiable.one(account.account.name)
+        if chosen is not None:
+            await account.look(chosen.object_key)  # the account shows whether it gives metadata back
         behind = {prefix}
         behind |= set() if last is None else {f"{prefix}{int(last.timestamp())}"}
         behind |= set() if chosen is None else {chosen.object_key}
@@ -119,7 +135,12 @@ class Freshness:
         keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
         found = {}
         for key in random.sample(keys, min(_LOOKS, len(keys))):
-            seen = await account.look(key)
+            try:
+                seen = await account.look(key)
+            except AccountError as error:
+                if error.retryable:
+                    raise
+                continue  # it says nothing of this object, and may say it of others
             if seen is not None and begun_at(seen.metadata.get(FILE_ID, "")) is not None:
                 found[key] = seen
         return found

@@ -91,8 +91,8 @@ class Rebuild:
                 for files in _batches(sightings.files()):
                     await self._restore(files, sightings, threads)
                     self._told()
-            if self._alias is not None and not self._dry_run and self._findings.is_whole:
-                await Installations(threads, self._alias).mark_level()
+            if self._alias is not None and not self._dry_run and self._findings.is_level:
+                await Installations(threads, self._alias).mark_level(self._findings.behind_at)
         finally:
             await threads.close()
         return self._findings
@@ -104,7 +104,9 @@ class Rebuild:
         installations = Installations(threads, self._alias)
         if not self._dry_run:
             await installations.adopt([each for each in self._adopted if each != NO_INSTALLATION])
-        return (await installations.read()).ours | frozenset(self._adopted)
+        ownership = await installations.read()
+        self._findings.behind_at = ownership.behind_at
+        return ownership.ours | frozenset(self._adopted)
 
     async def _restore(self, files: Sequence[list[Sighting]], sightings: Sightings, threads: ReadingThreads) -> None:
         keys = {sighting.key for file in files for sighting in file}
@@ -119,8 +121,8 @@ class Rebuild:
                 there += self._pending_that_are_there(known, file)
             elif file[0].file_id in known.given_up:
                 self._findings.left_alone += 1
-            elif not all(map(sightings.is_ours, file)):
-                self._leave_to_others(file)
+            elif not sightings.are_ours(file):
+                self._leave_to_others(file, sightings)
             elif self._is_sound(known, file, rivals):
                 new.append(file)
         made = await asyncio.gather(*(self._make(file, refusals) for file in new))
@@ -138,6 +140,7 @@ class Rebuild:
         file, replicas = known.files[file_id], known.replicas.get(file_id, {})
         if file.state not in ACKNOWLEDGED:
             self._findings.left_alone += 1
+            self._findings.received += file.state == FileState.RECEIVING
             return
         self._findings.known += 1
         for sighting in sightings:
@@ -150,8 +153,10 @@ class Rebuild:
             elif replicas[sighting.account] == ReplicaState.PENDING:
                 yield sighting
 
-    def _leave_to_others(self, file: Sequence[Sighting]) -> None:
+    def _leave_to_others(self, file: Sequence[Sighting], sightings: Sightings) -> None:
         """Of another installation; the ledger does not have it."""
+        if any(map(sightings.is_ours, file)):
+            self._tell("installations_differ", file[0], "has copies of this installation and of another one")
         for sighting in file:
             self._findings.accounts[sighting.account].ours -= 1
             self._findings.add_stranger(sighting.account, sighting.found.stored.object_key)

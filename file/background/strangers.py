@@ -188,7 +188,10 @@ class _Walk:
             why = f"carries no installation's id, as earlier releases wrote none; if it is yours: {cure}"
         elif installation in self._ours:
             self.is_behind = True
-            why = "was acknowledged by a later state of this ledger, which is an older copy: manage.py ledger rebuild"
+            why = (
+                "was acknowledged by a later state of this ledger, which is an older copy; stop the service, and run: "
+                "manage.py ledger rebuild --older-copy"
+            )
         else:
             self._strange(object_key, installation=installation)
             return

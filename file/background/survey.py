@@ -83,12 +83,19 @@ class Findings:
     settled: int = 0  # replicas of those that were pending and are there
     left_alone: int = 0  # files that the ledger has as being received, erased or given up
     hashed: int = 0  # files that were read whole for their digests
+    received: int = 0  # of those: files that are being received, or were when an older copy of the ledger was made
+    behind_at: datetime | None = None  # when it was noticed that the ledger is behind
     others: dict[str, int] = field(default_factory=dict)  # objects of other installations, by whose they are
 
     @property
     def is_whole(self) -> bool:
         """Everything of ours that lies in the accounts is understood, and every account was asked."""
         return not self.problem_count and all(account.error is None for account in self.accounts.values())
+
+    @property
+    def is_level(self) -> bool:
+        """Besides: nothing is being received that an older copy of the ledger would take for an upload that died."""
+        return self.is_whole and not self.received
 
     def add_stranger(self, account: str, object_key: str) -> None:
         self.accounts[account].strangers += 1
@@ -127,6 +134,11 @@ class Sightings:
     def is_ours(self, sighting: Sighting) -> bool:
         """Of an installation whose objects are ours."""
         return sighting.installation in self._ours
+
+    def are_ours(self, file: Sequence[Sighting]) -> bool:
+        """A file, of which an earlier release may have written some copies, without an installation's id."""
+        whose = {sighting.installation for sighting in file}
+        return bool(whose & set(self._ours)) and whose <= {*self._ours, NO_INSTALLATION}
 
     def refuse(self, account: str, key: str, code: str) -> None:
         """The account has something under the key, and does not say what."""

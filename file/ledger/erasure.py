@@ -21,7 +21,6 @@ from file.logic.values import FileState, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica
 
 _SALT = "mentum.erased-key"
-_REMEMBERED = timedelta(days=90)  # a file that was given up
 _FORGOTTEN_AT_ONCE: dict[str, Any] = {
     "name": "",
     "content_type": "",
@@ -139,9 +138,8 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
 
 def _give_up(alias: str, file: File) -> None:
     """Its row goes, its id stays for a while: an object of it that lands later may be removed."""
-    given_up = GivenUpFile.objects.using(alias)
-    given_up.bulk_create([GivenUpFile(id=file.pk, given_up_at=Now())], ignore_conflicts=True)
-    given_up.filter(given_up_at__lt=Now() - _REMEMBERED).delete()
+    given_up = [GivenUpFile(id=file.pk, given_up_at=Now())]
+    GivenUpFile.objects.using(alias).bulk_create(given_up, ignore_conflicts=True)
     file.delete(using=alias)
 
 

@@ -21,11 +21,15 @@ NO_INSTALLATION = "none"  # stands for what carries no id
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """`own` is what new objects carry; `ours` has it, and those that were taken over."""
+    """`own` is what new objects carry; `ours` has it, and those that were taken over.
+
+    `behind_at`: when it was last noticed that the ledger is behind. `created_at`: when the own id was made.
+    """
 
     own: str
     ours: frozenset[str]
     behind_at: datetime | None
+    created_at: datetime
 
 
 def is_installation(text: str) -> bool:
@@ -47,13 +51,17 @@ class Installations:
         return await self._runs.run(self._read)
 
     async def mark_behind(self) -> None:
-        """An object was met that a later state of this ledger acknowledged. The first time counts."""
-        own = Installation.objects.using(self._alias).filter(is_own=True, behind_at=None)
+        """An object was met that a later state of this ledger acknowledged."""
+        own = Installation.objects.using(self._alias).filter(is_own=True)
         await self._runs.run(lambda: own.update(behind_at=Now()))
 
-    async def mark_level(self) -> None:
-        """Everything of ours that lies in the accounts is in the ledger again."""
-        await self._runs.run(lambda: Installation.objects.using(self._alias).update(behind_at=None))
+    async def mark_level(self, marked: datetime | None) -> None:
+        """Everything of ours that lay in the accounts is in the ledger again, since it was `marked`; a mark that came
+        later stays.
+        """
+        if marked is not None:
+            older = Installation.objects.using(self._alias).filter(behind_at__lte=marked)
+            await self._runs.run(lambda: older.update(behind_at=None))
 
     async def adopt(self, ids: Sequence[str]) -> None:
         """Their objects are ours from now on. A ledger that knows no file yet becomes the first of them."""
@@ -66,7 +74,7 @@ class Installations:
         own = next(row for row in rows if row.is_own)
         # A ledger that became another installation since is behind all the same.
         behind = [row.behind_at for row in rows if row.behind_at is not None]
-        return Ownership(own.id, frozenset(row.id for row in rows), min(behind, default=None))
+        return Ownership(own.id, frozenset(row.id for row in rows), max(behind, default=None), own.created_at)
 
     def _adopt(self, ids: Sequence[str]) -> None:
         rows = Installation.objects.using(self._alias)

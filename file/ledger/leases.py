@@ -20,12 +20,13 @@ from django.db.models.functions import Now
 from file.ledger.groupcommit import Writer
 from file.ledger.queries import ACKNOWLEDGED, due_replicas, expired_leases
 from file.logic.values import FileState, ReplicaState
-from file.models import File, Installation, OpenUpload, Replica
+from file.models import File, GivenUpFile, Installation, OpenUpload, Replica
 
 UNFINISHED = "unfinished"  # the error code of a replica that nobody has looked at yet
 LATE = timedelta(minutes=1)  # after it was given up, a begin that was in flight may open its upload
 
 _BATCH = 100
+_REMEMBERED = timedelta(days=90)  # a file that was given up
 _CLAIMED = (ReplicaState.PENDING, ReplicaState.ERASING)
 
 
@@ -69,6 +70,10 @@ class Leases:
         self._alias = alias
         self._claim = timedelta(seconds=claim_seconds)
 
+    async def has_expired(self) -> bool:
+        """Whether there is anything to take over."""
+        return await self._writer.run(expired_leases(self._alias).exists)
+
     async def take_over(self) -> int:
         """Files under a lease that ran out become `erasing`. Returns how many; none while the ledger is behind."""
         return await self._writer.run(self._take_over)
@@ -96,6 +101,7 @@ class Leases:
     # --- in the writer's thread
 
     def _take_over(self) -> int:
+        GivenUpFile.objects.using(self._alias).filter(given_up_at__lt=Now() - _REMEMBERED).delete()
         if Installation.objects.using(self._alias).filter(behind_at__isnull=False).exists():
             return 0  # the outcome of such a file may be what this older copy of the ledger does not have
         taken = 0
@@ -199,9 +205,10 @@ def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | Non
 
 
 def forget_received(alias: str) -> int:
-    """Remove the rows of files that were being received, and whose lease ran out. Returns how many.
+    """Remove the rows of files that were being received, whatever their leases. Returns how many.
 
     In an older copy of the ledger they may have been acknowledged later. What is not known is never removed.
     """
     with transaction.atomic(using=alias):
-        return expired_leases(alias).filter(state=FileState.RECEIVING).delete()[0]
+        received = File.objects.using(alias).filter(state=FileState.RECEIVING)
+        return received.delete()[1].get(File._meta.label, 0)

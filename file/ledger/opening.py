@@ -34,10 +34,16 @@ class LedgerRefusedError(Exception):
     """One line on why the service does not start with this database."""
 
 
-def open_ledger(alias: str = "default") -> Path | None:
-    """Make the database ready, or raise `LedgerRefusedError`. Returns the copy of the old one, if it made one."""
+def open_ledger(alias: str = "default", *, dry_run: bool = False) -> Path | None:
+    """Make the database ready, or raise `LedgerRefusedError`. Returns the copy of the old one, if it made one.
+
+    `dry_run`: it is only read, and nothing is migrated.
+    """
     connection = connections[alias]
     try:
+        if dry_run:
+            _refuse_unmigrated(connection)
+            return None
         if connection.vendor == "sqlite":
             return _open_file(connection)
         _open_server(connection)
@@ -82,6 +88,11 @@ def _open_file(connection: BaseDatabaseWrapper) -> Path | None:
     copy = _copy_beside(path, missing[-1]) if connection.introspection.table_names() else None
     call_command("migrate", database=connection.alias, interactive=False, verbosity=0)
     return copy
+
+
+def _refuse_unmigrated(connection: BaseDatabaseWrapper) -> None:
+    if missing := _missing_migrations(connection):
+        raise _refused(f"the ledger is of an earlier release (it lacks {missing[-1]}), and a dry run migrates nothing")
 
 
 def _open_server(connection: BaseDatabaseWrapper) -> None:

@@ -105,8 +105,10 @@ class Statements:
         self._add(self._pending, rows)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Files that are not to be: nothing of them is left anywhere."""
+        """Files that are not to be: nothing of them is left anywhere. Their ids are remembered (`GivenUpFile`)."""
         ours = f"state = 'receiving' AND owner = '{self._owner}' AND id IN ({self._places(ids)})"
+        given_up = f"SELECT id, {self._dialect.now} FROM file_file WHERE {ours}"
+        self._run(f"INSERT INTO file_givenupfile (id, given_up_at) {given_up} ON CONFLICT DO NOTHING", ids)
         self._run(f"DELETE FROM file_openupload WHERE file_id IN (SELECT id FROM file_file WHERE {ours})", ids)
         self._run(f"DELETE FROM file_file WHERE {ours}", ids)
 

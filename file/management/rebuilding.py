@@ -10,7 +10,7 @@ from file.ledger.installations import NO_INSTALLATION
 
 def is_right(findings: Findings) -> bool:
     """Everything of ours is restored, and what is another installation's is not all that there is."""
-    return findings.is_whole and not _is_lost(findings)
+    return findings.is_whole and not _is_lost(findings) and not _is_behind(findings)
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
@@ -55,6 +55,11 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
             "carry no installation's id" if installation == NO_INSTALLATION else f"are of installation {installation}"
         )
         yield f"{count} objects {whose}, and were left alone. If they are yours: ledger rebuild --adopt {installation}"
+    if _is_behind(findings):
+        yield (
+            f"{findings.received} files are being received, or were when this copy of the ledger was made. The ledger "
+            "is older than what lies in the accounts: stop the service, and run: ledger rebuild --older-copy"
+        )
     if _is_lost(findings):
         yield "The ledger knows no file, and nothing of its own lies in the accounts: say which objects are yours."
     for name, account in sorted(findings.accounts.items()):
@@ -66,6 +71,11 @@ def _is_lost(findings: Findings) -> bool:
     """As it looks when the ledger was lost, and nothing was adopted."""
     ours = findings.stored + findings.partial + findings.known + findings.left_alone + findings.problem_count
     return bool(findings.others) and not ours
+
+
+def _is_behind(findings: Findings) -> bool:
+    """Files that are received keep the mark of an older ledger: they may have been acknowledged since."""
+    return findings.behind_at is not None and bool(findings.received)
 
 
 def _account(account: AccountFindings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-from uuid import uuid4
+from uuid import uuid4, uuid5
 
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -7,9 +7,15 @@ from django.db.models.functions import Now
 
 
 def make_own(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """The id is made with the ledger, so that every copy of the ledger has it."""
-    installations = apps.get_model("file", "Installation").objects.using(schema_editor.connection.alias)
-    installations.create(id=str(uuid4()), is_own=True, created_at=Now())
+    """The id is made with the ledger, so that every copy of the ledger has it.
+
+    A ledger that has files already is known by its first one, so that its older copies get the same id.
+    """
+    alias = schema_editor.connection.alias
+    acknowledged = apps.get_model("file", "File").objects.using(alias).filter(stored_at__isnull=False)
+    first = acknowledged.order_by("pk").values_list("pk", flat=True).first()
+    own = uuid4() if first is None else uuid5(first, "installation")
+    apps.get_model("file", "Installation").objects.using(alias).create(id=str(own), is_own=True, created_at=Now())
 
 
 class Migration(migrations.Migration):

@@ -2,7 +2,8 @@
 
 Every object of ours carries its file's id as metadata. A store, or a gateway before it, may lose the metadata: then the
 version or the ETag that the account told when it stored the object shows that it is ours. What is shown neither to be
-ours nor to be another's is unknown: it is not removed, and not called removed. Pure: asks nothing.
+ours nor to be another's is unknown, and so is an equal object without an id where the account gives metadata back: it
+is not removed, and not called removed. Pure: asks nothing.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from file.logic.naming import begun_at
 from file.logic.values import FILE_ID
 from file.s3.client import Answer, S3Client
 
-_FILE_ID = f"x-amz-meta-{FILE_ID}"
-_WHOLE_SECONDS = timedelta(seconds=2)  # both dates are cut to them
+_METADATA = "x-amz-meta-"
+_FILE_ID = f"{_METADATA}{FILE_ID}"
+_CLOCKS = timedelta(minutes=15)  # so far the clocks of our machines may be apart
 
 
 class Whose(Enum):
@@ -36,9 +38,14 @@ class Written:
 def file_id_of(client: S3Client, found: Answer) -> str | None:
     """The file's id that an object shows. The client remembers that its account gives metadata back."""
     shown = found.headers.get(_FILE_ID)
-    if shown is not None:
-        client.shows_metadata = True
+    if not client.shows_metadata:
+        client.shows_metadata = shown is not None or has_metadata(found)
     return shown
+
+
+def has_metadata(found: Answer) -> bool:
+    """Of ours, or of its owner."""
+    return any(name.startswith(_METADATA) for name in found.headers)
 
 
 def whose(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Whose:
@@ -47,16 +54,19 @@ def whose(client: S3Client, found: Answer, written: Written, version_id: str | N
     if shown == written.file_id:
         return Whose.OURS
     version = version_id or found.headers.get("x-amz-version-id")
-    if written.version_id is not None:  # a numbered version never changes
-        return Whose.OURS if version == written.version_id else Whose.STRANGERS
-    if written.etag:
-        if version not in (None, "null") or not is_same_etag(found.headers.get("etag", ""), written.etag):
-            return Whose.STRANGERS
-        # Equal bytes of another file have the same ETag, too.
-        return Whose.OURS if shown is None else Whose.UNKNOWN
-    if shown is not None or client.shows_metadata or _is_older(found, written.file_id):
+    if written.version_id is not None and version == written.version_id:  # a numbered version never changes
+        return Whose.OURS
+    # What is shown was not lost, and ours would be shown with it.
+    if has_metadata(found) if shown is None else begun_at(shown) is not None:
         return Whose.STRANGERS
-    return Whose.UNKNOWN
+    if not written.etag:
+        known_better = written.version_id is not None or client.shows_metadata or _is_older(found, written.file_id)
+        return Whose.STRANGERS if known_better else Whose.UNKNOWN
+    if not is_same_etag(found.headers.get("etag", ""), written.etag):
+        return Whose.STRANGERS
+    # Our very bytes, and nothing that shows whose: ours for certain only where metadata is lost, and one version kept.
+    is_that_one = written.version_id is None and version in (None, "null")
+    return Whose.OURS if is_that_one and not client.shows_metadata else Whose.UNKNOWN
 
 
 def is_same_etag(one: str, other: str) -> bool:
@@ -76,4 +86,4 @@ def _is_older(found: Answer, file_id: str) -> bool:
     except (ValueError, OverflowError):
         return False
     ahead = timedelta() if found.date is None else found.date - datetime.now(UTC)
-    return begun is not None and modified + _WHOLE_SECONDS < begun + ahead
+    return begun is not None and modified + _CLOCKS < begun + ahead

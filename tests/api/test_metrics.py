@@ -240,9 +240,11 @@ async def test_nothing_goes_on_when_the_metrics_address_cannot_be_had() -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            figures = Metrics(service.application.uploads, Records(), taken.getsockname(), version="0")
+            records = Records(service.database)
+            figures = Metrics(service.application.uploads, records, taken.getsockname(), version="0")
             before = asyncio.all_tasks()
             with pytest.raises(OSError, match="in use"):
                 async with figures.serving("A"):
                     pytest.fail("It is served.")
             assert asyncio.all_tasks() <= before
+            await records.close()

@@ -28,7 +28,7 @@ from tests.delivery.conftest import (
 )
 from tests.delivery.receipts import receipt_of, receipt_when, statuses
 from tests.delivery.services import until_nothing_is_left
-from tests.delivery.verifying import delete, overwrite, states_of, verify
+from tests.delivery.verifying import delete, metadata_of, overwrite, problems_of, states_of, verify
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
 PLAIN: dict[str, Any] = {"verify": False}
@@ -130,16 +130,29 @@ async def test_it_is_read_and_verified_by_version_and_etag(
     assert (await states_of(sqlite_database))["A"] == ("stored", None)
 
 
-async def test_another_files_object_with_the_same_bytes_is_neither_removed_nor_called_erased(
+@pytest.mark.parametrize("metadata", [{"mentum-file-id": "01890000-0000-7000-8000-000000000000"}, {"owners": "own"}])
+async def test_an_equal_object_is_a_strangers_when_it_shows_other_metadata(
+    accounts: Accounts, sqlite_database: str, metadata: dict[str, str]
+) -> None:
+    a, b = accounts["A"], accounts["B"]
+    async with serving(a, b, **QUICK, database=sqlite_database) as service, service.client(**PLAIN) as client:
+        file_id = await stored(client, ONE_PART)
+        overwrite(a, content(ONE_PART), Metadata=metadata)
+        assert problems_of(await verify(sqlite_database, a, b)) == [("A", "k", "replaced", "blocked")]
+        await client.delete("/files/k")
+        erased = await receipt_when(client, file_id, lambda receipt: receipt["status"] == "erased")
+        assert erased["accounts"]["A"]["strangers"] == 1
+        assert metadata_of(a) == metadata
+
+
+async def test_an_equal_object_without_metadata_is_neither_removed_nor_called_erased_on_a_store_that_shows_it(
     accounts: Accounts, sqlite_database: str
 ) -> None:
     a, b = accounts["A"], accounts["B"]
-    async with (
-        serving(a, b, **QUICK, database=sqlite_database) as service,
-        service.client(**PLAIN) as client,
-    ):
+    async with serving(a, b, **QUICK, database=sqlite_database) as service, service.client(**PLAIN) as client:
         file_id = await stored(client, ONE_PART)
-        overwrite(a, content(ONE_PART), Metadata={"mentum-file-id": "01890000-0000-7000-8000-000000000000"})
+        assert (await client.get("/files/k")).status_code == 200  # A, which is asked first, shows its metadata
+        overwrite(a, content(ONE_PART))
         answer = await client.delete("/files/k")
         assert answer.status_code == 202
         assert answer.json()["accounts"]["A"]["error"] == {"code": "ownership_unknown"}
@@ -147,3 +160,18 @@ async def test_another_files_object_with_the_same_bytes_is_neither_removed_nor_c
         delete(a)  # its owner decides
         await client.delete("/files/k")
         await receipt_when(client, file_id, lambda receipt: receipt["status"] == "erased")
+
+
+async def test_our_bytes_as_another_version_are_not_called_erased(
+    stores: dict[str, Seaweed], accounts: Accounts
+) -> None:
+    """A first attempt landed late: a second version of ours, of which the metadata is lost, too."""
+    account = stores["A"].create_bucket(f"lossy-{uuid4().hex[:12]}", versioned=True)
+    with FaultProxy(account) as proxy:
+        proxy.add(Fault.loses_metadata(times=None))
+        async with serving(proxy.account, **QUICK) as service, service.client(**PLAIN) as client:
+            await stored(client, ONE_PART)
+            overwrite(account, content(ONE_PART), Metadata=metadata_of(account))
+            answer = await client.delete("/files/k")
+            assert (answer.status_code, statuses(answer.json())) == (202, {"A": "erasing"})
+            assert answer.json()["accounts"]["A"]["error"] == {"code": "ownership_unknown"}

@@ -217,7 +217,7 @@ async def test_an_empty_ledger_deletes_and_adopts_nothing_until_it_is_told_whose
     async with new_ledger(tmp_path / "new.sqlite3") as empty:
         with capture_logs() as logs:
             assert await looks_fresh(empty, *among) == [True, True]
-        assert [(entry["event"], entry["installations"]) for entry in logs] == [("ledger_is_empty", [lost])] * 2
+        assert [(entry["event"], entry["installations"]) for entry in logs] == [("ledger_is_new", [lost])] * 2
         assert f"--adopt {lost}" in logs[0]["cure"]
         findings = await look_around(empty, *among, clean=True)
         assert (findings.problems, {stranger.installation for stranger in findings.strangers}) == ([], {lost})
@@ -255,7 +255,8 @@ async def test_two_installations_on_one_bucket_leave_each_others_files_alone(
             found = await rebuild(database, a)
             assert (found.stored, found.partial, found.known) == (0, 0, 1)
             assert found.others == {owners[theirs]: 1}
-            assert await looks_fresh(database, a) == [True]
+            assert await looks_fresh(database, a) == [True]  # told on the first day, and not marked
+            assert (await ownership_of(database)).behind_at is None
             async with serving(a, database=database) as service, service.client(verify=False) as client:
                 assert (await client.delete(f"/files/{key}")).status_code == 404
                 assert (await client.put(f"/files/{key}", content=content(ONE_PART))).status_code == 409
@@ -372,5 +373,5 @@ async def test_an_upload_is_not_taken_over_while_the_ledger_is_behind(accounts: 
         installations = Installations(ledger.writer, sqlite_database)
         await installations.mark_behind()
         assert await leases.take_over() == 0
-        await installations.mark_level()
+        await installations.mark_level((await installations.read()).behind_at)
         assert await leases.take_over() == 1

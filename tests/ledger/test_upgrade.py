@@ -1,5 +1,6 @@
 """A ledger of an earlier release opens with all that was in it, and a copy of how it was lies beside it."""
 
+import shutil
 import sqlite3
 import uuid
 from contextlib import closing
@@ -11,8 +12,9 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from file.ledger.opening import LedgerRefusedError, open_ledger
-from file.models import File, OpenUpload, Replica
+from file.models import File, Installation, OpenUpload, Replica
 from tests.ledger.aliases import migrate_to, sqlite_alias
+from tests.ledger.commands import run_manage, sqlite_url
 
 WHEN = datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=UTC)
 COPY = "ledger.sqlite3.before-file.0005_content_headers"
@@ -108,3 +110,26 @@ def test_copies_do_not_heap_up_when_the_migration_fails_again_and_again(tmp_path
     assert newer.name.startswith(f"{COPY}-20")
     assert count_in(newer, "sqlite_master WHERE name = 'file_openupload'") == 0
     assert count_in(tmp_path / COPY, "sqlite_master WHERE name = 'file_openupload'") == 1
+
+
+def test_an_older_copy_is_the_same_installation_when_it_is_upgraded(tmp_path: Path) -> None:
+    with sqlite_alias(tmp_path / "ledger.sqlite3") as alias:
+        write_file_of_the_first_migration(alias)
+        copy = open_ledger(alias)
+        assert copy is not None
+        one = Installation.objects.using(alias).get().id
+    shutil.copyfile(copy, tmp_path / "restored.sqlite3")
+    with sqlite_alias(tmp_path / "restored.sqlite3") as alias:
+        open_ledger(alias)
+        assert Installation.objects.using(alias).get().id == one
+
+
+@pytest.mark.parametrize("command", [["verify", "--dry-run"], ["ledger", "rebuild", "--dry-run"]])
+def test_a_dry_run_says_that_the_ledger_is_of_an_earlier_release(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    with sqlite_alias(path) as alias:
+        migrate_to(alias, ("file", "0003_catch_up_and_erasure"))
+        connections[alias].close()
+    run = run_manage(sqlite_url(path), *command)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "the ledger is of an earlier release" in run.stderr

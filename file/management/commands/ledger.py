@@ -108,7 +108,7 @@ class Command(Leaving):
             if behind_at is not None:
                 self.stdout.write(
                     f"The ledger is older than what lies in the accounts (noticed {behind_at}): "
-                    "python manage.py ledger rebuild"
+                    "stop the service, and run: python manage.py ledger rebuild --older-copy"
                 )
         if behind_at is not None:
             raise SystemExit(1)
@@ -179,11 +179,10 @@ class Command(Leaving):
 
     def _opened(self, *, dry_run: bool) -> str | None:
         """The ledger's alias; None if there is none and none is to be made."""
-        if dry_run:
-            is_there = connection.vendor != "sqlite" or Path(connection.settings_dict["NAME"]).exists()
-            return DEFAULT_DB_ALIAS if is_there else None
+        if dry_run and connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
+            return None
         try:
-            copy = open_ledger()
+            copy = open_ledger(dry_run=dry_run)
         except LedgerRefusedError as error:
             raise CommandError(str(error)) from error
         if copy is not None:

@@ -88,7 +88,7 @@ class Command(Leaving):
         except CleaningRefusedError as error:
             raise CommandError(
                 "--clean: the ledger is older than what lies in the accounts, and does not know all files; "
-                "restore them: python manage.py ledger rebuild"
+                "stop the service, and restore them: python manage.py ledger rebuild --older-copy"
             ) from error
         except LedgerUnavailableError as error:
             raise CommandError(f"{error.detail} What was marked until now stays.") from error
@@ -142,10 +142,8 @@ class Command(Leaving):
     def _open_ledger(self, *, dry_run: bool) -> None:
         if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
             raise CommandError("there is no ledger yet; if it was lost: python manage.py ledger rebuild")
-        if dry_run:
-            return
         try:
-            copy = open_ledger()
+            copy = open_ledger(dry_run=dry_run)
         except LedgerRefusedError as error:
             raise CommandError(str(error)) from error
         if copy is not None:
