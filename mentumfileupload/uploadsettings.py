@@ -69,7 +69,7 @@ TABLE = (
     _row("UPLOAD_MAX_UPLOADS", "1000", "uploads", "How many uploads may be under way at once.", 1),
     _row("UPLOAD_ACK", "all", "all, quorum, any or a number", "How many accounts must have a file before the answer."),
     _row("UPLOAD_ACK_GRACE_SECONDS", "0.5", "seconds", "How long an upload waits for accounts beyond the ack.", 0),
-    _row("UPLOAD_READ_ORDER", "", "list", "The accounts to read from, the first first; then the others."),
+    _row("UPLOAD_READ_ORDER", "", "list", "The order in which accounts are read; others come last."),
     _row(
         "UPLOAD_CATCHUP_CONCURRENCY",
         "8",

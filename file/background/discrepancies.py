@@ -76,6 +76,8 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
     strangers: list[Stranger] = field(default_factory=list)
+    is_behind: bool = False  # a later state of the ledger acknowledged files that this one does not know
+    has_unclaimed: bool = False  # objects name files, and no installation
 
     def add_problem(self, problem: Problem) -> None:
         self.problem_count += 1

@@ -15,7 +15,7 @@ from typing import Protocol
 from file.background.discrepancies import AccountFindings, Findings, Problem, Stranger
 from file.background.verify import together
 from file.ledger.acquaintance import Acquaintance, Fate, Judged, Met, Standing
-from file.ledger.installations import NO_INSTALLATION, Installations
+from file.ledger.installations import Installations
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.seams import FoundObject, Inventory, Listing
@@ -184,14 +184,11 @@ class _Walk:
         """Of a file that the ledger does not know."""
         file_id, installation = found.metadata[FILE_ID], found.metadata.get(FILE_INSTALLATION)
         if installation is None:
-            cure = f"manage.py ledger rebuild --adopt {NO_INSTALLATION}"
-            why = f"carries no installation's id, as earlier releases wrote none; if it is yours: {cure}"
+            self._findings.has_unclaimed = True
+            why = "names a file that the ledger does not know, and no installation"
         elif installation in self._ours:
-            self.is_behind = True
-            why = (
-                "was acknowledged by a later state of this ledger, which is an older copy; stop the service, and run: "
-                "manage.py ledger rebuild --older-copy"
-            )
+            self.is_behind = self._findings.is_behind = True
+            why = "this installation wrote it, and the ledger does not know its file"
         else:
             self._strange(object_key, installation=installation)
             return

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from file.background.discrepancies import AccountFindings, Findings, Problem
+from file.ledger.installations import NO_INSTALLATION
 
 _COLUMNS = (
     "account",
@@ -39,6 +40,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
     """Strangers and problems are counted all, and listed up to a limit."""
     return {
         "right": findings.is_right,
+        "ledger_is_behind": findings.is_behind,
         "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
         "problems": {"count": findings.problem_count, "first": [asdict(problem) for problem in findings.problems]},
         "strangers": {
@@ -57,7 +59,7 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
             cell.ljust(width) if not column else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-    for problem in findings.problems:
+    for problem in sorted(findings.problems, key=lambda problem: (problem.account, problem.object_key)):
         yield _line(problem, dry_run=dry_run)
     if findings.problem_count > len(findings.problems):
         yield f"And {findings.problem_count - len(findings.problems)} more."
@@ -65,6 +67,16 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         what = "an object" if stranger.upload_id is None else f"an open upload, {stranger.upload_id},"
         whose = "somebody else" if stranger.installation is None else f"the installation {stranger.installation}"
         yield f"{stranger.account}: {stranger.object_key!r}: {what} of {whose}; not touched."
+    if findings.is_behind:
+        yield (
+            "The ledger is older than what lies in the accounts. Nothing of that was changed. "
+            "Stop the service, and run: python manage.py ledger rebuild --older-copy"
+        )
+    if findings.has_unclaimed:
+        yield (
+            "Objects without an installation's id are of an earlier release, or of another service. "
+            f"If they are yours, run: python manage.py ledger rebuild --adopt {NO_INSTALLATION}"
+        )
     for name, account in sorted(findings.accounts.items()):
         if account.error is not None:
             yield f"Not verified to its end: {name} ({account.error.code}): {account.error.detail}"
