@@ -113,10 +113,11 @@ class Acquaintance:
 
     def _fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
         ids = list(file_ids)
-        given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
-        fates = {str(pk): Fate.GONE for pk in given_up}
         rows = File.objects.using(self._alias).filter(pk__in=ids).values_list("pk", "state")
-        return fates | {str(pk): Fate.GONE if state == FileState.ERASED else Fate.KEPT for pk, state in rows}
+        fates = {str(pk): Fate.GONE if state == FileState.ERASED else Fate.KEPT for pk, state in rows}
+        # After the files: one that is given up meanwhile is met here.
+        given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
+        return {str(pk): Fate.GONE for pk in given_up} | fates
 
     def _judged(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
         ids = [met.upload_id for met in uploads]
