@@ -266,8 +266,8 @@ async def test_the_file_is_stored_when_there_is_no_minimum_rate() -> None:
 
 async def test_the_client_is_not_blamed_when_the_accounts_are_slow() -> None:
     buckets = three()
-    buckets[1].delay_seconds = 0.3
-    async with running(buckets, part_size=PART, min_bytes_per_second=1 << 30, client_grace_seconds=0.6) as service:
+    buckets[1].delay_seconds = 0.6
+    async with running(buckets, part_size=PART, min_bytes_per_second=1 << 30, client_grace_seconds=1.2) as service:
         answer = await put(service, "k", b"x" * 9 * PART)
     assert answer.status_code == 201, answer.body
     assert_everywhere(buckets, "k", b"x" * 9 * PART)

@@ -109,15 +109,17 @@ async def test_an_outcome_is_unknown_when_the_lock_does_not_go_in_time(sqlite_da
 
 
 async def test_a_claim_is_withdrawn_or_given_back_when_it_waits_too_long(sqlite_database: str) -> None:
-    async with ledger_on(sqlite_database, wait_seconds=0.3) as ledger:
-        with locked(sqlite_database):
-            taken = asyncio.create_task(ledger.intend(intent("taken")))
-            await asyncio.sleep(0.1)  # the writer has it, and waits for the lock
-            with pytest.raises(LedgerUnavailableError):
-                await ledger.intend(intent("waiting"))
-            with pytest.raises(LedgerUnavailableError):
-                await asyncio.wait_for(taken, 2)
-        assert await ledger.intend(intent("later")) is None
+    # The database itself would wait much longer for the lock.
+    with with_options(sqlite_database, timeout=300):
+        async with ledger_on(sqlite_database, wait_seconds=0.3) as ledger:
+            with locked(sqlite_database):
+                taken = asyncio.create_task(ledger.intend(intent("taken")))
+                await asyncio.sleep(0.1)  # the writer has it, and waits for the lock
+                with pytest.raises(LedgerUnavailableError):
+                    await ledger.intend(intent("waiting"))
+                with pytest.raises(LedgerUnavailableError):
+                    await asyncio.wait_for(taken, 30)
+            assert await ledger.intend(intent("later")) is None
     assert set(await files_in(sqlite_database)) == {"later"}
 
 
