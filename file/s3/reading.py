@@ -58,11 +58,10 @@ class Reads:
         if answer.status != (200 if asked is None else 206) or not there:
             raise self._client.not_understood(_OPERATION, answer)
         is_same = not stored.etag or is_same_etag(etag, stored.etag)
-        # A store may lose the metadata: then the ETag, or the version, tells that it is what was stored.
-        is_named = bool(stored.etag or (stored.version_id and self._client.account.versions))
-        is_known = is_named and not self._client.shows_metadata
+        # A store may lose the metadata. A numbered version never changes; an equal object without one may be another's.
+        is_numbered = bool(stored.version_id) and self._client.account.versions and not self._client.shows_metadata
         shown = file_id_of(self._client, answer)
-        is_ours = shown == file_id or (shown is None and is_known)
+        is_ours = shown == file_id or (shown is None and is_numbered)
         if not (is_ours and is_same and there.rpartition("/")[2] == str(size)):
             raise ReplicaMissingError(self._client.account.name, _OPERATION, request_id=answer.request_id)
         if asked is not None and there != f"{asked.replace('=', ' ')}/{size}":

@@ -119,6 +119,8 @@ async def test_an_object_and_an_upload_of_another_writer_stay_when_a_killed_serv
 ) -> None:
     process = new_service(two[0].account, two[1].account)
     await start(process)
+    for name in ("A", "B"):
+        assert await services.put(process, b"x", f"kept-{name}", **{"upload-accounts": name}) is not None
     for proxy in two:
         proxy.add(Fault.stalls(operation="part", part_number=2))
     sending = asyncio.create_task(services.put(process, content(THREE_PARTS)))
@@ -133,11 +135,14 @@ async def test_an_object_and_an_upload_of_another_writer_stay_when_a_killed_serv
         asking(account).upload_part(**place, UploadId=begun, PartNumber=1, Body=b"theirs, too")
         theirs.append(("k", begun))
     await start(process)
-    await until(lambda: not ledger.ask("SELECT id FROM file_file"))
+    async with services.client_of(process) as client:  # the accounts show that they give metadata back
+        for name in ("A", "B"):
+            assert (await client.get(f"/files/kept-{name}")).content == b"x"
+    await until(lambda: not ledger.ask("SELECT id FROM file_file WHERE key = 'k'"))
     for account, upload in zip((accounts["A"], accounts["B"]), theirs, strict=True):
         contents = account.contents()
         assert contents.uploads == [upload]
-        assert len(contents.versions) == 1
+        assert sorted(key for key, _ in contents.versions) == ["k", f"kept-{account.name}"]
         found = asking(account).get_object(Bucket=account.s3_bucket_name, Key="k")
         assert found["Body"].read() == b"theirs"
     taken = await put_when_free(process, b"x")

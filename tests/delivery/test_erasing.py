@@ -226,4 +226,10 @@ async def test_readers_are_told_the_methods(accounts: Accounts) -> None:
     async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
         answer = await client.patch("/files/k")
         assert answer.status_code == 405
-        assert {method.strip() for method in answer.headers["allow"].split(",")} == {"GET", "HEAD", "PUT", "DELETE"}
+        assert {method.strip() for method in answer.headers["allow"].split(",")} == {
+            "GET",
+            "HEAD",
+            "PUT",
+            "DELETE",
+            "OPTIONS",
+        }
