@@ -118,7 +118,7 @@ class Freshness:
         prefix = account.account.prefix
         chosen = await self._verifiable.one(account.account.name)
         if chosen is not None:
-            await account.look(chosen.object_key)  # the account shows whether it gives metadata back
+            await self._seen(account, chosen.object_key)  # the account shows whether it gives metadata back
         behind = {prefix}
         behind |= set() if last is None else {f"{prefix}{int(last.timestamp())}"}
         behind |= set() if chosen is None else {chosen.object_key}
@@ -135,12 +135,16 @@ class Freshness:
         keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
         found = {}
         for key in random.sample(keys, min(_LOOKS, len(keys))):
-            try:
-                seen = await account.look(key)
-            except AccountError as error:
-                if error.retryable:
-                    raise
-                continue  # it says nothing of this object, and may say it of others
+            seen = await self._seen(account, key)
             if seen is not None and begun_at(seen.metadata.get(FILE_ID, "")) is not None:
                 found[key] = seen
         return found
+
+    async def _seen(self, account: Leafed, object_key: str) -> FoundObject | None:
+        """None also for an object of which the account says nothing for good; it may say it of others."""
+        try:
+            return await account.look(object_key)
+        except AccountError as error:
+            if error.retryable:
+                raise
+            return None
