@@ -192,15 +192,22 @@ class _Account:
         code = MISSING if seen.verdict is Verdict.MISSING else REPLACED
         if code == REPLACED and recorded.state is ReplicaState.BLOCKED and self._plan.replace:
             return await self._replace(recorded, seen)
-        gone = self._bad.get(recorded.file_id, set())
+        gone = self._remember(recorded) if self._plan.dry_run else frozenset[str]()
         demotion = await self._verification.demote(recorded, code, dry_run=self._plan.dry_run, gone=gone)
         if demotion.change is Change.OVERTAKEN:  # it was erased meanwhile, or somebody else settled it
+            self._bad.get(recorded.file_id, set()).discard(recorded.account)
             return None
-        if self._plan.dry_run and len(self._bad) < _REMEMBERED:
-            self._bad.setdefault(recorded.file_id, set()).add(recorded.account)
         self._count(seen)
         self._tell(recorded, code, demotion.change.value, seen.why, good_copies=demotion.good_copies)
         return None
+
+    def _remember(self, recorded: Recorded) -> frozenset[str]:
+        """For a dry run, before the ledger is asked: two accounts at once would each take the other for good."""
+        if recorded.file_id not in self._bad and len(self._bad) >= _REMEMBERED:
+            return frozenset()
+        bad = self._bad.setdefault(recorded.file_id, set())
+        bad.add(recorded.account)
+        return frozenset(bad)
 
     async def _replace(self, recorded: Recorded, seen: Seen) -> None:
         """Remove what carries our id and has other bytes, so that catch-up brings the file; never a stranger's."""
