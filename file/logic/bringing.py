@@ -40,8 +40,6 @@ async def bring(
         await lane.end()
         if lane.stored is None:
             await lane.abandon()
-    if lane.crash is not None:
-        raise lane.crash
     if lane.stored is None:
         raise lane.error or TakenBackError(bucket.account.name, "upload")
     return lane.stored

@@ -53,7 +53,7 @@ class Crew:
     @property
     def lost(self) -> bool:
         """The ack cannot be met any more."""
-        return len(self.living) < self._needed or any(lane.crash for lane in self.lanes)
+        return len(self.living) < self._needed
 
     @property
     def ready(self) -> bool:
@@ -135,9 +135,3 @@ class Crew:
     async def end(self) -> None:
         """Cut off what is in flight, and wait for its end."""
         await asyncio.gather(*(lane.end() for lane in self.lanes))
-
-    def check(self) -> None:
-        """Raises what no lane should have met."""
-        for lane in self.lanes:
-            if lane.crash is not None:
-                raise lane.crash

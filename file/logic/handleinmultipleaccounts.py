@@ -204,8 +204,6 @@ async def _conclude(
         raise LeaseLostError
     if receipt.acknowledged:
         stragglers.follow(file.id, behind)
-    else:
-        crew.check()
     return receipt
 
 

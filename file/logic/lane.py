@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from file.logic.attempts import Attempts, may_have_happened, without_frames
+from file.logic.containment import crashed
 from file.logic.errors import AccountError, LetGoError, OwnershipUnknownError, PartRefusedError, TakenBackError
 from file.logic.parts import SharedPart
 from file.logic.seams import Bucket, Upload
@@ -37,7 +38,6 @@ class Lane:
         self.account = bucket.account.name
         self.stored: Stored | None = None
         self.error: AccountError | None = None
-        self.crash: BaseException | None = None  # a mistake of ours
         self.ended = False
         self.ready = False  # has sent every part, and waits for leave to publish
         self.held = 0  # bytes of parts that it has not let go of
@@ -71,8 +71,7 @@ class Lane:
         self._discard()
         self.ended = True
         if not task.cancelled() and (crash := task.exception()) is not None:
-            self.crash = crash.exceptions[0] if isinstance(crash, BaseExceptionGroup) else crash
-            _log.error("lane_crashed", account=self.account, key=self._description.key, exc_info=self.crash)
+            self._fail(crashed(self.account, "upload", crash))
         self._note()
 
     async def end(self) -> None:

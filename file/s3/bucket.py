@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
+from file.logic.containment import contained
 from file.logic.errors import AccountError, KeyOccupiedError, OwnershipUnknownError, PartRefusedError
 from file.logic.seams import FoundObject
 from file.logic.values import Digests, ObjectDescription, Part, Stored, checksum_text
@@ -42,6 +43,7 @@ class S3Bucket:
         self.client = client
         self._reads = Reads(client, at_once=reads, stall_seconds=stall_seconds)
 
+    @contained("put")
     async def put(self, description: ObjectDescription, part: Part) -> Stored:
         """One PutObject. See `Bucket.put`."""
         if not self.account.conditional_writes:
@@ -55,6 +57,7 @@ class S3Bucket:
         except AccountError as error:
             return await self._settle(description, "put", error, part.crc64nvme)
 
+    @contained("begin")
     async def begin(self, description: ObjectDescription) -> "S3Upload":
         """CreateMultipartUpload. See `Bucket.begin`."""
         await self._refuse_occupied(description)
@@ -66,20 +69,24 @@ class S3Bucket:
         )
         return S3Upload(self, description, self.client.understood("begin", upload_id, answer))
 
+    @contained("head")
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
         """See `Inventory.find`."""
         return await find_object(self.client, object_key, file_id, checksum)
 
+    @contained("delete")
     async def remove(
         self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
     ) -> int:
         """Delete every version that is the file's. See `Bucket.remove`."""
         return await remove_versions(self.client, object_key, Written(file_id, version_id, etag))
 
+    @contained("abort")
     async def abort(self, object_key: str, upload_id: str) -> None:
         """See `Inventory.abort`."""
         await abort_upload(self.client, object_key, upload_id)
 
+    @contained("list_uploads")
     async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
         """See `Bucket.abort_lost`."""
         await abort_uploads_between(self.client, object_key, since, until)
@@ -95,14 +102,17 @@ class S3Bucket:
         """See `Source.read`."""
         return self._reads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
 
+    @contained("list_objects")
     async def keys_behind(self, object_key: str) -> Sequence[str]:
         """See `Listing.keys_behind`."""
         return await S3Listing(self.client).keys_behind(object_key)
 
+    @contained("head")
     async def look(self, object_key: str) -> FoundObject | None:
         """See `Listing.look`."""
         return await S3Listing(self.client).look(object_key)
 
+    @contained("probe")
     async def probe(self) -> None:
         """One cheap question: may these credentials list this bucket? Raises `AccountError`."""
         await self.client.brief(Call("probe", "GET", None, query=[("list-type", "2"), ("max-keys", "1")]))
@@ -173,11 +183,13 @@ class S3Upload:
 
     def __init__(self, bucket: S3Bucket, description: ObjectDescription, id: str) -> None:
         self.id = id
+        self.account = bucket.account
         self._bucket = bucket
         self._description = description
         self._key = bucket._key(description)
         self._etags: dict[int, tuple[str, str | None]] = {}
 
+    @contained("part")
     async def send(self, part: Part) -> None:
         """UploadPart. See `Upload.send`."""
         query = [("partNumber", str(part.number)), ("uploadId", self.id)]
@@ -187,9 +199,10 @@ class S3Upload:
         )
         self._etags[part.number] = (self._bucket.client.etag_of("part", answer), headers.get(_CHECKSUM))
 
+    @contained("complete")
     async def complete(self, digests: Digests) -> Stored:
         """CompleteMultipartUpload, which may answer 200 with an error inside. See `Upload.complete`."""
-        bucket, account = self._bucket, self._bucket.account
+        bucket, account = self._bucket, self.account
         headers: dict[str, str] = {"content-type": "application/xml", **bucket._condition()}
         if account.checksums:
             headers |= {_CHECKSUM: checksum_text(digests.crc64nvme), "x-amz-checksum-type": "FULL_OBJECT"}
@@ -215,6 +228,7 @@ class S3Upload:
             return await bucket._settle(self._description, "complete", error, digests.crc64nvme)
         return stored_object(account, self._key, answer, completed.etag)
 
+    @contained("abort")
     async def abort(self) -> None:
         """AbortMultipartUpload until S3 says that it does not know the upload. See `Upload.abort`."""
         await abort_upload(self._bucket.client, self._key, self.id)

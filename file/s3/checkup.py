@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from file.logic.containment import crashed
 from file.logic.errors import AccountError
 from file.s3.answers import objects, parse_error
 from file.s3.checklist import (
@@ -112,6 +113,8 @@ class CheckUp:
         except CrossedError as error:
             self._cures |= {error.cure} if error.cure else set()
             self._tell(check, CheckState.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - the check-ups of other accounts go on
+            self._fail(check, crashed(self._probe.account.name, check, error))
         else:
             self._tell(check, CheckState.WARNED if warning else CheckState.OK, warning or "")
 

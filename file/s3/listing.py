@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from file.logic.containment import contained, containing
 from file.logic.errors import AccountError
 from file.logic.seams import FoundObject
 from file.logic.values import CONTENT_HEADERS
@@ -52,6 +53,11 @@ class S3Listing:
 
     async def pages(self) -> AsyncGenerator[Sequence[str]]:
         """See `Listing.pages`."""
+        with containing(self.account.name, _OPERATION):
+            async for keys in self._pages():
+                yield keys
+
+    async def _pages(self) -> AsyncGenerator[Sequence[str]]:
         markers: tuple[tuple[str, str], ...] = ()
         while True:
             query = [("list-type", "2"), ("prefix", self._prefix), *markers]
@@ -63,6 +69,7 @@ class S3Listing:
                 raise self._client.not_understood(_OPERATION, Answer(200, {}, b""))
             markers = page.next_markers
 
+    @contained(_OPERATION)
     async def keys_behind(self, object_key: str) -> Sequence[str]:
         """See `Listing.keys_behind`."""
         query = [("list-type", "2"), ("prefix", self._prefix), *([("start-after", object_key)] if object_key else [])]
@@ -73,6 +80,11 @@ class S3Listing:
 
         Raises `AccountError`.
         """
+        with containing(self.account.name, "list_uploads"):
+            async for uploads in self._uploads():
+                yield uploads
+
+    async def _uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
         async for page, ahead in upload_pages(self._client, self._prefix, ends_behind_key=False):
             yield [
                 ListedUpload(
@@ -83,6 +95,7 @@ class S3Listing:
                 for upload in page.uploads
             ]
 
+    @contained("head")
     async def look(self, object_key: str) -> FoundObject | None:
         """See `Listing.look`."""
         answer = await self._patiently(lambda: look(self._client, object_key))

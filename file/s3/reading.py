@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
+from file.logic.containment import containing
 from file.logic.errors import AccountBusyError, AccountFailingError, AccountUnreachableError, ReplicaMissingError
 from file.logic.values import Stored
 from file.s3.client import Answer, Call, S3Client
@@ -44,10 +45,11 @@ class Reads:
                     await stack.enter_async_context(self._slots)
             except TimeoutError:
                 raise AccountBusyError(account, _OPERATION) from None
-            answer, pieces = await stack.enter_async_context(
-                self._client.streamed(call, stall_seconds=self._stall_seconds)
-            )
-            self._check(answer, call, stored, file_id, size)
+            with containing(account, _OPERATION):
+                answer, pieces = await stack.enter_async_context(
+                    self._client.streamed(call, stall_seconds=self._stall_seconds)
+                )
+                self._check(answer, call, stored, file_id, size)
             yield await stack.enter_async_context(aclosing(self._counted(pieces, stop - start)))
 
     def _check(self, answer: Answer, call: Call, stored: Stored, file_id: str, size: int) -> None:
@@ -70,11 +72,12 @@ class Reads:
     async def _counted(self, pieces: AsyncIterator[bytes], expected: int) -> AsyncGenerator[bytes]:
         """Exactly so many bytes, whatever a header said."""
         account = self._client.account.name
-        async for piece in pieces:
-            if len(piece) > expected:
-                raise AccountFailingError(account, _OPERATION, "gave more bytes than it has")
-            expected -= len(piece)
-            yield piece
+        with containing(account, _OPERATION):
+            async for piece in pieces:
+                if len(piece) > expected:
+                    raise AccountFailingError(account, _OPERATION, "gave more bytes than it has")
+                expected -= len(piece)
+                yield piece
         if expected:
             raise AccountUnreachableError(account, _OPERATION, "ended its answer before the last byte")
 
