@@ -41,6 +41,7 @@ from file.api.routes import AccountBucket, Api, OpenBuckets
 from file.api.uploads import Uploads
 from file.background.background import Background
 from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.keyed import account_hashes
 from file.ledger.records import Records
 from file.logic.errors import MalformedRequestError
 from file.s3.bucket import S3Bucket
@@ -107,6 +108,7 @@ def compose(
     `first_look_seconds`: at most so long after the start the ledger is first compared with the accounts.
     """
     gate = Gate(upload.max_uploads)
+    hashes = account_hashes()
     ledger = DatabaseLedger(
         database,
         lease_seconds=upload.lease_seconds,
@@ -114,7 +116,12 @@ def compose(
         settle_seconds=upload.limits.settle_seconds,
     )
     uploads = Uploads(
-        access=Access(upload.tokens, open=upload.open), gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger
+        access=Access(upload.tokens, open=upload.open),
+        gate=gate,
+        ack=upload.ack,
+        limits=upload.limits,
+        ledger=ledger,
+        hashes=hashes,
     )
     records = Records(database)
     background = Background(
@@ -129,6 +136,7 @@ def compose(
         verified_a_day=upload.verified_a_day,
         retire=uploads.retire,
         first_look_seconds=first_look_seconds,
+        hashes=hashes,
     )
 
     @asynccontextmanager

@@ -26,6 +26,7 @@ UPLOAD_NOTES: tuple[str, ...] = _project.notes
 
 DEBUG = _project.debug
 SECRET_KEY = _project.secret_key or get_random_secret_key()
+SECRET_KEY_FALLBACKS = list(_project.former_secret_keys)
 ALLOWED_HOSTS = list(_project.allowed_hosts)
 DATABASES = {"default": with_ledger_options(_project.database)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -5,6 +5,7 @@ never shows the value. Numbers are plain digits: no sign, no underscore, no unit
 `uploadsettings.py`.
 """
 
+import json
 import re
 import ssl
 import warnings
@@ -130,6 +131,17 @@ class SettingReader:
             elif token in list(found.values())[: place - 1]:
                 self.fault(name, f"entry {place} has the same token as an earlier one")
         return found if len(self.faults) == faults else {}
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A JSON array: a text may have a comma."""
+        try:
+            found = json.loads(self._given(name) or "[]")
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list) or not all(isinstance(text, str) and text for text in found):
+            self.fault(name, 'must be a JSON array of texts that are not empty, such as ["one", "another"]')
+            return ()
+        return tuple(found)
 
     def database(self, name: str) -> dict[str, object]:
         """Django's form of the URL, or nothing: an empty one makes Django refuse, where a default would be migrated."""

@@ -48,6 +48,7 @@ def _row(name: str, default: str, unit: str, help: str, minimum: float | None = 
 TABLE = (
     _row("DEBUG", "false", "true or false", "Debug capabilities, for as long as the service is not productive."),
     _row("SECRET_KEY", "", "text", "Django's key for what it signs; needed when `DEBUG` is off."),
+    _row("SECRET_KEY_FALLBACKS", "", "JSON", "Former keys: an array. What was made with them is still understood."),
     _row("ALLOWED_HOSTS", "", "list", "Host names under which Django's pages may be asked for."),
     _row(
         "DATABASE_URL",
@@ -134,6 +135,7 @@ class ProjectSettings:
 
     debug: bool
     secret_key: str | None = field(repr=False)
+    former_secret_keys: tuple[str, ...] = field(repr=False)
     allowed_hosts: tuple[str, ...]
     database: Mapping[str, object] = field(repr=False)
     upload: UploadSettings
@@ -157,6 +159,7 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     return ProjectSettings(
         debug=debug,
         secret_key=secret_key,
+        former_secret_keys=reader.texts("SECRET_KEY_FALLBACKS"),
         allowed_hosts=reader.hosts("ALLOWED_HOSTS"),
         database=database,
         upload=dataclasses.replace(upload, accounts=accounts),

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+from file.logic.accounthashes import AccountHashes
 from file.logic.budget import Budget
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
 from file.logic.naming import new_file_id
@@ -24,6 +25,7 @@ LIMITS = Limits(
     settle_seconds=0.05,
 )
 
+HASHES = AccountHashes([b"the key of the tests"])
 PATIENT = dataclasses.replace(LIMITS, stall_seconds=5.0)
 
 
@@ -62,7 +64,14 @@ async def send(
     followers = stragglers or Stragglers(ledger, limits)
     try:
         return await handle_in_multiple_accounts(
-            file, buckets, ack=Ack(ack), limits=limits, budget=budget, ledger=ledger, stragglers=followers
+            file,
+            buckets,
+            ack=Ack(ack),
+            limits=limits,
+            budget=budget,
+            ledger=ledger,
+            stragglers=followers,
+            hashes=HASHES,
         )
     finally:
         if stragglers is None:

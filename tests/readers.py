@@ -30,6 +30,7 @@ from file.management.serving import ConnectionLimits, new_server
 from stores.account import StoreAccount
 from tests.buckets import s3_buckets
 from tests.files import digests_of, part_of
+from tests.flow import HASHES
 from tests.memoryledger import MemoryLedger
 from tests.serving import free_port
 
@@ -147,7 +148,7 @@ async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()
 
     records, gate = MemoryRecords(), Gate(1)
     access = Access({"reader": TOKEN}, open=False)
-    uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger())
+    uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
     figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
     api = Api(uploads, records, open_buckets, eraser=_Eraser(), figures=figures, read_order=order, version="0")
     edge = Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate, discarding=Discarding())

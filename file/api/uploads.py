@@ -13,6 +13,7 @@ from starlette.requests import Request
 from file.api.access import Access
 from file.api.gate import Gate
 from file.logic import metrics
+from file.logic.accounthashes import AccountHashes
 from file.logic.budget import Budget
 from file.logic.errors import BusyError, IdempotencyKeyRefusedError, RequestError
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
@@ -27,7 +28,9 @@ _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 class Uploads:
     """`buckets` are filled in when the service starts, in the event loop that they belong to."""
 
-    def __init__(self, *, access: Access, gate: Gate, ack: Ack, limits: Limits, ledger: Ledger) -> None:
+    def __init__(
+        self, *, access: Access, gate: Gate, ack: Ack, limits: Limits, ledger: Ledger, hashes: AccountHashes
+    ) -> None:
         self.access = access
         self.gate = gate
         self.buckets: Sequence[Bucket] = ()
@@ -37,6 +40,7 @@ class Uploads:
         self._ack = ack
         self._limits = limits
         self._ledger = ledger
+        self._hashes = hashes
 
     @property
     def longest_prefix_bytes(self) -> int:
@@ -60,6 +64,7 @@ class Uploads:
                 budget=self.budget,
                 ledger=self._ledger,
                 stragglers=self.stragglers,
+                hashes=self._hashes,
             )
 
         receipt = await self._measured(self.gate.run(upload()))

@@ -19,6 +19,7 @@ from file.ledger.records import Records
 from file.ledger.settling import Settling
 from file.ledger.verifiable import Verifiable
 from file.ledger.verification import Verification
+from file.logic.accounthashes import AccountHashes
 from file.logic.budget import Budget, Share
 from file.logic.erasing import Erasure
 from file.logic.seams import Probed
@@ -52,6 +53,7 @@ class Background:
         verified_a_day: int,
         retire: Callable[[frozenset[str]], None],
         first_look_seconds: float,
+        hashes: AccountHashes,
     ) -> None:
         self._records = records
         self._ledger = ledger
@@ -67,6 +69,7 @@ class Background:
         self._verified_a_day = verified_a_day
         self._retire = retire
         self._first_look_seconds = first_look_seconds
+        self._hashes = hashes
         self._pause_seconds = lease_seconds / _PAUSES
         self._cleaner: Cleaner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,6 +109,7 @@ class Background:
             accounts,
             breakers,
             installation=self._ledger.installation,
+            hashes=self._hashes,
             limits=self._limits,
             budget=Share(self._budget),
             concurrency=self._concurrency,

@@ -21,6 +21,7 @@ from file.ledger.leases import Due, Leases
 from file.ledger.records import Records
 from file.ledger.settling import Settling
 from file.logic import metrics
+from file.logic.accounthashes import AccountHashes
 from file.logic.bringing import bring
 from file.logic.budget import Fair, Share
 from file.logic.entries import describe
@@ -47,7 +48,8 @@ class Reachable(Bucket, Inventory, Source, Protocol):
 
 
 class CatchUp:
-    """`installation`: the id that what is brought carries. `concurrency`: how many replicas are brought at once.
+    """`installation`, `hashes`: what stands in each object that is brought. `concurrency`: how many replicas are
+    brought at once.
 
     `pause_seconds`: how often it looks when there are none.
     """
@@ -61,6 +63,7 @@ class CatchUp:
         breakers: Mapping[str, Breaker],
         *,
         installation: str,
+        hashes: AccountHashes,
         limits: Limits,
         budget: Share,
         concurrency: int,
@@ -74,6 +77,7 @@ class CatchUp:
         self._sources = in_order(accounts, read_order)
         self._breakers = breakers
         self._installation = installation
+        self._hashes = hashes
         self._limits = limits
         self._budget = budget
         self._turns = Fair(concurrency)
@@ -221,7 +225,7 @@ class CatchUp:
                 stored = await bring(
                     file,
                     account,
-                    describe(file, identity, names, digests.sha256, self._installation),
+                    describe(file, identity, names, digests.sha256, self._installation, self._hashes),
                     limits=self._limits,
                     budget=self._budget.of(due.account),
                     begins=lambda: self._leases.note(due, None),

@@ -4,7 +4,8 @@ Promises: what the ledger has is never changed, except that a `pending` replica 
 becomes `stored`; so this may run on an older copy, beside the service, and again. What contradicts itself is told and
 not restored: copies that differ, two files under one key, one file under several. A file that an account lacks is
 `partial`, that account's replica `pending` and due. Objects of other installations are told and not restored, unless
-they are to be adopted. Leaves to others: finding (`survey.py`), bringing (catch-up).
+they are to be adopted. A file with a missing copy in an account that cannot be told by name is told and not restored,
+unless it may go without that copy. Leaves to others: finding (`survey.py`), bringing (catch-up).
 """
 
 import asyncio
@@ -19,11 +20,14 @@ from django.db import transaction
 
 from file.background.restoring import Restored, restored, sha256_of
 from file.background.survey import AccountFindings, Findings, Problem, Sighting, Sightings, scratch, survey
+from file.background.wanted import Wanted, WantedAccounts
+from file.ledger.accountstates import all_names
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.leases import forget_received
 from file.ledger.outcomes import complete, stored_fields
 from file.ledger.queries import ACKNOWLEDGED
 from file.ledger.threads import ReadingThreads
+from file.logic.accounthashes import AccountHashes
 from file.logic.errors import AccountError, AccountUnreachableError, ReplicaMissingError
 from file.logic.naming import begun_at
 from file.logic.seams import Listing, Source
@@ -56,6 +60,8 @@ class Rebuild:
     `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects that carry no id.
     `older_copy`: the ledger is a copy that took the place of a later one; what was being received when it was made may
     have been acknowledged since.
+    `hashes`: what stands in objects for the accounts' names. Those that are known: of the accounts that are configured,
+    of those that the ledger names, and `former`. `without_unknown`: restore also what names others, without those.
     """
 
     def __init__(
@@ -64,6 +70,9 @@ class Rebuild:
         listings: Sequence[Listing],
         sources: Sequence[Source],
         *,
+        hashes: AccountHashes,
+        former: Sequence[str] = (),
+        without_unknown: bool = False,
         adopted: Sequence[str] = (),
         older_copy: bool = False,
         dry_run: bool = False,
@@ -73,6 +82,10 @@ class Rebuild:
         self._listings = {listing.account.name: listing for listing in listings}
         self._sources = {source.account.name: source for source in sources}
         self._places = {listing.account.name: listing.account for listing in listings}
+        self._wanted = WantedAccounts(hashes)
+        self._wanted.know(self._places)
+        self._wanted.know(former)
+        self._without_unknown = without_unknown
         self._adopted = adopted
         self._older_copy = older_copy
         self._dry_run = dry_run
@@ -104,6 +117,7 @@ class Rebuild:
         installations = Installations(threads, self._alias)
         if not self._dry_run:
             await installations.adopt([each for each in self._adopted if each != NO_INSTALLATION])
+        self._wanted.know(await threads.run(all_names, self._alias))
         ownership = await installations.read()
         self._findings.behind_at = ownership.behind_at
         return ownership.ours | frozenset(self._adopted)
@@ -115,7 +129,7 @@ class Rebuild:
         ids = {file[0].file_id for file in files}.union(*rivals.values())
         known = _Known({}, {}, {}, set()) if self._alias is None else await threads.run(self._ask, ids, keys)
         there: list[Sighting] = []
-        new: list[list[Sighting]] = []
+        new: list[tuple[list[Sighting], Wanted]] = []
         for file in files:
             if file[0].file_id in known.files:
                 there += self._pending_that_are_there(known, file)
@@ -124,8 +138,10 @@ class Rebuild:
             elif not sightings.are_ours(file):
                 self._leave_to_others(file, sightings)
             elif self._is_sound(known, file, rivals):
-                new.append(file)
-        made = await asyncio.gather(*(self._make(file, refusals) for file in new))
+                wanted = self._wanted.of(file)
+                if self._may_be_restored(wanted):
+                    new.append((file, wanted))
+        made = await asyncio.gather(*(self._make(file, wanted, refusals) for file, wanted in new))
         ready = [one for one in made if one is not None]
         if self._alias is not None and not self._dry_run:
             ready = await threads.run(self._write, ready, there)
@@ -187,7 +203,20 @@ class Rebuild:
             return True
         return False
 
-    async def _make(self, file: Sequence[Sighting], refusals: dict[tuple[str, str], str]) -> Restored | None:
+    def _may_be_restored(self, wanted: Wanted) -> bool:
+        """A copy that an account lacks would be forgotten, if the account cannot be told by name."""
+        self._findings.foreign += wanted.is_foreign
+        if not wanted.unknown:
+            return True
+        if self._without_unknown:
+            self._findings.without_accounts += 1
+        else:
+            self._findings.unknown_accounts += 1
+        return self._without_unknown
+
+    async def _make(
+        self, file: Sequence[Sighting], wanted: Wanted, refusals: dict[tuple[str, str], str]
+    ) -> Restored | None:
         """The rows of a new file, or None, having told why."""
         failed: dict[str, str] = {}
         begun = begun_at(file[0].file_id)
@@ -209,7 +238,7 @@ class Rebuild:
                 return listed.code
             return failed.get(account) or refusals.get((account, file[0].key)) or ReplicaMissingError.code
 
-        return restored(file, digests, self._places, why_missing)
+        return restored(file, digests, wanted.names, self._places, why_missing)
 
     async def _is_still_there(self, sighting: Sighting, failed: dict[str, str]) -> bool:
         try:

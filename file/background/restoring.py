@@ -5,7 +5,7 @@ to be had from an account. Pure: neither asks nor writes.
 """
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -16,7 +16,6 @@ from file.background.survey import Sighting
 from file.ledger.queries import is_storable
 from file.logic.naming import begun_at, name_of
 from file.logic.values import (
-    FILE_ACCOUNTS,
     FILE_HEADERS,
     FILE_NAME,
     FILE_SHA256,
@@ -28,8 +27,6 @@ from file.logic.values import (
     checksum_text,
 )
 from file.models import File, Replica
-
-_LONGEST_ACCOUNT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +50,18 @@ def sha256_of(sighting: Sighting) -> bytes | None:
 def restored(
     sightings: Sequence[Sighting],
     digests: Digests,
+    named: Collection[str],
     places: Mapping[str, Account],
     why_missing: Callable[[str], str],
 ) -> Restored:
-    """The rows of a file that lies in some accounts. `why_missing` gives the error code for the others."""
+    """The rows of a file that lies in some accounts. `why_missing` gives the error code for the others that are `named`
+    by its objects.
+    """
     first = sightings[0]
     begun = begun_at(first.file_id)
     assert begun is not None  # or it would be a stranger
     found = {sighting.account: sighting for sighting in sightings}
-    wanted = sorted({name for sighting in sightings for name in _wanted(sighting)} | set(found))
+    wanted = sorted({*named, *found})
     missing = {account: why_missing(account) for account in wanted if account not in found}
     file = File(
         id=uuid.UUID(first.file_id),
@@ -128,11 +128,6 @@ def _missing(file: File, account: str, code: str, places: Mapping[str, Account])
 def _place(places: Mapping[str, Account], account: str) -> tuple[str, str]:
     """Bucket and prefix; nowhere, for an account that is not configured any more."""
     return (places[account].s3_bucket_name, places[account].prefix) if account in places else ("", "")
-
-
-def _wanted(sighting: Sighting) -> list[str]:
-    names = [name.strip() for name in sighting.found.metadata.get(FILE_ACCOUNTS, "").split(",")]
-    return [name for name in names if 0 < len(name) <= _LONGEST_ACCOUNT]
 
 
 def _name(sighting: Sighting) -> str:

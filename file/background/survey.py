@@ -86,11 +86,15 @@ class Findings:
     received: int = 0  # of those: files that are being received, or were when an older copy of the ledger was made
     behind_at: datetime | None = None  # when it was noticed that the ledger is behind
     others: dict[str, int] = field(default_factory=dict)  # objects of other installations, by whose they are
+    unknown_accounts: int = 0  # files that lack a copy in an account whose name cannot be found, and are not restored
+    without_accounts: int = 0  # files that are restored without such a copy
+    foreign: int = 0  # files, restored or not, that name no account that is known
 
     @property
     def is_whole(self) -> bool:
         """Everything of ours that lies in the accounts is understood, and every account was asked."""
-        return not self.problem_count and all(account.error is None for account in self.accounts.values())
+        told = self.problem_count or self.unknown_accounts
+        return not told and all(account.error is None for account in self.accounts.values())
 
     @property
     def is_level(self) -> bool:

@@ -104,6 +104,15 @@ def names_of_unfinished(alias: str) -> list[str]:
     return names
 
 
+def all_names(alias: str) -> set[str]:
+    """All accounts that replicas or retirements name. Reads the whole table."""
+    with patient(alias):
+        return {
+            *retired_names(alias),
+            *Replica.objects.using(alias).order_by().values_list("account", flat=True).distinct(),
+        }
+
+
 def _unfinished(alias: str) -> Any:
     rows = Replica.objects.using(alias).filter(IS_UNFINISHED).order_by().values("account", "state", "error_code")
     return rows.annotate(count=Count("pk"), oldest=Min("created_at"), now=Now())

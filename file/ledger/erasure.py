@@ -11,16 +11,15 @@ from typing import Any
 
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils.crypto import salted_hmac
 
 from file.ledger.groupcommit import Writer
+from file.ledger.keyed import key_hashes
 from file.ledger.leases import UNFINISHED, Due, Leases, unfinished_replicas_of
 from file.ledger.queries import ACKNOWLEDGED, is_storable
 from file.logic.erasing import Erasure, ErasureOfAccount
 from file.logic.values import FileState, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica
 
-_SALT = "mentum.erased-key"
 _FORGOTTEN_AT_ONCE: dict[str, Any] = {
     "name": "",
     "content_type": "",
@@ -31,11 +30,6 @@ _FORGOTTEN_AT_ONCE: dict[str, Any] = {
     "sha256": None,
     "crc64nvme": None,
 }
-
-
-def key_hash(key: str) -> str:
-    """HMAC-SHA256 under SECRET_KEY: whoever has the key of a file can ask for it, and nobody can read it from here."""
-    return salted_hmac(_SALT, key, algorithm="sha256").hexdigest()
 
 
 class Erasures:
@@ -78,7 +72,7 @@ class Erasures:
         if file_id is not None and (file is None or str(file.pk) != file_id):
             return None
         if file is None:
-            file = files.filter(key_hash=key_hash(key), state=FileState.ERASED).order_by("-erased_at").first()
+            file = files.filter(key_hash__in=key_hashes(key), state=FileState.ERASED).order_by("-erased_at").first()
         elif file.state in ACKNOWLEDGED:
             self._erase_acknowledged(file)
         elif file.state == FileState.RECEIVING:
@@ -93,7 +87,7 @@ class Erasures:
 
     def _erase_acknowledged(self, file: File) -> None:
         mine = File.objects.using(self._alias).filter(pk=file.pk, state__in=ACKNOWLEDGED)
-        mine.update(state=FileState.ERASING, key_hash=key_hash(file.key), **_FORGOTTEN_AT_ONCE)
+        mine.update(state=FileState.ERASING, key_hash=key_hashes(file.key)[0], **_FORGOTTEN_AT_ONCE)
         replicas = Replica.objects.using(self._alias).filter(file=file)
         erasing = {"state": ReplicaState.ERASING, "attempts": 0}
         # Whoever works on it holds it until then, and is told when it wants to go on.
@@ -107,7 +101,7 @@ class Erasures:
     def _erase_received(self, file: File) -> None:
         """Its process goes on, and learns at the end that it is not to be; see `Settling.gone`."""
         mine = File.objects.using(self._alias).filter(pk=file.pk, state=FileState.RECEIVING)
-        if mine.update(state=FileState.ERASING, key_hash=key_hash(file.key), **_FORGOTTEN_AT_ONCE):
+        if mine.update(state=FileState.ERASING, key_hash=key_hashes(file.key)[0], **_FORGOTTEN_AT_ONCE):
             Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
 
 

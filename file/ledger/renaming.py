@@ -1,7 +1,7 @@
 """An account gets another name: `AWS_ACCOUNT_A` became `AWS_ACCOUNT_B`, its bucket is the same.
 
 Refused where it is not sure that both are one account, and while anybody may still write under the old name.
-Restartable: what has the new name by now is no obstacle. What the objects say (`mentum-accounts`) stays as it was.
+Restartable: what has the new name by now is no obstacle. The hashes of names in the objects stay as they were.
 """
 
 from collections.abc import Callable

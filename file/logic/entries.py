@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import structlog
 
+from file.logic.accounthashes import AccountHashes
 from file.logic.lane import Lane
 from file.logic.naming import check_metadata, encode_name
 from file.logic.parts import PartReader, part_size_of
 from file.logic.seams import Bucket
 from file.logic.values import (
-    FILE_ACCOUNTS,
+    FILE_ACCOUNT_HASHES,
     FILE_HEADERS,
     FILE_ID,
     FILE_INSTALLATION,
@@ -32,13 +33,18 @@ _log = structlog.get_logger()
 
 
 def describe(
-    file: IncomingFile, identity: Identity, accounts: Sequence[str], sha256: bytes | None, installation: str
+    file: IncomingFile,
+    identity: Identity,
+    accounts: Sequence[str],
+    sha256: bytes | None,
+    installation: str,
+    hashes: AccountHashes,
 ) -> ObjectDescription:
     """What every account is to hold. Raises `MetadataRefusedError`."""
     ours = {
         FILE_ID: file.id,
         FILE_NAME: encode_name(identity.name),
-        FILE_ACCOUNTS: ",".join(accounts),
+        FILE_ACCOUNT_HASHES: hashes.of(file.id, accounts),
         FILE_INSTALLATION: installation,
     }
     if sha256 is not None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from file.logic.accounthashes import AccountHashes
 from file.logic.budget import Budget
 from file.logic.crew import Crew
 from file.logic.entries import describe, intent_of, log_outcomes
@@ -41,6 +42,7 @@ async def handle_in_multiple_accounts(
     budget: Budget,
     ledger: Ledger,
     stragglers: Stragglers,
+    hashes: AccountHashes,
 ) -> Receipt:
     """Read `file` once and store it in every bucket; in as many as `ack` needs, or in none.
 
@@ -55,7 +57,7 @@ async def handle_in_multiple_accounts(
         identity = file.identify()
         accounts = [bucket.account.name for bucket in buckets]
         sha256 = reader.digests().sha256 if reader.ended else file.sha256
-        description = describe(file, identity, accounts, sha256, ledger.installation)
+        description = describe(file, identity, accounts, sha256, ledger.installation, hashes)
         earlier = await ledger.intend(intent_of(file, identity, buckets, ack, limits, reader))
     except BaseException:
         first.let_go()

@@ -29,7 +29,8 @@ FILE_ID = "mentum-file-id"
 FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
 FILE_SHA256 = "mentum-sha256"
 FILE_INSTALLATION = "mentum-installation"  # whose ledger has the file: the id that was made with the ledger
-FILE_ACCOUNTS = "mentum-accounts"  # the names of those that shall have the file, separated by commas
+FILE_ACCOUNT_HASHES = "mentum-account-hashes"  # of the names of those that shall have the file, separated by commas
+FILE_ACCOUNTS = "mentum-accounts"  # the names themselves, as earlier releases wrote them
 FILE_HEADERS = "mentum-headers"  # the names of its content headers: a store may show some of its own
 
 # Headers that say what the bytes mean, besides Content-Type: kept with every object, and given back.

@@ -26,6 +26,11 @@ def as_json(findings: Findings) -> dict[str, Any]:
             "first": [{"account": account, "object_key": key} for account, key in findings.strangers],
         },
         "other_installations": findings.others,
+        "unknown_accounts": {
+            "not_restored": findings.unknown_accounts,
+            "restored_without": findings.without_accounts,
+            "none_known": findings.foreign,
+        },
         "problems": {"count": findings.problem_count, "first": [asdict(problem) for problem in findings.problems]},
         "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
     }
@@ -55,6 +60,7 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
             "carry no installation's id" if installation == NO_INSTALLATION else f"are of installation {installation}"
         )
         yield f"{count} objects {whose}, and were left alone. If they are yours: ledger rebuild --adopt {installation}"
+    yield from _about_unknown_accounts(findings, verb)
     if _is_behind(findings):
         yield (
             f"{findings.received} files are being received, or were when this copy of the ledger was made. The ledger "
@@ -67,9 +73,30 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
             yield f"Not listed to its end: {name} ({account.error.code}): {account.error.detail}"
 
 
+def _about_unknown_accounts(findings: Findings, verb: str) -> Iterator[str]:
+    """Objects name accounts by hashes only, so that their names cannot be told."""
+    if findings.foreign:
+        yield (
+            f"{findings.foreign} files name no account that is known here. They were written with another SECRET_KEY: "
+            "put it into SECRET_KEY_FALLBACKS. Or all their accounts had other names: say them with --former-account."
+        )
+    if findings.without_accounts:
+        yield (
+            f"{verb} {findings.without_accounts} of these files without an account that they name and that is not "
+            "known here: the copy that it lacks is not brought again."
+        )
+    if findings.unknown_accounts:
+        yield (
+            f"Not restored: {findings.unknown_accounts} files that name an account that is not known here, and lack a "
+            "copy. If an account was renamed or removed, say its former name with --former-account. To restore these "
+            "files without that copy: --without-unknown-accounts"
+        )
+
+
 def _is_lost(findings: Findings) -> bool:
     """As it looks when the ledger was lost, and nothing was adopted."""
     ours = findings.stored + findings.partial + findings.known + findings.left_alone + findings.problem_count
+    ours += findings.unknown_accounts
     return bool(findings.others) and not ours
 
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from file.background.rebuild import Rebuild
 from file.ledger.backup import _copy_pages, copy_ledger
+from file.ledger.keyed import account_hashes
 from file.logic.seams import FoundObject
 from file.logic.values import FILE_INSTALLATION
 from file.models import File
@@ -144,7 +145,8 @@ async def test_a_mark_that_comes_while_the_ledger_is_rebuilt_stays(
                 assert await looks_fresh(older, a) == [False]
 
             async with opened(older, [a]) as (_, buckets, listings):
-                assert (await Rebuild(older, [Hooked(listings[0], hook)], buckets).run()).is_level
+                hooked = [Hooked(listings[0], hook)]
+                assert (await Rebuild(older, hooked, buckets, hashes=account_hashes()).run()).is_level
             assert sorted(await files_in(older)) == ["lost"]
             assert (await ownership_of(older)).behind_at is not None
 

@@ -25,6 +25,7 @@ from file.background.survey import Findings
 from file.ledger.acquaintance import Acquaintance
 from file.ledger.backup import copy_ledger
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership
+from file.ledger.keyed import account_hashes
 from file.ledger.leases import Leases
 from file.ledger.opening import open_ledger
 from file.ledger.verifiable import Verifiable
@@ -99,7 +100,7 @@ async def ownership_of(database: str) -> Ownership:
 
 async def rebuild(database: str, *accounts: StoreAccount, **options: Any) -> Findings:
     async with opened(database, accounts) as (_, buckets, listings):
-        return await Rebuild(database, listings, buckets, **options).run()
+        return await Rebuild(database, listings, buckets, **{"hashes": account_hashes(), **options}).run()
 
 
 async def looks_fresh(

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from django.conf import settings
+
 from stores.processes import run_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,7 @@ def environment(database_url: str) -> dict[str, str]:
     return {
         "DATABASE_URL": database_url,
         "AWS_ACCOUNT_A": ACCOUNT,
-        "SECRET_KEY": "x" * 50,
+        "SECRET_KEY": settings.SECRET_KEY,  # as the services in the tests' own process have it
         "ALLOWED_HOSTS": "files.example,127.0.0.1",
         "UPLOAD_OPEN": "true",
     }

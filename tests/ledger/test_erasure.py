@@ -3,10 +3,12 @@
 from datetime import timedelta
 from functools import partial
 
+from django.conf import settings
 from django.db.models.functions import Now
+from django.test import override_settings
 
 from file.ledger.databaseledger import DatabaseLedger
-from file.ledger.erasure import key_hash
+from file.ledger.keyed import key_hashes
 from file.ledger.leases import Due, Leases
 from file.ledger.settling import Settling
 from file.logic.values import FileState, Intent, ReplicaState, Stored
@@ -47,7 +49,7 @@ async def test_only_figures_are_left_when_a_file_was_erased(database: str) -> No
     assert (erasure.id, erasure.is_done, claimed) == (wanted.id, True, ())
     assert [account.strangers for account in erasure.accounts] == [0, 2, 0]
     file = await ask(database, File.objects.using(database).get)
-    assert (file.state, file.live, file.key_hash, file.size) == (FileState.ERASED, False, key_hash("k"), 3)
+    assert (file.state, file.live, file.key_hash, file.size) == (FileState.ERASED, False, key_hashes("k")[0], 3)
     forgotten = (file.key, file.name, file.who, file.content_type, file.metadata, file.wanted)
     assert forgotten == ("", "", "", "", {}, {})
     assert (file.sha256, file.crc64nvme, file.idempotency_key, file.content_headers) == (None, None, None, None)
@@ -55,6 +57,20 @@ async def test_only_figures_are_left_when_a_file_was_erased(database: str) -> No
     assert {(r.state, r.object_key, r.etag, r.version_id, r.request_id) for r in replicas} == {
         (ReplicaState.ERASED, "", None, None, None)
     }
+
+
+async def test_an_erased_file_is_found_by_its_key_when_the_secret_key_was_replaced(sqlite_database: str) -> None:
+    async with ledger_on(sqlite_database) as ledger:
+        wanted = await acknowledged(ledger)
+        await erased(ledger, sqlite_database)
+        erasures, former = erasures_of(ledger, sqlite_database), settings.SECRET_KEY
+        with override_settings(SECRET_KEY="another one", SECRET_KEY_FALLBACKS=["yet another one", former]):
+            erasure, _ = await erasures.begin("k")
+            assert (erasure is not None, await erasures.begin("other")) == (True, (None, ()))
+        with override_settings(SECRET_KEY="another one"):
+            assert await erasures.begin("k") == (None, ())
+    assert erasure is not None
+    assert erasure.id == wanted.id
 
 
 async def test_the_time_between_two_looks_is_kept_when_the_erasure_is_asked_for_again(database: str) -> None:

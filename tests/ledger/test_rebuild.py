@@ -29,6 +29,7 @@ from file.logic.values import (
 )
 from file.models import File, GivenUpFile, Replica
 from tests.files import digests_of
+from tests.flow import HASHES
 from tests.intents import intent
 from tests.ledger.looking import ask, files_in, ledger_on, replicas_in
 from tests.ledger.verified import threads_on
@@ -103,7 +104,7 @@ def put(
 
 
 async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> Findings:
-    options = {"adopted": [OURS], **options}
+    options = {"hashes": HASHES, "adopted": [OURS], **options}
     return await Rebuild(database, list(buckets.values()), list(buckets.values()), **options).run()
 
 

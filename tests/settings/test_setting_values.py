@@ -119,6 +119,24 @@ def test_a_secret_key_is_needed_when_debug_is_off(read: Read) -> None:
     assert read(DEBUG="false", SECRET_KEY="$anything").secret_key == "$anything"
 
 
+def test_former_secret_keys_arrive_when_they_are_an_array(read: Read) -> None:
+    project = read(SECRET_KEY_FALLBACKS='["one, with a comma", "$other"]')
+    assert (project.faults, project.former_secret_keys) == ((), ("one, with a comma", "$other"))
+    assert "comma" not in repr(project)
+    assert read(SECRET_KEY_FALLBACKS="").former_secret_keys == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["HIDDEN", '"HIDDEN"', '{"HIDDEN": 1}', '["HIDDEN", ""]', '["HIDDEN", 1]', "[" * 100_000]
+)
+def test_former_secret_keys_are_a_fault_and_not_shown_when_they_are_no_array_of_texts(text: str, read: Read) -> None:
+    project = read(SECRET_KEY_FALLBACKS=text)
+    (fault,) = project.faults
+    assert fault.startswith("SECRET_KEY_FALLBACKS: must be a JSON array of texts")
+    assert "HIDDEN" not in fault
+    assert project.former_secret_keys == ()
+
+
 def test_tokens_arrive_when_they_are_an_object(read: Read) -> None:
     tokens = {"me": "$" + "a" * 20, "team.b-2@x": "~" * 16}
     project = read(UPLOAD_TOKENS=json.dumps(tokens))

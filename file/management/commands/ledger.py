@@ -22,6 +22,7 @@ from file.background.survey import Findings
 from file.checks import TAGS_WITHOUT_SETTINGS
 from file.ledger.backup import CopyRefusedError, copy_ledger
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership, is_installation
+from file.ledger.keyed import account_hashes
 from file.ledger.opening import LedgerRefusedError, open_ledger
 from file.ledger.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
@@ -37,6 +38,10 @@ not be listed, the exit code is 1.
 
 Objects say which installation wrote them. Those of another one are left alone, and counted: name it with --adopt if
 its files are yours, as after the loss of the whole ledger, when a new one has a new id.
+
+Objects name the accounts of their file by hashes under SECRET_KEY. A file that lacks a copy in an account whose name
+cannot be found is counted and not restored. If SECRET_KEY was replaced, put the former one into SECRET_KEY_FALLBACKS;
+if an account was renamed or removed, say its former name with --former-account.
 
 What cannot come back: who sent a file, the ack that was asked for, S3's request ids, idempotency keys, the size of the
 parts, the exact time of the acknowledgement. A file that was being received or erased when the ledger was lost comes
@@ -76,6 +81,20 @@ class Command(Leaving):
             metavar="INSTALLATION",
             help="take over the objects of this installation, too; `none` for objects that carry no installation's id. "
             "May be given several times; a ledger that knows no file yet becomes the first one",
+        )
+        rebuild.add_argument(
+            "--former-account",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="the name of an account that is not configured any more, such as the former name of one that was "
+            "renamed: objects may name it. May be given several times",
+        )
+        rebuild.add_argument(
+            "--without-unknown-accounts",
+            action="store_true",
+            help="restore also the files that lack a copy in an account whose name cannot be found; the ledger then "
+            "does not know of that copy, and it is not brought again",
         )
         rebuild.add_argument("--json", action="store_true", help="tell the result as JSON")
         rebuild.set_defaults(run=self.rebuild)
@@ -169,6 +188,9 @@ class Command(Leaving):
                 alias,
                 listings,
                 buckets,
+                hashes=account_hashes(),
+                former=options["former_account"],
+                without_unknown=options["without_unknown_accounts"],
                 adopted=options["adopt"],
                 older_copy=options["older_copy"],
                 dry_run=options["dry_run"],

@@ -1,0 +1,31 @@
+"""What is hashed under SECRET_KEY: the keys of erased files, and the accounts' names in objects.
+
+Promises: what is written is hashed under SECRET_KEY; what was hashed under one of SECRET_KEY_FALLBACKS is recognised.
+"""
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from file.logic.accounthashes import AccountHashes
+
+_ERASED_KEY = "mentum.erased-key"
+_ACCOUNT_NAMES = "mentum.account-names"
+
+
+def key_hashes(key: str) -> list[str]:
+    """Of a file's key: whoever has the key can ask for an erased file, and nobody can read it from here.
+
+    The first one is what is written.
+    """
+    return [salted_hmac(_ERASED_KEY, key, secret=secret, algorithm="sha256").hexdigest() for secret in _secrets()]
+
+
+def account_hashes() -> AccountHashes:
+    """What stands in objects for the accounts' names."""
+    return AccountHashes(
+        [salted_hmac(_ACCOUNT_NAMES, "", secret=secret, algorithm="sha256").digest() for secret in _secrets()]
+    )
+
+
+def _secrets() -> list[str]:
+    return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
