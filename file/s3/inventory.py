@@ -30,7 +30,7 @@ from file.s3.paging import MAX_PAGES, Markers, Pages
 
 _ABORT_ROUNDS = 3
 _WALK_SECONDS = 600  # through all that lies under one key, with the wait for a turn
-_MAX_VERSIONS = 100_000  # of one key
+_MAX_VERSIONS = 25_000  # of one key
 Ahead = tuple[timedelta, timedelta] | None
 # What stores say that know no condition on a delete, or none together with a version.
 _NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")

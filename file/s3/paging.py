@@ -7,7 +7,7 @@ listing that does not keep to it is the account's failure. Leaves to others: ask
 
 from file.logic.errors import AccountFailingError
 
-MAX_PAGES = 1000  # about one key; S3's have 1,000 entries
+MAX_PAGES = 200  # about one key; S3's have 1,000 entries
 _MAX_EMPTY_PAGES = 100  # one after the other: S3 sends some where much was deleted
 Markers = tuple[tuple[str, str], ...]
 
