@@ -186,12 +186,17 @@ class S3Client:
         """
         async with AsyncExitStack() as large:
             answer = await self.brief(call, large)
-            if len(answer.body) <= _INLINE_BYTES:
-                page = self._page(call.operation, parse, answer)
-            else:
-                loop = asyncio.get_running_loop()
-                page = await loop.run_in_executor(_parsing, self._page, call.operation, parse, answer)
-            return page, replace(answer, body=b"")
+            body, answer = answer.body, replace(answer, body=b"")
+            try:
+                if len(body) <= _INLINE_BYTES:
+                    page = self._page(call.operation, parse, answer, body)
+                else:
+                    loop = asyncio.get_running_loop()
+                    page = await loop.run_in_executor(_parsing, self._page, call.operation, parse, answer, body)
+            except AccountError as error:
+                del body  # whoever keeps an error keeps what its frames hold
+                raise error.with_traceback(None) from error.__cause__
+            return page, answer
 
     @asynccontextmanager
     async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
@@ -212,10 +217,7 @@ class S3Client:
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
-        try:
-            return parse(answer.body)
-        except UnreadableAnswerError as error:
-            raise self.not_understood(operation, answer) from error
+        return self._understood(operation, parse, answer, answer.body)
 
     def etag_of(self, operation: str, answer: Answer) -> str:
         """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
@@ -235,8 +237,15 @@ class S3Client:
         error.unanswered, error.request_id = True, answer.request_id
         return error
 
-    def _page(self, operation: str, parse: Callable[[bytes], P], answer: Answer) -> P:
-        page = self.understood(operation, parse, answer)
+    def _understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer, body: bytes) -> T:
+        try:
+            return parse(body)
+        except UnreadableAnswerError as error:
+            why = UnreadableAnswerError(*error.args)  # without its frames, which hold the body
+        raise self.not_understood(operation, answer) from why
+
+    def _page(self, operation: str, parse: Callable[[bytes], P], answer: Answer, body: bytes) -> P:
+        page = self._understood(operation, parse, answer, body)
         if self._secrets.are_in_any(page.texts, answer.signature):
             raise self.not_understood(operation, answer)
         return page
@@ -309,7 +318,7 @@ class S3Client:
         most = MAX_ANSWER_BYTES if large is None else MAX_LISTING_BYTES
         if answer.headers.get("content-length") == "0":
             return answer  # nothing to wait for
-        received = []
+        received: list[bytes] = []
         size = 0
         while (piece := await response.body_reader.read(_PIECE_BYTES)) is not None:
             if size <= MAX_ANSWER_BYTES < size + len(piece) and large is not None:
@@ -318,6 +327,7 @@ class S3Client:
             if size > most:
                 if not is_good or (large is None and call.method not in _WRITES):
                     return answer  # the status has to do
+                received.clear()  # whoever keeps the error keeps what this frame holds
                 why = f"answers with more than {most} bytes"
                 raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
             received.append(bytes(piece))
