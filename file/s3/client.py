@@ -34,8 +34,7 @@ from file.logic.errors import (
 from file.logic.values import Account, Body, KiB
 from file.s3.address import address_of
 from file.s3.answers import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
-from file.s3.fields import HEADERS, MAX_SKEW, MAX_TOLD_METADATA_BYTES, METADATA, NEEDED, Secrets, is_metadata
-from file.s3.fields import moment_of_header as moment
+from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
 from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
@@ -126,7 +125,7 @@ class Answer:
     @property
     def date(self) -> datetime | None:
         """The account's clock, in whole seconds."""
-        return moment(self.headers.get("date", ""))
+        return moment_of_header(self.headers.get("date", ""))
 
 
 class S3Client:
@@ -336,28 +335,7 @@ class S3Client:
     def _answer(self, call: Call, response: Response, signature: str) -> Answer:
         """With its head only."""
         names = _OF_A_WRITE if call.method in _WRITES and response.status == HTTPStatus.OK else response.headers
-        headers: dict[str, str] = {}
-        unfit = False
-        metadata = 0
-        for name in names:
-            try:
-                value = response.get_header(name)
-            except ValueError:  # not ASCII
-                unfit |= name in NEEDED
-                continue
-            if value is None or name in headers:
-                continue
-            if name.startswith(METADATA):
-                metadata += len(name) + len(value)
-                is_taken = metadata <= MAX_TOLD_METADATA_BYTES and is_metadata(name, value)
-            elif value and (pattern := HEADERS.get(name)) is not None:
-                is_taken = pattern.fullmatch(value) is not None
-            else:
-                continue
-            if is_taken and not self._secrets.are_in(value, signature):
-                headers[name] = value
-            else:
-                unfit |= name in NEEDED
+        headers, unfit = taken(names, response.get_header, self._secrets, signature)
         return Answer(response.status, headers, b"", unfit, signature)
 
     async def _pieces(self, call: Call, response: Response, stall_seconds: float) -> AsyncGenerator[bytes]:

@@ -7,7 +7,7 @@ without a value that was not taken.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -77,7 +77,39 @@ class Secrets:
         return self.are_in("\n".join(texts), signature)
 
 
-def is_metadata(name: str, value: str) -> bool:
+def taken(
+    names: Iterable[str], value_of: Callable[[str], str | None], secrets: Secrets, signature: str
+) -> tuple[dict[str, str], bool]:
+    """Of an answer's headers those that we know and that are as S3's; and whether one that is needed is not.
+
+    `value_of` raises `ValueError` for one that is not ASCII.
+    """
+    headers: dict[str, str] = {}
+    unfit = False
+    metadata = 0
+    for name in names:
+        try:
+            value = value_of(name)
+        except ValueError:
+            unfit |= name in NEEDED
+            continue
+        if value is None or name in headers:
+            continue
+        if name.startswith(METADATA):
+            metadata += len(name) + len(value)
+            fits = metadata <= MAX_TOLD_METADATA_BYTES and _is_metadata(name, value)
+        elif value and (pattern := HEADERS.get(name)) is not None:
+            fits = pattern.fullmatch(value) is not None
+        else:
+            continue
+        if fits and not secrets.are_in(value, signature):
+            headers[name] = value
+        else:
+            unfit |= name in NEEDED
+    return headers, unfit
+
+
+def _is_metadata(name: str, value: str) -> bool:
     return _METADATA_NAME.fullmatch(name) is not None and _METADATA_VALUE.fullmatch(value) is not None
 
 
