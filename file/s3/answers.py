@@ -1,28 +1,38 @@
 """What S3 answers, made into values. Pure: bytes in, values out.
 
-XML is read without document types, so there are no entities to expand or to fetch, and only up to a size. A listing or
-a result that cannot be read raises `UnreadableAnswerError`, for an empty list would be a lie; an error body that
-cannot be read (a proxy's page, none at all) has no code, and the status has to do. Stores differ in namespaces and in
-the root element's name: an answer is known by its root, or by elements that no other answer has.
+XML is read without document types, so there are no entities to expand or to fetch, and only up to a size and a number
+of tags; every value in it has a form and a length (`fields.py`). A listing or a result that cannot be read raises
+`UnreadableAnswerError`, for an empty list would be a lie; an error body that cannot be read (a proxy's page, none at
+all) has no code, and the status has to do. Stores differ in namespaces and in the root element's name: an answer is
+known by its root, or by elements that no other answer has.
 Leaves to others: sending, and what a code means (`refusals`).
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import chain
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from file.logic.values import KiB, MiB
+from file.s3 import fields
 
-_MAX_ERROR_BYTES = 64 * KiB
+MAX_ANSWER_BYTES = 64 * KiB  # of everything but a listing
+# A page of 1,000 entries with the longest keys has about 4 MiB percent-encoded, and 7 MiB of `&quot;`.
+MAX_LISTING_BYTES = 8 * MiB
+_MAX_ENTRIES = 5000  # a page; S3 sends 1,000
+_MAX_TAGS, _MAX_LISTING_TAGS = 1000, 64 * KiB  # an entry of S3's has 28 at most
+_PIECE_BYTES = 64 * KiB
+# A tag, or a text: expat looks at one from its beginning again and again as it comes in pieces.
+_TOO_LONG_WITHOUT_A_TAG = re.compile(rb"<[^<]{%d}" % (16 * KiB))
 _ENDINGS = ("Result", "Output", "Response")
 _HEADERS = {  # an account's key -> the headers that are sent because of it
     "checksums": (b"x-amz-checksum-", b"x-amz-sdk-checksum-", b"crc64nvme"),
     "conditional_writes": (b"if-none-match", b"if-match"),
 }
-_MAX_ANSWER_BYTES = 8 * MiB  # a page of 1,000 entries with the longest keys, percent-encoded, has about 4 MiB
 
 
 class UnreadableAnswerError(ValueError):
@@ -71,6 +81,11 @@ class VersionPage:
     versions: tuple[Version, ...]
     next_markers: tuple[tuple[str, str], ...]
 
+    @property
+    def texts(self) -> Iterator[str]:
+        """All that may be told of it."""
+        return chain.from_iterable((v.key, v.version_id or "") for v in self.versions)
+
 
 @dataclass(frozen=True, slots=True)
 class UploadPage:
@@ -78,6 +93,11 @@ class UploadPage:
 
     uploads: tuple[OpenUpload, ...]
     next_markers: tuple[tuple[str, str], ...]
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All that may be told of it."""
+        return chain.from_iterable((upload.key, upload.upload_id) for upload in self.uploads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +107,16 @@ class ObjectPage:
     keys: tuple[str, ...]
     next_markers: tuple[tuple[str, str], ...]
 
+    @property
+    def texts(self) -> Iterator[str]:
+        """All that may be told of it."""
+        return iter(self.keys)
+
 
 def parse_error(body: bytes) -> ErrorAnswer:
     """What an error body says; nothing if it is no error body of S3's. Never raises."""
     try:
-        root = _read(body, _MAX_ERROR_BYTES)
+        root = _read(body)
     except UnreadableAnswerError:
         return ErrorAnswer()
     error = _error_in(root)
@@ -104,10 +129,10 @@ def parse_error(body: bytes) -> ErrorAnswer:
 
 def upload_id(body: bytes) -> str:
     """The id that CreateMultipartUpload gave. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES)
+    root = _read(body)
     # Whatever the root is called, nothing else has this element; some stores wrap the result once more.
     if _error_in(root) is None and (found := root.findtext(".//{*}UploadId")):
-        return found
+        return _fitting(found, fields.UPLOAD_ID, "UploadId")
     raise UnreadableAnswerError("the answer has no UploadId")
 
 
@@ -125,67 +150,80 @@ def complete_request(parts: Sequence[tuple[int, str, str | None]]) -> bytes:
 
 def complete_answer(body: bytes) -> Completed:
     """CompleteMultipartUpload's answer to a 200, which may be an error. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES)
+    root = _read(body)
     if (error := _error_in(root)) is not None:
         return Completed(code=_needed(error, "Code"))
     _know(root, ("CompleteMultipartUpload",), ("ETag",))
-    return Completed(etag=_text(root, "ETag"), checksum=_text(root, "ChecksumCRC64NVME"))
+    etag, checksum = _text(root, "ETag"), _text(root, "ChecksumCRC64NVME")
+    return Completed(
+        etag=None if etag is None else _fitting(etag, fields.ETAG, "ETag"),
+        checksum=None if checksum is None else _fitting(checksum, fields.CHECKSUM, "ChecksumCRC64NVME"),
+    )
 
 
 def versions(body: bytes) -> VersionPage:
     """A page of ListObjectVersions: versions and delete markers. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES)
+    root = _read_listing(body)
     _know(root, ("ListVersions", "ListObjectVersions"), ("Version", "DeleteMarker", "VersionIdMarker"))
     decoded = _decoder(root)
-    found = tuple(
-        Version(
-            key=decoded(_needed(entry, "Key")),
-            version_id=_text(entry, "VersionId"),
-            is_latest=_text(entry, "IsLatest") == "true",
-            etag=_text(entry, "ETag"),
-            last_modified=_moment(entry, "LastModified"),
-            is_delete_marker=_name(entry) == "DeleteMarker",
+    found = []
+    for entry in _entries(root, "Version", "DeleteMarker"):
+        told = _told(entry)
+        version_id = told.get("VersionId")
+        found.append(
+            Version(
+                key=_key(told, decoded),
+                version_id=None if version_id is None else _fitting(version_id, fields.VERSION_ID, "VersionId"),
+                is_latest=told.get("IsLatest") == "true",
+                etag=etag if fields.ETAG.fullmatch(etag := told.get("ETag", "")) else None,
+                last_modified=fields.moment_of_listing(told.get("LastModified")),
+                is_delete_marker=_name(entry) == "DeleteMarker",
+            )
         )
-        for entry in root
-        if _name(entry) in ("Version", "DeleteMarker")
-    )
-    return VersionPage(
-        found,
-        _next_markers(root, found[-1].key if found else None, decoded, "NextVersionIdMarker", "version-id-marker"),
-    )
+    last_key = found[-1].key if found else None
+    markers = _next_markers(root, last_key, decoded, "NextVersionIdMarker", "version-id-marker", fields.VERSION_ID)
+    return VersionPage(tuple(found), markers)
 
 
 def uploads(body: bytes) -> UploadPage:
     """A page of ListMultipartUploads. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES)
+    root = _read_listing(body)
     _know(root, ("ListMultipartUploads",), ("Upload", "UploadIdMarker"))
     decoded = _decoder(root)
     found = tuple(
         OpenUpload(
-            key=decoded(_needed(entry, "Key")),
-            upload_id=_needed(entry, "UploadId"),
-            initiated=_moment(entry, "Initiated"),
+            key=_key(told, decoded),
+            upload_id=_fitting(_asked_for(told, "UploadId"), fields.UPLOAD_ID, "UploadId"),
+            initiated=fields.moment_of_listing(told.get("Initiated")),
         )
-        for entry in root.iterfind("{*}Upload")
+        for told in map(_told, _entries(root, "Upload"))
     )
-    return UploadPage(
-        found, _next_markers(root, found[-1].key if found else None, decoded, "NextUploadIdMarker", "upload-id-marker")
-    )
+    last_key = found[-1].key if found else None
+    markers = _next_markers(root, last_key, decoded, "NextUploadIdMarker", "upload-id-marker", fields.UPLOAD_ID)
+    return UploadPage(found, markers)
 
 
 def objects(body: bytes) -> ObjectPage:
     """A page of ListObjectsV2. Raises UnreadableAnswerError."""
-    root = _read(body, _MAX_ANSWER_BYTES)
+    root = _read_listing(body)
     _know(root, ("ListBucket", "ListObjects", "ListObjectsV2"), ("Contents", "KeyCount"))
     decoded = _decoder(root)
-    found = tuple(decoded(_needed(entry, "Key")) for entry in root.iterfind("{*}Contents"))
+    found = tuple(_key(_told(entry), decoded) for entry in _entries(root, "Contents"))
     if _text(root, "IsTruncated") != "true":
         return ObjectPage(found, ())
-    return ObjectPage(found, (("continuation-token", _needed(root, "NextContinuationToken")),))
+    token = _needed(root, "NextContinuationToken")
+    if not fields.is_key(token):  # some stores take the last key for it
+        raise UnreadableAnswerError("the answer's NextContinuationToken is too long")
+    return ObjectPage(found, (("continuation-token", token),))
 
 
 def _next_markers(
-    root: ElementTree.Element, last_key: str | None, decoded: Callable[[str], str], second: str, parameter: str
+    root: ElementTree.Element,
+    last_key: str | None,
+    decoded: Callable[[str], str],
+    second: str,
+    parameter: str,
+    pattern: re.Pattern[str],
 ) -> tuple[tuple[str, str], ...]:
     if _text(root, "IsTruncated") != "true":
         return ()
@@ -197,26 +235,77 @@ def _next_markers(
         key = last_key  # what it always is; a store leaves it out
     else:
         raise UnreadableAnswerError("the answer has no NextKeyMarker")
-    return (("key-marker", key),) if value is None else (("key-marker", key), (parameter, value))
+    if not fields.is_key(key):
+        raise UnreadableAnswerError("the answer's NextKeyMarker is too long")
+    return (
+        (("key-marker", key),)
+        if value is None
+        else (("key-marker", key), (parameter, _fitting(value, pattern, second)))
+    )
 
 
-def _read(body: bytes, limit: int) -> ElementTree.Element:
-    if len(body) > limit:
+def _read_listing(body: bytes) -> ElementTree.Element:
+    if len(body) > MAX_ANSWER_BYTES and _TOO_LONG_WITHOUT_A_TAG.search(body) is not None:
+        raise UnreadableAnswerError("the answer has a tag or a text that is too long")
+    return _read(body, MAX_LISTING_BYTES, _MAX_LISTING_TAGS)
+
+
+def _read(body: bytes, limit: int = MAX_ANSWER_BYTES, tags: int = _MAX_TAGS) -> ElementTree.Element:
+    """Piece by piece, so that a thread that reads much lets the others run meanwhile."""
+    if len(body) > limit or body.count(b"<") > tags:
         raise UnreadableAnswerError("the answer is too large")
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnreadableAnswerError("the answer is not UTF-8") from None
     # Any document type is refused: what it declares could be expanded without end. Nor can it hide in another
-    # encoding: a declared one does not count for text, and UTF-16, which expat finds out by itself, has NULs.
-    if "<!DOCTYPE" in text or "\x00" in text:
+    # encoding: a declared one does not count, and UTF-16, which expat finds out by itself, has NULs.
+    if b"<!DOCTYPE" in body or b"\x00" in body:
         raise UnreadableAnswerError("the answer has a document type, or is no text")
+    parser = ElementTree.XMLParser(target=_WithoutAttributes(), encoding="utf-8")  # noqa: S314 - see above
+    # While a long request runs, S3 sends white space to keep the connection open.
+    text = memoryview(body.removeprefix(b"\xef\xbb\xbf").strip())
     try:
-        # While a long request runs, S3 sends white space to keep the connection open.
-        root = ElementTree.fromstring(text.strip())  # noqa: S314 - without document types there is nothing to attack
+        for start in range(0, len(text), _PIECE_BYTES):
+            parser.feed(text[start : start + _PIECE_BYTES])
+        root: ElementTree.Element = parser.close()
     except ElementTree.ParseError:
-        raise UnreadableAnswerError("the answer is not well-formed XML") from None
+        raise UnreadableAnswerError("the answer is not well-formed XML in UTF-8") from None
     return root
+
+
+class _WithoutAttributes(ElementTree.TreeBuilder):
+    """Nothing of S3's stands in them."""
+
+    def start(self, tag: str, attributes: dict[str, str], /) -> ElementTree.Element:
+        return super().start(tag, {})
+
+
+def _entries(root: ElementTree.Element, *names: str) -> list[ElementTree.Element]:
+    found = [entry for entry in root if _name(entry) in names]
+    if len(found) > _MAX_ENTRIES:
+        raise UnreadableAnswerError(f"the answer has more than {_MAX_ENTRIES} entries")
+    return found
+
+
+def _told(entry: ElementTree.Element) -> Mapping[str, str]:
+    """The texts of an entry's elements, without those that are empty; of a repeated one the first."""
+    return {_name(element): element.text for element in reversed(entry) if element.text}
+
+
+def _asked_for(told: Mapping[str, str], name: str) -> str:
+    if name not in told:
+        raise UnreadableAnswerError(f"the answer has no {name}")
+    return told[name]
+
+
+def _key(told: Mapping[str, str], decoded: Callable[[str], str]) -> str:
+    key = decoded(_asked_for(told, "Key"))
+    if not fields.is_key(key):
+        raise UnreadableAnswerError("the answer has a Key that is too long")
+    return key
+
+
+def _fitting(text: str, pattern: re.Pattern[str], name: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise UnreadableAnswerError(f"the answer's {name} is not what S3 sends")
+    return text
 
 
 def _error_in(root: ElementTree.Element) -> ElementTree.Element | None:
@@ -255,14 +344,6 @@ def _needed(element: ElementTree.Element, name: str) -> str:
     if text is None:
         raise UnreadableAnswerError(f"the answer has no {name}")
     return text
-
-
-def _moment(element: ElementTree.Element, name: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(_text(element, name) or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _decoder(root: ElementTree.Element) -> Callable[[str], str]:

@@ -67,7 +67,8 @@ class S3Bucket:
         answer = await self.client.write(
             Call("begin", "POST", self._key(description), query=[("uploads", "")], headers=headers)
         )
-        return S3Upload(self, description, self.client.understood("begin", upload_id, answer))
+        begun = self.client.told("begin", answer, self.client.understood("begin", upload_id, answer))
+        return S3Upload(self, description, begun)
 
     @contained("head")
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
@@ -222,11 +223,12 @@ class S3Upload:
             completed = bucket.client.understood("complete", complete_answer, answer)
             if completed.code is not None:
                 raise account_error(account, "complete", 500, completed.code)
+            etag = bucket.client.told("complete", answer, completed.etag or "")
             if completed.checksum not in (None, checksum_text(digests.crc64nvme)):
                 raise PartRefusedError(account.name, "complete", "joined other bytes than we sent", unanswered=True)
         except AccountError as error:
             return await bucket._settle(self._description, "complete", error, digests.crc64nvme)
-        return stored_object(account, self._key, answer, completed.etag)
+        return stored_object(account, self._key, answer, etag)
 
     @contained("abort")
     async def abort(self) -> None:

@@ -3,16 +3,19 @@
 An account has a client of its own, so that connections are never shared between accounts. What the library would do by
 itself and S3 must not have done is switched off: redirects (they would carry body and session token elsewhere),
 content decoding (it damages stored encodings), referer, cookies, the environment's proxies, retries.
+
+What an account answers is bounded: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time, parsed in a
+thread; of its headers only those are kept that we know and that look as S3's do (`fields.py`).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError as TransportError
@@ -21,10 +24,17 @@ from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
-from file.logic.errors import AccountError, AccountFailingError, AccountStalledError, AccountUnreachableError
-from file.logic.values import Account, Body, KiB, MiB
+from file.logic.errors import (
+    AccessRefusedError,
+    AccountError,
+    AccountFailingError,
+    AccountStalledError,
+    AccountUnreachableError,
+)
+from file.logic.values import Account, Body, KiB
 from file.s3.address import address_of
-from file.s3.answers import UnreadableAnswerError, parse_error
+from file.s3.answers import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
+from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
 from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
@@ -32,12 +42,32 @@ from file.s3.unconnected import CONNECT_SECONDS, why_unconnected
 
 BRIEF_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
 _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
-_MAX_ANSWER_BYTES = 8 * MiB
 _PIECE_BYTES = 64 * KiB
 _BRIEF_UNDER_WAY = 16
+_WALKS = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
 _SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
+_CLOCK_REFUSED = "RequestTimeTooSkewed"
+_WRITES = ("PUT", "POST")
+_OF_A_WRITE = (
+    *NEEDED,
+    "x-amz-request-id",
+    "content-length",
+)  # the headers of its answer; looking at all costs more than the rest
+_INLINE_BYTES = 16 * KiB  # of a listing; what is larger is parsed in a thread
+_parsing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="parsing")
 T = TypeVar("T")
+
+
+class _Page(Protocol):
+    """A listing's."""
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All that may be told of it."""
+
+
+P = TypeVar("P", bound=_Page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +106,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`headers` has lower-case names; of a repeated header the first value."""
+    """`headers` has lower-case names, and only what `fields.py` takes; of a repeated header the first value.
+
+    `unfit`: one that is needed was not taken. `signature` is the request's.
+    """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
+    unfit: bool = False
+    signature: str = field(default="", repr=False)
 
     @property
     def request_id(self) -> str | None:
@@ -90,10 +125,7 @@ class Answer:
     @property
     def date(self) -> datetime | None:
         """The account's clock, in whole seconds."""
-        try:
-            return parsedate_to_datetime(self.headers.get("date", "")).astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
+        return moment_of_header(self.headers.get("date", ""))
 
 
 class S3Client:
@@ -103,19 +135,23 @@ class S3Client:
         self.account = account
         self._address = address_of(account)
         self._signer = Signer(account)
+        self._secrets = Secrets(account)
         self._figures = Figures(account.name)
         self._client = _build(network)
         self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
+        self._large = asyncio.Semaphore(1)  # listings of more than MAX_ANSWER_BYTES
+        self.walks = asyncio.Semaphore(_WALKS)  # through what lies under a key: each holds a page
         self._skew = timedelta()
         self.shows_metadata = False  # until an object of ours showed its metadata; see `ownership.py`
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def write(self, call: Call) -> Answer:
+    async def write(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
         """Send a request that changes something; the caller keeps the deadline.
 
         Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
+        `large`: the answer is a listing, and may be; what is entered there is held until the caller is done with it.
         """
         # As `_answered`, without what its context manager costs: three times an upload.
         with self._figures.timed(call.operation):
@@ -123,23 +159,43 @@ class S3Client:
                 skew = self._skew
                 with self._figures.counted(call.operation) as request:
                     try:
-                        async with self._signed(call).build_streamed() as response:
-                            answer = await self._whole(call, response)
+                        signed, signature = self._signed(call)
+                        async with signed.build_streamed() as response:
+                            answer = await self._whole(call, response, signature, large)
                     except TransportError as error:
                         raise self._unreachable(call.operation, error) from error
                     if call.accepts(answer.status):
-                        return answer
+                        return self._believed(call.operation, answer)
                     request.result = self._refused(call, answer, skew, last=last)
         raise AssertionError  # the last one raised
 
-    async def brief(self, call: Call) -> Answer:
+    async def brief(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
         """Send a request without a body, within BRIEF_SECONDS, few of them at once; otherwise as `write`."""
         try:
             async with self._brief, asyncio.timeout(BRIEF_SECONDS):
-                return await self.write(call)
+                return await self.write(call, large)
         except TimeoutError:
             unanswered = call.method == "DELETE"  # a question that is answered late changes nothing
             raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
+
+    async def listed(self, call: Call, parse: Callable[[bytes], P]) -> tuple[P, Answer]:
+        """Ask for a page of a listing, as `brief`; what `parse` makes of it, and the answer without its body.
+
+        Raises `AccountError`, from `UnreadableAnswerError` if the page is not what S3 sends.
+        """
+        async with AsyncExitStack() as large:
+            answer = await self.brief(call, large)
+            body, answer = answer.body, replace(answer, body=b"")
+            try:
+                if len(body) <= _INLINE_BYTES:
+                    page = self._page(call.operation, parse, answer, body)
+                else:
+                    loop = asyncio.get_running_loop()
+                    page = await loop.run_in_executor(_parsing, self._page, call.operation, parse, answer, body)
+            except AccountError as error:
+                del body  # whoever keeps an error keeps what its frames hold
+                raise error.with_traceback(None) from error.__cause__
+            return page, answer
 
     @asynccontextmanager
     async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
@@ -152,18 +208,15 @@ class S3Client:
             try:
                 async with asyncio.timeout(BRIEF_SECONDS):
                     with self._figures.timed(call.operation):
-                        response = await stack.enter_async_context(self._answered(call))
+                        response, signature = await stack.enter_async_context(self._answered(call))
             except TimeoutError:
                 raise AccountStalledError(self.account.name, call.operation) from None
             pieces = await stack.enter_async_context(aclosing(self._pieces(call, response, stall_seconds)))
-            yield _answer(response), pieces
+            yield self._believed(call.operation, self._answer(call, response, signature)), pieces
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
-        try:
-            return parse(answer.body)
-        except UnreadableAnswerError as error:
-            raise self.not_understood(operation, answer) from error
+        return self._understood(operation, parse, answer, answer.body)
 
     def etag_of(self, operation: str, answer: Answer) -> str:
         """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
@@ -171,24 +224,50 @@ class S3Client:
             return etag
         raise self.not_understood(operation, answer)
 
+    def told(self, operation: str, answer: Answer, value: str) -> str:
+        """A value from the answer's body that is kept. Raises `AccountError` if it reflects what we sent as a proof."""
+        if self._secrets.are_in(value, answer.signature):
+            raise self.not_understood(operation, answer)
+        return value
+
     def not_understood(self, operation: str, answer: Answer) -> AccountError:
         """The error for a 2xx that is not what S3 sends: it does not say what became of the request."""
         error = account_error(self.account, operation, answer.status, None)
         error.unanswered, error.request_id = True, answer.request_id
         return error
 
+    def _understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer, body: bytes) -> T:
+        try:
+            return parse(body)
+        except UnreadableAnswerError as error:
+            why = UnreadableAnswerError(*error.args)  # without its frames, which hold the body
+        raise self.not_understood(operation, answer) from why
+
+    def _page(self, operation: str, parse: Callable[[bytes], P], answer: Answer, body: bytes) -> P:
+        page = self._understood(operation, parse, answer, body)
+        if self._secrets.are_in_any(page.texts, answer.signature):
+            raise self.not_understood(operation, answer)
+        return page
+
+    def _believed(self, operation: str, answer: Answer) -> Answer:
+        """Raises `AccountError` for a good answer that does not tell in S3's way what was stored."""
+        if answer.unfit and answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise self.not_understood(operation, answer)
+        return answer
+
     @asynccontextmanager
-    async def _answered(self, call: Call) -> AsyncIterator[Response]:
-        """A good answer's head, its body still to be read."""
+    async def _answered(self, call: Call) -> AsyncIterator[tuple[Response, str]]:
+        """A good answer's head, its body still to be read, and the request's signature."""
         for last in (False, True):
             skew = self._skew
             with self._figures.counted(call.operation) as request:
                 try:
-                    async with self._signed(call).build_streamed() as response:
+                    signed, signature = self._signed(call)
+                    async with signed.build_streamed() as response:
                         if call.accepts(response.status):
-                            yield response
+                            yield response, signature
                             return
-                        refused = await self._whole(call, response)
+                        refused = await self._whole(call, response, signature)
                 except TransportError as error:
                     raise self._unreachable(call.operation, error) from error
                 request.result = self._refused(call, refused, skew, last=last)
@@ -201,32 +280,63 @@ class S3Client:
             self.account, call.operation, answer.status, told.code, region=region, lacks=told.lacks or call.wants
         )
         refusal.request_id = answer.request_id
+        if told.code == _CLOCK_REFUSED and answer.date is not None and self._is_too_far(answer.date):
+            raise AccessRefusedError(
+                self.account.name,
+                call.operation,
+                f"refused our request, and its clock and ours differ by more than {MAX_SKEW.days} days, so that it is "
+                f"not followed ({told.code})",
+                s3_code=told.code,
+                request_id=answer.request_id,
+            )
         damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
         if last or not (damaged or self._correct_skew(answer, told.code, signed_with)):
             raise refusal
         return refusal.code
 
-    def _signed(self, call: Call) -> RequestBuilder:
+    def _signed(self, call: Call) -> tuple[RequestBuilder, str]:
+        """And its signature."""
         host, path = self._address.host, self._address.path(call.key)
         headers = call.headers
         if self.account.expected_bucket_owner is not None:
             headers = {**headers, "x-amz-expected-bucket-owner": self.account.expected_bucket_owner}
         signed = self._signer.sign(call.method, host, path, call.query, headers, datetime.now(UTC) + self._skew)
         request = self._client.request(call.method, self._address.url(path, encode_query(call.query))).headers(signed)
-        return request.body_bytes(call.body) if call.method in ("PUT", "POST") else request
+        if call.method in _WRITES:
+            request = request.body_bytes(call.body)
+        return request, signed["authorization"].rpartition("=")[2]
 
-    async def _whole(self, call: Call, response: Response) -> Answer:
-        if response.get_header("content-length") == "0":
-            return _answer(response)  # nothing to wait for
-        received = []
+    async def _whole(
+        self, call: Call, response: Response, signature: str, large: AsyncExitStack | None = None
+    ) -> Answer:
+        """Raises `AccountFailingError` for a good answer that is too large. Another's body is not waited for."""
+        answer = self._answer(call, response, signature)
+        is_good = 200 <= response.status < 300
+        if not is_good:
+            large = None
+        most = MAX_ANSWER_BYTES if large is None else MAX_LISTING_BYTES
+        if answer.headers.get("content-length") == "0":
+            return answer  # nothing to wait for
+        received: list[bytes] = []
         size = 0
         while (piece := await response.body_reader.read(_PIECE_BYTES)) is not None:
+            if size <= MAX_ANSWER_BYTES < size + len(piece) and large is not None:
+                await large.enter_async_context(self._large)
             size += len(piece)
-            if size > _MAX_ANSWER_BYTES:
-                why = f"answers with more than {_MAX_ANSWER_BYTES} bytes"
+            if size > most:
+                if not is_good or (large is None and call.method not in _WRITES):
+                    return answer  # the status has to do
+                received.clear()  # whoever keeps the error keeps what this frame holds
+                why = f"answers with more than {most} bytes"
                 raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
             received.append(bytes(piece))
-        return _answer(response, b"".join(received))
+        return replace(answer, body=b"".join(received)) if received else answer
+
+    def _answer(self, call: Call, response: Response, signature: str) -> Answer:
+        """With its head only."""
+        names = _OF_A_WRITE if call.method in _WRITES and response.status == HTTPStatus.OK else response.headers
+        headers, unfit = taken(names, response.get_header, self._secrets, signature)
+        return Answer(response.status, headers, b"", unfit, signature)
 
     async def _pieces(self, call: Call, response: Response, stall_seconds: float) -> AsyncGenerator[bytes]:
         name, operation = self.account.name, call.operation
@@ -258,9 +368,9 @@ class S3Client:
 
         Many requests may be refused at once: each is compared with the skew that it was signed with.
         """
-        if code != "RequestTimeTooSkewed" and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
+        if code != _CLOCK_REFUSED and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
             return False
-        if answer.date is None:
+        if answer.date is None or self._is_too_far(answer.date):
             return False
         skew = answer.date - datetime.now(UTC)
         if abs(skew - signed_with) < _SKEW_THAT_MATTERS:
@@ -268,21 +378,9 @@ class S3Client:
         self._skew = skew
         return True
 
-
-def _answer(response: Response, body: bytes = b"") -> Answer:
-    return Answer(response.status, _readable(response.headers), body)
-
-
-def _readable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Without those that are not ASCII: somebody else's object may have such metadata, which is nothing to us."""
-    try:
-        return {name: headers[name] for name in headers}
-    except ValueError:
-        readable = {}
-        for name in headers:
-            with suppress(ValueError):
-                readable[name] = headers[name]
-        return readable
+    def _is_too_far(self, date: datetime) -> bool:
+        """A clock that nobody would set so."""
+        return abs(date - datetime.now(UTC)) > MAX_SKEW
 
 
 def _build(network: Network) -> Client:

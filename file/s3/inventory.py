@@ -3,10 +3,13 @@
 What is ours is decided in `ownership.py`; everything else under the key is a stranger's and is left alone. Delete
 always names a version (`null` where the bucket keeps none), with the ETag that was looked at as its condition.
 Listings match by prefix, so that keys are compared exactly here. They are asked for as plain XML: our keys have nothing
-that XML cannot carry, and stores disagree about `encoding-type`.
+that XML cannot carry, and stores disagree about `encoding-type`. What belongs to one key is walked through page by
+page, one page in memory, and within bounds: a listing without an end is the account's failure.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -20,11 +23,15 @@ from file.logic.errors import (
     PartRefusedError,
 )
 from file.logic.values import Account, Stored
-from file.s3.answers import UploadPage, Version, uploads, versions
+from file.s3.answers import UploadPage, VersionPage, uploads, versions
 from file.s3.client import Answer, Call, S3Client
 from file.s3.ownership import Whose, Written, file_id_of, whose
+from file.s3.paging import MAX_PAGES, Markers, Pages
 
 _ABORT_ROUNDS = 3
+_WALK_SECONDS = 600  # through all that lies under one key, with the wait for a turn
+_MAX_VERSIONS = 25_000  # of one key
+Ahead = tuple[timedelta, timedelta] | None
 # What stores say that know no condition on a delete, or none together with a version.
 _NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")
 _OF_A_BUCKET_WITH_VERSIONS = ("x-amz-version-id", "x-amz-delete-marker")  # also where it keeps none any more
@@ -70,33 +77,84 @@ async def remove_versions(client: S3Client, key: str, written: Written) -> int:
     """Delete every version of `key` that is what we wrote. Returns how many others there are. Raises `AccountError`.
 
     One that is locked, or may be ours and does not show it, does not keep the rest: it is told at the end. So is that
-    versions may not be listed, where the bucket keeps them: there may be others that cannot be seen.
+    versions may not be listed, where the bucket keeps them, or that the listing has no end: there may be others that
+    cannot be seen.
     """
-    found: list[Version] = []
-    unlisted: AccessRefusedError | None = None
     if not client.account.versions:
         written = replace(written, version_id=None)  # an id that a put was given is none then
-    else:
-        try:
-            found = [version async for version in _versions_of(client, key)]
-        except AccessRefusedError as error:
-            unlisted = error
-    # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
-    unseen = [None] if written.version_id is None else [written.version_id, None]
-    strangers, keeps_versions = 0, written.version_id is not None
-    kept: AccountError | None = None
-    for named in [version.version_id for version in found if not version.is_delete_marker] if found else unseen:
-        shown = await _look_at(client, key, named)
-        keeps_versions |= not shown.headers.keys().isdisjoint(_OF_A_BUCKET_WITH_VERSIONS)
-        try:
-            strangers += not await _remove_if_ours(client, key, named, shown, written)
-        except (ObjectLockedError, OwnershipUnknownError) as error:
-            kept = error
-    if kept is not None:
-        raise kept
-    if unlisted is not None and keeps_versions:
-        raise unlisted
-    return strangers if found else 0
+    removal = _Removal(client, key, written)
+    async with _walk(client, "list_versions"):
+        return await removal.run()
+
+
+class _Removal:
+    """What we wrote under one key goes, a page of its versions after the other."""
+
+    def __init__(self, client: S3Client, key: str, written: Written) -> None:
+        self._client = client
+        self._key = key
+        self._written = written
+        self._versions = 0  # that were listed under the key, delete markers too
+        self._strangers = 0
+        self._keeps_versions = written.version_id is not None
+        self._kept: AccountError | None = None
+
+    async def run(self) -> int:
+        unlisted: AccountError | None = None
+        if self._client.account.versions:
+            unlisted = await self._remove_listed()
+        if unlisted is not None or not self._versions:
+            # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
+            known = self._written.version_id
+            await self._remove([None] if known is None else [known, None])
+        if self._kept is not None:
+            raise self._kept
+        if unlisted is not None and (self._keeps_versions or not isinstance(unlisted, AccessRefusedError)):
+            raise unlisted
+        return self._strangers if self._versions else 0
+
+    async def _remove_listed(self) -> AccountError | None:
+        """Why not all versions were listed, if they were not."""
+        pages = Pages(self._client.account.name, "list_versions", most=MAX_PAGES)
+        page: VersionPage | None = None
+        has_removed = False
+        while True:
+            try:
+                if page is not None:
+                    pages.go_on(page.next_markers, is_empty=not page.versions, has_removed=has_removed)
+                page = await _version_page(self._client, self._key, pages.markers)
+                found = [version for version in page.versions if version.key == self._key]
+                self._count(len(found))
+            except (AccessRefusedError, AccountFailingError) as error:
+                return error
+            strangers = self._strangers
+            has_removed = await self._remove([v.version_id for v in found if not v.is_delete_marker])
+            # Keys are listed in order: past ours, nothing of ours follows.
+            if not page.next_markers or (page.versions and page.versions[-1].key > self._key):
+                return None
+            if has_removed:  # the page is asked for once more
+                self._strangers = strangers
+
+    def _count(self, found: int) -> None:
+        self._versions += found
+        if self._versions > _MAX_VERSIONS:
+            why = f"lists more than {_MAX_VERSIONS} versions of one key"
+            raise AccountFailingError(self._client.account.name, "list_versions", why)
+
+    async def _remove(self, version_ids: Sequence[str | None]) -> bool:
+        """Those that are ours. Whether there were any."""
+        has_removed = False
+        for named in version_ids:
+            shown = await _look_at(self._client, self._key, named)
+            self._keeps_versions |= not shown.headers.keys().isdisjoint(_OF_A_BUCKET_WITH_VERSIONS)
+            try:
+                if await _remove_if_ours(self._client, self._key, named, shown, self._written):
+                    has_removed = True
+                else:
+                    self._strangers += 1
+            except (ObjectLockedError, OwnershipUnknownError) as error:
+                self._kept = error
+        return has_removed
 
 
 async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
@@ -115,15 +173,47 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
 
     An upload tells when it began by the account's clock, so that the listing's own date is what it is compared with.
     """
-    for page, ahead in [found async for found in upload_pages(client, key)]:
-        for upload in page.uploads:
-            if upload.key != key:
-                continue
-            if upload.initiated is None or ahead is None:
-                raise AccountFailingError(client.account.name, "list_uploads", "does not say when an upload began")
-            least, most = ahead
-            if since + least - _WHOLE_SECONDS <= upload.initiated <= until + most + _WHOLE_SECONDS:
-                await abort_upload(client, key, upload.upload_id)
+    pages = Pages(client.account.name, "list_uploads", most=MAX_PAGES)
+    async with _walk(client, "list_uploads"):
+        while True:
+            page, ahead = await _upload_page(client, key, pages.markers)
+            has_aborted = False
+            for upload in page.uploads:
+                if upload.key != key:
+                    continue
+                if upload.initiated is None or ahead is None:
+                    raise AccountFailingError(client.account.name, "list_uploads", "does not say when an upload began")
+                least, most = ahead
+                if since + least - _WHOLE_SECONDS <= upload.initiated <= until + most + _WHOLE_SECONDS:
+                    await abort_upload(client, key, upload.upload_id)
+                    has_aborted = True
+            if not page.next_markers or (page.uploads and page.uploads[-1].key > key):
+                return
+            pages.go_on(page.next_markers, is_empty=not page.uploads, has_removed=has_aborted)
+
+
+async def upload_pages(client: S3Client, prefix: str) -> AsyncIterator[tuple[UploadPage, Ahead]]:
+    """The open uploads under all keys that begin so. Each page with how far, at least and at most, the account's clock
+    is ahead of ours. Raises `AccountError`.
+    """
+    pages = Pages(client.account.name, "list_uploads")
+    while True:
+        page, ahead = await _upload_page(client, prefix, pages.markers)
+        yield page, ahead
+        if not page.next_markers:
+            return
+        pages.go_on(page.next_markers, is_empty=not page.uploads)
+
+
+@asynccontextmanager
+async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
+    """Around a walk through what lies under one key: few of them at once, each for so long at most."""
+    try:
+        async with asyncio.timeout(_WALK_SECONDS), client.walks:
+            yield
+    except TimeoutError:
+        why = f"was not done with what it has under one key within {_WALK_SECONDS} seconds"
+        raise AccountFailingError(client.account.name, operation, why) from None
 
 
 async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer:
@@ -180,37 +270,14 @@ def _is_locked(found: Answer) -> bool:
     return headers.get("x-amz-object-lock-legal-hold") == "ON" or "x-amz-object-lock-retain-until-date" in headers
 
 
-async def _versions_of(client: S3Client, key: str) -> AsyncIterator[Version]:
-    markers: list[tuple[str, str]] = []
-    while True:
-        query = [("versions", ""), ("prefix", key), *markers]
-        page = client.understood(
-            "list_versions", versions, await client.brief(Call("list_versions", "GET", None, query=query))
-        )
-        for version in page.versions:
-            if version.key == key:
-                yield version
-        # Keys are listed in order: past ours, nothing of ours follows.
-        if not page.next_markers or (page.versions and page.versions[-1].key > key):
-            return
-        markers = list(page.next_markers)
+async def _version_page(client: S3Client, key: str, markers: Markers) -> VersionPage:
+    query = [("versions", ""), ("prefix", key), *markers]
+    return (await client.listed(Call("list_versions", "GET", None, query=query), versions))[0]
 
 
-async def upload_pages(
-    client: S3Client, prefix: str, *, ends_behind_key: bool = True
-) -> AsyncIterator[tuple[UploadPage, tuple[timedelta, timedelta] | None]]:
-    """Each page with how far, at least and at most, the account's clock is ahead of ours. Raises `AccountError`.
-
-    Those of one key, and some more; or of all keys that begin so.
-    """
-    markers: list[tuple[str, str]] = []
-    while True:
-        query = [("uploads", ""), ("prefix", prefix), *markers]
-        asked = datetime.now(UTC)
-        answer = await client.brief(Call("list_uploads", "GET", None, query=query))
-        page = client.understood("list_uploads", uploads, answer)
-        yield page, None if answer.date is None else (answer.date - datetime.now(UTC), answer.date - asked)
-        past = ends_behind_key and bool(page.uploads) and page.uploads[-1].key > prefix
-        if not page.next_markers or past:
-            return
-        markers = list(page.next_markers)
+async def _upload_page(client: S3Client, prefix: str, markers: Markers) -> tuple[UploadPage, Ahead]:
+    query = [("uploads", ""), ("prefix", prefix), *markers]
+    asked = datetime.now(UTC)
+    page, answer = await client.listed(Call("list_uploads", "GET", None, query=query), uploads)
+    date = answer.date
+    return page, None if date is None else (date - datetime.now(UTC), date - asked)

@@ -10,21 +10,21 @@ import base64
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TypeVar
 
 from file.logic.containment import contained, containing
-from file.logic.errors import AccountError
+from file.logic.errors import AccountError, AccountFailingError
 from file.logic.seams import FoundObject
 from file.logic.values import CONTENT_HEADERS
 from file.s3.answers import ObjectPage, UnreadableAnswerError, objects
 from file.s3.client import Answer, Call, S3Client
+from file.s3.fields import METADATA, moment_of_header
 from file.s3.inventory import look, stored_object, upload_pages
 from file.s3.ownership import file_id_of
+from file.s3.paging import Pages
 
 _OPERATION = "list_objects"
-_METADATA = "x-amz-meta-"
 _ATTEMPTS = 5
 _LONGEST_PAUSE_SECONDS = 5.0
 T = TypeVar("T")
@@ -58,16 +58,14 @@ class S3Listing:
                 yield keys
 
     async def _pages(self) -> AsyncGenerator[Sequence[str]]:
-        markers: tuple[tuple[str, str], ...] = ()
+        pages = Pages(self.account.name, _OPERATION)
         while True:
-            query = [("list-type", "2"), ("prefix", self._prefix), *markers]
+            query = [("list-type", "2"), ("prefix", self._prefix), *pages.markers]
             page = await self._patiently(lambda query=query: self._page(query))  # type: ignore[misc]
             yield page.keys
             if not page.next_markers:
                 return
-            if page.next_markers == markers:  # it would go on for ever
-                raise self._client.not_understood(_OPERATION, Answer(200, {}, b""))
-            markers = page.next_markers
+            pages.go_on(page.next_markers, is_empty=not page.keys)
 
     @contained(_OPERATION)
     async def keys_behind(self, object_key: str) -> Sequence[str]:
@@ -85,7 +83,7 @@ class S3Listing:
                 yield uploads
 
     async def _uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
-        async for page, ahead in upload_pages(self._client, self._prefix, ends_behind_key=False):
+        async for page, ahead in upload_pages(self._client, self._prefix):
             yield [
                 ListedUpload(
                     object_key=upload.key,
@@ -102,12 +100,13 @@ class S3Listing:
         return None if answer is None else self._found(object_key, answer)
 
     async def _page(self, query: Sequence[tuple[str, str]]) -> ObjectPage:
-        answer = await self._client.brief(Call(_OPERATION, "GET", None, query=query))
         try:
-            return objects(answer.body)
-        except UnreadableAnswerError:
-            encoded = Call(_OPERATION, "GET", None, query=[*query, ("encoding-type", "url")])
-            return self._client.understood(_OPERATION, objects, await self._client.brief(encoded))
+            return (await self._client.listed(Call(_OPERATION, "GET", None, query=query), objects))[0]
+        except AccountFailingError as error:
+            if not isinstance(error.__cause__, UnreadableAnswerError):
+                raise
+        encoded = Call(_OPERATION, "GET", None, query=[*query, ("encoding-type", "url")])
+        return (await self._client.listed(encoded, objects))[0]
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(_ATTEMPTS):
@@ -122,7 +121,7 @@ class S3Listing:
 
     def _found(self, object_key: str, answer: Answer) -> FoundObject:
         headers = answer.headers
-        size, modified = headers.get("content-length", ""), _moment(headers.get("last-modified", ""))
+        size, modified = headers.get("content-length", ""), moment_of_header(headers.get("last-modified", ""))
         if not size.isdecimal() or modified is None:
             raise self._client.not_understood("head", answer)
         file_id_of(self._client, answer)
@@ -132,7 +131,7 @@ class S3Listing:
             content_type=headers.get("content-type", ""),
             content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
             metadata={
-                name.removeprefix(_METADATA): value for name, value in headers.items() if name.startswith(_METADATA)
+                name.removeprefix(METADATA): value for name, value in headers.items() if name.startswith(METADATA)
             },
             crc64nvme=_checksum(headers.get("x-amz-checksum-crc64nvme", "")),
             last_modified=modified,
@@ -147,10 +146,3 @@ def _checksum(text: str) -> int | None:
     except ValueError:
         return None
     return int.from_bytes(raw, "big") if len(raw) == 8 else None
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

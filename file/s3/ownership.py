@@ -8,15 +8,14 @@ is not removed, and not called removed. Pure: asks nothing.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from file.logic.naming import begun_at
 from file.logic.values import FILE_ID
 from file.s3.client import Answer, S3Client
+from file.s3.fields import METADATA, moment_of_header
 
-_METADATA = "x-amz-meta-"
-_FILE_ID = f"{_METADATA}{FILE_ID}"
+_FILE_ID = f"{METADATA}{FILE_ID}"
 _CLOCKS = timedelta(minutes=15)  # so far the clocks of our machines may be apart
 
 
@@ -45,7 +44,7 @@ def file_id_of(client: S3Client, found: Answer) -> str | None:
 
 def has_metadata(found: Answer) -> bool:
     """Of ours, or of its owner."""
-    return any(name.startswith(_METADATA) for name in found.headers)
+    return any(name.startswith(METADATA) for name in found.headers)
 
 
 def whose(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Whose:
@@ -81,9 +80,8 @@ def bare_etag(etag: str) -> str:
 def _is_older(found: Answer, file_id: str) -> bool:
     """Whether the object was there before the file began to arrive; by the account's clock, if it tells it."""
     begun = begun_at(file_id)
-    try:
-        modified = parsedate_to_datetime(found.headers.get("last-modified", "")).astimezone(UTC)
-    except (ValueError, OverflowError):
+    modified = moment_of_header(found.headers.get("last-modified", ""))
+    if begun is None or modified is None:
         return False
     ahead = timedelta() if found.date is None else found.date - datetime.now(UTC)
-    return begun is not None and modified + _CLOCKS < begun + ahead
+    return modified + _CLOCKS < begun + ahead

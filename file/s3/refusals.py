@@ -5,8 +5,6 @@ code. Of what a store wrote nothing else gets into them, no free text: a code th
 one, and a region's name. Pure. Leaves to others: retrying, clock skew, and what a 404 or 412 means to who asked.
 """
 
-import re
-
 from file.logic.endpoints import is_on_aws
 from file.logic.errors import (
     AccessRefusedError,
@@ -21,9 +19,7 @@ from file.logic.errors import (
     WrongRegionError,
 )
 from file.logic.values import Account
-
-_CODE = re.compile(r"[A-Za-z.]{1,64}", re.ASCII)
-_REGION = re.compile(r"[A-Za-z0-9-]{1,32}", re.ASCII)
+from file.s3.fields import CODE, REGION, Secrets
 
 # What an account's policy must allow, an operation; docs/operations.md has the whole policy.
 _ACTIONS = {
@@ -207,10 +203,12 @@ def account_error(
 
     `region` is where S3 says that the bucket lies, `lacks` the account's key because of which we sent what is refused.
     """
-    code = code if code in _BY_CODE or (code and _CODE.fullmatch(code)) else None
+    if code not in _BY_CODE:
+        is_code = code is not None and CODE.fullmatch(code) is not None and not Secrets(account).are_in(code)
+        code = code if is_code else None
     kind: type[AccountError]
     detail: str | None
-    moved = region is not None and _REGION.fullmatch(region) is not None and region != account.region_name
+    moved = region is not None and REGION.fullmatch(region) is not None and region != account.region_name
     if operation == "get" and code in _READ_CODES:
         kind, detail = ReplicaMissingError, None
     elif code in _BY_CODE:
