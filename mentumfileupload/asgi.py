@@ -113,9 +113,8 @@ def compose(
         wait_seconds=upload.limits.wait_seconds,
         settle_seconds=upload.limits.settle_seconds,
     )
-    uploads = Uploads(
-        access=Access(upload.tokens, open=upload.open), gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger
-    )
+    access = Access(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
+    uploads = Uploads(access=access, gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger)
     records = Records(database)
     background = Background(
         ledger,

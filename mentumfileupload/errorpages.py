@@ -6,19 +6,22 @@ clients on loopback; a request that a proxy passed on is not from there.
 """
 
 import ipaddress
+from collections.abc import ItemsView
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.safestring import SafeString, mark_safe
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from django.views.defaults import page_not_found
 
-_PLAIN = (
+_PLAIN = mark_safe(
     '<!doctype html>\n<html lang="en">\n<head><title>Error</title></head>\n<body><h1>Error</h1>\n'
     "<p>This page cannot be shown. The log says why, under the X-Request-Id of this answer.</p></body>\n</html>\n"
 )
+_PLAIN_TEXT = mark_safe("Error: this page cannot be shown.\n")
 _OF_A_PROXY = ("HTTP_FORWARDED", "HTTP_X_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
@@ -34,18 +37,18 @@ class NoValues(SafeExceptionReporterFilter):
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
         return {}
 
-    def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: FrameType) -> list[tuple[str, Any]]:
-        return []
+    def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: FrameType) -> ItemsView[str, Any]:
+        return dict[str, Any]().items()
 
 
 class Reporter(ExceptionReporter):
     """Shows a traceback on loopback, and in a mail; everywhere else it only says that there was an error."""
 
-    def get_traceback_html(self) -> str:
+    def get_traceback_html(self) -> SafeString:
         return super().get_traceback_html() if self._may_tell() else _PLAIN
 
-    def get_traceback_text(self) -> str:
-        return super().get_traceback_text() if self._may_tell() else "Error: this page cannot be shown.\n"
+    def get_traceback_text(self) -> SafeString:
+        return super().get_traceback_text() if self._may_tell() else _PLAIN_TEXT
 
     def _may_tell(self) -> bool:
         return self.is_email or self.request is None or is_from_here(self.request)

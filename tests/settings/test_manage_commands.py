@@ -93,7 +93,7 @@ def test_a_line_to_paste_is_printed_and_holds_when_there_are_no_tokens(
     assert len(json.loads(value)["me"]) >= 32
     assert manage("check", **environment, UPLOAD_TOKENS=value).returncode == 0
     assert value not in manage("check", **environment).stderr
-    assert manage("check", **environment, UPLOAD_OPEN="true").returncode == 0
+    assert manage("check", **environment, UPLOAD_OPEN="true", ALLOWED_HOSTS="files.example").returncode == 0
     assert manage("check", DEBUG="true", AWS_ACCOUNT_A=account_json()).returncode == 0
 
 

@@ -12,6 +12,7 @@ from mentumfileupload.uploadsettings import TABLE, ProjectSettings, read_setting
 
 Write = Callable[..., str]
 Read = Callable[..., ProjectSettings]
+SECRET_KEY = "only-for-tests-and-so-it-may-be-known-to-everybody-0123456789"
 
 
 def test_the_defaults_hold_when_nothing_is_set(read: Read) -> None:
@@ -158,6 +159,17 @@ def test_open_and_tokens_are_a_fault_when_both_are_set(read: Read) -> None:
     assert read(UPLOAD_OPEN="true").upload.open
     (fault,) = read(UPLOAD_OPEN="true", UPLOAD_TOKENS=json.dumps({"me": "a" * 16})).faults
     assert fault.startswith("UPLOAD_OPEN: ")
+
+
+def test_an_open_service_names_its_hosts_when_debug_is_off(read: Read) -> None:
+    off = {"UPLOAD_OPEN": "true", "DEBUG": "false", "SECRET_KEY": SECRET_KEY}
+    (fault,) = read(**off).faults
+    assert fault.startswith("UPLOAD_OPEN: is true, and ALLOWED_HOSTS is empty")
+    (fault,) = read(**off, ALLOWED_HOSTS="https://x").faults
+    assert fault.startswith("ALLOWED_HOSTS: ")
+    assert read(**off, ALLOWED_HOSTS="files.example").upload.allowed_hosts == ("files.example",)
+    assert read(UPLOAD_OPEN="true").upload.allowed_hosts == (".localhost", "127.0.0.1", "[::1]")
+    assert read(DEBUG="false", SECRET_KEY=SECRET_KEY).upload.allowed_hosts == ()
 
 
 def test_the_database_is_beside_manage_py_when_its_path_is_relative(read: Read) -> None:
