@@ -64,7 +64,9 @@ async def ledger(sqlite_database: str) -> AsyncIterator[Ledger]:
     path = ledger_file(sqlite_database)
     assert path is not None
     async with (
-        running(buckets, database=sqlite_database, tokens={WHO: TOKEN}, lease_seconds=6.0) as service,
+        running(
+            buckets, database=sqlite_database, tokens={WHO: TOKEN}, settle_seconds=0.1, lease_seconds=6.0
+        ) as service,
         service.client(timeout=60) as client,
     ):
         yield Ledger(path, client, buckets)
