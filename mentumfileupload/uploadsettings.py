@@ -150,7 +150,7 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     reader = SettingReader(environment, {row.name: row for row in TABLE})
     reader.faults += _unknown_settings(environment)
     debug = reader.truth("DEBUG")
-    secret_key = reader.text("SECRET_KEY") or None
+    secret_key = reader.secret_key("SECRET_KEY")
     if not debug and not secret_key:
         reader.fault("SECRET_KEY", "is not set, and DEBUG is off; set a random text of 50 characters or more")
     database = reader.database("DATABASE_URL")

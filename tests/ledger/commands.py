@@ -27,7 +27,7 @@ def environment(database_url: str) -> dict[str, str]:
     return {
         "DATABASE_URL": database_url,
         "AWS_ACCOUNT_A": ACCOUNT,
-        "SECRET_KEY": "x" * 50,
+        "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
         "ALLOWED_HOSTS": "files.example,127.0.0.1",
         "UPLOAD_OPEN": "true",
     }
