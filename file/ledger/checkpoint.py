@@ -12,9 +12,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from django.db import connections
-
 from file.ledger.groupcommit import Writer
+from file.ledger.privatefiles import ledger_file
 
 
 class Checkpoint:
@@ -34,12 +33,6 @@ class Checkpoint:
         assert self._ledger is not None
         await asyncio.to_thread(_checkpoint, self._ledger, "PASSIVE")
         return await self._writer.run(partial(_checkpoint, self._ledger, "TRUNCATE"), in_transaction=False)
-
-
-def ledger_file(alias: str) -> Path | None:
-    """Where the SQLite ledger is; None if it is on a server."""
-    database = connections.settings[alias]
-    return Path(database["NAME"]).absolute() if database["ENGINE"].endswith("sqlite3") else None
 
 
 def _checkpoint(ledger: Path, mode: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from file.ledger.checkpoint import ledger_file
+from file.ledger.privatefiles import ledger_file
 from stores.processes import run_process
 from tests.api.expectations import ALWAYS, three
 from tests.memory import MemoryBucket
