@@ -25,7 +25,6 @@ class Forgetting:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._wanted = asyncio.Event()
-        self._wanted.set()
 
     def erased(self) -> None:
         """The ledger has less of a file than before."""
@@ -33,16 +32,20 @@ class Forgetting:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        seconds = 0.0
         while self._checkpoint.is_needed:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _ANYWAY_SECONDS)
+                await asyncio.wait_for(self._wanted.wait(), seconds)
+            seconds = _ANYWAY_SECONDS
             await asyncio.sleep(_PAUSE_SECONDS)
+            was_wanted = self._wanted.is_set()
             self._wanted.clear()
             pause = _PAUSE_SECONDS
             while not await self._is_empty():
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 await asyncio.sleep(pause)
-            _log.info("ledger_log_emptied")
+            if was_wanted:
+                _log.info("ledger_log_emptied")
 
     async def _is_empty(self) -> bool:
         try:

@@ -45,7 +45,10 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]
 
 
 def unfinished_copy(source: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """A copy under a name of its own, on the disk, private. Raises OSError and sqlite3.Error, and leaves nothing then."""
+    """A copy under a name of its own, on the disk, for our user only.
+
+    Raises OSError and sqlite3.Error, and leaves nothing then.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{source.name}.", suffix=".unfinished", dir=folder)
     os.close(handle)
     unfinished = Path(name)
