@@ -65,7 +65,7 @@ def main() -> None:
 def service_of(accounts: list[StoreAccount], folder: Path) -> ServerProcess:
     environment = {
         "DEBUG": "false",
-        "SECRET_KEY": "the-secret-key-of-the-bench",
+        "SECRET_KEY": "the-secret-key-of-the-bench-which-is-long-enough-for-it",
         "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}",
         "UPLOAD_TOKENS": json.dumps({"bench": TOKEN}),
     }

@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
 from typing import cast
+from urllib.parse import unquote_to_bytes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 
@@ -49,6 +51,7 @@ from file.s3.client import Network, S3Client
 from mentumfileupload import __version__
 from mentumfileupload.uploadsettings import UploadSettings
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
     *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
     *("retry-after", "idempotent-replayed", "location", "accept-ranges", "allow", "www-authenticate"),
@@ -115,8 +118,9 @@ def compose(
         wait_seconds=upload.limits.wait_seconds,
         settle_seconds=upload.limits.settle_seconds,
     )
+    access = Access(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
     uploads = Uploads(
-        access=Access(upload.tokens, open=upload.open),
+        access=access,
         gate=gate,
         ack=upload.ack,
         limits=upload.limits,
@@ -204,8 +208,22 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
 _django = cast(ASGIApp, get_asgi_application())
 
 
+def _is_malformed(raw_path: bytes) -> bool:
+    """Whether it is no percent-encoded UTF-8, or has control characters."""
+    try:
+        path = unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        return True
+    return _CONTROLS.search(path) is not None
+
+
 async def _page(scope: Scope, receive: Receive, send: Send) -> None:
-    """A page of Django's. What is none must not get there: it would answer in HTML, and log a line of its own."""
+    """A page of Django's. What is none must not get there: it would answer in HTML, and log a line of its own.
+
+    Nor what no page has in its address, and a database or Django's own code may stumble over.
+    """
+    if _is_malformed(scope["raw_path"]) or b"%00" in scope["query_string"]:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
     try:
         resolve(scope["path"])
         ASGIRequest(scope, BytesIO()).get_host()

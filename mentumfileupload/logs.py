@@ -1,11 +1,16 @@
 """Logs: one JSON object a line, on standard error, ours and the libraries' alike.
 
+What a client or a store said is cut to a length, and each of its characters that is not printable is escaped as JSON
+does it: no control of a terminal, no line break and no change of direction is in a line. A reader of JSON gets the same
+text back.
+
 A line is put together and written in one go, at the place that has something to say: what was told before a kill is
 in the log.
 """
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +18,10 @@ from typing import Any
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor
+
+_LONGEST = 2048  # characters of one value; shorter lines are not looked at
+_LONGEST_TRACEBACK = 16_384
+_NOT_ASCII = re.compile(r"[^ -~]")
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -49,11 +58,40 @@ def configure(level: str) -> None:
 
 
 def _encode(entry: EventDict, default: Callable[[Any], Any]) -> bytes:
+    """Nearly every line is short and of ASCII, and is done after one look at it."""
+    line = _dumped(entry, default)
+    if len(line) > _LONGEST:
+        line = _dumped({name: _cut(name, value, default) for name, value in entry.items()}, default)
+    if line.isascii() and b"\x7f" not in line:  # what is below a space JSON has escaped already
+        return line
+    text = line.decode()
+    return line if text.isprintable() else _NOT_ASCII.sub(_escaped, text).encode()
+
+
+def _dumped(value: Any, default: Callable[[Any], Any]) -> bytes:
     """Anything: a path may have been no UTF-8, and a number too large for orjson."""
     try:
-        return orjson.dumps(entry, default=default)
+        return orjson.dumps(value, default=default)
     except TypeError:
-        return json.dumps(entry, default=default).encode()
+        return json.dumps(value, default=default).encode()
+
+
+def _cut(name: str, value: Any, default: Callable[[Any], Any]) -> Any:
+    """As much as tells the cause, whoever said it. Of a traceback the end tells most."""
+    text = value if isinstance(value, str) else _dumped(value, default).decode()
+    if name == "exception" and len(text) > _LONGEST_TRACEBACK:
+        return f"({len(text)} characters) ...{text[-_LONGEST_TRACEBACK:]}"
+    if name != "exception" and len(text) > _LONGEST:
+        return f"{text[:_LONGEST]}... ({len(text)} characters)"
+    return value
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """As JSON escapes it; a printable character stays."""
+    character = found[0]
+    if character.isprintable():
+        return character
+    return r"\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 def _encode_text(entry: EventDict, default: Callable[[Any], Any]) -> str:

@@ -42,12 +42,14 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "mentumfileupload.contentsecurity.ContentSecurity",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "mentumfileupload.errorpages.PlainNotFound",
 ]
 ROOT_URLCONF = "mentumfileupload.urls"
 ASGI_APPLICATION = "mentumfileupload.asgi.application"
@@ -66,6 +68,9 @@ TEMPLATES = [
 ]
 # The admin's own; the application serves them in front of Django, with DEBUG off as well.
 STATIC_URL = "/static/"
+# With DEBUG on, an error page of Django's would show every variable and every setting.
+DEFAULT_EXCEPTION_REPORTER = "mentumfileupload.errorpages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "mentumfileupload.errorpages.NoValues"
 TEST_RUNNER = "tests.runner.PytestRunner"
 
 LANGUAGE_CODE = "en"

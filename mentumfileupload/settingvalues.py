@@ -21,9 +21,11 @@ from file.logic.errors import AckRefusedError
 from file.logic.placement import ack_of
 from file.logic.values import Ack
 from mentumfileupload import addresses
+from mentumfileupload.guessing import guess_fault
 
 ROOT = Path(__file__).resolve().parent.parent
 MIN_TOKEN_LENGTH = 16
+MIN_SECRET_KEY_LENGTH = 50
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
@@ -126,8 +128,8 @@ class SettingReader:
                 self.fault(name, f"entry {place} needs a name of up to 64 letters, digits and . _ @ -")
             if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
                 self.fault(name, f"entry {place} needs a token of printable ASCII characters without spaces")
-            elif len(token) < MIN_TOKEN_LENGTH:
-                self.fault(name, f"entry {place} has a token shorter than {MIN_TOKEN_LENGTH} characters")
+            elif reason := guess_fault(token, MIN_TOKEN_LENGTH):
+                self.fault(name, f"entry {place} has a token that {reason}")
             elif token in list(found.values())[: place - 1]:
                 self.fault(name, f"entry {place} has the same token as an earlier one")
         return found if len(self.faults) == faults else {}
@@ -142,6 +144,12 @@ class SettingReader:
             self.fault(name, 'must be a JSON array of texts that are not empty, such as ["one", "another"]')
             return ()
         return tuple(found)
+
+    def secret_key(self, name: str) -> str | None:
+        text = self.text(name)
+        if text and (reason := guess_fault(text, MIN_SECRET_KEY_LENGTH)):
+            self.fault(name, reason)
+        return text or None
 
     def database(self, name: str) -> dict[str, object]:
         """Django's form of the URL, or nothing: an empty one makes Django refuse, where a default would be migrated."""

@@ -18,6 +18,7 @@ from mentumfileupload.settingvalues import SettingReader, read_text_file
 
 PREFIX = "UPLOAD_"
 _LISTED = 4  # names in one line
+_HOSTS_OF_DEBUG = (".localhost", "127.0.0.1", "[::1]")  # Django's own, for its pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,9 @@ TABLE = (
     _row("DEBUG", "false", "true or false", "Debug capabilities, for as long as the service is not productive."),
     _row("SECRET_KEY", "", "text", "Django's key for what it signs; needed when `DEBUG` is off."),
     _row("SECRET_KEY_FALLBACKS", "", "JSON", "Former keys: an array. What was made with them is still understood."),
-    _row("ALLOWED_HOSTS", "", "list", "Host names under which Django's pages may be asked for."),
+    _row(
+        "ALLOWED_HOSTS", "", "list", "Host names of the service: for Django's pages, and without tokens for all of it."
+    ),
     _row(
         "DATABASE_URL",
         "sqlite:///mentum.sqlite3",
@@ -120,6 +123,7 @@ class UploadSettings:
     cors_origins: tuple[str, ...]
     tokens: Mapping[str, str] = field(repr=False)
     open: bool
+    allowed_hosts: tuple[str, ...]
     accounts: tuple[Account, ...]
     https_proxy: str | None = field(repr=False)
     no_proxy: str | None
@@ -148,11 +152,14 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     reader = SettingReader(environment, {row.name: row for row in TABLE})
     reader.faults += _unknown_settings(environment)
     debug = reader.truth("DEBUG")
-    secret_key = reader.text("SECRET_KEY") or None
+    secret_key = reader.secret_key("SECRET_KEY")
     if not debug and not secret_key:
         reader.fault("SECRET_KEY", "is not set, and DEBUG is off; set a random text of 50 characters or more")
     database = reader.database("DATABASE_URL")
-    upload = _read_upload_settings(reader)
+    allowed_hosts = reader.hosts("ALLOWED_HOSTS")
+    upload = _read_upload_settings(reader, allowed_hosts or (_HOSTS_OF_DEBUG if debug else ()))
+    if upload.open and not debug and not reader.text("ALLOWED_HOSTS"):
+        reader.fault("UPLOAD_OPEN", "is true, and ALLOWED_HOSTS is empty; name the hosts under which clients reach it")
     accounts, account_faults = read_accounts(environment, read_text_file)
     if not account_faults:
         _compare_with_accounts(reader, upload, [account.name for account in accounts])
@@ -160,7 +167,7 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
         debug=debug,
         secret_key=secret_key,
         former_secret_keys=reader.texts("SECRET_KEY_FALLBACKS"),
-        allowed_hosts=reader.hosts("ALLOWED_HOSTS"),
+        allowed_hosts=allowed_hosts,
         database=database,
         upload=dataclasses.replace(upload, accounts=accounts),
         faults=(*reader.faults, *account_faults),
@@ -168,7 +175,7 @@ def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
     )
 
 
-def _read_upload_settings(reader: SettingReader) -> UploadSettings:
+def _read_upload_settings(reader: SettingReader, allowed_hosts: tuple[str, ...]) -> UploadSettings:
     tokens = reader.tokens("UPLOAD_TOKENS")
     is_open = reader.truth("UPLOAD_OPEN")
     if tokens and is_open:
@@ -202,6 +209,7 @@ def _read_upload_settings(reader: SettingReader) -> UploadSettings:
         cors_origins=reader.origins("CORS_ORIGINS"),
         tokens=MappingProxyType(tokens),
         open=is_open,
+        allowed_hosts=allowed_hosts,
         accounts=(),
         https_proxy=reader.proxy("HTTPS_PROXY"),
         no_proxy=reader.exceptions("NO_PROXY"),

@@ -13,7 +13,11 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
-_CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+from file.adminlogin import login
+
+_CONTENT_SECURITY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 @csrf_exempt
@@ -34,5 +38,6 @@ def front(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", front),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/login/", login),  # in front of the admin's own
     path("admin/", admin.site.urls),
 ]

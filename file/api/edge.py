@@ -27,6 +27,7 @@ from file.logic.values import MiB
 
 DJANGO_BYTES = 1 * MiB
 _NOTHING_HERE = "There is nothing under this path: uploads go to POST /upload or PUT /files/{key}."
+_NOSNIFF = (b"x-content-type-options", b"nosniff")  # no answer is taken for a page, whatever a client put into it
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger()
 
@@ -74,10 +75,10 @@ class Edge:
         request_id = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        limits = self._limits if self._api.owns(scope["path"]) else self._page_limits
-        body = Body(scope, receive, limits)
+        is_api = self._api.owns(scope["path"])
+        body = Body(scope, receive, self._limits if is_api else self._page_limits)
         line: dict[str, Any] = {"method": scope["method"], "path": scope["path"][:1024]}
-        reply = _Reply(send, body, request_id, self._gate)
+        reply = _Reply(send, body, request_id, self._gate, is_api=is_api)
         scope["mentum.body"], scope["mentum.line"], scope["mentum.reply"] = body, line, reply
         await self._answered(scope, body.next_message, reply.send)
         seconds = round(time.perf_counter() - began, 4)
@@ -130,8 +131,9 @@ def _unrouted(scope: Scope, error: HTTPException) -> Response:
 class _Reply:
     """What is sent back, with the headers that every answer has."""
 
-    def __init__(self, send: Send, body: Body, request_id: str, gate: Gate) -> None:
+    def __init__(self, send: Send, body: Body, request_id: str, gate: Gate, *, is_api: bool) -> None:
         self.status = 0
+        self._is_api = is_api
         self.request_id = request_id
         self._send = send
         self._body = body
@@ -141,6 +143,8 @@ class _Reply:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            if self._is_api or all(name != _NOSNIFF[0] for name, _ in headers):  # Django's pages have it
+                headers.append(_NOSNIFF)
             # A body that was not read ends with its connection, or the next request would begin inside it.
             if self._gate.draining or not self._body.ended:
                 headers.append((b"connection", b"close"))

@@ -183,7 +183,6 @@ def _headers(receipt: Receipt) -> dict[str, str]:
         "accept-ranges": "bytes",
         "repr-digest": f"sha-256=:{base64.b64encode(receipt.digests.sha256).decode()}:",
         "content-disposition": _disposition(receipt.name),
-        "x-content-type-options": "nosniff",
         "content-security-policy": _CONTENT_SECURITY,
     }
     for name, value in receipt.metadata.items():

@@ -48,6 +48,8 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.ConditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     errors.TokenMissingError: HTTPStatus.UNAUTHORIZED,
     errors.TokenRefusedError: HTTPStatus.UNAUTHORIZED,
+    errors.HostRefusedError: HTTPStatus.MISDIRECTED_REQUEST,
+    errors.OriginRefusedError: HTTPStatus.FORBIDDEN,
     errors.ClientTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # nobody reads it; the log line wants a status
     errors.UnreadableError: HTTPStatus.BAD_GATEWAY,

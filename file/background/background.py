@@ -7,10 +7,12 @@ from typing import Protocol
 from file.background.breaker import Breaker
 from file.background.catchup import CatchUp, Reachable
 from file.background.cleaner import Cleaner
+from file.background.forgetting import Forgetting
 from file.background.freshness import Freshness, Leafed
 from file.background.rollcall import RollCall
 from file.background.sampling import Sampled, Sampling
 from file.ledger.acquaintance import Acquaintance
+from file.ledger.checkpoint import Checkpoint
 from file.ledger.databaseledger import DatabaseLedger
 from file.ledger.erasure import Erasures
 from file.ledger.installations import Installations
@@ -71,6 +73,7 @@ class Background:
         self._first_look_seconds = first_look_seconds
         self._hashes = hashes
         self._pause_seconds = lease_seconds / _PAUSES
+        self._forgetting = Forgetting(Checkpoint(ledger.writer, alias))
         self._cleaner: Cleaner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -101,6 +104,7 @@ class Background:
             breakers,
             compare=freshness.look_everywhere,
             pause_seconds=self._pause_seconds,
+            erased=self._forgetting.erased,
         )
         catch_up = CatchUp(
             self._leases,
@@ -123,7 +127,10 @@ class Background:
             breakers,
             per_day=self._verified_a_day,
         )
-        works = (roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run(), freshness.run())
+        works = (
+            *(roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run(), freshness.run()),
+            self._forgetting.run(),
+        )
         self._tasks = [asyncio.create_task(work) for work in works]
 
     async def end(self) -> None:
@@ -139,5 +146,6 @@ class Background:
         erasure, claimed = await self._erasures.begin(key, file_id, self._cleaner.answering)
         if erasure is None or erasure.is_done:
             return erasure
+        self._forgetting.erased()  # of its name and its metadata, which went at once
         await self._cleaner.erase(claimed, self._limits.remove_seconds)
         return await self._records.erasure(erasure.id) or erasure

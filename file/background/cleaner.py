@@ -26,6 +26,7 @@ _AT_ONCE = 4  # an account
 
 class Cleaner:
     """`breakers`: one an account. `compare` compares the ledger with the accounts, and marks it if it is behind.
+    `erased` is told when the ledger has no key of a file any more.
 
     `pause_seconds`: how often it looks when there is nothing to do.
     """
@@ -40,8 +41,10 @@ class Cleaner:
         *,
         compare: Callable[[], Awaitable[None]],
         pause_seconds: float,
+        erased: Callable[[], None] = lambda: None,
     ) -> None:
         self._compare = compare
+        self._erased = erased
         self._is_compared = False
         self._leases = leases
         self._settling = settling
@@ -157,7 +160,8 @@ class Cleaner:
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
         strangers = await inventory.remove(due.object_key, due.file_id, due.version_id, due.etag)
-        await self._settling.gone(due, strangers)
+        if await self._settling.gone(due, strangers):
+            self._erased()
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
 
     async def _is_elsewhere(self, due: Due) -> bool:

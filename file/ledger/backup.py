@@ -9,7 +9,6 @@ know, which are never removed, and which a rebuild restores.
 """
 
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -46,13 +45,15 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]
 
 
 def unfinished_copy(source: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """A copy under a name of its own, on the disk. Raises OSError and sqlite3.Error, and leaves nothing then."""
+    """A copy under a name of its own, on the disk, for our user only.
+
+    Raises OSError and sqlite3.Error, and leaves nothing then.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{source.name}.", suffix=".unfinished", dir=folder)
     os.close(handle)
     unfinished = Path(name)
     try:
         _copy_pages(source, unfinished, progress)
-        shutil.copymode(source, unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
     except BaseException:

@@ -2,9 +2,9 @@
 
 SQLite: a write-ahead log, so that readers and the one writer do not wait for each other; a commit is on the disk
 before it is told (`synchronous=FULL`); a transaction that will write says so at its beginning, or two of them could
-wait for each other without end; what was deleted is overwritten where that costs nothing. PostgreSQL: nothing waits
-without end, neither for a lock, nor for a statement, nor for a server that went silent. Connections stay open, and
-one that broke is noticed.
+wait for each other without end; what was deleted is overwritten, in pages that became free, too. PostgreSQL: nothing
+waits without end, neither for a lock, nor for a statement, nor for a server that went silent. Connections stay open,
+and one that broke is noticed.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _POSTGRESQL = {
 _SQLITE = {
     "timeout": LOCKED_SECONDS,
     "transaction_mode": "IMMEDIATE",
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST;",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
 }
 
 

@@ -105,8 +105,8 @@ class Erasures:
             Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
 
 
-def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
-    """Once an account has nothing of a file any more: it may have been the last one.
+def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> bool:
+    """Once an account has nothing of a file any more: it may have been the last one. True: the key is gone, too.
 
     A file that was never acknowledged gives its key back, and is looked for once more after `landing`; it keeps the
     key meanwhile if an upload may be open that can be told from others only by the key.
@@ -115,19 +115,20 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> None:
     # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
     file = File.objects.using(alias).select_for_update().filter(pk=file_id, state=FileState.ERASING).first()
     if file is None or replicas.exclude(state=ReplicaState.ERASED).exists():
-        return
+        return False
     if file.key_hash is None and file.live and file.lease_until is not None:
         lost = OpenUpload.objects.using(alias).filter(file_id=file_id, upload_id=None).exists()
         File.objects.using(alias).filter(pk=file_id).update(live=lost, lease_until=None)
         replicas.update(state=ReplicaState.ERASING, next_attempt_at=Now() + landing, erased_at=None)
-        return
+        return False
     OpenUpload.objects.using(alias).filter(file_id=file_id).delete()
     if file.key_hash is None:
         _give_up(alias, file)  # it was never acknowledged
-        return
+        return True
     erased = {"state": FileState.ERASED, "erased_at": Now(), "live": False, "key": "", "wanted": {}}
     File.objects.using(alias).filter(pk=file_id).update(owner=None, lease_until=None, **erased)
     replicas.update(object_key="", etag=None, version_id=None, checksum=None, request_id=None)
+    return True
 
 
 def _give_up(alias: str, file: File) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -30,11 +31,12 @@ _TIMED_OUT = ("55P03", "57014")  # PostgreSQL's lock_timeout and statement_timeo
 class Entry(Generic[E, T]):
     """`asked` is for the writer, the answer comes as `result`. A job is a function, with a transaction of its own."""
 
-    __slots__ = ("asked", "is_job", "result")
+    __slots__ = ("asked", "in_transaction", "is_job", "result")
 
-    def __init__(self, asked: E, *, is_job: bool = False) -> None:
+    def __init__(self, asked: E, *, is_job: bool = False, in_transaction: bool = True) -> None:
         self.asked = asked
         self.is_job = is_job
+        self.in_transaction = in_transaction
         self.result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
@@ -99,12 +101,13 @@ class Writer:
                 return True
             return False
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in the writer's thread, in a transaction of its own. Raises `LedgerUnavailableError`.
+    async def run(self, work: Callable[[], T], *, in_transaction: bool = True) -> T:
+        """Run `work` in the writer's thread, in a transaction of its own, or between two transactions. Raises
+        `LedgerUnavailableError`.
 
         It runs twice if the first time met a connection that had broken.
         """
-        entry: Entry[Callable[[], T], T] = Entry(work, is_job=True)
+        entry: Entry[Callable[[], T], T] = Entry(work, is_job=True, in_transaction=in_transaction)
         self.submit(entry)
         return await entry.result
 
@@ -147,7 +150,8 @@ class Writer:
             asked = [entry.asked for entry in group]
             answers = None if group[0].is_job else self._at_once(asked)
             if answers is None:
-                with transaction.atomic(using=self._alias, durable=True):
+                transacting = transaction.atomic(using=self._alias, durable=True)
+                with transacting if group[0].in_transaction else nullcontext():
                     begun = True
                     answers = [group[0].asked()] if group[0].is_job else self._write(asked)
         except Exception as error:  # noqa: BLE001 - told to whoever asked

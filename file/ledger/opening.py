@@ -20,6 +20,7 @@ from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.executor import MigrationExecutor
 
 from file.ledger.backup import keep_copy, unfinished_copy
+from file.ledger.privatefiles import keep_private
 
 MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere nobody tells in a way that can be relied on
 
@@ -82,6 +83,7 @@ def _open_file(connection: BaseDatabaseWrapper) -> Path | None:
         raise _refused(f"there is no folder {path.parent}")
     if MOUNTS.exists() and (kind := network_file_system(path.resolve(), MOUNTS.read_text(errors="surrogateescape"))):
         raise _refused(f"{path} is on a network file system ({kind}), where SQLite's locks do not hold; use PostgreSQL")
+    keep_private(path)
     missing = _missing_migrations(connection)
     if not missing:
         return None

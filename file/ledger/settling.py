@@ -48,13 +48,13 @@ class Settling:
         self._alias = alias
         self._settle = timedelta(seconds=settle_seconds)
 
-    async def gone(self, due: Due, strangers: int = 0) -> None:
-        """Nothing of it is in the account; under its key are so many versions of others.
+    async def gone(self, due: Due, strangers: int = 0) -> bool:
+        """Nothing of it is in the account; under its key are so many versions of others. True: it is gone everywhere.
 
         Counts when the account said so twice, some time apart, unless nothing was under way; and only once whoever
         receives the file has ended. See design 7.4 and 7.7.
         """
-        await self._writer.run(lambda: self._gone(due, strangers))
+        return await self._writer.run(lambda: self._gone(due, strangers))
 
     async def found(self, due: Due, stored: Stored) -> bool:
         """The account has the file. False: it is not to be there any more, and whoever brought it takes it back."""
@@ -92,28 +92,30 @@ class Settling:
         """The file before its replicas, as whoever begins an erasure does: or two processes wait for each other."""
         File.objects.using(self._alias).select_for_update().filter(pk=due.file_id).values_list("pk").first()
 
-    def _gone(self, due: Due, strangers: int) -> None:
+    def _gone(self, due: Due, strangers: int) -> bool:
         self._lock(due)
         received = File.objects.using(self._alias).filter(
             pk=due.file_id, stored_at=None, key_hash__isnull=False, lease_until__gt=Now()
         )
         if (lease_until := received.values_list("lease_until", flat=True).first()) is not None:
             self._mine(due).update(owner=None, next_attempt_at=lease_until)
-            return
+            return False
         if not due.answered:
             # Of an upload that failed there is a last look later (`finish`); what is called erased is not to come back.
             files = File.objects.using(self._alias).filter(pk=due.file_id)
             has_failed = files.filter(state=FileState.ERASING, key_hash=None).exists()
             again = self._settle if has_failed else LANDING * self._settle
             self._mine(due).update(owner=None, error_code=None, next_attempt_at=Now() + again)
-            return
+            return False
         erased = {"state": ReplicaState.ERASED, "erased_at": Now(), "strangers": strangers or None}
+        is_gone = False
         if self._mine(due).update(owner=None, error_code=None, next_attempt_at=None, **erased):
             uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
             uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
-            finish(self._alias, due.file_id, LANDING * self._settle)
+            is_gone = finish(self._alias, due.file_id, LANDING * self._settle)
             self._make_room(due)
             complete(self._alias, due.file_id, due.account)  # the account was retired, and the last without the file
+        return is_gone
 
     def _make_room(self, due: Due) -> None:
         """What is gone may have kept another file from the account: under the same key, and landed before it."""

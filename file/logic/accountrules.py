@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from file.logic.endpoints import bucket_in_endpoint, is_accelerated, is_ip_address, is_on_aws
+from file.logic.endpoints import bucket_in_endpoint, is_accelerated, is_ip_address, is_of_metadata, is_on_aws
 from file.logic.values import MAX_KEY_BYTES, Account
 
 # Half of what S3 gives a key, so that keys of some length are still possible behind it.
@@ -83,6 +83,8 @@ def _endpoint_fault(account: Account) -> str | None:
         return "may not carry a user name or a password"
     if port == 0 or not _is_host(url.hostname or ""):
         return "has no host, or an impossible host or port"
+    if is_of_metadata(url.hostname or ""):
+        return "leads to a link-local address or to a cloud's metadata, where no store is, but credentials are"
     if "?" in text or "#" in text:
         return "may not carry a query or a fragment"
     if not _PATH.fullmatch(url.path):

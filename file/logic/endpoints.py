@@ -8,6 +8,9 @@ the address that requests go to (`file/s3/address.py`).
 import difflib
 import ipaddress
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from file.logic.values import Account
@@ -40,6 +43,18 @@ _OTHER_NAMES = {
     "us": "us-east-1",
     "eu": "eu-west-1",
 }
+
+# Link-local addresses, and the others at which clouds give a machine its credentials: no store is there.
+_METADATA_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        *("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
+    )
+)
+_METADATA_HOSTS = frozenset(
+    ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def host_of(account: Account) -> str:
@@ -101,6 +116,14 @@ def region_doubt(account: Account) -> str | None:
     return f"is not a name that a region of AWS can have; {hint}"
 
 
+def is_of_metadata(host: str) -> bool:
+    """Whether it is a link-local address, or a host of a cloud's metadata, in any spelling that leads there."""
+    host = host.lower().rstrip(".")
+    return host in _METADATA_HOSTS or any(
+        address in network for address in _addresses(host) for network in _METADATA_NETWORKS
+    )
+
+
 def is_ip_address(text: str) -> bool:
     """As it stands in a URL, without the brackets."""
     try:
@@ -108,6 +131,24 @@ def is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The address that `host` is, and the IPv4 address inside of an IPv6 one."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        with suppress(OSError):
+            # 2852039166, 0xa9fea9fe and 0251.0376.43518 are addresses, too, to whoever connects.
+            yield ipaddress.IPv4Address(socket.inet_aton(host))
+        return
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and (address in _NAT64 or int(address) < 2**32):
+            inner = ipaddress.IPv4Address(int(address) % 2**32)
+        if inner is not None:
+            yield inner
 
 
 def _without_label(host: str, account: Account) -> str | None:

@@ -6,7 +6,8 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
 |  +- HeaderRefusedError  EncodingRefusedError  S3ApiMissingError
 |  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
-|  +- TokenMissingError  TokenRefusedError  ClientTooSlowError  ClientGoneError
+|  +- TokenMissingError  TokenRefusedError  HostRefusedError  OriginRefusedError
+|  +- ClientTooSlowError  ClientGoneError
 |  +- AckRefusedError  AccountsRefusedError  ListingRefusedError
 |  +- KeyTakenError
 |  |  +- KeyBusyError
@@ -204,6 +205,16 @@ class TokenMissingError(RequestError):
 class TokenRefusedError(RequestError):
     code = "token_refused"
     message = "The token is not one of this service's."
+
+
+class HostRefusedError(RequestError):
+    code = "host_refused"
+    message = "The header Host names none of ALLOWED_HOSTS, and this service asks for no token."
+
+
+class OriginRefusedError(RequestError):
+    code = "origin_refused"
+    message = "The request comes from a page of another site that is not in CORS_ORIGINS."
 
 
 class ClientTooSlowError(RequestError):

@@ -65,7 +65,7 @@ async def test_nobody_gets_in_when_there_are_no_tokens_and_it_is_not_open() -> N
 
 async def test_everybody_gets_in_when_it_is_open() -> None:
     buckets = three()
-    async with running(buckets, tokens={}, open=True) as service:
+    async with running(buckets, tokens={}, open=True, allowed_hosts=("x",)) as service:
         assert (await exchange(service, request("PUT", "/files/k"))).status_code == 201
         assert (await exchange(service, request("PUT", "/files/l", b"authorization: Bearer any"))).status_code == 201
         assert (await exchange(service, request("GET", "/_/accounts"))).status_code == 200

@@ -26,7 +26,7 @@ def service(folder: Path, database_url: str, *accounts: StoreAccount, **environm
     """Not started yet."""
     told = {
         "DEBUG": "false",
-        "SECRET_KEY": "the-secret-key-of-the-tests",
+        "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
         "DATABASE_URL": database_url,
         "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
         "UPLOAD_MAX_REQUEST_BYTES": "0",

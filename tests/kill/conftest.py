@@ -116,7 +116,7 @@ def new_victim(tmp_path: Path, ledger: Ledger) -> Iterator[NewVictim]:
     def new(*accounts: StoreAccount, **environment: str) -> Victim:
         told = {
             "DEBUG": "false",
-            "SECRET_KEY": "the-secret-key-of-the-tests",
+            "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
             "DATABASE_URL": ledger.url,
             "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
             "UPLOAD_MAX_REQUEST_BYTES": "0",

@@ -18,6 +18,8 @@ from stores.processes import run_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
+SECRET_KEY = "the-secret-key-of-the-tests-which-is-long-enough-for-it"
+
 Run = subprocess.CompletedProcess[str]
 
 

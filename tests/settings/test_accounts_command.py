@@ -16,13 +16,14 @@ from file.s3.checklist import CHECKS
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
+from tests.settings.conftest import SECRET_KEY
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]
 Run = Callable[..., CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY = {"SECRET_KEY": "x" * 50}
+KEY = {"SECRET_KEY": SECRET_KEY}
 
 
 def environment(*accounts: StoreAccount) -> dict[str, str]:

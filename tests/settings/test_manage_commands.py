@@ -10,11 +10,13 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from tests.settings.conftest import SECRET_KEY
+
 Run = Callable[..., CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 ERROR = re.compile(r"^\?: \((file\.E\d{3})\) (.*)$", re.MULTILINE)
-TOKENS = '{"me": "0123456789abcdef"}'
+TOKENS = '{"me": "a-token-of-a-test"}'
 
 
 def faults_in(run: CompletedProcess[str]) -> list[tuple[str, str]]:
@@ -41,7 +43,7 @@ def test_check_fails_with_a_line_for_each_fault_when_there_are_some(
         "AWS_ACCOUNT_A": account_json(prefix="/"),
         "AWS_ACCOUNT_B": '{"secret_access_key": "SECRET"',
     }
-    run = manage("check", **faulty, SECRET_KEY="x", UPLOAD_TOKENS=TOKENS)
+    run = manage("check", **faulty, SECRET_KEY=SECRET_KEY, UPLOAD_TOKENS=TOKENS)
     assert run.returncode == 1
     assert [line.partition(":")[0] for _, line in faults_in(run)] == [
         "AWS_ACCOUNT_A",
@@ -84,7 +86,7 @@ def test_migrate_refuses_and_shows_no_password_when_the_database_s_url_is_wrong(
 def test_a_line_to_paste_is_printed_and_holds_when_there_are_no_tokens(
     manage: Run, account_json: Callable[..., str]
 ) -> None:
-    environment = {"SECRET_KEY": "x" * 50, "AWS_ACCOUNT_A": account_json()}
+    environment = {"SECRET_KEY": SECRET_KEY, "AWS_ACCOUNT_A": account_json()}
     run = manage("check", **environment)
     assert run.returncode == 1
     ((identity, line),) = faults_in(run)
@@ -93,12 +95,12 @@ def test_a_line_to_paste_is_printed_and_holds_when_there_are_no_tokens(
     assert len(json.loads(value)["me"]) >= 32
     assert manage("check", **environment, UPLOAD_TOKENS=value).returncode == 0
     assert value not in manage("check", **environment).stderr
-    assert manage("check", **environment, UPLOAD_OPEN="true").returncode == 0
+    assert manage("check", **environment, UPLOAD_OPEN="true", ALLOWED_HOSTS="files.example").returncode == 0
     assert manage("check", DEBUG="true", AWS_ACCOUNT_A=account_json()).returncode == 0
 
 
 def test_one_fault_is_told_when_the_tokens_are_wrong(manage: Run, account_json: Callable[..., str]) -> None:
-    run = manage("check", SECRET_KEY="x", AWS_ACCOUNT_A=account_json(), UPLOAD_TOKENS='{"me": "short"}')
+    run = manage("check", SECRET_KEY=SECRET_KEY, AWS_ACCOUNT_A=account_json(), UPLOAD_TOKENS='{"me": "short"}')
     assert [identity for identity, _ in faults_in(run)] == ["file.E001"]
 
 
@@ -127,8 +129,8 @@ def test_no_settings_show_a_secret_when_they_are_printed(run_python: Run, accoun
         "-c",
         script,
         AWS_ACCOUNT_A=account_json(secret_access_key="HIDE1", session_token="HIDE2", access_key_id="HIDE3"),
-        UPLOAD_TOKENS='{"me": "HIDE4-0123456789"}',
-        SECRET_KEY="HIDE5",
+        UPLOAD_TOKENS='{"me": "HIDE4-of-a-test-0815"}',
+        SECRET_KEY=f"HIDE5{SECRET_KEY}",
         HTTPS_PROXY="http://u:HIDE6@proxy",
         DATABASE_URL="postgres://u:HIDE7@host/x",
     )

@@ -9,6 +9,7 @@ import pytest
 from file.logic.accounts import read_accounts
 from file.logic.platformvariables import is_service_link
 from mentumfileupload.uploadsettings import TABLE, ProjectSettings
+from tests.settings.conftest import SECRET_KEY
 
 Write = Callable[..., str]
 Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -189,7 +190,8 @@ def test_check_passes_and_warns_when_the_platform_set_variables(
     manage: Callable[..., CompletedProcess[str]], account_json: Write
 ) -> None:
     variables = {**of_service("UPLOAD"), "AWS_ACCOUNT_ALIAS": "my-company"}
-    settings = {"SECRET_KEY": "x" * 50, "UPLOAD_TOKENS": json.dumps({"me": "a" * 16}), "AWS_ACCOUNT_A": account_json()}
+    tokens = json.dumps({"me": "a-token-of-a-test"})
+    settings = {"SECRET_KEY": SECRET_KEY, "UPLOAD_TOKENS": tokens, "AWS_ACCOUNT_A": account_json()}
     run = manage("check", **settings, **variables)
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("(file.W002)") == 2

@@ -9,6 +9,7 @@ import pytest
 
 from file.logic.values import Limits
 from mentumfileupload.uploadsettings import TABLE, ProjectSettings, read_settings
+from tests.settings.conftest import SECRET_KEY
 
 Write = Callable[..., str]
 Read = Callable[..., ProjectSettings]
@@ -103,12 +104,12 @@ def test_a_fault_names_the_nearest_setting_when_one_is_unknown(wrong: str, meant
     ("text", "debug"), [("true", True), ("TRUE", True), ("1", True), ("'yes'", True), ("false", False), ("off", False)]
 )
 def test_debug_is_as_it_says_when_it_is_a_word_for_it(text: str, debug: bool, read: Read) -> None:
-    assert read(DEBUG=text, SECRET_KEY="x").debug is debug
+    assert read(DEBUG=text, SECRET_KEY=SECRET_KEY).debug is debug
 
 
 def test_debug_is_off_when_it_is_not_set_or_not_understood(account_json: Write) -> None:
-    assert read_settings({"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": "x"}).debug is False
-    project = read_settings({"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": "x", "DEBUG": "ture"})
+    assert read_settings({"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": SECRET_KEY}).debug is False
+    project = read_settings({"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": SECRET_KEY, "DEBUG": "ture"})
     assert project.debug is False
     assert project.faults == ("DEBUG: must be true or false",)
 
@@ -116,7 +117,7 @@ def test_debug_is_off_when_it_is_not_set_or_not_understood(account_json: Write) 
 def test_a_secret_key_is_needed_when_debug_is_off(read: Read) -> None:
     (fault,) = read(DEBUG="false").faults
     assert fault.startswith("SECRET_KEY: is not set")
-    assert read(DEBUG="false", SECRET_KEY="$anything").secret_key == "$anything"
+    assert read(DEBUG="false", SECRET_KEY=f"${SECRET_KEY}").secret_key == f"${SECRET_KEY}"
 
 
 def test_former_secret_keys_arrive_when_they_are_an_array(read: Read) -> None:
@@ -138,7 +139,7 @@ def test_former_secret_keys_are_a_fault_and_not_shown_when_they_are_no_array_of_
 
 
 def test_tokens_arrive_when_they_are_an_object(read: Read) -> None:
-    tokens = {"me": "$" + "a" * 20, "team.b-2@x": "~" * 16}
+    tokens = {"me": "$aaaa-long-token=", "team.b-2@x": "~!{}[]()*&^%$#@?"}
     project = read(UPLOAD_TOKENS=json.dumps(tokens))
     assert project.faults == ()
     assert dict(project.upload.tokens) == tokens
@@ -148,19 +149,19 @@ def test_tokens_arrive_when_they_are_an_object(read: Read) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"me": "SECRETSECRETSECRET"', "not valid JSON"),
-        ('"SECRETSECRETSECRET"', "not valid JSON"),
-        ("SECRETSECRETSECRET", "not valid JSON"),
-        ('["SECRETSECRETSECRET"]', "JSON object"),
-        ('{"me": "SECRET"}', "entry 1 has a token shorter than 16"),
-        ('{"me": "SECRETSECRET SECRET"}', "without spaces"),
-        ('{"me": "SECRETSECRETSECRÄT"}', "ASCII"),
+        ('{"me": "SECRET-of-me-0815"', "not valid JSON"),
+        ('"SECRET-of-me-0815"', "not valid JSON"),
+        ("SECRET-of-me-0815", "not valid JSON"),
+        ('["SECRET-of-me-0815"]', "JSON object"),
+        ('{"me": "SECRET"}', "entry 1 has a token that is shorter than 16"),
+        ('{"me": "SECRET-of me-0815"}', "without spaces"),
+        ('{"me": "SECRET-of-mü-0815"}', "ASCII"),
         ('{"me": 1234567890123456}', "ASCII"),
-        ('{"": "SECRETSECRETSECRET"}', "entry 1 needs a name"),
-        ('{"a b": "SECRETSECRETSECRET"}', "entry 1 needs a name"),
-        ('{"a": "SECRETSECRETSECRET", "b": "SECRETSECRETSECRET"}', "entry 2 has the same token"),
-        ('{"a": "SECRETSECRETSECRET", "a": "SECRETSECRETSECRET2"}', "twice"),
-        ('{"SECRETSECRETSECRET": "me"}', "entry 1"),
+        ('{"": "SECRET-of-me-0815"}', "entry 1 needs a name"),
+        ('{"a b": "SECRET-of-me-0815"}', "entry 1 needs a name"),
+        ('{"a": "SECRET-of-me-0815", "b": "SECRET-of-me-0815"}', "entry 2 has the same token"),
+        ('{"a": "SECRET-of-me-0815", "a": "SECRET-of-me-0815-2"}', "twice"),
+        ('{"SECRET-of-me-0815": "me"}', "entry 1"),
     ],
 )
 def test_no_token_holds_and_none_is_shown_when_one_is_wrong(text: str, says: str, read: Read) -> None:
@@ -174,8 +175,19 @@ def test_no_token_holds_and_none_is_shown_when_one_is_wrong(text: str, says: str
 
 def test_open_and_tokens_are_a_fault_when_both_are_set(read: Read) -> None:
     assert read(UPLOAD_OPEN="true").upload.open
-    (fault,) = read(UPLOAD_OPEN="true", UPLOAD_TOKENS=json.dumps({"me": "a" * 16})).faults
+    (fault,) = read(UPLOAD_OPEN="true", UPLOAD_TOKENS=json.dumps({"me": "a-token-of-a-test"})).faults
     assert fault.startswith("UPLOAD_OPEN: ")
+
+
+def test_an_open_service_names_its_hosts_when_debug_is_off(read: Read) -> None:
+    off = {"UPLOAD_OPEN": "true", "DEBUG": "false", "SECRET_KEY": SECRET_KEY}
+    (fault,) = read(**off).faults
+    assert fault.startswith("UPLOAD_OPEN: is true, and ALLOWED_HOSTS is empty")
+    (fault,) = read(**off, ALLOWED_HOSTS="https://x").faults
+    assert fault.startswith("ALLOWED_HOSTS: ")
+    assert read(**off, ALLOWED_HOSTS="files.example").upload.allowed_hosts == ("files.example",)
+    assert read(UPLOAD_OPEN="true").upload.allowed_hosts == (".localhost", "127.0.0.1", "[::1]")
+    assert read(DEBUG="false", SECRET_KEY=SECRET_KEY).upload.allowed_hosts == ()
 
 
 def test_the_database_is_beside_manage_py_when_its_path_is_relative(read: Read) -> None:

@@ -10,6 +10,7 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from file.checks import TAGS_WITHOUT_SETTINGS
+from file.ledger.privatefiles import keep_private, ledger_file
 
 
 class Command(migrate.Command):
@@ -20,4 +21,6 @@ class Command(migrate.Command):
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SET statement_timeout = 0")
+        elif (ledger := ledger_file(options["database"])) is not None:
+            keep_private(ledger)
         super().handle(*args, **options)
