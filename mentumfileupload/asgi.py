@@ -37,6 +37,7 @@ from file.api.discarding import Discarding
 from file.api.edge import Edge
 from file.api.gate import Gate
 from file.api.metrics import Metrics
+from file.api.reading import ReaderLimits, Readings
 from file.api.routes import AccountBucket, Api, OpenBuckets
 from file.api.uploads import Uploads
 from file.background.background import Background
@@ -113,9 +114,8 @@ def compose(
         wait_seconds=upload.limits.wait_seconds,
         settle_seconds=upload.limits.settle_seconds,
     )
-    uploads = Uploads(
-        access=Access(upload.tokens, open=upload.open), gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger
-    )
+    access = Access(upload.tokens, open=upload.open)
+    uploads = Uploads(access=access, gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger)
     records = Records(database)
     background = Background(
         ledger,
@@ -147,9 +147,15 @@ def compose(
                 await background.end()
 
     metrics = Metrics(uploads, records, upload.metrics_address, version=__version__, read_seconds=figures_seconds)
-    api = Api(
-        uploads, records, opened, eraser=background, figures=metrics, read_order=upload.read_order, version=__version__
+    of_readers = ReaderLimits(
+        at_once=upload.limits.readers,
+        share=access.share,
+        wait_seconds=upload.limits.wait_seconds,
+        min_bytes_per_second=upload.min_bytes_per_second,
+        grace_seconds=upload.client_grace_seconds,
     )
+    readings = Readings(records, of_readers, order=upload.read_order)
+    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=__version__)
     limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
 
     discarding = discarding or Discarding()
@@ -184,8 +190,14 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
             for account in upload.accounts:
                 client = S3Client(account, network)
                 stack.push_async_callback(client.close)
+                limits = upload.limits
                 buckets.append(
-                    S3Bucket(client, requests=upload.account_requests, stall_seconds=upload.limits.stall_seconds)
+                    S3Bucket(
+                        client,
+                        requests=upload.account_requests,
+                        reads=limits.readers,
+                        stall_seconds=limits.stall_seconds,
+                    )
                 )
             yield buckets
 

@@ -49,6 +49,7 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.TokenMissingError: HTTPStatus.UNAUTHORIZED,
     errors.TokenRefusedError: HTTPStatus.UNAUTHORIZED,
     errors.ClientTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
+    errors.ReaderTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # nobody reads it; the log line wants a status
     errors.UnreadableError: HTTPStatus.BAD_GATEWAY,
     errors.BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
