@@ -56,13 +56,13 @@ _EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
 
 
 class Application:
-    """The whole service as one ASGI application. `uploads`, `ledger` and `discarding` are for a look inside."""
+    """The whole service as one ASGI application. Its public attributes are for a look inside."""
 
     def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
         self.uploads = api.uploads
         self.ledger = ledger
         self.discarding = discarding
-        self._readings = api.readings
+        self.readings = api.readings
         self._asgi = asgi
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -86,7 +86,7 @@ class Application:
 
     async def _drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        reading = asyncio.ensure_future(self._readings.drain(seconds))
+        reading = asyncio.ensure_future(self.readings.drain(seconds))
         await self.uploads.gate.drain(seconds)
         await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
         await reading

@@ -83,7 +83,7 @@ class Readings:
         self.records = records
         self.limits = limits
         self._sources: Sequence[Source] = ()
-        self._places = Places(limits.at_once, share=limits.share)
+        self.places = Places(limits.at_once, share=limits.share)
         self._order = order
         self._draining = False
         self._under_way: set[asyncio.Task[None]] = set()
@@ -99,7 +99,7 @@ class Readings:
 
     def place(self, token: str) -> AbstractAsyncContextManager[None]:
         """To be held for as long as a file is read. Raises `BusyError` on entering."""
-        return self._places.place(token, wait_seconds=self.limits.wait_seconds)
+        return self.places.place(token, wait_seconds=self.limits.wait_seconds)
 
     def begin(self, receipt: Receipt, start: int, stop: int) -> Reading:
         """Raises `ShuttingDownError`, `UnreadableError`."""
