@@ -39,6 +39,7 @@ from file.api.discarding import Discarding
 from file.api.edge import Edge
 from file.api.gate import Gate
 from file.api.metrics import Metrics
+from file.api.reading import ReaderLimits, Readings
 from file.api.routes import AccountBucket, Api, OpenBuckets
 from file.api.uploads import Uploads
 from file.background.background import Background
@@ -59,13 +60,13 @@ _EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
 
 
 class Application:
-    """The whole service as one ASGI application. `uploads`, `ledger` and `discarding` are for a look inside."""
+    """The whole service as one ASGI application. Its public attributes are for a look inside."""
 
     def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
         self.uploads = api.uploads
         self.ledger = ledger
         self.discarding = discarding
-        self._readings = api.readings
+        self.readings = api.readings
         self._asgi = asgi
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -89,7 +90,7 @@ class Application:
 
     async def _drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        reading = asyncio.ensure_future(self._readings.drain(seconds))
+        reading = asyncio.ensure_future(self.readings.drain(seconds))
         await self.uploads.gate.drain(seconds)
         await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
         await reading
@@ -159,9 +160,15 @@ def compose(
                 await background.end()
 
     metrics = Metrics(uploads, records, upload.metrics_address, version=__version__, read_seconds=figures_seconds)
-    api = Api(
-        uploads, records, opened, eraser=background, figures=metrics, read_order=upload.read_order, version=__version__
+    of_readers = ReaderLimits(
+        at_once=upload.limits.readers,
+        share=access.share,
+        wait_seconds=upload.limits.wait_seconds,
+        min_bytes_per_second=upload.min_bytes_per_second,
+        grace_seconds=upload.client_grace_seconds,
     )
+    readings = Readings(records, of_readers, order=upload.read_order)
+    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=__version__)
     limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
 
     discarding = discarding or Discarding()
@@ -196,8 +203,14 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
             for account in upload.accounts:
                 client = S3Client(account, network)
                 stack.push_async_callback(client.close)
+                limits = upload.limits
                 buckets.append(
-                    S3Bucket(client, requests=upload.account_requests, stall_seconds=upload.limits.stall_seconds)
+                    S3Bucket(
+                        client,
+                        requests=upload.account_requests,
+                        reads=limits.readers,
+                        stall_seconds=limits.stall_seconds,
+                    )
                 )
             yield buckets
 

@@ -19,7 +19,7 @@ from file.api.discarding import Discarding
 from file.api.edge import Edge
 from file.api.gate import Gate
 from file.api.metrics import Metrics
-from file.api.reading import Readings
+from file.api.reading import ReaderLimits, Readings
 from file.api.routes import AccountBucket, Api
 from file.api.uploads import Uploads
 from file.ledger.records import Records
@@ -150,7 +150,9 @@ async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()
     access = Access({"reader": TOKEN}, open=False)
     uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
     figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
-    api = Api(uploads, records, open_buckets, eraser=_Eraser(), figures=figures, read_order=order, version="0")
+    limits = ReaderLimits(at_once=64, share=access.share, wait_seconds=10.0, min_bytes_per_second=0, grace_seconds=10.0)
+    readings = Readings(records, limits, order=order)
+    api = Api(uploads, readings, open_buckets, eraser=_Eraser(), figures=figures, version="0")
     edge = Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate, discarding=Discarding())
     served = _Served(edge, api)
     port = free_port()

@@ -91,7 +91,7 @@ async def _running(
 
     application = compose(settings, no_pages, open_buckets, **composed)
     port = free_port()
-    limits = ConnectionLimits(idle_seconds=settings.idle_seconds, head_seconds=settings.head_seconds)
+    limits = ConnectionLimits(settings.idle_seconds, settings.head_seconds, settings.min_bytes_per_second)
     server = new_server(application, "127.0.0.1", port, limits)
     serving = asyncio.ensure_future(server.serve())
     service = Running(f"http://127.0.0.1:{port}", application, composed["database"])

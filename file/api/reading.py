@@ -3,14 +3,17 @@
 The first byte is at hand before the head is sent, so that a file which no account can give is a problem with its
 reasons. What fails later breaks the connection: a body that ends before its Content-Length is an error for every
 client. A reader who leaves is noticed at once, and S3 is not read any further; one who is slow is waited for, for the
-server takes a piece only when it has room for it.
+server takes a piece only when it has room for it. One who is slower than the minimum rate is broken off: only the time
+counts in which we wait for the client, not that in which we wait for S3.
 """
 
 import asyncio
 import base64
 import re
+import time
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -21,16 +24,20 @@ from starlette.types import Receive, Scope, Send
 
 from file.api.conditions import is_unchanged, validators_of, wanted_range
 from file.api.paths import key_of
+from file.api.patience import Patience
 from file.api.responses import problem
+from file.logic import metrics
 from file.logic.erasing import Erasure
 from file.logic.errors import (
     ClientGoneError,
     FileNotFoundHereError,
     RangeRefusedError,
+    ReaderTooSlowError,
     RequestError,
     ShuttingDownError,
 )
-from file.logic.reading import Reading, in_order
+from file.logic.places import Places
+from file.logic.reading import ForReaders, Reading, in_order
 from file.logic.seams import Source
 from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
 
@@ -53,15 +60,30 @@ class Records(Protocol):
     ) -> Sequence[Listed]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ReaderLimits:
+    """`at_once` readers in all; one token may have `share` of them. 0 bytes a second is no limit."""
+
+    at_once: int
+    share: float
+    wait_seconds: float
+    min_bytes_per_second: int
+    grace_seconds: float
+
+    @property
+    def of_an_account(self) -> int:
+        """At most so many of one account: the rest of its reads is for HEAD and for catch-up."""
+        return max(1, self.at_once * 3 // 4)
+
+
 class Readings:
-    """The reads under way, and what they read from. Belongs to one event loop.
+    """The reads under way, and what they read from. Belongs to one event loop."""
 
-    `sources`, one an account, are filled in when the service starts.
-    """
-
-    def __init__(self, records: Records, *, order: Sequence[str] = ()) -> None:
+    def __init__(self, records: Records, limits: ReaderLimits, *, order: Sequence[str] = ()) -> None:
         self.records = records
-        self.sources: Sequence[Source] = ()
+        self.limits = limits
+        self._sources: Sequence[Source] = ()
+        self.places = Places(limits.at_once, share=limits.share)
         self._order = order
         self._draining = False
         self._under_way: set[asyncio.Task[None]] = set()
@@ -70,11 +92,20 @@ class Readings:
     def under_way(self) -> int:
         return len(self._under_way)
 
+    def read_from(self, sources: Sequence[Source]) -> None:
+        """One an account; told when the service starts."""
+        at_once, wait_seconds = self.limits.of_an_account, self.limits.wait_seconds
+        self._sources = [ForReaders(source, at_once=at_once, wait_seconds=wait_seconds) for source in sources]
+
+    def place(self, token: str) -> AbstractAsyncContextManager[None]:
+        """To be held for as long as a file is read. Raises `BusyError` on entering."""
+        return self.places.place(token, wait_seconds=self.limits.wait_seconds)
+
     def begin(self, receipt: Receipt, start: int, stop: int) -> Reading:
         """Raises `ShuttingDownError`, `UnreadableError`."""
         if self._draining:
             raise ShuttingDownError
-        return Reading(receipt, in_order(self.sources, self._order), start=start, stop=stop)
+        return Reading(receipt, in_order(self._sources, self._order), start=start, stop=stop)
 
     def start(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """As a task that `drain` may cancel."""
@@ -138,7 +169,7 @@ class _Reply(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = scope["mentum.line"]
-        sending = self._readings.start(self._send(line, send))
+        sending = self._readings.start(self._send_in_turn(line, send))
         leaving = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -154,16 +185,57 @@ class _Reply(Response):
                 task.cancel()
             await asyncio.wait((sending, leaving))
 
+    async def _send_in_turn(self, line: dict[str, Any], send: Send) -> None:
+        if self._reading.is_of_nothing:  # HEAD
+            return await self._send(line, send)
+        async with self._readings.place(line["who"]):
+            return await self._send(line, send)
+
     async def _send(self, line: dict[str, Any], send: Send) -> None:
-        async with aclosing(self._reading.pieces()) as pieces:
+        taking = _Taking(send, self._readings.limits)
+        async with aclosing(self._reading.pieces()) as pieces, aclosing(taking):
             piece = await anext(pieces, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while piece:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await taking.of(piece)
                 line["sent"] += len(piece)
                 await asyncio.sleep(0)  # neither sending nor reading need wait: let it be seen that the reader left
                 piece = await anext(pieces, b"")
         await send({"type": "http.response.body", "body": b""})
+
+
+class _Taking:
+    """A client takes a body piece by piece, not slower than it must: `Body` the other way round."""
+
+    def __init__(self, send: Send, limits: ReaderLimits) -> None:
+        self._send = send
+        self._rate = limits.min_bytes_per_second
+        self._grace_seconds = limits.grace_seconds
+        self._owed_seconds = 0.0
+        self._patience = Patience()
+
+    async def of(self, piece: bytes) -> None:
+        """Returns when there is room for more. Raises `ReaderTooSlowError`."""
+        message = {"type": "http.response.body", "body": piece, "more_body": True}
+        if not self._rate:
+            return await self._send(message)
+        began = time.monotonic()
+        try:
+            self._patience.begin(max(0.0, self._grace_seconds - self._owed_seconds))
+            try:
+                await self._send(message)
+            finally:
+                self._patience.end()
+        except TimeoutError:
+            metrics.SLOW_READERS.inc()
+            raise ReaderTooSlowError from None
+        waited, paid = time.monotonic() - began, len(piece) / self._rate
+        self._owed_seconds = max(0.0, self._owed_seconds + waited - paid)
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing is sent any more."""
+        self._patience.close()
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -51,6 +51,7 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.HostRefusedError: HTTPStatus.MISDIRECTED_REQUEST,
     errors.OriginRefusedError: HTTPStatus.FORBIDDEN,
     errors.ClientTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
+    errors.ReaderTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # nobody reads it; the log line wants a status
     errors.UnreadableError: HTTPStatus.BAD_GATEWAY,
     errors.BusyError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -87,16 +87,15 @@ class Api:
     def __init__(
         self,
         uploads: Uploads,
-        records: reading.Records,
+        readings: reading.Readings,
         open_buckets: OpenBuckets,
         *,
         eraser: erasing.Eraser,
         figures: metrics.Metrics,
-        read_order: Sequence[str],
         version: str,
     ) -> None:
         self.uploads = uploads
-        self.readings = reading.Readings(records, order=read_order)
+        self.readings = readings
         self.eraser = eraser
         self.metrics = figures
         self.version = version
@@ -154,7 +153,8 @@ class Api:
                 _log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 return
-            self.uploads.buckets = self.readings.sources = buckets
+            self.uploads.buckets = buckets
+            self.readings.read_from(buckets)
             self.account_states.probed = tuple(buckets)
             self.started = True
             await send({"type": "lifespan.startup.complete"})

@@ -7,7 +7,7 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- HeaderRefusedError  EncodingRefusedError  S3ApiMissingError
 |  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
 |  +- TokenMissingError  TokenRefusedError  HostRefusedError  OriginRefusedError
-|  +- ClientTooSlowError  ClientGoneError
+|  +- ClientTooSlowError  ReaderTooSlowError  ClientGoneError
 |  +- AckRefusedError  AccountsRefusedError  ListingRefusedError
 |  +- KeyTakenError
 |  |  +- KeyBusyError
@@ -220,6 +220,14 @@ class OriginRefusedError(RequestError):
 class ClientTooSlowError(RequestError):
     code = "client_too_slow"
     message = "The body arrives slower than UPLOAD_MIN_BYTES_PER_SECOND."
+    retryable = True
+
+
+class ReaderTooSlowError(RequestError):
+    """Comes in the middle of an answer: the connection is broken off, and the log is told."""
+
+    code = "reader_too_slow"
+    message = "The file was taken slower than UPLOAD_MIN_BYTES_PER_SECOND."
     retryable = True
 
 

@@ -29,6 +29,9 @@ UPLOAD_BYTES = Counter("mentum_upload_bytes", "Bytes of acknowledged files.", re
 UPLOAD_SECONDS = Histogram(
     "mentum_upload_seconds", "From an upload's first byte to its answer.", buckets=_SECONDS, registry=REGISTRY
 )
+SLOW_READERS = Counter(
+    "mentum_slow_readers", "Readers that were broken off because they took the file too slowly.", registry=REGISTRY
+)
 S3_REQUESTS = Counter(
     "mentum_s3_requests", "Requests to accounts by result.", ["account", "operation", "result"], registry=REGISTRY
 )

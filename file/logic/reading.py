@@ -7,9 +7,10 @@ never ends cleanly with other bytes than were acknowledged: the last piece is he
 Leaves to others: asking an account (`Source`), and telling the reader (`file/api/reading.py`).
 """
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import structlog
 from awscrt.checksums import crc64nvme
@@ -35,6 +36,45 @@ def in_order(sources: Sequence[Source], names: Sequence[str]) -> list[Source]:
     return sorted(sources, key=lambda source: places.get(source.account.name, len(places)))
 
 
+class ForReaders:
+    """A source for clients who read, `at_once` of them: the rest of its room is for what takes no client's time.
+
+    That is to ask whether the file is there (a read of no bytes), and to bring files to other accounts.
+    """
+
+    def __init__(self, source: Source, *, at_once: int, wait_seconds: float) -> None:
+        self.account = source.account
+        self._source = source
+        self._slots = asyncio.Semaphore(at_once)
+        self._wait_seconds = wait_seconds
+
+    @property
+    def has_room(self) -> bool:
+        """See `Source.has_room`."""
+        return not self._slots.locked() and self._source.has_room
+
+    @asynccontextmanager
+    async def read(
+        self, stored: Stored, *, file_id: str, start: int, stop: int, size: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `Source.read`."""
+        reads = self._source.read(stored, file_id=file_id, start=start, stop=stop, size=size)
+        if start == stop:
+            async with reads as pieces:
+                yield pieces
+            return
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise AccountBusyError(self.account.name, _OPERATION) from None
+        try:
+            async with reads as pieces:
+                yield pieces
+        finally:
+            self._slots.release()
+
+
 class Reading:
     """The bytes from `start` to before `stop` of an acknowledged file; of nothing, whether an account has the file.
 
@@ -50,6 +90,7 @@ class Reading:
         self._receipt = receipt
         self._digests = receipt.digests
         self._start, self._stop = start, stop
+        self.is_of_nothing = start == stop
         self._is_whole = start == 0 and stop == self._digests.size
         self._asked = deque(_where(receipt, sources))
         self._reached = start

@@ -13,6 +13,8 @@ from enum import StrEnum
 from file.logic.errors import AccountError, KeyOccupiedError
 
 KiB, MiB, GiB = 1024, 1024**2, 1024**3
+# What one reader holds at most between an account and the client; 3.4 MiB were measured (docs/operations.md).
+READER_BYTES = 4 * MiB
 
 # S3's own rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS = 10_000
@@ -75,6 +77,11 @@ class Limits:
     settle_seconds: float = 2.0
     grace_seconds: float = 0.5
     attempts: int = 4
+
+    @property
+    def readers(self) -> int:
+        """How many files may be read at once: their buffers take as much memory as the parts of uploads may."""
+        return self.memory // READER_BYTES
 
 
 class FileState(StrEnum):

@@ -8,20 +8,25 @@ back what it stored, and then the server ends. A second signal cuts the waiting 
 import asyncio
 import gc
 import signal
+import socket
 from dataclasses import dataclass
 from typing import Protocol
 
 import uvloop
+from granian._granian import ListenerSpec
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from starlette.types import Receive, Scope, Send
 
 from file.logic.values import KiB
-from file.management.heads import SlowHeads, can_be_seen
+from file.management.heads import SlowHeads, borrowed, can_be_seen
 
 # So much of a body Granian reads ahead, and hands on at once: of chunks of 64 KiB a gigabyte cost a fifth more.
 _READ_BUFFER_BYTES = 256 * KiB
+# So much of an answer the kernel keeps unsent for a connection, where it can be told (Linux); by default it keeps some
+# MiB for a client that does not read. What is on its way to a client is not limited by this.
+_UNSENT_BYTES = 256 * KiB
 # Connections, idle ones included; beyond it clients wait in the kernel's queue.
 _CONNECTIONS = 4096
 _BACKLOG = 1024
@@ -41,16 +46,35 @@ class Served(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a connection may be idle between two requests, and how long the head of one may take."""
+    """How long a connection may be idle between two requests, and how long the head of one may take.
+
+    `min_bytes_per_second`: how slowly a client may take what is left of an answer; 0 is no limit.
+    """
 
     idle_seconds: float
     head_seconds: float
+    min_bytes_per_second: int = 0
+
+
+class _Server(Server):
+    """Granian, whose connections are those of a socket that we prepared: they inherit what is set on it."""
+
+    def _init_shared_socket(self) -> None:
+        holder = ListenerSpec(self.bind_addr, self.bind_port, self.backlog).build()
+        self._shd = holder  # type: ignore[assignment]  # it has no type there
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with borrowed(holder.get_fd()) as listening:
+                assert listening is not None
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
 def new_server(application: Served, host: str, port: int, limits: ConnectionLimits) -> Server:
     """Granian around the application, with what matters set explicitly."""
-    return Server(
-        SlowHeads(application, port, seconds=limits.head_seconds) if can_be_seen() else application,
+    watched = SlowHeads(
+        application, port, seconds=limits.head_seconds, min_bytes_per_second=limits.min_bytes_per_second
+    )
+    return _Server(
+        watched if can_be_seen() else application,
         address=host,
         port=port,
         interface=Interfaces.ASGI,

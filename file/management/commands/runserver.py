@@ -43,7 +43,7 @@ class Command(BaseCommand):
         import_string("mentumfileupload.logs.configure")(upload.log_level)
         self._greet(host, port, token)
         try:
-            limits = ConnectionLimits(idle_seconds=upload.idle_seconds, head_seconds=upload.head_seconds)
+            limits = ConnectionLimits(upload.idle_seconds, upload.head_seconds, upload.min_bytes_per_second)
             run(application, address, port, limits=limits, shutdown_seconds=upload.shutdown_seconds)
         except OSError as error:
             raise CommandError(f"cannot serve on {host}:{port}: {error}") from error
