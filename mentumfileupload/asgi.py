@@ -106,16 +106,15 @@ def compose(
 
     `first_look_seconds`: at most so long after the start the ledger is first compared with the accounts.
     """
-    gate = Gate(upload.max_uploads)
+    access = Access(upload.tokens, open=upload.open)
+    gate = Gate(upload.max_uploads, share=access.share)
     ledger = DatabaseLedger(
         database,
         lease_seconds=upload.lease_seconds,
         wait_seconds=upload.limits.wait_seconds,
         settle_seconds=upload.limits.settle_seconds,
     )
-    uploads = Uploads(
-        access=Access(upload.tokens, open=upload.open), gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger
-    )
+    uploads = Uploads(access=access, gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger)
     records = Records(database)
     background = Background(
         ledger,

@@ -18,6 +18,11 @@ class Access:
         self._open = open
         self._digests = [(name, hashlib.sha256(token.encode()).digest()) for name, token in tokens.items()]
 
+    @property
+    def share(self) -> float:
+        """The part of what is scarce that one token may hold: with several tokens half, so that others go on."""
+        return 0.5 if len(self._digests) > 1 else 1.0
+
     def name_of(self, request: Request) -> str:
         """Raises `TokenMissingError` or `TokenRefusedError`. Takes as long for a wrong token as for a right one."""
         if self._open:

@@ -62,11 +62,11 @@ async def test_the_memory_is_not_used_again_while_somebody_reads_it() -> None:
 
 async def test_no_more_is_kept_than_nobody_has_reserved() -> None:
     budget = Budget(16 * MiB)
-    await budget.reserve(8 * MiB)
+    await budget.claim(8 * MiB)
     for part in [filled(budget.rooms, 4 * MiB, b"x") for _ in range(3)]:
         budget.rooms.give_back(part)
     assert budget.rooms.kept == 8 * MiB
-    await budget.reserve(4 * MiB)
+    await budget.claim(4 * MiB)
     filled(budget.rooms, 2 * MiB, b"x")
     assert budget.rooms.kept == 0
 
