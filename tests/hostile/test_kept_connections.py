@@ -1,0 +1,172 @@
+"""Connections that were answered are closed, also if nobody collects cycles: no error that leaves a request keeps it.
+
+The service is a process of its own with Python's collector off. Each client keeps its connection after the answer and
+sends nothing more: what it meets next is the end of the connection, and the service has no more sockets than before.
+"""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from demo.process import ServerProcess
+from file.logic.values import KiB, MiB
+from tests.api.rawhttp import Listening, connected, exchange, form_head, form_part, head
+from tests.delivery.receipts import answer_when
+from tests.hostile.sockets import sockets_of
+from tests.s3.carelessstore import CarelessStore
+from tests.serving import HEADERS, TOKEN, free_port
+
+OTHER = "the-other-token-of-the-tests"
+AT_ONCE = 6
+PART = 8 * MiB
+CLIENT_GRACE_SECONDS = 3.0
+# The client's grace, then the silence in which the rest of a body is waited for, and a busy machine.
+CLOSED_SECONDS = 40.0
+
+
+@asynccontextmanager
+async def uncollected(folder: Path, *, max_uploads: int = 1000) -> AsyncIterator[ServerProcess]:
+    """Its one account refuses what has `refused` in its key."""
+    account = {"access_key_id": "id", "secret_access_key": "secret", "region_name": "eu-central-1", "allow_http": True}
+    async with CarelessStore(denies=lambda _, asked: "/refused" in asked).running() as store:
+        account |= {"s3_bucket_name": "bucket-a", "endpoint_url": store.url, "conditional_writes": False}
+        environment = {
+            "DEBUG": "true",
+            "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
+            "UPLOAD_TOKENS": json.dumps({"tests": TOKEN, "other": OTHER}),
+            "UPLOAD_MEMORY": str(8 * PART),
+            "UPLOAD_MAX_UPLOADS": str(max_uploads),
+            "UPLOAD_MAX_REQUEST_BYTES": str(2 * PART),
+            "UPLOAD_WAIT_SECONDS": "0.5",
+            "UPLOAD_CLIENT_GRACE_SECONDS": str(CLIENT_GRACE_SECONDS),
+            "UPLOAD_VERIFY_SAMPLE": "0",
+            "AWS_ACCOUNT_A": json.dumps(account),
+        }
+        command = ("-m", "tests.hostile.uncollected")
+        service = ServerProcess(free_port(), environment, folder / "service.log", command=command)
+        try:
+            await asyncio.to_thread(service.start)
+            yield service
+        finally:
+            await asyncio.to_thread(service.kill)
+
+
+def of_other(asked: bytes) -> bytes:
+    """With another token than `head` has."""
+    return asked.replace(TOKEN.encode(), OTHER.encode())
+
+
+def put(key: str, size: int, *fields: str) -> bytes:
+    return of_other(head("PUT", f"/files/{key}", f"content-length: {size}", *fields))
+
+
+CLOSING = "connection: close"
+BEGUN = form_part("file", b"x" * 10, filename="f").removesuffix(b"\r\n")
+WRONG = f"repr-digest: sha-256=:{base64.b64encode(bytes(32)).decode()}:"
+# Status and code, and what is sent; no more is ever sent. `@` is a number, so that keys differ.
+ANSWERS: dict[str, tuple[int, str, tuple[bytes, ...]]] = {
+    "too slow": (408, "client_too_slow", (put("slow-@", 100 * KiB), b"x" * 10)),
+    "too slow in a second part": (408, "client_too_slow", (put("slow-later-@", 2 * PART - MiB), b"x" * (PART + MiB))),
+    "too slow in a form": (408, "client_too_slow", (of_other(form_head("content-length: 100000")), BEGUN)),
+    "too large": (413, "request_too_large", (put("large-@", 3 * PART), b"x" * 10)),
+    "no token": (401, "token_missing", (put("k", 100).replace(b"authorization", b"x-authorization"),)),
+    "a wrong token": (401, "token_refused", (put("k", 100).replace(OTHER.encode(), b"wrong"),)),
+    "another digest": (422, "digest_mismatch", (put("digest-@", 1, WRONG, CLOSING), b"x")),
+    "a key that is taken": (409, "key_taken", (put("taken", 1, CLOSING), b"y")),
+    "a condition that fails": (412, "condition_failed", (put("taken", 100, "if-none-match: *"),)),
+    "an account that refuses": (502, "accounts_failed", (put("refused-@", 1, CLOSING), b"x")),
+    "an account that refuses parts": (502, "accounts_failed", (put("refused-parts-@", 2 * PART - MiB), b"x" * PART)),
+    "a file that is not there": (404, "file_not_found", (of_other(head("GET", "/files/nothing", CLOSING)),)),
+}
+
+
+async def answered_and_closed(service: Listening, status: int, code: str | None, *pieces: bytes) -> None:
+    """Send this and nothing more: an answer comes, and then the connection's end."""
+    async with connected(service) as connection:
+        await connection.send(*pieces)
+        answer = await connection.answer()
+        assert (answer.status_code, answer.json().get("code")) == (status, code)
+        assert await connection.ended(), code
+
+
+async def gone(service: Listening, *pieces: bytes) -> None:
+    """Send this, and break off."""
+    async with connected(service) as connection:
+        await connection.send(*pieces)
+        await asyncio.sleep(0.2)  # so that the service is in the midst of it
+        await connection.cut()
+
+
+async def until_none_is_kept(service: ServerProcess, before: int) -> None:
+    async with asyncio.timeout(CLOSED_SECONDS):
+        while sockets_of(process_id(service)) > before:  # noqa: ASYNC110 - nothing tells but the system
+            await asyncio.sleep(0.1)
+
+
+async def until_it_holds(service: ServerProcess, size: int) -> None:
+    """So much memory for parts."""
+    async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, trust_env=False) as client:
+
+        async def holds() -> bool:
+            told = re.search(r"^mentum_memory_used_bytes (\S+)", (await client.get("/_/metrics")).text, re.MULTILINE)
+            return told is not None and float(told[1]) == size
+
+        await answer_when(holds, bool)
+
+
+def process_id(service: ServerProcess) -> int:
+    assert service.process_id is not None
+    return service.process_id
+
+
+def numbered(pieces: Sequence[bytes], number: int) -> list[bytes]:
+    return [pieces[0].replace(b"@", b"%d" % number), *pieces[1:]]
+
+
+async def test_each_connection_is_closed_when_its_request_was_answered_early(tmp_path: Path) -> None:
+    async with uncollected(tmp_path) as service:
+        before = sockets_of(process_id(service))
+        taken = await exchange(service, put("taken", 1, CLOSING), b"x")
+        assert taken.status_code == 201
+        async with asyncio.TaskGroup() as group:
+            for status, code, pieces in ANSWERS.values():
+                for number in range(1 if len(b"".join(pieces)) > PART // 2 else AT_ONCE):
+                    group.create_task(answered_and_closed(service, status, code, *numbered(pieces, number)))
+        await until_none_is_kept(service, before)
+
+
+async def test_each_connection_is_closed_when_the_service_was_too_busy(tmp_path: Path) -> None:
+    async with uncollected(tmp_path, max_uploads=2 * (4 + AT_ONCE)) as service, AsyncExitStack() as holding:
+        before = sockets_of(process_id(service))
+        for number in range(4):  # these hold all the memory that a token may have
+            connection = await holding.enter_async_context(connected(service))
+            await connection.send(put(f"holds-{number}", PART), b"x" * (PART - 1))
+        await until_it_holds(service, 4 * PART)
+        waiting = [answered_and_closed(service, 503, "busy", put(f"waits-{n}", PART)) for n in range(AT_ONCE)]
+        refused = [answered_and_closed(service, 503, "busy", put(f"refused-{n}", PART)) for n in range(AT_ONCE)]
+        await asyncio.gather(*waiting, *refused)
+        await holding.aclose()
+        await until_none_is_kept(service, before)
+
+
+async def test_no_connection_is_kept_when_clients_go(tmp_path: Path) -> None:
+    async with uncollected(tmp_path) as service:
+        before = sockets_of(process_id(service))
+        assert (await exchange(service, put("large", PART, CLOSING), b"x" * PART)).status_code == 201
+        async with asyncio.TaskGroup() as group:
+            for number in range(AT_ONCE):
+                for pieces in (
+                    (put("gone-@", 100 * KiB), b"x" * 10),
+                    (of_other(form_head("content-length: 100000")), BEGUN),
+                    (of_other(head("GET", "/files/large")),),
+                    (of_other(head("GET", "/files/nothing")),),
+                ):
+                    group.create_task(gone(service, *numbered(pieces, number)))
+        await gone(service, put("gone-later", 2 * PART - MiB), b"x" * (PART + MiB))
+        await until_none_is_kept(service, before)
