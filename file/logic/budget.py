@@ -117,6 +117,7 @@ class Budget:
         self._share = share
         self._pools: dict[str, tuple[_Pool, ...]] = {}
         self._grace_seconds = grace_seconds
+        self._look_seconds = min(grace_seconds, _LOOK_SECONDS)
         self._growing: dict[Claim, _Turn] = {}
         self._new: dict[Claim, _Turn] = {}
         self._patient: dict[Claim, _Turn] = {}
@@ -246,7 +247,7 @@ class Budget:
 
     def _look_later(self) -> None:
         if self._look is None and (self._new or self._growing):
-            self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
+            self._look = asyncio.get_running_loop().call_later(self._look_seconds, self._look_again)
 
     def _look_again(self) -> None:
         """Somebody waits: time passes for those who may begin with a step, and for those who are slow."""
