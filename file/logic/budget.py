@@ -46,6 +46,10 @@ class _Pool:
     def has(self, size: int) -> bool:
         return self.used + size <= self.limit
 
+    def has_for_large(self, size: int) -> bool:
+        """And an eighth is left for small claims."""
+        return self.has(size) and self.used - self.small + size <= self.limit - self.spared
+
     @property
     def spared(self) -> int:
         return self.limit // _SPARED
@@ -224,7 +228,7 @@ class Budget:
                 break
             if not shut.isdisjoint(claim.pools) and not (claim.is_small and full.isdisjoint(claim.pools)):
                 continue
-            short = _short(claim, claim.most, spared=shut)
+            short = _short_in_turn(claim, shut)
             if short is None:
                 self._take_turn(self._new, claim, claim.most)
             elif now - claim.asked >= self._grace_seconds and _may_begin(claim):
@@ -268,10 +272,22 @@ class Budget:
                 claim.set(claim.room.shrink(), claim.most)
 
 
-def _short(claim: Claim, size: int, *, spared: Collection[_Pool] = ()) -> _Pool | None:
-    """The first of its pools that has not so much for it. Of those in `spared`, an eighth is for small claims."""
+def _short(claim: Claim, size: int) -> _Pool | None:
+    """The first of its pools that has not so much for it."""
     for pool in claim.pools:
-        if not pool.has(size) or (pool in spared and pool.small + size > pool.spared):
+        if not pool.has(size):
+            return pool
+    return None
+
+
+def _short_in_turn(claim: Claim, shut: Collection[_Pool]) -> _Pool | None:
+    """The first of its pools that has not all of it while others wait, for those in `shut`."""
+    for pool in claim.pools:
+        if claim.is_small:
+            has = pool.has(claim.most) and (pool not in shut or pool.small + claim.most <= pool.spared)
+        else:
+            has = pool.has_for_large(claim.most)
+        if not has:
             return pool
     return None
 
@@ -281,7 +297,7 @@ def _short_to_grow(claim: Claim) -> _Pool | None:
     afterwards there is more than before for the others.
     """
     for pool in claim.pools:
-        if not pool.has(claim.wants - claim.held) or claim.most - claim.held > pool.sure:
+        if not pool.has_for_large(claim.wants - claim.held) or claim.most - claim.held > pool.sure:
             return pool
     return None
 
@@ -289,7 +305,9 @@ def _short_to_grow(claim: Claim) -> _Pool | None:
 def _may_begin(claim: Claim) -> bool:
     """With one step, and grow."""
     return not claim.is_small and all(
-        pool.has(STEP_BYTES) and claim.most <= pool.sure and pool.needed + claim.most <= _OVERCOMMITTED * pool.limit
+        pool.has_for_large(STEP_BYTES)
+        and claim.most <= pool.sure
+        and pool.needed + claim.most <= _OVERCOMMITTED * pool.limit
         for pool in claim.pools
     )
 
