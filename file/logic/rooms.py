@@ -130,7 +130,7 @@ class Room:
         """Give the system what is not filled, and grow from now on. Returns the memory that it may take until then."""
         self._grows = True
         if self._mapping is None:
-            return STEP_BYTES
+            return max(STEP_BYTES, room_bytes(self.filled))  # the first chunk is kept as it is
         self._is_used = False
         if (end := self.taken) < len(self._mapping):
             for advice in ("MADV_NOHUGEPAGE", "MADV_DONTNEED"):

@@ -10,8 +10,8 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -20,53 +20,26 @@ from demo.process import ServerProcess
 from file.logic.values import KiB, MiB
 from tests.api.rawhttp import Listening, connected, exchange, form_head, form_part, head
 from tests.delivery.receipts import answer_when
+from tests.hostile.oneaccount import put, serving
 from tests.hostile.sockets import sockets_of
-from tests.s3.carelessstore import CarelessStore
-from tests.serving import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS, TOKEN
 
-OTHER = "the-other-token-of-the-tests"
 AT_ONCE = 6
 PART = 8 * MiB
 
 
-@asynccontextmanager
-async def uncollected(
+def uncollected(
     folder: Path, *, max_uploads: int = 1000, grace_seconds: float = 1.0
-) -> AsyncIterator[ServerProcess]:
-    """Its one account refuses what has `refused` in its key."""
-    account = {"access_key_id": "id", "secret_access_key": "secret", "region_name": "eu-central-1", "allow_http": True}
-    async with CarelessStore(
-        denies=lambda operation, asked: "/refused" in asked or (operation == "get" and "/unreadable" in asked)
-    ).running() as store:
-        account |= {"s3_bucket_name": "bucket-a", "endpoint_url": store.url, "conditional_writes": False}
-        environment = {
-            "DEBUG": "true",
-            "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-            "UPLOAD_TOKENS": json.dumps({"tests": TOKEN, "other": OTHER}),
-            "UPLOAD_MEMORY": str(8 * PART),
-            "UPLOAD_MAX_UPLOADS": str(max_uploads),
-            "UPLOAD_MAX_REQUEST_BYTES": str(2 * PART),
-            "UPLOAD_WAIT_SECONDS": "0.5",
-            "UPLOAD_CLIENT_GRACE_SECONDS": str(grace_seconds),
-            "UPLOAD_VERIFY_SAMPLE": "0",
-            "AWS_ACCOUNT_A": json.dumps(account),
-        }
-        command = ("-m", "tests.hostile.uncollected")
-        service = ServerProcess(free_port(), environment, folder / "service.log", command=command)
-        try:
-            await asyncio.to_thread(service.start)
-            yield service
-        finally:
-            await asyncio.to_thread(service.kill)
-
-
-def of_other(asked: bytes) -> bytes:
-    """With another token than `head` has."""
-    return asked.replace(TOKEN.encode(), OTHER.encode())
-
-
-def put(key: str, size: int, *fields: str) -> bytes:
-    return of_other(head("PUT", f"/files/{key}", f"content-length: {size}", *fields))
+) -> AbstractAsyncContextManager[ServerProcess]:
+    return serving(
+        folder,
+        command=("-m", "tests.hostile.uncollected"),
+        UPLOAD_MEMORY=str(8 * PART),
+        UPLOAD_MAX_UPLOADS=str(max_uploads),
+        UPLOAD_MAX_REQUEST_BYTES=str(2 * PART),
+        UPLOAD_WAIT_SECONDS="0.5",
+        UPLOAD_CLIENT_GRACE_SECONDS=str(grace_seconds),
+    )
 
 
 CLOSING = "connection: close"
@@ -76,17 +49,17 @@ WRONG = f"repr-digest: sha-256=:{base64.b64encode(bytes(32)).decode()}:"
 ANSWERS: dict[str, tuple[int, str, tuple[bytes, ...]]] = {
     "too slow": (408, "client_too_slow", (put("slow-@", 100 * KiB), b"x" * 10)),
     "too slow in a second part": (408, "client_too_slow", (put("slow-later-@", 2 * PART - MiB), b"x" * (PART + MiB))),
-    "too slow in a form": (408, "client_too_slow", (of_other(form_head("content-length: 100000")), BEGUN)),
+    "too slow in a form": (408, "client_too_slow", ((form_head("content-length: 100000")), BEGUN)),
     "too large": (413, "request_too_large", (put("large-@", 3 * PART), b"x" * 10)),
     "no token": (401, "token_missing", (put("k", 100).replace(b"authorization", b"x-authorization"),)),
-    "a wrong token": (401, "token_refused", (put("k", 100).replace(OTHER.encode(), b"wrong"),)),
+    "a wrong token": (401, "token_refused", (put("k", 100).replace(TOKEN.encode(), b"wrong"),)),
     "another digest": (422, "digest_mismatch", (put("digest-@", 1, WRONG, CLOSING), b"x")),
     "a key that is taken": (409, "key_taken", (put("taken", 1, CLOSING), b"y")),
     "a condition that fails": (412, "condition_failed", (put("taken", 100, "if-none-match: *"),)),
     "an account that refuses": (502, "accounts_failed", (put("refused-@", 1, CLOSING), b"x")),
     "an account that refuses parts": (502, "accounts_failed", (put("refused-parts-@", 2 * PART - MiB), b"x" * PART)),
-    "a file that cannot be read": (502, "file_unreadable", (of_other(head("GET", "/files/unreadable", CLOSING)),)),
-    "a file that is not there": (404, "file_not_found", (of_other(head("GET", "/files/nothing", CLOSING)),)),
+    "a file that cannot be read": (502, "file_unreadable", ((head("GET", "/files/unreadable", CLOSING)),)),
+    "a file that is not there": (404, "file_not_found", ((head("GET", "/files/nothing", CLOSING)),)),
 }
 
 
@@ -179,9 +152,9 @@ async def test_no_connection_is_kept_when_clients_go(tmp_path: Path) -> None:
             for number in range(AT_ONCE):
                 for pieces in (
                     (put("gone-@", 100 * KiB), b"x" * 10),
-                    (of_other(form_head("content-length: 100000")), BEGUN),
-                    (of_other(head("GET", "/files/large")),),
-                    (of_other(head("GET", "/files/nothing")),),
+                    ((form_head("content-length: 100000")), BEGUN),
+                    ((head("GET", "/files/large")),),
+                    ((head("GET", "/files/nothing")),),
                 ):
                     group.create_task(gone(service, *numbered(pieces, number)))
         await gone(service, put("gone-later", 2 * PART - MiB), b"x" * (PART + MiB))

@@ -137,7 +137,7 @@ STEPS = st.lists(
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_nobody_is_stuck_and_nothing_exceeded_when_claims_come_grow_and_go_in_any_order(
     share: float, steps: list[tuple[str, int]]
 ) -> None:
