@@ -111,7 +111,8 @@ def compose(
 
     `first_look_seconds`: at most so long after the start the ledger is first compared with the accounts.
     """
-    gate = Gate(upload.max_uploads)
+    access = Access(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
+    gate = Gate(upload.max_uploads, share=access.share)
     hashes = account_hashes()
     ledger = DatabaseLedger(
         database,
@@ -119,7 +120,6 @@ def compose(
         wait_seconds=upload.limits.wait_seconds,
         settle_seconds=upload.limits.settle_seconds,
     )
-    access = Access(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
     uploads = Uploads(
         access=access,
         gate=gate,

@@ -95,6 +95,11 @@ class Body:
         """It is not read any more."""
         self._patience.close()
 
+    def let_go(self) -> None:
+        """Of the connection, whoever still holds this."""
+        self.close()
+        self._receive = _gone
+
     async def skip(self) -> int:
         """The size of the next message, of a body that is not needed any more: neither checked nor counted."""
         message = await self._receive()
@@ -125,6 +130,10 @@ class Body:
             f"The request is larger than {self._limits.request_bytes} bytes, its line and headers included "
             "(UPLOAD_MAX_REQUEST_BYTES)."
         )
+
+
+async def _gone() -> Message:
+    return {"type": "http.disconnect"}
 
 
 def _whole(lengths: set[bytes]) -> int | None:

@@ -21,7 +21,7 @@ from file.api.discarding import Discarding
 from file.api.firstlook import look_at, seems_to_speak_s3
 from file.api.gate import Gate
 from file.api.responses import problem, problem_response, s3_error
-from file.logic.errors import S3ApiMissingError, UploadError
+from file.logic.errors import S3ApiMissingError, UploadError, without_frames
 from file.logic.naming import new_file_id
 from file.logic.values import MiB
 
@@ -80,13 +80,17 @@ class Edge:
         line: dict[str, Any] = {"method": scope["method"], "path": scope["path"][:1024]}
         reply = _Reply(send, body, request_id, self._gate, is_api=is_api)
         scope["mentum.body"], scope["mentum.line"], scope["mentum.reply"] = body, line, reply
-        await self._answered(scope, body.next_message, reply.send)
-        seconds = round(time.perf_counter() - began, 4)
-        _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
-        count(self._api.route_of(scope["path"]), scope["method"], reply.status)
-        body.close()
-        if not body.ended and not body.gone:
-            await self._discarding.read_on(body)
+        try:
+            await self._answered(scope, body.next_message, reply.send)
+            seconds = round(time.perf_counter() - began, 4)
+            _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
+            count(self._api.route_of(scope["path"]), scope["method"], reply.status)
+            body.close()
+            if not body.ended and not body.gone:
+                await self._discarding.read_on(body)
+        finally:  # the connection is closed when nobody has it any more
+            body.let_go()
+            reply.let_go()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Whatever happens becomes an answer, unless one has begun already."""
@@ -102,11 +106,12 @@ class Edge:
             response = s3_error(error, request_id)
         except UploadError as error:
             line["code"] = error.code
-            response = problem(error)
+            response = problem(without_frames(error))
         except HTTPException as error:
             response = _unrouted(scope, error)
-        except Exception:  # noqa: BLE001 - the last place where an answer can be given
+        except Exception as error:  # noqa: BLE001 - the last place where an answer can be given
             _log.exception("request_crashed", method=line["method"], path=line["path"])
+            without_frames(error)
             line["code"] = "internal_error"
             detail = "The service met an error of its own; the log has it under this request's id."
             response = problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
@@ -150,6 +155,14 @@ class _Reply:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await self._send(message)
+
+    def let_go(self) -> None:
+        """Of the connection, whoever still holds this."""
+        self._send = _unheard
+
+
+async def _unheard(message: Message) -> None:
+    """Nobody listens any more."""
 
 
 def _request_id(scope: Scope) -> str:

@@ -45,7 +45,11 @@ async def put_file(request: Request) -> Response:
     )
 
     receipt = await stored_under_conditions(
-        file, key, lambda arriving: uploads.take(arriving, request), request.headers, request.app.readings.records
+        file,
+        key,
+        lambda arriving: uploads.take(arriving, request, who=who),
+        request.headers,
+        request.app.readings.records,
     )
     # The same file again, without a header that asks for the first answer: it is there already.
     again = HTTPStatus.CREATED if "idempotency-key" in request.headers else HTTPStatus.OK

@@ -55,7 +55,7 @@ async def upload_form(request: Request) -> Response:
         idempotency_key=idempotency_key(request.headers),
         declared=declared_digests(request.headers.raw),
     )
-    receipt = await uploads.take(form.file, request)
+    receipt = await uploads.take(form.file, request, who=who)
     return receipt_response(receipt)
 
 

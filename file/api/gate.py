@@ -1,7 +1,9 @@
 """The gate of the uploads: how many are under way, and how they end when the service does."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from file.logic.errors import BusyError, ShuttingDownError
@@ -10,27 +12,30 @@ T = TypeVar("T")
 
 
 class Gate:
-    """Lets `max_uploads` in at once. Belongs to one event loop."""
+    """Lets `max_uploads` in at once, of which one holder has `share` at most. Belongs to one event loop."""
 
-    def __init__(self, max_uploads: int) -> None:
+    def __init__(self, max_uploads: int, *, share: float = 1.0) -> None:
         self.draining = False
         self._max_uploads = max_uploads
+        self._max_of_one = max(1, int(max_uploads * share))
+        self._of: Counter[str] = Counter()
         self._uploads: set[asyncio.Task[Any]] = set()
 
     @property
     def under_way(self) -> int:
         return len(self._uploads)
 
-    async def run(self, upload: Coroutine[Any, Any, T]) -> T:
+    async def run(self, upload: Coroutine[Any, Any, T], *, who: str) -> T:
         """Run an upload to its end, whatever becomes of the connection. Raises `BusyError` if it may not begin."""
-        if self.draining or len(self._uploads) >= self._max_uploads:
+        try:
+            self._check(who)
+        except BusyError:
             upload.close()
-            if self.draining:
-                raise ShuttingDownError
-            raise BusyError(f"The service is busy: {self._max_uploads} uploads are under way.")
+            raise
         task = asyncio.ensure_future(upload)
         self._uploads.add(task)
-        task.add_done_callback(self._uploads.discard)
+        self._of[who] += 1
+        task.add_done_callback(partial(self._ended, who))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -39,6 +44,18 @@ class Gate:
             raise
         finally:
             del task  # or an error of the upload holds this frame, and the frame the error
+
+    def _check(self, who: str) -> None:
+        if self.draining:
+            raise ShuttingDownError
+        if len(self._uploads) >= self._max_uploads:
+            raise BusyError(f"The service is busy: {self._max_uploads} uploads are under way.")
+        if self._of[who] >= self._max_of_one:
+            raise BusyError(f"The service is busy: {self._max_of_one} uploads of this token are under way.")
+
+    def _ended(self, who: str, task: asyncio.Task[Any]) -> None:
+        self._uploads.discard(task)
+        self._of[who] -= 1
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in any more; wait for those inside, then cancel them and wait until they have taken back."""

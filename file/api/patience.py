@@ -39,7 +39,9 @@ class Patience:
         if self._is_over:
             self._is_over = False
             assert task is not None
-            if task.uncancel() <= self._cancelling:
+            left = task.uncancel()
+            del task  # or the error holds this frame, the frame the task, and the task the error
+            if left <= self._cancelling:
                 raise TimeoutError
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Uploads:
         self.access = access
         self.gate = gate
         self.buckets: Sequence[Bucket] = ()
-        self.budget = Budget(limits.memory)
+        self.budget = Budget(limits.memory, share=access.share)
         self.stragglers = Stragglers(ledger, limits)
         self._retired: frozenset[str] = frozenset()
         self._ack = ack
@@ -50,8 +50,8 @@ class Uploads:
         """The names of those that get no new files."""
         self._retired = accounts
 
-    async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request) -> Receipt:
-        """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
+    async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request, *, who: str) -> Receipt:
+        """Carry one upload of `who` through the flow. Raises `RequestError` and `BusyError`."""
         line = request.scope["mentum.line"]
         ack, buckets = self._chosen(request.headers)
 
@@ -67,7 +67,7 @@ class Uploads:
                 hashes=self._hashes,
             )
 
-        receipt = await self._measured(self.gate.run(upload()))
+        receipt = await self._measured(self.gate.run(upload(), who=who))
         line |= {"id": receipt.id, "key": receipt.key, "acknowledged": receipt.acknowledged, "stored": receipt.stored}
         if receipt.repeated:
             line["repeated"] = True

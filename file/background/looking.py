@@ -23,11 +23,15 @@ async def children() -> AsyncIterator[set[asyncio.Task[None]]]:
     try:
         yield tasks
     finally:
-        left = set(tasks)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
+        await _end(set(tasks))
+        tasks.clear()  # or an error of one of them holds this frame, and the frame the error
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def held(leases: Leases, due: Due, work: Coroutine[Any, Any, None]) -> None:
@@ -42,7 +46,10 @@ async def held(leases: Leases, due: Due, work: Coroutine[Any, Any, None]) -> Non
             with suppress(LedgerUnavailableError):  # it runs out, if it stays so: then another one does it, too
                 if not await leases.hold(due):
                     raise TakenBackError(due.account, "upload")
-        task.result()
+        try:
+            task.result()
+        finally:
+            del task  # or an error of the work holds this frame, and the frame the error
 
 
 async def close_uploads(due: Due, inventory: Inventory) -> None:

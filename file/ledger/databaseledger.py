@@ -101,16 +101,12 @@ class DatabaseLedger:
 
     async def may_publish(self, file_id: str, account: str) -> bool:
         """See `Following.may_publish`."""
-        entry: Entry[MayPublish, bool] = Entry(MayPublish(file_id, account))
-        self.writer.submit(entry)
-        return await entry.result
+        return await self.writer.ask(Entry[MayPublish, bool](MayPublish(file_id, account)))
 
     async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
         """See `Following.follow`."""
         try:
-            entry: Entry[Followed, bool] = Entry(Followed(file_id, outcome))
-            self.writer.submit(entry)
-            return await entry.result
+            return await self.writer.ask(Entry[Followed, bool](Followed(file_id, outcome)))
         finally:
             self._renewal.replicas.discard((file_id, outcome.account))
 
@@ -126,10 +122,8 @@ class DatabaseLedger:
         """A commit without an answer may have happened: asked again, it tells. See design 7.6."""
         deadline = time.monotonic() + self._wait_seconds
         while True:
-            entry: Entry[Receipt, bool] = Entry(receipt)
             try:
-                self.writer.submit(entry)
-                return await entry.result
+                return await self.writer.ask(Entry[Receipt, bool](receipt))
             except LedgerUnavailableError:
                 if not receipt.acknowledged or time.monotonic() > deadline:
                     raise
@@ -153,7 +147,10 @@ class DatabaseLedger:
         if not done:
             self._leave(entry)
             raise LedgerUnavailableError("The service cannot write to its ledger: others have waited for too long.")
-        return entry.result.result()
+        try:
+            return entry.result.result()
+        finally:
+            del entry, done  # or the error holds this frame, and the frame the error
 
     def _leave(self, entry: Entry[Intent, bool]) -> None:
         """Nobody wants the key any more, whether it can still be had or not."""

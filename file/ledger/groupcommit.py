@@ -18,7 +18,7 @@ import structlog
 from django.db import Error, InterfaceError, OperationalError, connections, transaction
 
 from file.logic import metrics
-from file.logic.errors import BusyError, LedgerUnavailableError, UploadError
+from file.logic.errors import BusyError, LedgerUnavailableError, UploadError, without_frames
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -107,9 +107,15 @@ class Writer:
 
         It runs twice if the first time met a connection that had broken.
         """
-        entry: Entry[Callable[[], T], T] = Entry(work, is_job=True, in_transaction=in_transaction)
+        return await self.ask(Entry[Callable[[], T], T](work, is_job=True, in_transaction=in_transaction))
+
+    async def ask(self, entry: Entry[E, T]) -> T:
+        """Queue it, and wait for its answer."""
         self.submit(entry)
-        return await entry.result
+        try:
+            return await entry.result
+        finally:
+            del entry  # or an error as its answer holds this frame, and the frame the error
 
     # --- in the thread
 
@@ -156,7 +162,8 @@ class Writer:
                     answers = [group[0].asked()] if group[0].is_job else self._write(asked)
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             if group[0].is_job and isinstance(error, UploadError):
-                return [(group[0], error)]  # the job's own answer: nothing is wrong with the connection
+                # The job's own answer: nothing is wrong with the connection.
+                return [(group[0], without_frames(error))]
             connection.close()  # what it was in the middle of is unknown
             if not begun and isinstance(error, Error):  # nobody's fault: each would wait for the same lock
                 return [(entry, _told(error, entry)) for entry in group]
@@ -196,7 +203,7 @@ def _told(error: Exception, entry: Entry[Any, Any]) -> Exception:
 def _unavailable(cause: BaseException | None) -> LedgerUnavailableError:
     unavailable = LedgerUnavailableError()
     unavailable.__cause__ = cause
-    return unavailable
+    return without_frames(unavailable)
 
 
 def _timed_out(error: BaseException | None) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from file.logic import metrics
-from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError
+from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, without_frames
 from file.logic.seams import Bucket
 from file.logic.values import Limits
 
@@ -70,6 +70,7 @@ class Attempts:
                 ) from None
             raise
         finally:
+            errors.clear()  # or the error holds this frame, and the frame the error
             self._slots.release()
             self.seconds += time.monotonic() - started
 
@@ -108,12 +109,3 @@ def may_have_happened(error: AccountError) -> bool:
     """An account that answers "500" may have done it all the same; one that was never reached has not."""
     never_reached = isinstance(error, AccountUnreachableError) and not error.unanswered
     return error.unanswered or (error.retryable and not never_reached)
-
-
-def without_frames(error: AccountError) -> AccountError:
-    """A traceback holds frames, and they the bytes of parts that were given back, in cycles that may stay for long."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__context__
-    return error

@@ -29,7 +29,20 @@ never the text of a foreign exception. HTTP statuses live in `file/api/responses
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """A traceback holds frames, and they what was being done: the bytes of parts that were given back, a connection
+    that was answered. Where a frame holds the error, too, they hold each other, which may stay for long.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__ or link.__cause__
+    return error
 
 
 class UploadError(Exception):

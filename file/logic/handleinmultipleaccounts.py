@@ -220,4 +220,7 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)
-    return task.result()
+    try:
+        return task.result()
+    finally:
+        del task  # or an error of the work holds this frame, and the frame the error

@@ -11,9 +11,16 @@ from typing import Any
 
 import structlog
 
-from file.logic.attempts import Attempts, may_have_happened, without_frames
+from file.logic.attempts import Attempts, may_have_happened
 from file.logic.containment import crashed
-from file.logic.errors import AccountError, LetGoError, OwnershipUnknownError, PartRefusedError, TakenBackError
+from file.logic.errors import (
+    AccountError,
+    LetGoError,
+    OwnershipUnknownError,
+    PartRefusedError,
+    TakenBackError,
+    without_frames,
+)
 from file.logic.parts import SharedPart
 from file.logic.seams import Bucket, Upload
 from file.logic.values import Digests, Failed, Limits, ObjectDescription, Part, Pending, Removal, Stored

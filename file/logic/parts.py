@@ -1,6 +1,6 @@
 """Chunks as the network gave them become parts as S3 wants them, hashed once on the way.
 
-`PartReader` reserves a whole part (or the smaller rest) before it reads the first byte of it, puts its chunks together,
+`PartReader` claims a whole part (or the smaller rest) before it reads the first byte of it, puts its chunks together,
 and computes SHA-256 of the file, CRC64NVME of each part, and whatever digest the request declared. A part whose
 successor is unknown is handed on at once: holding it back until the next byte is seen would hold memory while waiting
 for more of it.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from file.logic.budget import Budget, Portion
+from file.logic.budget import Budget, Claim, Portion
 from file.logic.errors import FileTooLargeError, SizeMismatchError
 from file.logic.hashing import Comparison, hashed
 from file.logic.rooms import Room, room_bytes
@@ -39,10 +39,11 @@ class SharedPart:
     memory back, and drops the bytes: whoever still has a reference to this has none to them.
     """
 
-    __slots__ = ("_give_back", "_holders", "_part", "taken")
+    __slots__ = ("_claim", "_give_back", "_holders", "_part", "taken")
 
-    def __init__(self, part: Part, taken: int, give_back: Callable[[int, Body], None]) -> None:
-        self.taken = taken
+    def __init__(self, part: Part, claim: Claim, give_back: Callable[[Body], None]) -> None:
+        self.taken = claim.held
+        self._claim = claim
         self._part: Part | None = part
         self._give_back = give_back
         self._holders = 1
@@ -60,7 +61,8 @@ class SharedPart:
         self._holders -= 1
         if self._holders == 0:
             body, self._part = self.part.body, None
-            self._give_back(self.taken, body)
+            self._claim.release()
+            self._give_back(body)
 
 
 class PartReader:
@@ -89,27 +91,20 @@ class PartReader:
             return None
         self._number += 1
         wanted = self._wanted()
-        reserved = room_bytes(wanted)
         wait_seconds = self._limits.wait_seconds if self._number == 1 else None
-        await self._budget.reserve(reserved, wait_seconds=wait_seconds)
-        room = Room(wanted, self._budget.rooms)
+        claim = await self._budget.claim(room_bytes(wanted), who=self._file.who, wait_seconds=wait_seconds)
+        room = claim.room = Room(wanted, self._budget.rooms, grows=claim.held < claim.most)
         try:
-            await self._fill(room, wanted)
+            await self._fill(room, wanted, claim, wait_seconds)
+            claim.settle(room.taken)  # a body of unknown size may be far below what was claimed
             if not room.filled and self._number > 1:
-                self._budget.release(reserved)
                 return None
             part = Part(self._number, room.body(), await self._hash(room.body()))
         except BaseException:
             room.drop()  # or the error's frames hold the bytes
-            self._budget.release(reserved)
+            claim.release()
             raise
-        # A body of unknown size may be far below what was reserved.
-        self._budget.release(reserved - room.taken)
-        return SharedPart(part, room.taken, self._give_back)
-
-    def _give_back(self, taken: int, body: Body) -> None:
-        self._budget.release(taken)
-        self._budget.rooms.give_back(body)
+        return SharedPart(part, claim, self._budget.rooms.give_back)
 
     def digests(self) -> Digests:
         """What arrived, once `ended`. Raises if it is not what the request declared."""
@@ -132,12 +127,16 @@ class PartReader:
             raise FileTooLargeError(f"A file of undeclared size may have {self._size} bytes here; declare its size.")
         return size if bound is None else max(0, min(size, bound - self._size))
 
-    async def _fill(self, room: Room, wanted: int) -> None:
+    async def _fill(self, room: Room, wanted: int, claim: Claim, wait_seconds: float | None) -> None:
         """Up to `wanted` bytes; fewer only at the end of the file."""
-        self._rest = room.take(self._rest)
-        while room.filled < wanted or (self._end_is_near(wanted) and not self._rest):
+        while True:
+            if (filled := min(wanted, room.filled + len(self._rest))) > claim.held:
+                await claim.grow(filled, wait_seconds=wait_seconds)
+            self._rest = room.take(self._rest)
+            if room.filled == wanted and (self._rest or not self._end_is_near(wanted)):
+                break
             try:
-                self._rest = room.take(await anext(self._chunks))
+                self._rest = await anext(self._chunks)
             except StopAsyncIteration:
                 self.ended = True
                 break

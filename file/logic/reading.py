@@ -22,6 +22,7 @@ from file.logic.errors import (
     AccountUnreachableError,
     BusyError,
     UnreadableError,
+    without_frames,
 )
 from file.logic.seams import Source
 from file.logic.values import Receipt, Stored
@@ -166,7 +167,7 @@ class Reading:
         raise UnreadableError(self.errors)
 
     def _note(self, error: AccountError) -> None:
-        self.errors.append(error)
+        self.errors.append(without_frames(error))
         _log.warning(
             "read_failed",
             id=self._receipt.id,

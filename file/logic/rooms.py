@@ -12,16 +12,17 @@ from contextlib import suppress
 
 from file.logic.values import Body, KiB, MiB
 
-_MAPPED_BYTES = 256 * KiB
+# From so much on it is mapped, and counted in multiples of this.
+STEP_BYTES = 256 * KiB
 _PAGE_BYTES = 2 * MiB
 _KEEP_SECONDS = 10.0
 
 
 def room_bytes(size: int) -> int:
     """What a room for so many bytes takes at most: those that are mapped come in few sizes, to be used again."""
-    if size < _MAPPED_BYTES:
+    if size < STEP_BYTES:
         return size
-    return -(-size // _MAPPED_BYTES) * _MAPPED_BYTES
+    return -(-size // STEP_BYTES) * STEP_BYTES
 
 
 class Rooms:
@@ -36,15 +37,21 @@ class Rooms:
         self._free: dict[int, list[mmap.mmap]] = {}
         self._clearing: asyncio.TimerHandle | None = None
 
-    def take(self, size: int) -> tuple[mmap.mmap, bool]:
-        """Of `room_bytes(size)`, and whether it was used before. The caller has reserved them."""
+    def take(self, size: int, *, grows: bool = False) -> tuple[mmap.mmap, bool]:
+        """Of `room_bytes(size)`, and whether it was used before. The caller has reserved them, or, if it `grows`, only
+        some: then it is new and in small pages, so that it takes what is filled.
+        """
         size = room_bytes(size)
-        if free := self._free.get(size):
+        if not grows and (free := self._free.get(size)):
             self.kept -= size
             return free.pop(), True
+        self.fit()
+        return _mapped(size, large_pages=size >= _PAGE_BYTES and not grows), False
+
+    def fit(self) -> None:
+        """Keep no more than there may be."""
         if self.kept > self._spare():
             self.clear()
-        return _mapped(size), False
 
     def give_back(self, body: Body) -> None:
         """A part was sent. Its memory is kept only if nobody reads it any more: the HTTP client may hold on to a body
@@ -77,12 +84,16 @@ class Rooms:
 
 
 class Room:
-    """For one part of at most `size` bytes. A few are only bytes: what is not large needs no mapping."""
+    """For one part of at most `size` bytes. A few are only bytes: what is not large needs no mapping.
 
-    __slots__ = ("_bytes", "_is_used", "_mapping", "_rooms", "_size", "filled")
+    One that `grows` takes little more than what it is filled with.
+    """
 
-    def __init__(self, size: int, rooms: Rooms) -> None:
+    __slots__ = ("_bytes", "_grows", "_is_used", "_mapping", "_rooms", "_size", "filled")
+
+    def __init__(self, size: int, rooms: Rooms, *, grows: bool = False) -> None:
         self.filled = 0
+        self._grows = grows
         self._size = size
         self._rooms = rooms
         self._bytes: bytes | bytearray = b""
@@ -112,8 +123,21 @@ class Room:
         if self._mapping is None:
             return self.filled
         whole = len(self._mapping)
-        step = _PAGE_BYTES if whole >= _PAGE_BYTES else _MAPPED_BYTES
+        step = _PAGE_BYTES if whole >= _PAGE_BYTES and not self._grows else STEP_BYTES
         return whole if self._is_used else min(whole, -(-self.filled // step) * step)
+
+    def shrink(self) -> int:
+        """Give the system what is not filled, and grow from now on. Returns the memory that it may take until then."""
+        self._grows = True
+        if self._mapping is None:
+            return max(STEP_BYTES, room_bytes(self.filled))  # the first chunk is kept as it is
+        self._is_used = False
+        if (end := self.taken) < len(self._mapping):
+            for advice in ("MADV_NOHUGEPAGE", "MADV_DONTNEED"):
+                if hasattr(mmap, advice):
+                    with suppress(OSError):  # a kernel without large pages
+                        self._mapping.madvise(getattr(mmap, advice), end)
+        return end
 
     def drop(self) -> None:
         """Forget the bytes."""
@@ -121,22 +145,22 @@ class Room:
 
     def _add(self, fitting: bytes) -> None:
         end = self.filled + len(fitting)
-        if self._mapping is None and end <= _MAPPED_BYTES:
+        if self._mapping is None and end <= STEP_BYTES:
             if isinstance(self._bytes, bytes):
                 self._bytes = bytearray(self._bytes)
             self._bytes += fitting
             return
         if self._mapping is None:
-            self._mapping, self._is_used = self._rooms.take(self._size)
+            self._mapping, self._is_used = self._rooms.take(self._size, grows=self._grows)
             self._mapping[: self.filled] = self._bytes
             self._bytes = b""
         self._mapping[self.filled : end] = fitting
 
 
-def _mapped(size: int) -> mmap.mmap:
+def _mapped(size: int, *, large_pages: bool) -> mmap.mmap:
     """Python's default would be shared memory, made page by page of 4 KiB: more work than hashing what is put in."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+    if large_pages and hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory

@@ -2,6 +2,7 @@
 
 import pytest
 
+from file.api.access import Access
 from tests.api.expectations import assert_everywhere, assert_nothing_left, assert_problem, three
 from tests.api.rawhttp import exchange, form, form_part
 from tests.serving import TOKEN, running
@@ -121,3 +122,8 @@ async def test_no_page_may_upload_when_no_site_is_listed() -> None:
     assert (asked.status_code, asked.content) == (204, b"")
     for headers in (asked.headers, answer.headers):
         assert not [name for name in headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize(("names", "share"), [("", 1.0), ("a", 1.0), ("ab", 0.5), ("abc", 0.5)])
+def test_one_token_has_half_when_there_are_others(names: str, share: float) -> None:
+    assert Access({name: TOKEN + name for name in names}, open=not names).share == share

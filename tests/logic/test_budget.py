@@ -1,16 +1,25 @@
-"""The budget: never exceeded, first come first served, and nobody is forgotten, whoever gives up in between."""
+"""The budget: never exceeded, never stuck, first come first served, and nobody is forgotten, whoever gives up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from file.logic.budget import Budget, Fair, Share
+from file.logic.budget import Budget, Claim, Fair, Share
 from file.logic.errors import BusyError
+from file.logic.parts import PartReader
+from file.logic.rooms import STEP_BYTES as STEP
+from file.logic.rooms import Room
+from file.logic.values import Identity, IncomingFile, KiB, Limits
 
 TOTAL = 100
+# Of what grows: an eighth is kept for small claims.
+MANY = 64 * STEP
+LARGEST = MANY // 4
+HOLDERS = ("a", "b", "c")
+SIZES = (0, 1, STEP, LARGEST // 2 + 1, LARGEST, LARGEST, LARGEST)
 
 
 async def settled() -> None:
@@ -18,98 +27,207 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+def is_safe(claims: Sequence[tuple[str, Claim]], share: float) -> bool:
+    """Whether there is an order in which each can be given what it still needs, from what is free and what those before
+    it give back; of all memory but an eighth, and for each holder of its share but an eighth.
+    """
+    growing = [(who, claim) for who, claim in claims if 0 < claim.held < claim.most]
+    limits = {"": MANY, **dict.fromkeys(HOLDERS, int(MANY * share))}
+    free = {name: limit - limit // 8 for name, limit in limits.items()}
+    for who, claim in growing:
+        for name in ("", who):
+            free[name] -= claim.held
+    growing.sort(key=lambda each: each[1].most - each[1].held)
+    while growing:
+        for each in growing:
+            who, claim = each
+            if all(claim.most - claim.held <= free[name] for name in ("", who)):
+                for name in ("", who):
+                    free[name] += claim.held
+                growing.remove(each)
+                break
+        else:
+            return False
+    return True
+
+
 class Model:
-    """Plays any order of reservations, gifts back and cancellations, and watches the promises."""
+    """Plays any order of claims, growth, ends and cancellations, and watches the promises."""
 
-    def __init__(self) -> None:
-        self.budget = Budget(TOTAL)
-        self.sizes: list[int] = []
-        self.tasks: list[asyncio.Task[None]] = []
-        self.served: list[int] = []
-        self.given_up: set[int] = set()
-        self.given_back: set[int] = set()
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.budget = Budget(MANY, share=share, grace_seconds=0.0)
+        self.held: list[tuple[str, Claim]] = []
+        self.claiming: list[asyncio.Task[None]] = []
+        self.growing: dict[Claim, asyncio.Task[None]] = {}
 
-    def reserve(self, size: int) -> None:
-        number = len(self.tasks)
-        self.sizes.append(size)
+    def claim(self, number: int) -> None:
+        who, most = HOLDERS[number % 3], SIZES[number % len(SIZES)]
 
-        async def waits() -> None:
-            await self.budget.reserve(size)
-            self.served.append(number)
+        async def claims() -> None:
+            claim = await self.budget.claim(most, who=who)
+            claim.room = Room(most, self.budget.rooms, grows=claim.held < claim.most)
+            self.held.append((who, claim))
 
-        self.tasks.append(asyncio.ensure_future(waits()))
+        self.claiming.append(asyncio.ensure_future(claims()))
 
-    def held(self) -> list[int]:
-        return [number for number in self.served if number not in self.given_back]
+    def grow(self, number: int) -> None:
+        if found := self._one(number):
+            claim = found[1]
+            if claim.room is not None and claim not in self.growing and claim.held < claim.most:
+                self.growing[claim] = task = asyncio.ensure_future(claim.grow(claim.held + 1))
+                task.add_done_callback(lambda _: self.growing.pop(claim))
 
-    def waiting(self) -> list[int]:
-        return [number for number, task in enumerate(self.tasks) if not task.done() and number not in self.given_up]
+    def fill(self, number: int) -> None:
+        """What a claim holds may be filled, up to a few steps."""
+        if (found := self._one(number)) and (room := found[1].room) is not None:
+            room.take(bytes(min(found[1].held, 3 * STEP) - room.filled))
 
-    def release(self, choice: int) -> None:
-        if held := self.held():
-            number = held[choice % len(held)]
-            self.given_back.add(number)
-            self.budget.release(self.sizes[number])
+    def settle(self, number: int) -> None:
+        if (found := self._one(number)) and found[1] not in self.growing and (room := found[1].room) is not None:
+            found[1].settle(room.taken)
 
-    def give_up(self, choice: int) -> None:
-        if waiting := self.waiting():
-            number = waiting[choice % len(waiting)]
-            self.given_up.add(number)
-            self.tasks[number].cancel()
+    def release(self, number: int) -> None:
+        if (found := self._one(number)) and found[1] not in self.growing:
+            self.held.remove(found)
+            found[1].release()
+
+    def give_up(self, number: int) -> None:
+        """Whoever waits is cancelled; a part that was growing is given back."""
+        if waiting := [*(task for task in self.claiming if not task.done()), *self.growing.values()]:
+            waiting[number % len(waiting)].cancel()
+
+    def _one(self, number: int) -> tuple[str, Claim] | None:
+        return self.held[number % len(self.held)] if self.held else None
 
     async def check(self) -> None:
         await settled()
-        assert self.budget.used == sum(self.sizes[number] for number in self.held())
-        assert self.budget.used <= self.budget.peak <= TOTAL
-        if waiting := self.waiting():
-            assert all(number < waiting[0] for number in self.served), "somebody was served out of turn"
-            assert self.budget.used + self.sizes[waiting[0]] > TOTAL, "the first in the queue was forgotten"
+        held = sum(claim.held for _, claim in self.held)
+        assert self.budget.used == held
+        assert self.budget.used <= self.budget.peak <= MANY
+        for who in HOLDERS:
+            assert sum(claim.held for name, claim in self.held if name == who) <= MANY * self.share
+        assert is_safe(self.held, self.share)
 
     async def end(self) -> None:
-        while self.held():
-            self.release(0)
-            await self.check()
-        assert not self.waiting()
+        """Each part is filled and sent, the growing ones as their turn comes: all come to their end."""
+        async with asyncio.timeout(30):
+            while self.held or not all(task.done() for task in self.claiming):
+                for number, (_, claim) in enumerate(self.held):
+                    if claim.held == claim.most and claim not in self.growing:
+                        self.release(number)
+                        break
+                    self.grow(number)
+                await asyncio.sleep(0)
+                assert self.budget.used <= MANY
         assert self.budget.used == 0
-        for number, task in enumerate(self.tasks):
-            assert task.done()
-            assert task.cancelled() or number in self.served  # no other error than the cancellation
 
 
 STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("reserve"), st.integers(0, TOTAL)),
-        st.tuples(st.just("release"), st.integers(0, 1000)),
-        st.tuples(st.just("give_up"), st.integers(0, 1000)),
-        st.tuples(st.just("settle"), st.just(0)),
+    st.tuples(
+        st.sampled_from(
+            ["claim", "claim", "claim", "grow", "grow", "fill", "settle", "release", "give_up", "check", "claim"]
+        ),
+        st.integers(0, 1 << 30),
     ),
-    max_size=60,
+    min_size=30,
+    max_size=120,
 )
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
 @given(STEPS)
-@settings(max_examples=300, deadline=None)
-def test_the_budget_keeps_its_promises_when_reservations_come_and_go_in_any_order(steps: list[tuple[str, int]]) -> None:
+@settings(max_examples=60, deadline=None)
+def test_nobody_is_stuck_and_nothing_exceeded_when_claims_come_grow_and_go_in_any_order(
+    share: float, steps: list[tuple[str, int]]
+) -> None:
     async def play() -> None:
-        model = Model()
+        model = Model(share)
         for step, number in steps:
-            if step == "settle":
+            if step == "check":
                 await model.check()
             else:
                 getattr(model, step)(number)
+                await asyncio.sleep(0)
         await model.check()
         await model.end()
 
     asyncio.run(play())
 
 
+class Uploads:
+    """Real readers of many parts, whose chunks come when a schedule says so, and whose parts are sent likewise."""
+
+    def __init__(self, budget: Budget, sizes: Sequence[int]) -> None:
+        self.budget = budget
+        self.limits = Limits(memory=budget.total, part_size=budget.largest_part, wait_seconds=60.0)
+        self.arrivals = [asyncio.Semaphore(0) for _ in sizes]
+        self.sending: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self.tasks = [asyncio.ensure_future(self._upload(number, size)) for number, size in enumerate(sizes)]
+
+    async def _upload(self, number: int, size: int) -> None:
+        async def arriving() -> AsyncIterator[bytes]:
+            for start in range(0, size, 100 * KiB):
+                await self.arrivals[number].acquire()
+                yield bytes(min(100 * KiB, size - start))
+
+        file = IncomingFile(
+            id="id", chunks=arriving(), identify=lambda: Identity("k", "k"), size=size, who=HOLDERS[number % 3]
+        )
+        reader = PartReader(file, self.limits, self.budget)
+        while (part := await reader.next()) is not None:
+            self.sending.put_nowait(part.let_go)
+        reader.digests()
+
+    def play(self, step: int) -> None:
+        """A chunk arrives, or the oldest part is sent."""
+        if step % 4 == 0 and not self.sending.empty():
+            self.sending.get_nowait()()
+        self.arrivals[step % len(self.arrivals)].release()
+
+    async def end(self) -> None:
+        for arrival in self.arrivals:
+            for _ in range(100):
+                arrival.release()
+        async with asyncio.timeout(30):
+            while not all(task.done() for task in self.tasks):
+                while not self.sending.empty():
+                    self.sending.get_nowait()()
+                await asyncio.sleep(0)
+        while not self.sending.empty():
+            self.sending.get_nowait()()
+        await asyncio.gather(*self.tasks)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@given(
+    st.lists(st.sampled_from([1, STEP, 5 * STEP, 8 * STEP, 12 * STEP]), min_size=4, max_size=9),
+    st.lists(st.integers(0, 1000), max_size=200),
+)
+@settings(max_examples=15, deadline=None)
+def test_every_upload_is_read_to_its_end_whatever_the_order_in_which_chunks_come_and_parts_are_sent(
+    share: float, sizes: list[int], schedule: list[int]
+) -> None:
+    async def play() -> None:
+        budget = Budget(32 * STEP, share=share, grace_seconds=0.0)
+        uploads = Uploads(budget, sizes)
+        for step in schedule:
+            uploads.play(step)
+            await asyncio.sleep(0)
+        await uploads.end()
+        assert budget.used == 0
+        assert budget.peak <= budget.total
+
+    asyncio.run(play())
+
+
 async def test_the_cancellation_arrives_when_memory_comes_free_in_the_same_moment() -> None:
     budget = Budget(TOTAL)
-    await budget.reserve(TOTAL)
-    first, second = (asyncio.ensure_future(budget.reserve(TOTAL)) for _ in range(2))
+    held = await budget.claim(TOTAL)
+    first, second = (asyncio.ensure_future(budget.claim(TOTAL)) for _ in range(2))
     await settled()
     first.cancel()
-    budget.release(TOTAL)
+    held.release()
     with pytest.raises(asyncio.CancelledError):
         await first
     await asyncio.wait_for(second, 1)
@@ -118,27 +236,28 @@ async def test_the_cancellation_arrives_when_memory_comes_free_in_the_same_momen
 
 async def test_the_turn_is_passed_on_when_it_comes_together_with_the_cancellation() -> None:
     budget = Budget(TOTAL)
-    await budget.reserve(TOTAL)
-    first, second = (asyncio.ensure_future(budget.reserve(TOTAL)) for _ in range(2))
+    held = await budget.claim(TOTAL)
+    first, second = (asyncio.ensure_future(budget.claim(TOTAL)) for _ in range(2))
     await settled()
-    budget.release(TOTAL)
+    held.release()  # the first one's turn has come, and it does not know yet
     first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
     await asyncio.wait_for(second, 1)
+    assert first.cancelled()
     assert budget.used == TOTAL
 
 
 @pytest.mark.parametrize("wait_seconds", [0, 0.02])
 async def test_it_is_busy_when_no_memory_comes_free_in_time(wait_seconds: float) -> None:
     budget = Budget(TOTAL)
-    await budget.reserve(60)
-    large = asyncio.ensure_future(budget.reserve(50, wait_seconds=wait_seconds))
-    small = asyncio.ensure_future(budget.reserve(40))
+    await budget.claim(60)
+    large = asyncio.ensure_future(budget.claim(50, wait_seconds=wait_seconds))
+    small = asyncio.ensure_future(budget.claim(40))
     await asyncio.sleep(0)
     assert not small.done()  # behind the large one, though there is room for it
-    with pytest.raises(BusyError):
+    with pytest.raises(BusyError) as refused:
         await large
+    assert refused.value.__context__ is None  # which would hold the task that waited, and that this error
+    assert "token" not in refused.value.detail
     await asyncio.wait_for(small, 1)  # the one that stood in the way is gone
     assert budget.used == budget.peak == TOTAL
 
@@ -146,7 +265,7 @@ async def test_it_is_busy_when_no_memory_comes_free_in_time(wait_seconds: float)
 async def test_the_memory_is_given_at_once_when_there_is_enough_and_nobody_waits() -> None:
     budget = Budget(TOTAL)
     for size in (0, 30, 70, 0):
-        await budget.reserve(size, wait_seconds=0)
+        assert (await budget.claim(size, wait_seconds=0)).held == size
     assert budget.used == TOTAL
     assert budget.largest_part == TOTAL // 4
 
@@ -157,10 +276,10 @@ async def test_each_gets_its_turn_in_order_when_many_wait() -> None:
 
     def upload(number: int) -> Callable[[], Awaitable[None]]:
         async def runs() -> None:
-            await budget.reserve(25 + number % 70)
+            claim = await budget.claim(25 + number % 70)
             order.append(number)
             await asyncio.sleep(0)
-            budget.release(25 + number % 70)
+            claim.release()
 
         return runs
 
@@ -168,6 +287,112 @@ async def test_each_gets_its_turn_in_order_when_many_wait() -> None:
     assert order == list(range(200))
     assert budget.used == 0
     assert budget.peak <= TOTAL
+
+
+async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_more() -> None:
+    budget = Budget(TOTAL, share=0.5)
+    held = await budget.claim(50, who="a")
+    waiting = asyncio.ensure_future(budget.claim(1, who="a"))
+    with pytest.raises(BusyError) as refused:
+        await budget.claim(2, who="a", wait_seconds=0)
+    assert "this token" in refused.value.detail
+    assert (await budget.claim(30, who="b", wait_seconds=0)).held == 30
+    patient = await asyncio.wait_for(Share(budget).of("A").claim(20), 1)
+    assert not waiting.done()
+    assert patient.held == 20
+    held.release()
+    await asyncio.wait_for(waiting, 1)
+
+
+def slow(budget: Budget, claim: Claim, filled: int) -> Room:
+    """A part that has got so much of what it may become."""
+    claim.room = room = Room(claim.most, budget.rooms, grows=claim.held < claim.most)
+    for _ in range(0, filled, STEP):
+        room.take(bytes(STEP))
+    return room
+
+
+async def test_what_slow_parts_have_not_filled_goes_to_others_when_memory_is_short() -> None:
+    budget = Budget(MANY, grace_seconds=0.0)
+    claims = [await budget.claim(LARGEST) for _ in range(4)]
+    for claim in claims:
+        slow(budget, claim, 2 * STEP)
+    assert budget.used == MANY
+    further = [await asyncio.wait_for(budget.claim(STEP), 1) for _ in range(8)]
+    assert [claim.held for claim in further] == [STEP] * 8
+    assert claims[0].held == 2 * STEP  # the oldest first
+    await asyncio.wait_for(budget.claim(LARGEST), 1)
+    await asyncio.wait_for(budget.claim(LARGEST), 1)
+    assert budget.used <= MANY
+
+
+async def test_nothing_is_taken_from_those_who_are_not_slow() -> None:
+    budget = Budget(MANY, grace_seconds=60.0)
+    claims = [await budget.claim(LARGEST) for _ in range(4)]
+    for claim in claims:
+        slow(budget, claim, 2 * STEP)
+    with pytest.raises(BusyError):
+        await budget.claim(STEP, wait_seconds=0.3)
+    assert [claim.held for claim in claims] == [LARGEST] * 4
+
+
+async def test_small_claims_go_on_when_large_ones_wait_to_grow() -> None:
+    budget = Budget(MANY, grace_seconds=0.0)
+    claims = [await budget.claim(LARGEST) for _ in range(3)]
+    for claim in claims:
+        slow(budget, claim, STEP)
+    others = [asyncio.ensure_future(budget.claim(LARGEST)) for _ in range(8)]
+    await asyncio.sleep(0.05)
+    growing = [asyncio.ensure_future(grown(claim)) for claim in claims]
+    growing += [asyncio.ensure_future(grown(other.result())) for other in others if other.done()]
+    await asyncio.sleep(0.05)
+    assert not all(task.done() for task in growing)  # memory is short
+    for _ in range(100):
+        small = await asyncio.wait_for(budget.claim(STEP), 1)
+        small.release()
+    for task in (*others, *growing):
+        task.cancel()
+    await asyncio.gather(*others, *growing, return_exceptions=True)
+
+
+async def grown(claim: Claim) -> int:
+    """How often it grew until it was whole."""
+    times = 0
+    while claim.held < claim.most:
+        await claim.grow(claim.held + 1)
+        times += 1
+    return times
+
+
+async def test_a_part_grows_a_few_times_only() -> None:
+    budget = Budget(1024 * STEP, grace_seconds=0.0)
+    claim = await budget.claim(32 * STEP)
+    room = slow(budget, claim, STEP)
+    claim.set(room.shrink(), claim.most)
+    assert claim.held == STEP
+    assert await grown(claim) == 5
+
+
+async def test_a_large_claim_is_not_starved_when_small_ones_come_all_the_time() -> None:
+    budget = Budget(MANY, grace_seconds=60.0)
+    smalls = [await budget.claim(STEP) for _ in range(MANY // STEP)]
+    large = asyncio.ensure_future(budget.claim(LARGEST))
+    for _ in range(4 * MANY // STEP):
+        await settled()
+        if large.done() or not smalls:
+            break
+        if (small := await replaced(budget, smalls.pop(0))) is not None:
+            smalls.append(small)
+    assert large.done()
+
+
+async def replaced(budget: Budget, claim: Claim) -> Claim | None:
+    """One goes and another comes, which may have to wait for the large one: then it is not waited for."""
+    claim.release()
+    try:
+        return await budget.claim(STEP, wait_seconds=0)
+    except BusyError:
+        return None
 
 
 class Wanting:
@@ -260,19 +485,21 @@ async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
     share = Share(budget)
     slow, other = share.of("B"), share.of("C")
     assert slow.largest_part == TOTAL // 4
-    await slow.reserve(20)
-    waits = [asyncio.ensure_future(portion.reserve(10)) for portion in (slow, other)]
+    held = await slow.claim(20)
+    waits = [asyncio.ensure_future(portion.claim(10)) for portion in (slow, other)]
     await settled()
     assert not any(wait.done() for wait in waits)
-    slow.release(20)
+    held.release()
     await settled()
     assert budget.used == 20
     assert all(wait.done() for wait in waits)
-    await budget.reserve(80)
-    last = asyncio.ensure_future(other.reserve(1))
+    await budget.claim(80)
+    last = asyncio.ensure_future(other.claim(1))
     await settled()
     last.cancel()
     await settled()
-    slow.release(10)
-    other.release(10)
+    for wait in waits:
+        wait.result().settle(5)
+        wait.result().release()
     assert budget.used == 80
+    assert (await asyncio.wait_for(slow.claim(20), 1)).held == 20  # all of the share is there again

@@ -62,11 +62,11 @@ async def test_the_memory_is_not_used_again_while_somebody_reads_it() -> None:
 
 async def test_no_more_is_kept_than_nobody_has_reserved() -> None:
     budget = Budget(16 * MiB)
-    await budget.reserve(8 * MiB)
+    await budget.claim(8 * MiB)
     for part in [filled(budget.rooms, 4 * MiB, b"x") for _ in range(3)]:
         budget.rooms.give_back(part)
     assert budget.rooms.kept == 8 * MiB
-    await budget.reserve(4 * MiB)
+    await budget.claim(4 * MiB)
     filled(budget.rooms, 2 * MiB, b"x")
     assert budget.rooms.kept == 0
 
@@ -107,3 +107,29 @@ async def test_of_new_memory_the_filled_pages_count_and_of_used_memory_all_of_it
     for _ in range(3):
         used.take(b"x" * 100 * KiB)
     assert used.taken == 8 * MiB
+
+
+async def test_a_room_that_grows_takes_what_is_filled_and_one_that_shrinks_from_then_on() -> None:
+    rooms = Rooms(lambda: 64 * MiB)
+    first = filled(rooms, 8 * MiB, b"x")
+    rooms.give_back(first)
+    growing = Room(8 * MiB, rooms, grows=True)
+    shrinking = Room(8 * MiB, rooms)
+    for room in (growing, shrinking):
+        for _ in range(3):
+            room.take(b"y" * 100 * KiB)
+    assert (growing.taken, shrinking.taken) == (512 * KiB, 8 * MiB)  # the latter's memory was used before
+    assert shrinking.shrink() == shrinking.taken == 512 * KiB
+    for room in (growing, shrinking):
+        for _ in range(3):
+            room.take(b"z" * 100 * KiB)
+        assert room.taken == 768 * KiB
+        assert bytes(room.body()) == b"y" * 300 * KiB + b"z" * 300 * KiB
+
+
+@pytest.mark.parametrize("chunk", [1, 300 * KiB])
+async def test_a_room_without_a_mapping_keeps_what_it_has_when_it_shrinks(chunk: int) -> None:
+    room = Room(8 * MiB, Rooms(lambda: 64 * MiB))
+    room.take(b"x" * chunk)
+    assert room.shrink() == max(256 * KiB, room_bytes(chunk))
+    assert bytes(room.body()) == b"x" * chunk
