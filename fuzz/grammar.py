@@ -181,22 +181,19 @@ class Grammar:
     def _listing(self) -> Request:
         chance = self._chance
         values = {
-            b"prefix": (b"kept/", b"pool", b"", b"%25", b"_", b"kept%2F0", b"%F0%9F%92%A9", *oddities.SEGMENTS),
-            b"after": (b"kept/05", b"zzz", b"", *oddities.SEGMENTS),
-            b"limit": (b"1", b"7", b"1000", b"1001", *oddities.NUMBERS),
-            b"state": (b"stored", b"partial", b"erased", b"%00"),
-            b"other": (b"1",),
+            b"prefix": self._mostly((b"kept/", b"pool", b"", b"%25", b"kept%2F0", b"%F0%9F%92%A9"), oddities.SEGMENTS),
+            b"after": self._mostly((b"kept/05", b"zzz", b""), oddities.SEGMENTS),
+            b"limit": self._mostly((b"1", b"7", b"1000", b"1001"), oddities.NUMBERS),
+            b"state": self._mostly((b"stored", b"partial"), (b"erased", b"%00", b"")),
+            b"other": b"1",
         }
         names = chance.sample(sorted(values), chance.choice((0, 1, 1, 2, 3)))
-        query = chance.choice((b"&", b"&", b";", b"&&")).join(
-            name + b"=" + chance.choice(values[name]) for name in names
-        )
+        query = chance.choice((b"&", b"&", b";", b"&&")).join(name + b"=" + values[name] for name in names)
         return self._begun(chance.choice((b"GET", b"GET", b"HEAD")), b"/files" + (b"?" + query if query else b""))
 
     def _receipt(self) -> Request:
-        chance = self._chance
-        id_ = chance.choice((KEPT_ID % chance.randrange(KEPT), b"0193", b"0" * 36, *oddities.SEGMENTS))
-        return self._begun(b"GET", b"/receipts/" + id_)
+        kept = KEPT_ID % self._chance.randrange(KEPT)
+        return self._begun(b"GET", b"/receipts/" + self._mostly((kept,), (b"0193", b"0" * 36, *oddities.SEGMENTS)))
 
     def _probe(self) -> Request:
         path = self._chance.choice((b"/_/health", b"/_/ready", b"/_/metrics", b"/_/accounts", b"/_/nothing", b"/_/"))
@@ -358,8 +355,10 @@ class Grammar:
         request.fields += self._chance.sample(right, self._chance.choice((1, 1, 2)))
 
     def _add_placement(self, request: Request) -> None:
-        self._sometimes(request, 0.12, b"upload-ack", (b"all", b"quorum", b"any", b"1", b"2", b"5", *oddities.NUMBERS))
-        self._sometimes(request, 0.08, b"upload-accounts", (b"A", b"B, A", b"A,A", b"C", b"a"))
+        ack = self._mostly((b"all", b"quorum", b"any", b"1", b"2"), (b"5", *oddities.NUMBERS))
+        accounts = self._mostly((b"A", b"B", b"B, A"), (b"A,A", b"C", b"a"))
+        self._sometimes(request, 0.12, b"upload-ack", (ack,))
+        self._sometimes(request, 0.08, b"upload-accounts", (accounts,))
         keys = (*(b"again-%d" % n for n in range(8)), b"only-%d" % self._number)
         self._sometimes(request, 0.15, b"idempotency-key", keys)
 
@@ -373,6 +372,9 @@ class Grammar:
     def _sometimes(self, request: Request, share: float, name: bytes, values: Sequence[bytes]) -> None:
         if self._chance.random() < share:
             request.fields.append((name, self._chance.choice(values)))
+
+    def _mostly(self, usual: Sequence[bytes], odd: Sequence[bytes]) -> bytes:
+        return self._chance.choice(usual if self._chance.random() < 0.7 else odd)
 
     def _word(self) -> bytes:
         return self._chance.choice((b"v", b"a b", b"v" * 500, b"v" * 2_100, b"\xc3\xa9"))

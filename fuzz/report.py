@@ -24,6 +24,7 @@ def figures(result: Result, seed: int) -> dict[str, Any]:
         "how clients ended them": dict(sorted(result.endings.items())),
         "mutations": dict(sorted(result.mutations.items())),
         "statuses": {str(status): count for status, count in sorted(result.statuses.items())},
+        "answered by the HTTP server itself": result.by_the_server,
         "errors, by code": dict(sorted(result.codes.items())),
         "files acknowledged": len(result.acknowledged),
         "files in the end": result.files,

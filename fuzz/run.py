@@ -61,6 +61,7 @@ class Result:
     before: Held | None = None
     after: Held | None = None
     seconds: float = 0.0
+    by_the_server: int = 0  # answers that the service never saw
     files: int = 0
     blocked: int = 0
     objects: int = 0
@@ -140,6 +141,7 @@ class Run:
             return
         request_id = answer.request_id
         if request_id is None:
+            result.by_the_server += 1
             if answer.status not in _OF_THE_SERVER:
                 self._tell(Finding(UNLOGGED, f"{answer.status} without X-Request-Id", None, case.number))
             return
