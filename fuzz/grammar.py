@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes
 from fuzz import oddities
 from fuzz.requests import Field, Request
 
-TOKENS = (b"the-first-token-of-the-fuzzer", b"the-second-token-of-the-fuzzer")
+TOKENS = (b"Zq3xV7mK-9tRw2LfY8nJc5Hd", b"pB6sT1gX4-kWy0QzM7uNv3Er")
 ACCOUNTS = (b"A", b"B")
 KEPT = 16  # files that are there from the start
 POOL = 24  # keys that many requests write, read and erase
