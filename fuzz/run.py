@@ -1,24 +1,19 @@
 """The run: files that are there from the start, the cases many at once, and then the look at what is left of them."""
 
 import asyncio
-import hashlib
 import json
-import random
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo.process import HTTP
 from fuzz import leftovers
 from fuzz.answers import Answer
 from fuzz.cases import Case, Cases
 from fuzz.connections import Exchange
-from fuzz.grammar import KEPT
+from fuzz.kept import store_kept_files
 from fuzz.resources import Held
 from fuzz.servicelog import CRASHED, ServiceLog
 from fuzz.world import MEMORY_BYTES, World
@@ -37,7 +32,6 @@ _LOOK_SECONDS = 0.5
 _SETTLE_SECONDS = 45.0
 # Answers that the HTTP server gives by itself have no id: to what is no HTTP, or too large a head.
 _OF_THE_SERVER = (400, 414, 431)
-_KEPT_SIZES = (0, 1, 2, 100, 4_095, 4_096, 4_097, 5_000, 65_535, 65_536, 65_537, 70_000, 100_000, 262_144, 1_048_576, 9)
 _MIB = 1024 * 1024
 # Beyond what was there before the run: connections to the accounts stay open for the next request, threads for the
 # next job.
@@ -86,8 +80,8 @@ class Run:
         """So many requests, or the one case with that number."""
         result = self._result
         began = time.monotonic()
-        ids = await asyncio.to_thread(self._store_kept_files)
-        self._cases = Cases(self._seed, ids)
+        result.acknowledged = await asyncio.to_thread(store_kept_files, self._asking, self._seed)
+        self._cases = Cases(self._seed, list(result.acknowledged))
         result.before = self._world.resources.held()
         over = asyncio.Event()
         watching = asyncio.ensure_future(self._watch(over))
@@ -208,7 +202,7 @@ class Run:
         """Ask until everything is as it should be, for as long as the service may need for it."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
-            found = [*self._health(), *self._held()]
+            found = [*await asyncio.to_thread(list, self._health()), *self._held()]
             try:
                 state = await asyncio.to_thread(
                     leftovers.compare,
@@ -233,9 +227,13 @@ class Run:
 
     def _health(self) -> Iterator[Finding]:
         for path in ("/_/health", "/_/ready"):
-            status, body = self._ask("GET", path)
-            if status != 200:
-                yield Finding(DEAD, f"GET {path} is {status}: {body[:200]!r}")
+            try:
+                status, body = self._asking.ask_once("GET", path)
+            except OSError as error:
+                yield Finding(DEAD, f"GET {path}: {error}")
+            else:
+                if status != 200:
+                    yield Finding(DEAD, f"GET {path} is {status}: {body[:200]!r}")
 
     def _held(self) -> Iterator[Finding]:
         before, now = self._result.before, self._world.resources.held()
@@ -260,30 +258,3 @@ class Run:
             if lines[request_id] < count:
                 text = f"{request_id}: {count} answers and {lines[request_id]} lines"
                 self._tell(Finding(UNLOGGED, text, None, self._numbers[request_id]))
-
-    # --- the files that are there from the start
-
-    def _store_kept_files(self) -> list[str]:
-        chance = random.Random(f"{self._seed} kept")
-        ids = []
-        for number, size in zip(range(KEPT), _KEPT_SIZES, strict=True):
-            content = chance.randbytes(size)
-            status, body = self._ask("PUT", f"/files/kept/{number:02}", content)
-            assert status == 201, body
-            receipt = json.loads(body)
-            assert receipt["sha256"] == hashlib.sha256(content).hexdigest()
-            self._result.acknowledged[receipt["id"]] = receipt["sha256"]
-            ids.append(receipt["id"])
-        return ids
-
-    def _ask(self, method: str, path: str, content: bytes | None = None) -> tuple[int, bytes]:
-        request = urllib.request.Request(self._world.service.url + path, content, method=method)  # noqa: S310 - our own
-        request.add_header("Authorization", f"Bearer {self._world.token}")
-        try:
-            with HTTP.open(request, timeout=20) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-        except OSError as error:
-            return 0, str(error).encode()

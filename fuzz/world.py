@@ -13,14 +13,14 @@ from pathlib import Path
 from demo.__main__ import free_port
 from demo.process import ServerProcess
 from fuzz.connections import Addresses
-from fuzz.grammar import ACCOUNTS, MIB, TOKENS
+from fuzz.ingredients import MIB, TOKENS
 from fuzz.resources import Resources
 from stores.account import StoreAccount
 from stores.seaweed import start_stores, stop_stores
 
 MEMORY_BYTES = 64 * MIB
 _REQUEST_BYTES = 12 * MIB
-_NAMES = tuple(name.decode() for name in ACCOUNTS)
+_NAMES = ("A", "B")
 _WITH_VERSIONS = "B"
 _SETTINGS = {
     "DEBUG": "false",

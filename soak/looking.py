@@ -159,7 +159,7 @@ class Asking:
 
     def _get(self, path: str) -> bytes:
         def get() -> bytes:
-            status, body = self._ask_once("GET", path)
+            status, body = self.ask_once("GET", path)
             if status != 200:
                 raise ConnectionError(f"GET {path} was answered {status}")
             return body
@@ -167,10 +167,11 @@ class Asking:
         return patiently(get)
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        return patiently(lambda: self._ask_once(method, path))
+        return patiently(lambda: self.ask_once(method, path))
 
-    def _ask_once(self, method: str, path: str) -> tuple[int, bytes]:
-        request = urllib.request.Request(self._url + path, method=method)  # noqa: S310 - a service of our own
+    def ask_once(self, method: str, path: str, content: bytes | None = None) -> tuple[int, bytes]:
+        """Status and body. Raises OSError if nothing is answered."""
+        request = urllib.request.Request(self._url + path, content, method=method)  # noqa: S310 - a service of our own
         request.add_header("Authorization", f"Bearer {self._token}")
         try:
             with HTTP.open(request, timeout=_SECONDS) as answer:
