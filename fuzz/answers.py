@@ -10,6 +10,7 @@ from dataclasses import dataclass
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9]) [ -~]*")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _EMPTY = (204, 304)
+_BEFORE_THE_METHOD = (400, 408, 414, 431)  # these may be told before it is known that a HEAD is asked
 
 
 class NotHttpError(Exception):
@@ -29,10 +30,6 @@ class Answer:
     def request_id(self) -> str | None:
         value = self.headers.get(b"x-request-id")
         return value.decode("latin-1") if value is not None else None
-
-    @property
-    def closes(self) -> bool:
-        return self.headers.get(b"connection", b"").lower() == b"close"
 
 
 def read_answers(received: bytes, methods: Sequence[bytes] | None) -> list[Answer]:
@@ -77,10 +74,11 @@ def _read_body(
     status: int, headers: dict[bytes, bytes], rest: bytes, method: bytes | None
 ) -> tuple[bytes, bytes, bool]:
     """The body, what follows it, and whether it is whole."""
-    if status in _EMPTY or method == b"HEAD":
+    may_be_head = method is None or (method == b"HEAD" and status in _BEFORE_THE_METHOD)
+    if status in _EMPTY or (method == b"HEAD" and not may_be_head):
         return b"", rest, True
-    if method is None and rest.startswith(b"HTTP/1."):
-        return b"", rest, True  # of a HEAD
+    if may_be_head and (rest.startswith(b"HTTP/1.") or (method and not rest)):
+        return b"", rest, True
     if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
         return _read_chunks(rest)
     if (told := headers.get(b"content-length")) is None:

@@ -21,6 +21,13 @@ def test_an_answer_has_no_body_when_the_method_was_head() -> None:
     assert [answer.body for answer in read_answers(head + WHOLE, None)] == [b"", b"ok"]
 
 
+def test_a_body_is_taken_when_the_answer_came_before_the_method_was_known() -> None:
+    refused = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 2\r\n\r\n"
+    assert [answer.body for answer in read_answers(refused + b"ok", [b"HEAD"])] == [b"ok"]
+    assert [(answer.body, answer.is_whole) for answer in read_answers(refused, [b"HEAD"])] == [(b"", True)]
+    assert [answer.status for answer in read_answers(refused + WHOLE, [b"HEAD", b"GET"])] == [408, 200]
+
+
 def test_chunks_are_joined_when_an_answer_has_them() -> None:
     framed = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     assert [(answer.body, answer.is_whole) for answer in read_answers(framed + WHOLE, None)] == [(b"ok", True)] * 2
