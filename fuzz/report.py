@@ -1,5 +1,6 @@
 """The figures of a run, and what was wrong in it."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from fuzz.run import Result
 from soak.oracle import Finding
 
 _MIB = 1024 * 1024
+_NUMBER = re.compile("0x[0-9a-f]+|[0-9]+")
 _SHOWN = 3  # cases of one kind of finding
 
 
@@ -68,4 +70,4 @@ def findings(result: Result, seed: int, folder: Path) -> Iterator[str]:
 
 
 def _without_numbers(text: str) -> str:
-    return "".join(letter for letter in text if not letter.isdigit())[:120]
+    return _NUMBER.sub("", text)[:200]
