@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from fuzz.answers import Answer, NotHttpError, read_answers
 from fuzz.cases import Case, Ending
+from fuzz.pace import ANSWERS, Pace
 
-DEADLINE_SECONDS = 25.0  # the service reads on after an early answer, and a busy machine is slow
 _READ_BYTES = 262_144
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no time to linger
 
@@ -32,18 +32,20 @@ class Addresses:
     """Where the service listens."""
 
     def __init__(self, port: int, metrics_port: int) -> None:
+        self.pace = Pace(port)
         self._ports = {False: port, True: metrics_port}
 
     async def exchange(self, case: Case) -> Exchange:
         """Send the case and read until it is over."""
         result = Exchange(case)
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with self.pace.limit():
                 await self._run(case, result)
         except TimeoutError:
-            result.wrong = f"no answer and no end within {DEADLINE_SECONDS:.0f} seconds"
+            meanwhile = f"while /_/health was answered {ANSWERS} times"
+            result.wrong = f"no answer and no end {meanwhile}"
             if result.answers:
-                result.wrong = f"not closed within {DEADLINE_SECONDS:.0f} seconds after {len(result.answers)} answers"
+                result.wrong = f"not closed after {len(result.answers)} answers {meanwhile}"
         except NotHttpError as error:
             result.wrong = f"not HTTP: {error}"
         return result

@@ -87,9 +87,11 @@ class Run:
         watching = asyncio.ensure_future(self._watch(over))
         try:
             numbers = iter((only,)) if only is not None else self._until(requests)
-            async with asyncio.TaskGroup() as clients:
+            async with self._world.addresses.pace.keeping(), asyncio.TaskGroup() as clients:
                 for _ in range(AT_ONCE):
                     clients.create_task(self._client(numbers))
+            if self._world.addresses.pace.failed:
+                self._tell(Finding(DEAD, self._world.addresses.pace.failed))
             await self._settle()
         finally:
             over.set()
@@ -104,7 +106,7 @@ class Run:
 
     def _until(self, requests: int) -> Iterator[int]:
         number = 0
-        while self._result.requests < requests:
+        while self._result.requests < requests and not self._world.addresses.pace.failed:
             yield number
             number += 1
 
