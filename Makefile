@@ -6,6 +6,7 @@ VENV ?= .venv
 DEMO_EXIT ?=
 LABELS ?=
 MINUTES ?= 2
+REQUESTS ?= 30000
 SEED ?=
 IMAGE ?= file-upload
 CONTAINERS ?= docker
@@ -23,7 +24,7 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test faults soak bench check format image image-check newest-python requirements clean
+.PHONY: help demo test faults soak fuzz bench check format image image-check newest-python requirements clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +40,9 @@ faults: $(INSTALLED) ## Every way in which an account can fail, at every place, 
 
 soak: $(INSTALLED) ## Everything goes wrong for MINUTES=2, then nothing may be lost or left; SEED=s draws the same again
 	@$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(INSTALLED) ## REQUESTS=30000 mutated requests, some minutes; QUICK=1 some seconds; SEED=s draws the same again
+	@$(BIN)/python -m fuzz --requests $(if $(QUICK),1500,$(REQUESTS)) $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED) $(BENCH_INSTALLED) ## This service beside its peers (about an hour); QUICK=1 within three minutes; ONLY="small slow"
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))

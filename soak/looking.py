@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -133,15 +133,25 @@ class Asking:
     def acknowledged(self) -> dict[int, str]:
         """The key of each file that the service tells, by number."""
         found: dict[int, str] = {}
+        for file in self.files():
+            number = number_in(file["key"])
+            if number is not None:
+                found[number] = file["key"]
+        return found
+
+    def files(self) -> Iterator[dict[str, Any]]:
+        """All that the service tells of, as `GET /files` does."""
         after: str | None = ""
         while after is not None:
             page = json.loads(self._get(f"/files?limit={_PAGE}&after={quote(after, safe='')}"))
-            for file in page["files"]:
-                number = number_in(file["key"])
-                if number is not None:
-                    found[number] = file["key"]
+            yield from page["files"]
             after = page["next"]
-        return found
+
+    def receipt(self, file_id: str) -> dict[str, Any] | None:
+        """None if the service knows nothing of such a file."""
+        status, body = self._ask("GET", f"/receipts/{file_id}")
+        receipt: dict[str, Any] | None = json.loads(body) if status == 200 else None
+        return receipt
 
     def has(self, key: str) -> bool:
         """Whether GET knows the file."""
@@ -149,7 +159,7 @@ class Asking:
 
     def _get(self, path: str) -> bytes:
         def get() -> bytes:
-            status, body = self._ask_once("GET", path)
+            status, body = self.ask_once("GET", path)
             if status != 200:
                 raise ConnectionError(f"GET {path} was answered {status}")
             return body
@@ -157,10 +167,11 @@ class Asking:
         return patiently(get)
 
     def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        return patiently(lambda: self._ask_once(method, path))
+        return patiently(lambda: self.ask_once(method, path))
 
-    def _ask_once(self, method: str, path: str) -> tuple[int, bytes]:
-        request = urllib.request.Request(self._url + path, method=method)  # noqa: S310 - a service of our own
+    def ask_once(self, method: str, path: str, content: bytes | None = None) -> tuple[int, bytes]:
+        """Status and body. Raises OSError if nothing is answered."""
+        request = urllib.request.Request(self._url + path, content, method=method)  # noqa: S310 - a service of our own
         request.add_header("Authorization", f"Bearer {self._token}")
         try:
             with HTTP.open(request, timeout=_SECONDS) as answer:

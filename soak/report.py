@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from soak.journal import Journal
 from soak.oracle import LEFT, LOST, Record, State, Verdict
@@ -17,21 +17,22 @@ _LISTED = 20  # findings on the screen; findings.txt has all
 class Progress:
     """A line that is written over on a terminal; elsewhere one every half minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: TextIO = sys.stdout) -> None:
         self._last = time.monotonic()
-        self._is_terminal = sys.stdout.isatty()
+        self._out = out
+        self._is_terminal = out.isatty()
 
     def __call__(self, line: str) -> None:
         now = time.monotonic()
         if self._is_terminal:
-            print(f"\r{line}\x1b[K", end="", flush=True)
+            print(f"\r{line}\x1b[K", end="", flush=True, file=self._out)
         elif now - self._last >= _EVERY_SECONDS or not line.startswith(" "):
             self._last = now
-            print(line, flush=True)
+            print(line, flush=True, file=self._out)
 
     def end(self) -> None:
         if self._is_terminal:
-            print(flush=True)
+            print(flush=True, file=self._out)
 
 
 def figures(result: Result, seed: int, minutes: float, database: str) -> dict[str, Any]:

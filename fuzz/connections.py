@@ -1,0 +1,112 @@
+"""The clients: each case on a connection of its own, many at once, none without a limit of time.
+
+A connection that is neither answered nor closed within the limit is a hang. How long the service may take is known: the
+settings of `world.py` limit heads, bodies and idle connections to some seconds.
+"""
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass, field
+
+from fuzz.answers import Answer, NotHttpError, read_answers
+from fuzz.cases import Case, Ending
+from fuzz.pace import ANSWERS, Pace
+
+_READ_BYTES = 262_144
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no time to linger
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What became of a case. `closed`: by the service. `wrong` is what no service may do."""
+
+    case: Case
+    answers: list[Answer] = field(default_factory=list)
+    received: bytes = b""
+    closed: bool = False
+    wrong: str = ""
+
+
+class Addresses:
+    """Where the service listens."""
+
+    def __init__(self, port: int, metrics_port: int) -> None:
+        self.pace = Pace(port)
+        self._ports = {False: port, True: metrics_port}
+
+    async def exchange(self, case: Case) -> Exchange:
+        """Send the case and read until it is over."""
+        result = Exchange(case)
+        try:
+            async with self.pace.limit():
+                await self._run(case, result)
+        except TimeoutError:
+            meanwhile = f"while /_/health was answered {ANSWERS} times"
+            result.wrong = f"no answer and no end {meanwhile}"
+            if result.answers:
+                result.wrong = f"not closed after {len(result.answers)} answers {meanwhile}"
+        except NotHttpError as error:
+            result.wrong = f"not HTTP: {error}"
+        return result
+
+    async def _run(self, case: Case, result: Exchange) -> None:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._ports[case.of_metrics])
+        except OSError as error:
+            result.wrong = f"no connection: {error.strerror}"
+            return
+        reading = asyncio.ensure_future(_read(reader, result))
+        try:
+            await _write(writer, case)
+            if case.ending in (Ending.LEAVES, Ending.RESETS):
+                return
+            if case.ending is Ending.HALF and not writer.is_closing():
+                writer.write_eof()
+            await reading
+        except OSError:  # it was closed while we were writing: what it had said before can be read
+            await asyncio.wait((reading,))
+            reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.wait((reading,))
+            if case.ending is Ending.RESETS and not writer.is_closing():
+                connection: socket.socket = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+
+
+async def _write(writer: asyncio.StreamWriter, case: Case) -> None:
+    """The service may have answered, and read no more: then nobody waits for the rest to be taken."""
+    for piece in case.pieces:
+        writer.write(piece)
+        await writer.drain()
+        if len(case.pieces) > 1:
+            await asyncio.sleep(0)  # each piece by itself
+
+
+async def _read(reader: asyncio.StreamReader, result: Exchange) -> None:
+    """Until as many answers are there as there were requests, or the service has closed the connection."""
+    case = result.case
+    while True:
+        try:
+            piece = await reader.read(_READ_BYTES)
+        except OSError:
+            piece = b""
+        if not piece:
+            result.closed = True
+            result.answers = read_answers(result.received, case.methods)
+            return
+        result.received += piece
+        result.answers = read_answers(result.received, case.methods)
+        if case.ending is Ending.ANSWERED and _is_answered(result):
+            return
+
+
+def _is_answered(result: Exchange) -> bool:
+    """Where the methods are not known, an answer without a body may be all that comes."""
+    case, answers = result.case, result.answers
+    if len(answers) < case.requests:
+        return False
+    last = answers[-1]
+    return last.is_whole or (case.methods is None and not last.body)

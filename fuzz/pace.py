@@ -1,0 +1,67 @@
+"""How long a case may take, counted in answers of `/_/health` and not in seconds.
+
+A busy machine is no hang: where the service gets little of the processor, its health is answered late, and each
+case has more time. Without that answer there is nothing to wait for: then every case ends, and the run with them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+ANSWERS = 100  # some 25 seconds on an idle machine
+_PAUSE_SECONDS = 0.25
+_ANSWER_SECONDS = 60.0
+_REQUEST = b"GET /_/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+class Pace:
+    """Of the service at that port. `failed` says why there is no more pace."""
+
+    def __init__(self, port: int) -> None:
+        self.failed = ""
+        self._port = port
+        self._answers = 0
+        self._limits: dict[asyncio.Timeout, int] = {}
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Ask until the block ends."""
+        asking = asyncio.ensure_future(self._ask_again_and_again())
+        try:
+            yield
+        finally:
+            asking.cancel()
+            await asyncio.wait((asking,))
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Raises `TimeoutError` in the block once its answers have come."""
+        async with asyncio.timeout(0 if self.failed else None) as limit:
+            self._limits[limit] = self._answers + ANSWERS
+            try:
+                yield
+            finally:
+                del self._limits[limit]
+
+    async def _ask_again_and_again(self) -> None:
+        while not self.failed:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self._ask()
+            except OSError as error:  # a TimeoutError is one
+                self.failed = f"GET /_/health is not answered in {_ANSWER_SECONDS:.0f} seconds: {error!r}"
+            self._answers += 1
+            for limit, last in self._limits.items():
+                if (self.failed or self._answers >= last) and not limit.expired():
+                    limit.reschedule(asyncio.get_running_loop().time())
+
+    async def _ask(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(_REQUEST)
+            answer = await reader.read()
+        finally:
+            writer.transport.abort()
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise OSError(f"{answer[:60]!r}")
