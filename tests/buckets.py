@@ -1,7 +1,7 @@
 """Real buckets, as the service makes them: from the accounts' JSON, through the service's own S3 client."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ from file.logic.values import Account
 from file.s3.bucket import S3Bucket
 from file.s3.client import Network, S3Client
 from stores.account import StoreAccount
+
+NewBucket = Callable[..., StoreAccount]  # the fixture `new_bucket`
 
 
 def account_of(store: StoreAccount, **changes: Any) -> Account:
