@@ -10,14 +10,14 @@ from soak.journal import Journal
 from soak.oracle import LEFT, LOST, Record, State, Verdict
 from soak.run import CRASHED, Result
 
-_EVERY_SECONDS = 30.0
 _LISTED = 20  # findings on the screen; findings.txt has all
 
 
 class Progress:
-    """A line that is written over on a terminal; elsewhere one every half minute."""
+    """A line that is written over on a terminal; elsewhere one every so often."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_seconds: float) -> None:
+        self._every_seconds = every_seconds
         self._last = time.monotonic()
         self._is_terminal = sys.stdout.isatty()
 
@@ -25,7 +25,7 @@ class Progress:
         now = time.monotonic()
         if self._is_terminal:
             print(f"\r{line}\x1b[K", end="", flush=True)
-        elif now - self._last >= _EVERY_SECONDS or not line.startswith(" "):
+        elif now - self._last >= self._every_seconds or not line.startswith(" "):
             self._last = now
             print(line, flush=True)
 
