@@ -110,8 +110,9 @@ async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, 
 async def test_it_ends_well_when_it_meets_a_fault(
     accounts: Accounts, proxy: FaultProxy, operation: str, kind: str
 ) -> None:
+    brief = {"brief_seconds": 3.0} if kind == "stalls" else {}
     async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
+        serving(accounts["A"], proxy.account, accounts["C"], **QUICK, **brief) as service,
         service.client(**PLAIN) as client,
     ):
         told = await stored(client)
