@@ -8,6 +8,7 @@ server never outlives the process that started it. Everything a server writes li
 weed's own in /tmp, which are removed with it. What goes wrong is a `StoreError` of one line.
 """
 
+import functools
 import json
 import secrets
 import signal
@@ -20,7 +21,7 @@ from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped,unused-ignore]
 
@@ -236,7 +237,7 @@ class Seaweed:
     def _answer(self, account: StoreAccount) -> int:
         """The status with which the server answers a look into the account's bucket; 0 for none."""
         try:
-            account.boto3(read_timeout_seconds=2).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
+            _looking(account).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
         except ClientError as error:
             return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
         except BotoCoreError:
@@ -271,6 +272,12 @@ class Seaweed:
             lines = output.read().decode(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         return f"{said[-1][:300] if said else 'it said nothing'} (log: {self.log})"
+
+
+@functools.lru_cache(maxsize=64)
+def _looking(account: StoreAccount) -> Any:
+    """The client that asks again and again whether a state is in force: making one costs more than asking."""
+    return account.boto3(read_timeout_seconds=2)
 
 
 def _new_account(name: str, region_name: str, port: int) -> StoreAccount:

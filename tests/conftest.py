@@ -27,6 +27,29 @@ from tests.databases import Postgres, sqlite_copy
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+# What takes longest, mostly by waiting. The slowest first.
+_LONGEST = (
+    "tests/soak/",
+    "tests/kill/test_catch_up.py",
+    "tests/demo/",
+    "tests/kill/",
+    "tests/delivery/test_processes.py",
+    "tests/delivery/test_postgresql_restarts.py",
+    "tests/delivery/test_erasing.py",
+    "tests/delivery/test_catch_up_fairness.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, or one process would go on alone in the end. All else keeps its order."""
+    places = {place: rank for rank, place in enumerate(_LONGEST)}
+
+    def rank(item: pytest.Item) -> int:
+        return min((rank for place, rank in places.items() if item.nodeid.startswith(place)), default=len(places))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Seaweed, dict[str, StoreAccount]]]:
