@@ -44,8 +44,8 @@ def main() -> int:
 
 
 def _soak(asked: argparse.Namespace, seed: int, folder: Path) -> int:
-    progress = Progress()
-    with running(folder, asked.processes, asked.database) as world:
+    progress = Progress(asked.progress)
+    with running(folder, asked.processes, asked.database, asked.lease) as world:
         journal = Journal(folder)
         run = Run(world, seed, asked.minutes * 60, journal, progress)
         result = asyncio.run(run.run(deletes=asked.deletes))
@@ -68,6 +68,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database", choices=DATABASES, default="sqlite", help="the ledger (sqlite)")
     parser.add_argument(
         "--deletes", action=argparse.BooleanOptionalAction, default=True, help="DELETE some of the files"
+    )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=12.0,
+        metavar="S",
+        help="of an upload; draining takes some of them, and 6 is the least (12)",
+    )
+    parser.add_argument(
+        "--progress", type=float, default=30.0, metavar="S", help="between two lines, but on a terminal (30)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--folder", metavar="DIR", help="where logs, ledger and accounts lie (a temporary one)")

@@ -6,13 +6,12 @@ The processes of the service and the servers of the accounts alike. Each blow en
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
 
 from soak.journal import Journal
 from soak.mix import Deck
 from soak.services import Service
 from soak.trouble import pause
-from soak.world import LEASE_SECONDS
+from soak.world import World
 from stores.seaweed import Seaweed
 
 KILL, KILL_ALL, STOP, FREEZE = "kill -9 service", "kill -9 all services", "stop service", "freeze service"
@@ -32,21 +31,20 @@ _PAUSE_SECONDS = (6.0, 14.0)
 _DOWN_SECONDS = (0.0, 3.0)
 _READY_SECONDS = 120.0  # of a server on a loaded machine
 _FROZEN_SECONDS = (0.3, 8.0)
-_FROZEN_LONG_SECONDS = (LEASE_SECONDS, LEASE_SECONDS + 8.0)  # the uploads of such a process are taken over
+_FROZEN_LONG_SECONDS = (0.0, 8.0)  # beyond the lease: the uploads of such a process are taken over
 _FROZEN_LONG = 0.25
 
 
 class Blows:
     """`happened` counts by kind."""
 
-    def __init__(
-        self, seed: int, services: Sequence[Service], stores: Sequence[Seaweed], lock: asyncio.Lock, journal: Journal
-    ) -> None:
+    def __init__(self, seed: int, world: World, lock: asyncio.Lock, journal: Journal) -> None:
         self.happened: Counter[str] = Counter(dict.fromkeys(BLOWS, 0))
         self._chance = random.Random(f"{seed} blows")
         self._deck = Deck(self._chance, _CARDS)
-        self._services = services
-        self._stores = stores
+        self._services = world.services
+        self._stores = world.stores
+        self._lease_seconds = world.lease_seconds
         self._lock = lock
         self._journal = journal
 
@@ -93,6 +91,7 @@ class Blows:
         name = frozen.name if isinstance(frozen, Service) else frozen.account.name
         is_long = is_service and self._chance.random() < _FROZEN_LONG
         seconds = self._chance.uniform(*(_FROZEN_LONG_SECONDS if is_long else _FROZEN_SECONDS))
+        seconds += self._lease_seconds if is_long else 0.0
         self._note(FREEZE if is_service else FREEZE_ACCOUNT, f"{name} for {seconds:.1f} s")
         frozen.freeze()
         try:

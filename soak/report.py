@@ -10,14 +10,14 @@ from soak.journal import Journal
 from soak.oracle import LEFT, LOST, Record, State, Verdict
 from soak.run import CRASHED, Result
 
-_EVERY_SECONDS = 30.0
 _LISTED = 20  # findings on the screen; findings.txt has all
 
 
 class Progress:
-    """A line that is written over on a terminal; elsewhere one every half minute."""
+    """A line that is written over on a terminal; elsewhere one every so often."""
 
-    def __init__(self, out: TextIO = sys.stdout) -> None:
+    def __init__(self, every_seconds: float = 30.0, out: TextIO = sys.stdout) -> None:
+        self._every_seconds = every_seconds
         self._last = time.monotonic()
         self._out = out
         self._is_terminal = out.isatty()
@@ -26,7 +26,7 @@ class Progress:
         now = time.monotonic()
         if self._is_terminal:
             print(f"\r{line}\x1b[K", end="", flush=True, file=self._out)
-        elif now - self._last >= _EVERY_SECONDS or not line.startswith(" "):
+        elif now - self._last >= self._every_seconds or not line.startswith(" "):
             self._last = now
             print(line, flush=True, file=self._out)
 

@@ -19,7 +19,7 @@ from soak.looking import Asking, list_account, read_all
 from soak.mix import Mix
 from soak.oracle import LEFT, LOST, Finding, State, Verdict, judge
 from soak.trouble import Trouble
-from soak.world import LEASE_SECONDS, World
+from soak.world import World
 from stores.errors import StoreError
 
 DRAIN_SECONDS = 900.0
@@ -65,7 +65,7 @@ class Run:
         mix = Mix(seed)
         self.clients = Clients(seed, mix, world.services, sorted(world.accounts), world.token, journal)
         self._trouble = Trouble(seed, world.proxies, mix, journal)
-        self._blows = Blows(seed, world.services, world.stores, self._lock, journal)
+        self._blows = Blows(seed, world, self._lock, journal)
         self._asking = [Asking(service.url, world.token) for service in world.services]
 
     async def run(self, *, deletes: bool) -> Result:
@@ -146,7 +146,7 @@ class Run:
             if any(count for (_, state), count in unfinished.items() if state != "blocked"):
                 quiet_since = now
             # What a dead process was receiving is in no figure until its lease has run out.
-            if now - quiet_since > STALE_SECONDS and now - began > STALE_SECONDS + 2 * LEASE_SECONDS:
+            if now - quiet_since > STALE_SECONDS and now - began > STALE_SECONDS + 2 * self._world.lease_seconds:
                 if not await self._release(unfinished):
                     break
                 quiet_since = time.monotonic()

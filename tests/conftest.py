@@ -1,7 +1,8 @@
 """What every test may ask for: real S3 servers for the accounts A, B and C, fault proxies before them, and databases.
 
-The servers start when a test first asks, once for each test process, and are shared: `accounts` hands out empty buckets
-and puts the servers back in order afterwards, so a test may freeze, kill or revoke them as it likes.
+What starts, starts when a test first asks. The accounts are in one server, which all tests of a test process share:
+three of them, idle, would take a good part of a core. A test that freezes, kills or revokes asks for `stores`, too: its
+accounts then have a server each, which the tests of its module share, and which are put back in order after each.
 """
 
 import os
@@ -19,16 +20,58 @@ django.setup()  # before a test imports a model
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.seaweed import Seaweed, start_stores
+from tests.buckets import NewBucket
 from tests.databases import Postgres, sqlite_copy
 
 # A loaded machine is slow at everything; what a test may take, pytest's own time limit says.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+# What takes longest, mostly by waiting. The slowest first.
+_LONGEST = (
+    "tests/soak/",
+    "tests/kill/test_catch_up.py",
+    "tests/demo/",
+    "tests/kill/",
+    "tests/delivery/test_processes.py",
+    "tests/delivery/test_postgresql_restarts.py",
+    "tests/delivery/test_erasing.py",
+    "tests/delivery/test_catch_up_fairness.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, or one process would go on alone in the end. All else keeps its order."""
+    places = {place: rank for rank, place in enumerate(_LONGEST)}
+
+    def rank(item: pytest.Item) -> int:
+        return min((rank for place, rank in places.items() if item.nodeid.startswith(place)), default=len(places))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Seaweed, dict[str, StoreAccount]]]:
+    """One running server, and its accounts A, B and C."""
+    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A") as store:
+        yield store, {"A": store.account, **{name: store.add_account(name) for name in ("B", "C")}}
+
+
+@pytest.fixture(scope="session")
+def new_bucket(shared_store: tuple[Seaweed, dict[str, StoreAccount]]) -> NewBucket:
+    """`new_bucket("A", "its-name", versioned=True)`: account A with that bucket, which was made just now."""
+    store, accounts = shared_store
+
+    def new(name: str, bucket: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
+        return store.create_bucket(bucket, owner=accounts[name], versioned=versioned, object_lock=object_lock)
+
+    return new
+
+
+@pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seaweed]]:
-    """The running servers by account: A, B and C."""
+    """A running server of its own for each of the accounts A, B and C."""
     started = start_stores(tmp_path_factory.mktemp("stores"), ["A", "B", "C"])
     yield {store.account.name: store for store in started}
     for store in started:
@@ -36,11 +79,21 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seawe
 
 
 @pytest.fixture
-def accounts(stores: dict[str, Seaweed]) -> Iterator[dict[str, StoreAccount]]:
-    """The three accounts, their buckets empty, their servers running before and after, whatever the test does."""
-    for store in stores.values():
-        store.account.empty()
-    yield {name: store.account for name, store in stores.items()}
+def accounts(request: pytest.FixtureRequest) -> Iterator[dict[str, StoreAccount]]:
+    """The three accounts, their buckets empty.
+
+    All are in one server, unless the test asks for `stores`: then each is in its own, which runs before and after,
+    whatever the test does to it.
+    """
+    stores: dict[str, Seaweed] = {}
+    if "stores" in request.fixturenames:
+        stores = request.getfixturevalue("stores")
+        accounts = {name: store.account for name, store in stores.items()}
+    else:
+        accounts = dict(request.getfixturevalue("shared_store")[1])
+    for account in accounts.values():
+        account.empty()
+    yield accounts
     for store in stores.values():
         store.recover()
 

@@ -15,7 +15,7 @@ import pytest
 from django.core.management.base import CommandError
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_PROCESSES = 4  # each that needs S3 servers starts its own three
+MAX_PROCESSES = 4  # each that needs an S3 server starts its own
 
 
 class PytestRunner:
@@ -42,7 +42,10 @@ class PytestRunner:
         parser.add_argument("--failfast", action="store_true", help="Stop at the first test that fails.")
         parser.add_argument("--keepdb", action="store_true", help="Accepted; every test makes its own database.")
         parser.add_argument(
-            "--parallel", type=int, metavar="N", help="Processes; 0 for none. Default: one a core, 0 for a single file."
+            "--parallel",
+            type=int,
+            metavar="N",
+            help="Processes; 0 for none. Default: a core each and one more, 0 for a file.",
         )
         parser.add_argument(
             "-k", action="append", dest="test_name_patterns", help="Only tests whose names have this in them."
@@ -64,7 +67,8 @@ class PytestRunner:
             arguments += ["-k", " or ".join(self._patterns)]
         processes = self._processes
         if processes is None:
-            processes = 0 if _is_one_file(given) else min(os.cpu_count() or 1, MAX_PROCESSES)
+            # Many tests wait (for a lease, for a process that is killed): one more keeps the cores busy meanwhile.
+            processes = 0 if _is_one_file(given) else min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
         if processes > 1:
             # Handing over the rest of the work keeps a module's tests, and its servers, in one process for longest.
             arguments += ["-n", str(processes), "--dist", "worksteal"]

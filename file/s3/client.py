@@ -40,7 +40,7 @@ from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
 from file.s3.unconnected import CONNECT_SECONDS, why_unconnected
 
-BRIEF_SECONDS = 10  # a request without a body is answered within this, or the account counts as stalled
+BRIEF_SECONDS = 10.0
 _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
 _PIECE_BYTES = 64 * KiB
 _BRIEF_UNDER_WAY = 16
@@ -129,10 +129,13 @@ class Answer:
 
 
 class S3Client:
-    """Speaks for one account. Close it when done."""
+    """Speaks for one account. Close it when done. A request without a body is answered within `brief_seconds`, or the
+    account counts as stalled.
+    """
 
-    def __init__(self, account: Account, network: Network) -> None:
+    def __init__(self, account: Account, network: Network, *, brief_seconds: float = BRIEF_SECONDS) -> None:
         self.account = account
+        self._brief_seconds = brief_seconds
         self._address = address_of(account)
         self._signer = Signer(account)
         self._secrets = Secrets(account)
@@ -170,9 +173,9 @@ class S3Client:
         raise AssertionError  # the last one raised
 
     async def brief(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
-        """Send a request without a body, within BRIEF_SECONDS, few of them at once; otherwise as `write`."""
+        """Send a request without a body, within `brief_seconds`, few of them at once; otherwise as `write`."""
         try:
-            async with self._brief, asyncio.timeout(BRIEF_SECONDS):
+            async with self._brief, asyncio.timeout(self._brief_seconds):
                 return await self.write(call, large)
         except TimeoutError:
             unanswered = call.method == "DELETE"  # a question that is answered late changes nothing
@@ -199,14 +202,14 @@ class S3Client:
 
     @asynccontextmanager
     async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
-        """Send a question whose answer is large: its head (within BRIEF_SECONDS), and its body as it comes.
+        """Send a question whose answer is large: its head (within `brief_seconds`), and its body as it comes.
 
         Only the time that we wait for a piece counts as stalling, not how long the caller takes for it. Leaving before
         the end closes the connection. Errors as in `write`.
         """
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(BRIEF_SECONDS):
+                async with asyncio.timeout(self._brief_seconds):
                     with self._figures.timed(call.operation):
                         response, signature = await stack.enter_async_context(self._answered(call))
             except TimeoutError:

@@ -13,8 +13,7 @@ import pytest
 from file.api.routes import AccountBucket
 from file.logic.values import CONTENT_HEADERS
 from stores.account import StoreAccount
-from stores.seaweed import Seaweed
-from tests.buckets import s3_buckets
+from tests.buckets import NewBucket, s3_buckets
 from tests.memory import MemoryBucket, MemoryObject, OpenUpload
 
 PREFIX = "of our own/"
@@ -115,9 +114,9 @@ class InsideS3:
 
 
 @pytest.fixture(scope="session")
-def versioned(stores: dict[str, Seaweed]) -> StoreAccount:
+def versioned(new_bucket: NewBucket) -> StoreAccount:
     """Account A with a bucket that keeps versions."""
-    return stores["A"].create_bucket("contract-versioned", versioned=True)
+    return new_bucket("A", "contract-versioned", versioned=True)
 
 
 @pytest.fixture(params=["memory", "real", "versioned"])

@@ -14,6 +14,7 @@ from django.db import connections
 
 from demo.process import ServerProcess
 from file.logic.values import KiB, MiB
+from file.s3.client import BRIEF_SECONDS
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from tests.buckets import s3_buckets
@@ -42,8 +43,12 @@ SHORT = {
 
 @asynccontextmanager
 async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[Running]:
-    """The service with these accounts; `settings` as in `tests.serving`."""
-    async with s3_buckets(*accounts) as buckets, running(buckets, **{**PATIENT, **settings}) as service:
+    """The service with these accounts; `settings` as in `tests.serving`, and `brief_seconds` (see `S3Client`)."""
+    brief_seconds = settings.pop("brief_seconds", BRIEF_SECONDS)
+    async with (
+        s3_buckets(*accounts, brief_seconds=brief_seconds) as buckets,
+        running(buckets, **{**PATIENT, **settings}) as service,
+    ):
         yield service
 
 

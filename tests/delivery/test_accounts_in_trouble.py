@@ -19,6 +19,7 @@ from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
 from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -36,7 +37,6 @@ from tests.delivery.conftest import (
 from tests.serving import TOKEN
 
 SIZES = [ONE_PART, MANY_PARTS]
-Stores = dict[str, Seaweed]
 
 # How it is done to a store, what the client is told of it, and what it has of the file.
 TROUBLES: dict[str, tuple[Callable[[Seaweed], object], str, str]] = {
@@ -158,7 +158,7 @@ async def test_somebody_elses_object_stays_when_its_key_is_wanted(
 
 @pytest.mark.parametrize("operation", ["put", "complete"])
 async def test_no_version_and_no_delete_marker_is_left_when_a_file_is_taken_back(
-    stores: Stores, accounts: Accounts, proxied: Proxied, versioned: StoreAccount, operation: str
+    accounts: Accounts, proxied: Proxied, versioned: StoreAccount, operation: str
 ) -> None:
     versioned.empty()
     client = asking(versioned)
@@ -177,9 +177,9 @@ async def test_no_version_and_no_delete_marker_is_left_when_a_file_is_taken_back
 
 
 @pytest.fixture(scope="session")
-def versioned(stores: Stores) -> StoreAccount:
+def versioned(new_bucket: NewBucket) -> StoreAccount:
     """Account A with a bucket that keeps versions."""
-    return stores["A"].create_bucket("delivery-versioned", versioned=True)
+    return new_bucket("A", "delivery-versioned", versioned=True)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -13,6 +13,7 @@ from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
 from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery import services
 from tests.delivery.conftest import (
     MANY_PARTS,
@@ -150,9 +151,9 @@ async def test_an_object_and_an_upload_of_another_writer_stay_when_a_killed_serv
 
 
 async def test_a_version_of_another_writer_stays_when_ours_below_it_is_cleaned_up(
-    stores: dict[str, Seaweed], accounts: Accounts, new_service: services.NewService, ledger: Ledger, start: Start
+    new_bucket: NewBucket, accounts: Accounts, new_service: services.NewService, ledger: Ledger, start: Start
 ) -> None:
-    versioned = stores["A"].create_bucket("crash-versioned", versioned=True)
+    versioned = new_bucket("A", "crash-versioned", versioned=True)
     versioned.empty()
     client, bucket = asking(versioned), versioned.s3_bucket_name
     with FaultProxy(versioned) as proxy:

@@ -10,7 +10,7 @@ import pytest
 
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -110,8 +110,9 @@ async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, 
 async def test_it_ends_well_when_it_meets_a_fault(
     accounts: Accounts, proxy: FaultProxy, operation: str, kind: str
 ) -> None:
+    brief = {"brief_seconds": 3.0} if kind == "stalls" else {}
     async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
+        serving(accounts["A"], proxy.account, accounts["C"], **QUICK, **brief) as service,
         service.client(**PLAIN) as client,
     ):
         told = await stored(client)
@@ -144,9 +145,9 @@ async def test_it_says_what_blocks_it_when_the_permission_is_missing(accounts: A
 
 
 async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versions(
-    accounts: Accounts, stores: dict[str, Seaweed]
+    accounts: Accounts, new_bucket: NewBucket
 ) -> None:
-    versioned = stores["B"].create_bucket(f"erasing-{uuid4().hex[:12]}", versioned=True)
+    versioned = new_bucket("B", f"erasing-{uuid4().hex[:12]}", versioned=True)
     owner, bucket = asking(versioned), versioned.s3_bucket_name
     three = (accounts["A"], versioned, accounts["C"])
     async with serving(*three, **QUICK) as service, service.client(**PLAIN) as client:

@@ -12,7 +12,7 @@ import pytest
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -37,10 +37,10 @@ LOST = "loses_metadata"
 
 
 @pytest.fixture(params=["versions kept", "no versions kept"])
-def account(request: pytest.FixtureRequest, stores: dict[str, Seaweed], accounts: Accounts) -> StoreAccount:
+def account(request: pytest.FixtureRequest, new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
     """Of A's server, empty."""
     versioned = request.param == "versions kept"
-    return stores["A"].create_bucket(f"lossy-{uuid4().hex[:12]}", versioned=versioned)
+    return new_bucket("A", f"lossy-{uuid4().hex[:12]}", versioned=versioned)
 
 
 @pytest.fixture
@@ -165,11 +165,9 @@ async def test_an_equal_object_without_metadata_is_neither_removed_nor_called_er
         await receipt_when(client, file_id, lambda receipt: receipt["status"] == "erased")
 
 
-async def test_our_bytes_as_another_version_are_not_called_erased(
-    stores: dict[str, Seaweed], accounts: Accounts
-) -> None:
+async def test_our_bytes_as_another_version_are_not_called_erased(new_bucket: NewBucket, accounts: Accounts) -> None:
     """A first attempt landed late: a second version of ours, of which the metadata is lost, too."""
-    account = stores["A"].create_bucket(f"lossy-{uuid4().hex[:12]}", versioned=True)
+    account = new_bucket("A", f"lossy-{uuid4().hex[:12]}", versioned=True)
     with FaultProxy(account) as proxy:
         proxy.add(Fault.loses_metadata(times=None))
         async with serving(proxy.account, **QUICK) as service, service.client(**PLAIN) as client:

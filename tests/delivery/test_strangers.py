@@ -12,7 +12,7 @@ from file.logic.values import FILE_ACCOUNTS, FILE_ID, MiB
 from file.models import File, GivenUpFile, OpenUpload, Replica
 from stores.account import StoreAccount
 from stores.faults import Fault
-from tests.buckets import s3_buckets
+from tests.buckets import NewBucket, s3_buckets
 from tests.delivery.conftest import ONE_PART, PATIENT, SHORT, Accounts, Proxied, asking, content, put, serving
 from tests.delivery.receipts import answer_when
 from tests.delivery.services import HeldBody
@@ -110,8 +110,10 @@ async def test_what_was_left_behind_is_removed_when_it_is_asked_for(accounts: Ac
     assert (await look_around(sqlite_database, a, b)).is_right
 
 
-async def test_only_our_version_is_removed_when_others_lie_under_the_key(stores: Any, sqlite_database: str) -> None:
-    versioned = stores["A"].create_bucket("strangers-versioned", versioned=True)
+async def test_only_our_version_is_removed_when_others_lie_under_the_key(
+    new_bucket: NewBucket, sqlite_database: str
+) -> None:
+    versioned = new_bucket("A", "strangers-versioned", versioned=True)
     versioned.empty()
     theirs = overwrite(versioned, b"theirs", "left")
     await left_behind(sqlite_database, versioned)

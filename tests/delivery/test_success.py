@@ -13,7 +13,7 @@ from file.logic.values import FILE_ID, FILE_SHA256, MiB, checksum_text
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -81,20 +81,17 @@ async def test_first_part_reaches_every_account_when_the_last_byte_has_not_arriv
 
 
 @pytest.fixture(scope="session")
-def eight(stores: dict[str, Seaweed]) -> list[StoreAccount]:
-    """Eight accounts, for as many buckets: five more on the three servers."""
-    more = []
-    for number, name in enumerate("DEFGH"):
-        store = stores["ABC"[number % 3]]
-        more.append(dataclasses.replace(store.create_bucket(f"bucket-{name.lower()}"), name=name))
-    return [*(store.account for store in stores.values()), *more]
+def more(new_bucket: NewBucket) -> list[StoreAccount]:
+    """Five more accounts, for as many buckets."""
+    owners = zip("DEFGH", "ABCAB", strict=True)
+    return [dataclasses.replace(new_bucket(owner, f"bucket-{name.lower()}"), name=name) for name, owner in owners]
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
 async def test_slowest_account_decides_when_each_takes_its_time(
-    accounts: Accounts, eight: list[StoreAccount], count: int
+    accounts: Accounts, more: list[StoreAccount], count: int
 ) -> None:
-    chosen, all_began = eight[:count], threading.Event()
+    chosen, all_began = [*accounts.values(), *more][:count], threading.Event()
     with ExitStack() as stack:
         proxies = [stack.enter_context(FaultProxy(account)) for account in chosen]
         async with serving(*(proxy.account for proxy in proxies)) as service:
@@ -111,7 +108,7 @@ async def test_slowest_account_decides_when_each_takes_its_time(
     # All were under way at the same time, however long that took.
     assert max(request.started for request in puts) < min(request.ended or 0 for request in puts)
     assert_stored(chosen, dict.fromkeys(("warm", "k"), content(ONE_PART)))
-    for account in eight:
+    for account in more:
         account.empty()
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -33,9 +33,9 @@ UNLISTED = Fault.refuses("AccessDenied", operation="list_versions", times=None)
 
 
 @pytest.fixture
-def versioned(stores: dict[str, Seaweed], accounts: Accounts) -> StoreAccount:
+def versioned(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
     """A's bucket that keeps versions."""
-    return stores["A"].create_bucket(f"unlisted-{uuid4().hex[:12]}", versioned=True)
+    return new_bucket("A", f"unlisted-{uuid4().hex[:12]}", versioned=True)
 
 
 @pytest.fixture

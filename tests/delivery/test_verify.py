@@ -6,7 +6,7 @@ import pytest
 
 from stores.account import StoreAccount
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -258,9 +258,9 @@ async def test_an_account_that_does_not_tell_changes_nothing(
 
 
 @pytest.fixture(scope="session")
-def versioned(stores: dict[str, Seaweed]) -> StoreAccount:
+def versioned(new_bucket: NewBucket) -> StoreAccount:
     """Account A with a bucket that keeps versions."""
-    return stores["A"].create_bucket("verify-versioned", versioned=True)
+    return new_bucket("A", "verify-versioned", versioned=True)
 
 
 async def test_a_bucket_that_keeps_versions_has_the_file_again(

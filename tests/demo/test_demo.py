@@ -41,12 +41,32 @@ def demo(environment: dict[str, str], **more: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_every_account_gives_both_files_back_when_the_demo_runs_behind_a_proxy(environment: dict[str, str]) -> None:
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """What it says, up to the line with these words; all of it if there is none."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if words in line:
+            break
+    return said
+
+
+@pytest.mark.timeout(240)
+def test_every_account_gives_both_files_back_behind_a_proxy_and_everything_stops_when_ctrl_c_is_pressed(
+    environment: dict[str, str],
+) -> None:
     # Nothing listens there: whatever is sent to it is lost.
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    process = demo(environment, DEMO_EXIT="1", **proxies)
-    output, errors = process.communicate(timeout=110)
+    process = demo(environment, **proxies)
+    output = read_until(process, "Ctrl-C")
+    second = demo(environment, DEMO_PORT=str(free_port()))
+    assert "a demo is running in" in second.communicate(timeout=60)[1]
+    assert second.returncode == 1
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
+    assert "Stopped" in rest
     assert output.count("matches") == 6
     assert "DIFFERS" not in output
     assert "Account B refused our credentials: its secret_access_key does not belong to its access_key_id" in output
@@ -58,18 +78,15 @@ def test_every_account_gives_both_files_back_when_the_demo_runs_behind_a_proxy(e
     assert "curl -F file=@README.md" in output
 
 
-def test_everything_stops_when_ctrl_c_is_pressed(environment: dict[str, str]) -> None:
-    process = demo(environment)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Ctrl-C" in line:
-            break
-    second = demo(environment, DEMO_PORT=str(free_port()))
-    assert "a demo is running in" in second.communicate(timeout=60)[1]
-    assert second.returncode == 1
+def test_everything_stops_and_the_run_has_failed_when_ctrl_c_is_pressed_in_the_middle(
+    environment: dict[str, str],
+) -> None:
+    """As in the pipeline, where a demo that was cut short shows nothing."""
+    process = demo(environment, DEMO_EXIT="1")
+    read_until(process, "Uploading")
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, errors) == (130, "")
     assert "Stopped" in output
 
 

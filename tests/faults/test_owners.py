@@ -4,7 +4,7 @@ What another account has is still given; and nobody is told that something is go
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.delivery.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -30,7 +30,6 @@ from tests.ledger.looking import files_in, replicas_in
 from tests.serving import Running
 
 SIZES = [ONE_PART, MANY_PARTS]
-Stores = Mapping[str, Seaweed]
 
 
 def delete(account: StoreAccount) -> None:
@@ -61,9 +60,9 @@ async def assert_read(service: Running, size: int) -> None:
 
 
 @pytest.fixture
-def versioned(stores: Stores, accounts: Accounts) -> StoreAccount:
+def versioned(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
     """A's bucket that keeps versions."""
-    return stores["A"].create_bucket(f"owners-{uuid4().hex[:12]}", versioned=True)
+    return new_bucket("A", f"owners-{uuid4().hex[:12]}", versioned=True)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -96,9 +95,9 @@ async def test_file_is_read_whatever_its_owner_does_when_the_bucket_keeps_versio
 
 
 @pytest.fixture
-def locked(stores: Stores, accounts: Accounts) -> StoreAccount:
+def locked(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
     """A's bucket in which every object is locked for a day, but for whoever may go past that: its owner."""
-    account = stores["A"].create_bucket(f"locked-{uuid4().hex[:12]}", object_lock=True)
+    account = new_bucket("A", f"locked-{uuid4().hex[:12]}", object_lock=True)
     rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
     asking(account).put_object_lock_configuration(
         Bucket=account.s3_bucket_name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}

@@ -21,8 +21,8 @@ READY_SECONDS = 90.0
 ENDED_SECONDS = 60.0
 # Whoever runs this in the background may have Ctrl-C ignored, and its children with it.
 PYTEST = "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(pytest.main())"
-# What each process that runs tests has: a store an account, a PostgreSQL server, what forks the service, the service.
-PROCESSES = 6
+# What each process that runs tests has: a store, a PostgreSQL server, what forks the service, the service.
+PROCESSES = 4
 
 
 @pytest.fixture

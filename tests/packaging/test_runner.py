@@ -1,11 +1,12 @@
 """The test runner's command line: what Django's options and labels become when pytest is asked."""
 
+import os
 from pathlib import Path
 
 import pytest
 from django.core.management.base import CommandError
 
-from tests.runner import PytestRunner, pytest_argument
+from tests.runner import MAX_PROCESSES, PytestRunner, pytest_argument
 
 HERE = Path(__file__).resolve()
 
@@ -15,6 +16,11 @@ def test_one_process_is_enough_when_one_file_is_named(label: str) -> None:
     arguments = PytestRunner().arguments([label])
     assert "-n" not in arguments
     assert Path(arguments[-1]).resolve() == HERE
+
+
+def test_one_process_more_than_cores_runs_when_a_folder_is_named() -> None:
+    arguments = PytestRunner().arguments(["tests/packaging"])
+    assert int(arguments[arguments.index("-n") + 1]) == min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
 
 
 def test_the_whole_suite_runs_when_nothing_is_named() -> None:

@@ -18,7 +18,7 @@ from file.s3.checklist import ACTIONS, CHECKS, CheckState
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.s3.carelessstore import CarelessStore, Denies
 from tests.s3.checkups import OWNER, checked, crosses, denial, of, states
 from tests.s3.rawserver import answering
@@ -64,8 +64,8 @@ def deny(accounts: Accounts) -> Deny:
 
 
 @pytest.fixture
-def versioned(stores: dict[str, Seaweed], accounts: Accounts) -> StoreAccount:
-    return stores["A"].create_bucket(f"versioned-{uuid.uuid4()}", versioned=True)
+def versioned(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
+    return new_bucket("A", f"versioned-{uuid.uuid4()}", versioned=True)
 
 
 # --- what works

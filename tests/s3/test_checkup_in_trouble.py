@@ -13,8 +13,7 @@ from file.s3.checkup import CheckUp
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
-from tests.buckets import s3_buckets
+from tests.buckets import NewBucket, s3_buckets
 from tests.s3.carelessstore import CarelessStore
 from tests.s3.checkups import checked, crosses, of
 
@@ -139,8 +138,8 @@ async def test_keys_are_told_when_nothing_may_be_deleted(proxied: Proxied, accou
     assert ", ".join(sorted(left)) in of(checkup, "taken back").detail
 
 
-async def test_keys_are_told_when_an_object_lock_keeps_them(stores: dict[str, Seaweed], accounts: Accounts) -> None:
-    account = stores["A"].create_bucket(f"locked-{uuid.uuid4()}", object_lock=True)
+async def test_keys_are_told_when_an_object_lock_keeps_them(new_bucket: NewBucket, accounts: Accounts) -> None:
+    account = new_bucket("A", f"locked-{uuid.uuid4()}", object_lock=True)
     rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
     account.boto3().put_object_lock_configuration(Bucket=account.s3_bucket_name, ObjectLockConfiguration=rule)
     checkup = await checked(account)

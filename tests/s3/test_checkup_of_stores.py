@@ -7,7 +7,7 @@ import pytest
 from file.management.checking import as_json, as_lines
 from file.s3.checklist import CheckState
 from stores.account import StoreAccount
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.s3 import wellknownstores
 from tests.s3.carelessstore import CarelessStore, Refuses, Request
 from tests.s3.checkups import checked, crosses, of, states
@@ -119,9 +119,9 @@ async def test_a_store_cannot_be_used_when_it_keeps_versions_and_does_not_list_t
 
 
 async def test_the_setting_has_a_cross_when_the_bucket_keeps_versions(
-    stores: dict[str, Seaweed], accounts: Accounts
+    new_bucket: NewBucket, accounts: Accounts
 ) -> None:
-    account = stores["A"].create_bucket("keeps-versions-after-all", versioned=True)
+    account = new_bucket("A", "keeps-versions-after-all", versioned=True)
     checkup = await checked(account, versions=False)
     assert set(crosses(checkup)) == {"head of a version", "list versions", "delete of a version"}
     assert of(checkup, "list versions").detail == 'it keeps versions: remove "versions": false'

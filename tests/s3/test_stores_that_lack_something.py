@@ -9,7 +9,7 @@ from file.logic.values import FILE_ID
 from file.s3.client import Call
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.files import bytes_of, described, part_of
 from tests.s3 import wellknownstores
 from tests.s3.carelessstore import CarelessStore
@@ -61,9 +61,9 @@ async def test_an_id_that_is_no_version_is_forgotten_when_the_store_gives_one_wi
 
 
 async def test_it_is_not_called_removed_when_the_bucket_keeps_versions_after_all(
-    stores: dict[str, Seaweed], open_bucket: OpenBucket
+    new_bucket: NewBucket, open_bucket: OpenBucket
 ) -> None:
-    account = stores["A"].create_bucket("keeps-versions-against-the-json", versioned=True)
+    account = new_bucket("A", "keeps-versions-against-the-json", versioned=True)
     description = described("k")
     bucket = await open_bucket(account, versions=False)
     await bucket.put(description, part_of(BODY))

@@ -13,7 +13,7 @@ from file.logic.values import FILE_ID, checksum_text
 from stores.account import StoreAccount
 from stores.faultproxy import FaultProxy
 from stores.faults import Fault
-from stores.seaweed import Seaweed
+from tests.buckets import NewBucket
 from tests.files import described, digests_of, part_of, parts_of
 from tests.s3.conftest import LARGE, SMALL, OpenBucket, head, refusal, upload
 
@@ -56,9 +56,9 @@ async def test_complete_is_refused_when_the_whole_has_another_checksum(
 
 
 async def test_version_is_told_when_the_bucket_keeps_versions(
-    stores: dict[str, Seaweed], accounts: Accounts, open_bucket: OpenBucket
+    new_bucket: NewBucket, accounts: Accounts, open_bucket: OpenBucket
 ) -> None:
-    account = stores["A"].create_bucket("wire-versioned", versioned=True)
+    account = new_bucket("A", "wire-versioned", versioned=True)
     bucket = await open_bucket(account)
     one, many = described("one"), described("many")
     told = [(await bucket.put(one, part_of(SMALL))), (await upload(bucket, many))]
@@ -125,7 +125,7 @@ async def test_refusal_names_the_key_id_when_it_is_unknown(accounts: Accounts, o
 
 
 async def test_refusal_names_action_and_bucket_when_it_is_another_accounts(
-    stores: dict[str, Seaweed], accounts: Accounts, open_bucket: OpenBucket
+    accounts: Accounts, open_bucket: OpenBucket
 ) -> None:
     bucket = await open_bucket(dataclasses.replace(accounts["A"], s3_bucket_name="bucket-of-another"))
     error = await refusal(bucket, bucket.put(described(), part_of(SMALL)))
@@ -142,9 +142,9 @@ async def test_refusal_names_action_and_bucket_when_it_is_another_accounts(
 
 
 async def test_bucket_is_missing_when_it_is_gone(
-    stores: dict[str, Seaweed], accounts: Accounts, open_bucket: OpenBucket
+    new_bucket: NewBucket, accounts: Accounts, open_bucket: OpenBucket
 ) -> None:
-    account = stores["A"].create_bucket("wire-gone")
+    account = new_bucket("A", "wire-gone")
     account.boto3().delete_bucket(Bucket="wire-gone")
     bucket = await open_bucket(account)
     for request in (bucket.put(described(), part_of(SMALL)), bucket.begin(described()), bucket.probe()):

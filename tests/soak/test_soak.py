@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.processes import processes_with
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_SOAK"
 LOST = "acknowledged files missing or damaged in any account"
+TRIED = re.compile(r"tried (\d+)")
 LEFT = "objects, versions, multipart uploads that nobody knows"
 
 
@@ -45,7 +47,7 @@ def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
 @pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both
 def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(environment: dict[str, str], tmp_path: Path) -> None:
     figures_file = tmp_path / "figures.json"
-    process = soak(environment, "--minutes", "0.25", "--seed", "11", "--json", str(figures_file))
+    process = soak(environment, "--minutes", "0.25", "--seed", "11", "--lease", "6", "--json", str(figures_file))
     output, errors = process.communicate(timeout=380)
     assert (process.returncode, errors) == (0, ""), errors + output
     figures = json.loads(figures_file.read_text())
@@ -63,10 +65,10 @@ def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(environment: dic
 
 @pytest.mark.timeout(200)
 def test_everything_stops_when_ctrl_c_is_pressed(environment: dict[str, str]) -> None:
-    process = soak(environment, "--minutes", "30", "--seed", "12")
+    process = soak(environment, "--minutes", "30", "--seed", "12", "--progress", "1")
     assert process.stdout is not None
     for line in process.stdout:
-        if "tried" in line:
+        if (tried := TRIED.search(line)) and int(tried[1]) > 20:  # in the middle of it
             break
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=150)

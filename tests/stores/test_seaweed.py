@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from stores import ports, seaweed
 from stores.account import StoreAccount
 from stores.errors import StoreError
 from stores.seaweed import Seaweed, start_stores, stop_stores
+from tests.buckets import NewBucket
 
 Accounts = dict[str, StoreAccount]
 Stores = dict[str, Seaweed]
@@ -52,7 +54,7 @@ def put(account: StoreAccount, key: str = "k", body: bytes = b"1") -> None:
     account.boto3().put_object(Bucket=account.s3_bucket_name, Key=key, Body=body)
 
 
-def test_keys_open_their_own_bucket_only(accounts: Accounts) -> None:
+def test_keys_open_their_own_bucket_only(stores: Stores, accounts: Accounts) -> None:
     a, b = accounts["A"], accounts["B"]
     put(a)
     assert a.contents().versions == [("k", "null")]
@@ -60,6 +62,23 @@ def test_keys_open_their_own_bucket_only(accounts: Accounts) -> None:
     assert refusal(lambda: stranger.list_objects_v2(Bucket=a.s3_bucket_name)) == (403, "InvalidAccessKeyId")
     assert refusal(lambda: a.boto3().list_objects_v2(Bucket="elsewhere"))[0] == 403
     assert refusal(lambda: a.boto3().create_bucket(Bucket="elsewhere"))[0] == 403
+
+
+def test_keys_open_their_own_bucket_only_when_several_accounts_are_in_one_server(
+    accounts: Accounts, new_bucket: NewBucket
+) -> None:
+    assert len({account.endpoint_url for account in accounts.values()}) == 1
+    second = new_bucket("B", "second-b")
+    for name, account in accounts.items():
+        put(account, name)
+        assert account.contents().versions == [(name, "null")]
+        others = {each.s3_bucket_name for each in (*accounts.values(), second)} - {account.s3_bucket_name}
+        for bucket in others - ({second.s3_bucket_name} if name == "B" else set()):
+            stranger = replace(account, s3_bucket_name=bucket)
+            assert refusal(stranger.contents) == (403, "AccessDenied")
+            assert refusal(lambda there=stranger: put(there)) == (403, "AccessDenied")  # type: ignore[misc]
+    put(second)
+    assert not any(contents.uploads for contents in (account.contents() for account in accounts.values()))
 
 
 def test_contents_tell_versions_markers_and_open_uploads_and_go_when_the_bucket_is_emptied(
