@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fuzz.answers import Answer, NotHttpError, read_answers
 from fuzz.cases import Case, Ending
-from fuzz.pace import ANSWERS, Pace
+from fuzz.pace import Pace
 
 _READ_BYTES = 262_144
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no time to linger
@@ -31,8 +31,8 @@ class Exchange:
 class Addresses:
     """Where the service listens."""
 
-    def __init__(self, port: int, metrics_port: int) -> None:
-        self.pace = Pace(port)
+    def __init__(self, port: int, metrics_port: int, pace: Pace) -> None:
+        self.pace = pace
         self._ports = {False: port, True: metrics_port}
 
     async def exchange(self, case: Case) -> Exchange:
@@ -42,7 +42,7 @@ class Addresses:
             async with self.pace.limit():
                 await self._run(case, result)
         except TimeoutError:
-            meanwhile = f"while /_/health was answered {ANSWERS} times"
+            meanwhile = f"while /_/health was answered {self.pace.most} times"
             result.wrong = f"no answer and no end {meanwhile}"
             if result.answers:
                 result.wrong = f"not closed after {len(result.answers)} answers {meanwhile}"

@@ -15,10 +15,12 @@ _REQUEST = b"GET /_/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 class Pace:
-    """Of the service at that port. `failed` says why there is no more pace."""
+    """Of the service at that port. A case may take `most` answers. `failed` says why there is no more pace."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, most: int = ANSWERS, pause_seconds: float = _PAUSE_SECONDS) -> None:
         self.failed = ""
+        self.most = most
+        self._pause_seconds = pause_seconds
         self._port = port
         self._answers = 0
         self._limits: dict[asyncio.Timeout, int] = {}
@@ -37,7 +39,7 @@ class Pace:
     async def limit(self) -> AsyncIterator[None]:
         """Raises `TimeoutError` in the block once its answers have come."""
         async with asyncio.timeout(0 if self.failed else None) as limit:
-            self._limits[limit] = self._answers + ANSWERS
+            self._limits[limit] = self._answers + self.most
             try:
                 yield
             finally:
@@ -45,7 +47,7 @@ class Pace:
 
     async def _ask_again_and_again(self) -> None:
         while not self.failed:
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_seconds)
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self._ask()

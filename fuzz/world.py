@@ -14,6 +14,7 @@ from demo.__main__ import free_port
 from demo.process import ServerProcess
 from fuzz.connections import Addresses
 from fuzz.ingredients import MIB, TOKENS
+from fuzz.pace import Pace
 from fuzz.resources import Resources
 from stores.account import StoreAccount
 from stores.seaweed import start_stores, stop_stores
@@ -69,4 +70,4 @@ def running(folder: Path) -> Iterator[World]:
         service = stack.enter_context(ServerProcess(port, environment, folder / "service.log"))
         assert service.process_id is not None
         resources = Resources(service.process_id, (port, metrics_port))
-        yield World(service, resources, Addresses(port, metrics_port), accounts, TOKENS[0].decode())
+        yield World(service, resources, Addresses(port, metrics_port, Pace(port)), accounts, TOKENS[0].decode())
