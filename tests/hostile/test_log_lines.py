@@ -52,30 +52,29 @@ def test_the_end_of_a_traceback_stays_when_it_is_long() -> None:
 
 
 @pytest.fixture
-def console(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.TextIOWrapper]:
+def console(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.BytesIO]:
     """Standard error, with the log set up as the service does it; everything is put back."""
-    stderr = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-    monkeypatch.setattr(sys, "stderr", stderr)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="utf-8", write_through=True))
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     try:
         logs.configure("info")
-        yield stderr
+        yield written
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
         structlog.configure(**before)
 
 
-def test_a_line_is_printable_when_a_library_or_the_service_tells_what_it_heard(console: io.TextIOWrapper) -> None:
+def test_a_line_is_printable_when_a_library_or_the_service_tells_what_it_heard(console: io.BytesIO) -> None:
     logging.getLogger("a.library").warning("heard %s", FORGED)
     structlog.get_logger().warning("account_failed", detail=FORGED, **{FORGED: 1})
     try:
         raise ValueError(FORGED)
     except ValueError:
         structlog.get_logger().exception("crashed")
-    console.buffer.seek(0)
-    lines = console.buffer.read().decode().removesuffix("\n").split("\n")
+    lines = console.getvalue().decode().removesuffix("\n").split("\n")
     assert len(lines) == 3
     for line in lines:
         assert line.isprintable()
