@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _fuzz(asked: argparse.Namespace, seed: int, folder: Path) -> int:
-    progress = Progress(sys.stderr)
+    progress = Progress(out=sys.stderr)
     with running(folder) as world:
         result = asyncio.run(Run(world, seed, folder, progress).run(asked.requests, asked.only))
     progress.end()
