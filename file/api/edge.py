@@ -79,7 +79,12 @@ class Edge:
         line: dict[str, Any] = {"method": scope["method"], "path": scope["path"][:1024]}
         reply = _Reply(send, body, request_id, self._gate)
         scope["mentum.body"], scope["mentum.line"], scope["mentum.reply"] = body, line, reply
-        await self._answered(scope, body.next_message, reply.send)
+        try:
+            await self._answered(scope, body.next_message, reply.send)
+        except Exception:  # noqa: BLE001 - of a layer around `_answer`
+            response = _crashed(scope)
+            if not reply.status:
+                await response(scope, body.next_message, reply.send)
         seconds = round(time.perf_counter() - began, 4)
         _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
         count(self._api.route_of(scope["path"]), scope["method"], reply.status)
@@ -105,12 +110,19 @@ class Edge:
         except HTTPException as error:
             response = _unrouted(scope, error)
         except Exception:  # noqa: BLE001 - the last place where an answer can be given
-            _log.exception("request_crashed", method=line["method"], path=line["path"])
-            line["code"] = "internal_error"
-            detail = "The service met an error of its own; the log has it under this request's id."
-            response = problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
+            response = _crashed(scope)
         if response is not None and not scope["mentum.reply"].status:
             await response(scope, receive, send)
+
+
+def _crashed(scope: Scope) -> Response:
+    """To be called where the exception is being handled: it goes to the log."""
+    line: dict[str, Any] = scope["mentum.line"]
+    line["code"] = "internal_error"
+    _log.exception("request_crashed", method=line["method"], path=line["path"])
+    detail = "The service met an error of its own; the log has it under this request's id."
+    request_id = scope["mentum.reply"].request_id
+    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
 
 
 def _unrouted(scope: Scope, error: HTTPException) -> Response:
