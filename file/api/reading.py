@@ -146,8 +146,7 @@ class _Reply(Response):
                 raise ClientGoneError
             if sending.cancelled():  # by `drain`
                 raise ShuttingDownError
-            else:
-                sending.result()
+            sending.result()
         finally:
             line["account"] = self._reading.account
             for task in (sending, leaving):

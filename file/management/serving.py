@@ -15,15 +15,14 @@ import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic.values import KiB
-from file.management.heads import SlowHeads, can_be_seen
+from file.management.heads import ConnectionWatch, can_be_seen
+from file.management.openfiles import MOST_CONNECTIONS
 
 # So much of a body Granian reads ahead, and hands on at once: of chunks of 64 KiB a gigabyte cost a fifth more.
 _READ_BUFFER_BYTES = 256 * KiB
-# Connections, idle ones included; beyond it clients wait in the kernel's queue.
-_CONNECTIONS = 4096
 _BACKLOG = 1024
 # For the last answers, and for closing: a ledger that is locked keeps what writes to it for some 15 seconds.
 _LAST_SECONDS = 20.0
@@ -41,16 +40,21 @@ class Served(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a connection may be idle between two requests, and how long the head of one may take."""
+    """How long a connection may be idle between two requests, how long the head of one may take, and how many
+    connections there may be, idle ones included; beyond that clients wait in the kernel's queue.
+    """
 
     idle_seconds: float
     head_seconds: float
+    connections: int = MOST_CONNECTIONS
 
 
-def new_server(application: Served, host: str, port: int, limits: ConnectionLimits) -> Server:
+def new_server(application: ASGIApp, host: str, port: int, limits: ConnectionLimits) -> Server:
     """Granian around the application, with what matters set explicitly."""
+    if can_be_seen():
+        application = ConnectionWatch(application, port, seconds=limits.head_seconds, most=limits.connections)
     return Server(
-        SlowHeads(application, port, seconds=limits.head_seconds) if can_be_seen() else application,
+        application,
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -60,7 +64,7 @@ def new_server(application: Served, host: str, port: int, limits: ConnectionLimi
             header_read_timeout=round(limits.idle_seconds * 1000),  # idle connections are waiting for a head
         ),
         backlog=_BACKLOG,
-        backpressure=_CONNECTIONS,
+        backpressure=limits.connections,
         websockets=False,
         log_enabled=False,
     )
