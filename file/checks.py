@@ -15,6 +15,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from file.logic.accounts import doubts
+from file.management import openfiles
 
 SETTINGS_TAG = "settings"
 TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not name.startswith("_"))
@@ -49,3 +50,11 @@ def check_access(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     line = f'UPLOAD_TOKENS={{"me": "{secrets.token_urlsafe(32)}"}}'
     reason = f"UPLOAD_TOKENS: nobody may upload; paste this line (its token is new), or set UPLOAD_OPEN=true: {line}"
     return [Error(reason, id="file.E002")]
+
+
+@register(SETTINGS_TAG)
+def check_open_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Each connection is an open file: to the accounts, and of clients."""
+    upload = settings.UPLOAD
+    fault = openfiles.allowed(accounts=len(upload.accounts), requests=upload.account_requests).fault
+    return [Error(fault, id="file.E003")] if fault else []

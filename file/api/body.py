@@ -14,6 +14,12 @@ from starlette.types import Message, Receive, Scope
 from file.api.patience import Patience
 from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
 
+# A piece of a body costs the same however few bytes are in it, some 50 us: each counts as so many at least, beyond an
+# allowance for clients that write line by line.
+_PIECE_BYTES = 64
+_ALLOWED_PIECES = 8192
+_LONGEST_LENGTH = len(str(2**64))  # digits of a Content-Length
+
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
@@ -40,6 +46,7 @@ class Body:
         self._receive = receive
         self._limits = limits
         self._owed_seconds = 0.0
+        self._padding = 0  # what the pieces until now lack of `_PIECE_BYTES` each
         self._patience = Patience()
         self._lengths = {value for name, value in scope["headers"] if name == b"content-length"}
         self._codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
@@ -80,13 +87,20 @@ class Body:
         if message["type"] == "http.disconnect":
             self.gone = True
             raise ClientGoneError
-        self.received += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.received += size
+        self._padding += _PIECE_BYTES - size
         # What was declared is all there: HTTP/1.1 has nothing more to tell of this request.
         self.ended = not message.get("more_body", False) or self.received == self.declared
         if self.ended:
             self._patience.close()
         if self._most is not None and self.received > self._most:
             raise self._too_large()
+        if self._padding > _PIECE_BYTES * _ALLOWED_PIECES:
+            raise RequestTooLargeError(
+                f"The body comes in too many small pieces: beyond {_ALLOWED_PIECES} of them, each counts as "
+                f"{_PIECE_BYTES} bytes at least. Send it in larger chunks."
+            )
         if self.ended and self.declared is not None and self.received != self.declared:
             raise ClientGoneError
         return message
@@ -101,11 +115,15 @@ class Body:
         self._receive = _gone
 
     async def skip(self) -> int:
-        """The size of the next message, of a body that is not needed any more: neither checked nor counted."""
+        """The size of the next message, of a body that is not needed any more: it is not checked, and too many small
+        pieces are not read any further, as if the client had gone.
+        """
         message = await self._receive()
-        self.gone = message["type"] == "http.disconnect"
+        size = len(message.get("body", b""))
+        self._padding += _PIECE_BYTES - size
+        self.gone = message["type"] == "http.disconnect" or self._padding > _PIECE_BYTES * _ALLOWED_PIECES
         self.ended = not message.get("more_body", False)
-        return len(message.get("body", b""))
+        return size
 
     async def _in_time(self) -> Message:
         rate, grace = self._limits.min_bytes_per_second, self._limits.grace_seconds
@@ -137,4 +155,9 @@ async def _gone() -> Message:
 
 
 def _whole(lengths: set[bytes]) -> int | None:
-    return int(lengths.copy().pop()) if len(lengths) == 1 and all(map(bytes.isdigit, lengths)) else None
+    """The one whole number of at most 64 bits. Zeros before it are allowed, and Python reads no 4,300 digits."""
+    if len(lengths) != 1:
+        return None
+    (told,) = lengths
+    digits = told.lstrip(b"0") or b"0"
+    return int(digits) if told.isdigit() and len(digits) <= _LONGEST_LENGTH else None

@@ -81,7 +81,7 @@ class Edge:
         reply = _Reply(send, body, request_id, self._gate, is_api=is_api)
         scope["mentum.body"], scope["mentum.line"], scope["mentum.reply"] = body, line, reply
         try:
-            await self._answered(scope, body.next_message, reply.send)
+            await self._answer_always(scope, body, reply)
             seconds = round(time.perf_counter() - began, 4)
             _log.info("request", **line, status=reply.status, received=body.received, seconds=seconds)
             count(self._api.route_of(scope["path"]), scope["method"], reply.status)
@@ -91,6 +91,15 @@ class Edge:
         finally:  # the connection is closed when nobody has it any more
             body.let_go()
             reply.let_go()
+
+    async def _answer_always(self, scope: Scope, body: Body, reply: "_Reply") -> None:
+        """Also when a layer around `_answer` fails."""
+        try:
+            await self._answered(scope, body.next_message, reply.send)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            response = _crashed(scope, error)
+            if not reply.status:
+                await response(scope, body.next_message, reply.send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Whatever happens becomes an answer, unless one has begun already."""
@@ -110,13 +119,20 @@ class Edge:
         except HTTPException as error:
             response = _unrouted(scope, error)
         except Exception as error:  # noqa: BLE001 - the last place where an answer can be given
-            _log.exception("request_crashed", method=line["method"], path=line["path"])
-            without_frames(error)
-            line["code"] = "internal_error"
-            detail = "The service met an error of its own; the log has it under this request's id."
-            response = problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
+            response = _crashed(scope, error)
         if response is not None and not scope["mentum.reply"].status:
             await response(scope, receive, send)
+
+
+def _crashed(scope: Scope, error: Exception) -> Response:
+    """The error goes to the log; what its frames hold is let go of."""
+    line: dict[str, Any] = scope["mentum.line"]
+    line["code"] = "internal_error"
+    _log.error("request_crashed", method=line["method"], path=line["path"], exc_info=error)
+    without_frames(error)
+    detail = "The service met an error of its own; the log has it under this request's id."
+    request_id = scope["mentum.reply"].request_id
+    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, line["code"], detail, request_id=request_id)
 
 
 def _unrouted(scope: Scope, error: HTTPException) -> Response:

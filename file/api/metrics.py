@@ -10,16 +10,17 @@ import asyncio
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import product
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest, start_http_server
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from file.api.metricslistener import MetricsListener
 from file.api.uploads import Uploads
 from file.ledger.records import Records, Unfinished
 from file.logic import metrics as counters
@@ -113,20 +114,15 @@ class Metrics(Collector):
             counters.begin(account)
         self._accounts = frozenset(accounts)
         await self._read()
-        server = None
-        if self._address is not None:
-            host, port = self._address
-            server, thread = start_http_server(port, host, self.registry)
-        reading = asyncio.create_task(self._keep_reading())
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.wait((reading,))
-            if server is not None:
-                await asyncio.to_thread(server.shutdown)
-                server.server_close()
-                thread.join()
+        async with AsyncExitStack() as stack:
+            if self._address is not None:
+                await stack.enter_async_context(MetricsListener(self.registry).serving(*self._address))
+            reading = asyncio.create_task(self._keep_reading())
+            try:
+                yield
+            finally:
+                reading.cancel()
+                await asyncio.wait((reading,))
 
     async def _keep_reading(self) -> None:
         while True:

@@ -173,12 +173,11 @@ class _Reply(Response):
         leaving = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                line["code"] = ClientGoneError.code
-            elif sending.cancelled():  # by `drain`
+            if not sending.done():  # the body of the request may be broken, and the reader still there
+                raise ClientGoneError
+            if sending.cancelled():  # by `drain`
                 raise ShuttingDownError
-            else:
-                sending.result()
+            sending.result()
         finally:
             line["account"] = self._reading.account
             for task in (sending, leaving):

@@ -20,6 +20,11 @@ HTTP_REQUESTS = Counter(
     ["route", "method", "status"],
     registry=REGISTRY,
 )
+IDLE_CONNECTIONS_ENDED = Counter(
+    "mentum_idle_connections_ended",
+    "Connections without a request that were closed to make room for others.",
+    registry=REGISTRY,
+)
 UPLOADS = Counter("mentum_uploads", "Uploads by what became of them.", ["outcome"], registry=REGISTRY)
 UPLOADS_BY_OUTCOME = {
     outcome: UPLOADS.labels(outcome)

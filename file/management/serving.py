@@ -17,19 +17,19 @@ from granian._granian import ListenerSpec
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic.values import KiB
-from file.management.heads import SlowHeads, borrowed, can_be_seen
+from file.management.heads import ConnectionWatch, borrowed, can_be_seen
+from file.management.openfiles import MOST_CONNECTIONS
 
 # So much of a body Granian reads ahead, and hands on at once: of chunks of 64 KiB a gigabyte cost a fifth more.
 _READ_BUFFER_BYTES = 256 * KiB
 # So much of an answer the kernel keeps unsent for a connection, where it can be told (Linux); by default it keeps some
 # MiB for a client that does not read. What is on its way to a client is not limited by this.
 _UNSENT_BYTES = 256 * KiB
-# Connections, idle ones included; beyond it clients wait in the kernel's queue.
-_CONNECTIONS = 4096
-_BACKLOG = 1024
+# The kernel's queue, as long as it may be by default: where it is full, a client tries again after seconds only.
+_BACKLOG = 4096
 # For the last answers, and for closing: a ledger that is locked keeps what writes to it for some 15 seconds.
 _LAST_SECONDS = 20.0
 # Objects made between two looks for cycles. An upload makes none; the default of 700 looked several times an upload.
@@ -48,12 +48,14 @@ class Served(Protocol):
 class ConnectionLimits:
     """How long a connection may be idle between two requests, and how long the head of one may take.
 
-    `min_bytes_per_second`: how slowly a client may take what is left of an answer; 0 is no limit.
+    `min_bytes_per_second`: how slowly a client may take what is left of an answer; 0 is no limit. `connections`: how
+    many there may be, idle ones included; beyond that clients wait in the kernel's queue.
     """
 
     idle_seconds: float
     head_seconds: float
     min_bytes_per_second: int = 0
+    connections: int = MOST_CONNECTIONS
 
 
 class _Server(Server):
@@ -68,13 +70,18 @@ class _Server(Server):
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
-def new_server(application: Served, host: str, port: int, limits: ConnectionLimits) -> Server:
+def new_server(application: ASGIApp, host: str, port: int, limits: ConnectionLimits) -> Server:
     """Granian around the application, with what matters set explicitly."""
-    watched = SlowHeads(
-        application, port, seconds=limits.head_seconds, min_bytes_per_second=limits.min_bytes_per_second
-    )
+    if can_be_seen():
+        application = ConnectionWatch(
+            application,
+            port,
+            seconds=limits.head_seconds,
+            most=limits.connections,
+            min_bytes_per_second=limits.min_bytes_per_second,
+        )
     return _Server(
-        watched if can_be_seen() else application,
+        application,
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -84,7 +91,7 @@ def new_server(application: Served, host: str, port: int, limits: ConnectionLimi
             header_read_timeout=round(limits.idle_seconds * 1000),  # idle connections are waiting for a head
         ),
         backlog=_BACKLOG,
-        backpressure=_CONNECTIONS,
+        backpressure=limits.connections,
         websockets=False,
         log_enabled=False,
     )

@@ -52,13 +52,15 @@ class Connection:
         except ConnectionError:
             return
 
-    async def answer(self) -> Answer:
+    async def answer(self, *, to_head: bool = False) -> Answer:
+        """Of a request with the method HEAD there is no body, whatever its length."""
         try:
             async with asyncio.timeout(BOUND_SECONDS):
                 head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 line, *fields = head.removesuffix("\r\n\r\n").split("\r\n")
                 headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
-                body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+                size = 0 if to_head else int(headers.get("content-length", "0"))
+                body = await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
             return Answer(0, {}, b"")
         return Answer(int(line.split(" ")[1]), headers, body)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,13 @@ LEASE_SECONDS = 1.5
 NewService = Callable[..., ServerProcess]
 
 
-def service(folder: Path, database_url: str, *accounts: StoreAccount, **environment: str) -> ServerProcess:
+def service(
+    folder: Path,
+    database_url: str,
+    *accounts: StoreAccount,
+    command: Sequence[str] = ("manage.py",),
+    **environment: str,
+) -> ServerProcess:
     """Not started yet."""
     told = {
         "DEBUG": "false",
@@ -38,7 +44,7 @@ def service(folder: Path, database_url: str, *accounts: StoreAccount, **environm
     for account in accounts:
         told |= account.environment()
     port = free_port()
-    return ServerProcess(port, {**told, **environment}, folder / f"service-{port}.log")
+    return ServerProcess(port, {**told, **environment}, folder / f"service-{port}.log", command=command)
 
 
 class Served(Protocol):

@@ -8,13 +8,16 @@ import secrets
 import socket
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from file.ledger.opening import LedgerRefusedError, open_ledger
+from file.management import openfiles
 from file.management.serving import ConnectionLimits, run
 
+_log = structlog.get_logger()
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):)?(?P<port>\d{1,5})")
 
 
@@ -43,7 +46,12 @@ class Command(BaseCommand):
         import_string("mentumfileupload.logs.configure")(upload.log_level)
         self._greet(host, port, token)
         try:
-            limits = ConnectionLimits(upload.idle_seconds, upload.head_seconds, upload.min_bytes_per_second)
+            limits = ConnectionLimits(
+                idle_seconds=upload.idle_seconds,
+                head_seconds=upload.head_seconds,
+                min_bytes_per_second=upload.min_bytes_per_second,
+                connections=self._connections(),
+            )
             run(application, address, port, limits=limits, shutdown_seconds=upload.shutdown_seconds)
         except OSError as error:
             raise CommandError(f"cannot serve on {host}:{port}: {error}") from error
@@ -53,6 +61,13 @@ class Command(BaseCommand):
         self.stdout.flush()
         self.stderr.flush()
         os._exit(0)
+
+    def _connections(self) -> int:
+        """How many clients may be connected at once; the checks have seen that it is enough."""
+        files = openfiles.allowed(accounts=len(settings.UPLOAD.accounts), requests=settings.UPLOAD.account_requests)
+        openfiles.raise_limit(files)
+        _log.info("open_files", limit=files.limit, reserve=files.reserve, connections=files.connections)
+        return files.connections
 
     def _open_ledger(self) -> None:
         try:
