@@ -23,7 +23,8 @@ from file.management.openfiles import MOST_CONNECTIONS
 
 # So much of a body Granian reads ahead, and hands on at once: of chunks of 64 KiB a gigabyte cost a fifth more.
 _READ_BUFFER_BYTES = 256 * KiB
-_BACKLOG = 1024
+# The kernel's queue, as long as it may be by default: where it is full, a client tries again after seconds only.
+_BACKLOG = 4096
 # For the last answers, and for closing: a ledger that is locked keeps what writes to it for some 15 seconds.
 _LAST_SECONDS = 20.0
 # Objects made between two looks for cycles. An upload makes none; the default of 700 looked several times an upload.
