@@ -230,7 +230,7 @@ async def test_the_cancellation_arrives_when_memory_comes_free_in_the_same_momen
     held.release()
     with pytest.raises(asyncio.CancelledError):
         await first
-    await asyncio.wait_for(second, 1)
+    await asyncio.wait_for(second, 10)
     assert budget.used == TOTAL
 
 
@@ -241,7 +241,7 @@ async def test_the_turn_is_passed_on_when_it_comes_together_with_the_cancellatio
     await settled()
     held.release()  # the first one's turn has come, and it does not know yet
     first.cancel()
-    await asyncio.wait_for(second, 1)
+    await asyncio.wait_for(second, 10)
     assert first.cancelled()
     assert budget.used == TOTAL
 
@@ -258,7 +258,7 @@ async def test_it_is_busy_when_no_memory_comes_free_in_time(wait_seconds: float)
         await large
     assert refused.value.__context__ is None  # which would hold the task that waited, and that this error
     assert "token" not in refused.value.detail
-    await asyncio.wait_for(small, 1)  # the one that stood in the way is gone
+    await asyncio.wait_for(small, 10)  # the one that stood in the way is gone
     assert budget.used == budget.peak == TOTAL
 
 
@@ -297,11 +297,11 @@ async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_m
         await budget.claim(2, who="a", wait_seconds=0)
     assert "this token" in refused.value.detail
     assert (await budget.claim(30, who="b", wait_seconds=0)).held == 30
-    patient = await asyncio.wait_for(Share(budget).of("A").claim(20), 1)
+    patient = await asyncio.wait_for(Share(budget).of("A").claim(20), 10)
     assert not waiting.done()
     assert patient.held == 20
     held.release()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)
 
 
 def slow(budget: Budget, claim: Claim, filled: int) -> Room:
@@ -318,11 +318,10 @@ async def test_what_slow_parts_have_not_filled_goes_to_others_when_memory_is_sho
     for claim in claims:
         slow(budget, claim, 2 * STEP)
     assert budget.used == MANY
-    further = [await asyncio.wait_for(budget.claim(STEP), 1) for _ in range(8)]
+    further = [await asyncio.wait_for(budget.claim(STEP), 10) for _ in range(8)]
     assert [claim.held for claim in further] == [STEP] * 8
     assert claims[0].held == 2 * STEP  # the oldest first
-    await asyncio.wait_for(budget.claim(LARGEST), 1)
-    await asyncio.wait_for(budget.claim(LARGEST), 1)
+    await asyncio.wait_for(budget.claim(LARGEST), 10)
     assert budget.used <= MANY
 
 
@@ -348,7 +347,7 @@ async def test_small_claims_go_on_when_large_ones_wait_to_grow() -> None:
     await asyncio.sleep(0.05)
     assert not all(task.done() for task in growing)  # memory is short
     for _ in range(100):
-        small = await asyncio.wait_for(budget.claim(STEP), 1)
+        small = await asyncio.wait_for(budget.claim(STEP), 10)
         small.release()
     for task in (*others, *growing):
         task.cancel()
@@ -502,4 +501,4 @@ async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
         wait.result().settle(5)
         wait.result().release()
     assert budget.used == 80
-    assert (await asyncio.wait_for(slow.claim(20), 1)).held == 20  # all of the share is there again
+    assert (await asyncio.wait_for(slow.claim(20), 10)).held == 20  # all of the share is there again
