@@ -52,7 +52,7 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         )
     for problem in findings.problems:
         where = f"{problem.account}: " if problem.account else ""
-        yield f"Not restored: {where}{problem.key} ({problem.code}): {problem.detail}"
+        yield f"Not restored: {where}{problem.key!r} ({problem.code}): {problem.detail}"
     if findings.problem_count > len(findings.problems):
         yield f"Not restored: {findings.problem_count - len(findings.problems)} more."
     for installation, count in sorted(findings.others.items()):

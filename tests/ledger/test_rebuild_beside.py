@@ -98,7 +98,7 @@ def test_the_command_fails_and_says_why_when_something_is_not_restored(accounts:
     run = run_manage(sqlite_url(tmp_path / "ledger.sqlite3"), "ledger", "rebuild", "--adopt", OURS, **up)
     assert run.returncode == 1
     assert run.stdout.splitlines()[-1] == (
-        "Not restored: k (copies_differ): has other bytes in one account than in another"
+        "Not restored: 'k' (copies_differ): has other bytes in one account than in another"
     )
 
 
