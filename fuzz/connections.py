@@ -19,12 +19,11 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no time to linger
 
 @dataclass(slots=True)
 class Exchange:
-    """What became of a case. `closed`: by the service. `wrong` is what no service may do."""
+    """What became of a case. `wrong` is what no service may do."""
 
     case: Case
     answers: list[Answer] = field(default_factory=list)
     received: bytes = b""
-    closed: bool = False
     wrong: str = ""
 
 
@@ -94,7 +93,6 @@ async def _read(reader: asyncio.StreamReader, result: Exchange) -> None:
         except OSError:
             piece = b""
         if not piece:
-            result.closed = True
             result.answers = read_answers(result.received, case.methods)
             return
         result.received += piece
