@@ -37,8 +37,9 @@ class _Turn:
 class _RefusedError(Exception):
     """The request gets this status."""
 
-    def __init__(self, status: HTTPStatus) -> None:
+    def __init__(self, status: HTTPStatus, *, of_head: bool = False) -> None:
         self.status = status
+        self.of_head = of_head
 
 
 class MetricsListener:
@@ -76,7 +77,9 @@ class MetricsListener:
         writer = turn.writer
         try:
             async with asyncio.timeout(_SECONDS):
-                writer.writelines(await self._answer(reader, turn))
+                told = await self._answer(reader, turn)
+                if not writer.is_closing():  # the client may have gone meanwhile
+                    writer.writelines(told)
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, EOFError):
@@ -97,7 +100,8 @@ class MetricsListener:
         except _RefusedError as refused:
             text = f"{refused.status.phrase}: GET /metrics has the metrics.\n".encode()
             more = ("Allow: GET, HEAD",) if refused.status == HTTPStatus.METHOD_NOT_ALLOWED else ()
-            return list(_written(refused.status, "text/plain; charset=utf-8", text, more))
+            told = list(_written(refused.status, "text/plain; charset=utf-8", text, more))
+            return told[:1] if refused.of_head else told
         told = list(_written(HTTPStatus.OK, kind, text, encoding))
         return told[:1] if method == "HEAD" else told
 
@@ -125,7 +129,7 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:
     if asked is None:
         raise _RefusedError(HTTPStatus.BAD_REQUEST)
     if asked[2] not in _PATHS:
-        raise _RefusedError(HTTPStatus.NOT_FOUND)
+        raise _RefusedError(HTTPStatus.NOT_FOUND, of_head=asked[1] == "HEAD")
     if asked[1] not in ("GET", "HEAD"):
         raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED)
     named = (field.partition(":") for field in fields)
