@@ -172,13 +172,18 @@ async def test_all_of_ours_goes_and_others_are_counted_once_when_versions_fill_s
         "Fri, 31 Dec 9999 23:59:59 -2300",
         "Mon, 01 Jan 0001 00:00:00 +2300",
         "Mon, 01 Jan 99999 00:00:00 GMT",
-        format_datetime(datetime.now(UTC) + timedelta(days=8), usegmt=True),
-        format_datetime(datetime.now(UTC) - timedelta(days=8), usegmt=True),
+        timedelta(days=8),
+        timedelta(days=-8),
         "",
         "9" * 10_000,
     ],
+    ids=lambda date: str(date)[:40],
 )
-async def test_the_clock_is_not_followed_when_it_is_days_away(store: HostileStore, bucket: S3Bucket, date: str) -> None:
+async def test_the_clock_is_not_followed_when_it_is_days_away(
+    store: HostileStore, bucket: S3Bucket, date: str | timedelta
+) -> None:
+    if isinstance(date, timedelta):
+        date = format_datetime(datetime.now(UTC) + date, usegmt=True)
     store.says["put"] = lambda asked: refusal("403 Forbidden", "RequestTimeTooSkewed", f"Date: {date}")
     store.says["head"] = lambda asked: answer("403 Forbidden", f"Date: {date}")
     with pytest.raises(AccessRefusedError, match=r"differ by .*RequestTimeTooSkewed"):
