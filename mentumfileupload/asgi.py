@@ -120,14 +120,7 @@ def compose(
         wait_seconds=upload.limits.wait_seconds,
         settle_seconds=upload.limits.settle_seconds,
     )
-    uploads = Uploads(
-        access=access,
-        gate=gate,
-        ack=upload.ack,
-        limits=upload.limits,
-        ledger=ledger,
-        hashes=hashes,
-    )
+    uploads = Uploads(access=access, gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger, hashes=hashes)
     records = Records(database)
     background = Background(
         ledger,
@@ -160,22 +153,24 @@ def compose(
                 await background.end()
 
     metrics = Metrics(uploads, records, upload.metrics_address, version=__version__, read_seconds=figures_seconds)
-    of_readers = ReaderLimits(
+    readings = Readings(records, _reader_limits(upload, access), order=upload.read_order)
+    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=__version__)
+    limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
+    discarding = discarding or Discarding()
+    wrap = partial(_with_cors, upload.cors_origins)
+    asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
+    application = Application(api, ledger, discarding, asgi)
+    return application
+
+
+def _reader_limits(upload: UploadSettings, access: Access) -> ReaderLimits:
+    return ReaderLimits(
         at_once=upload.limits.readers,
         share=access.share,
         wait_seconds=upload.limits.wait_seconds,
         min_bytes_per_second=upload.min_bytes_per_second,
         grace_seconds=upload.client_grace_seconds,
     )
-    readings = Readings(records, of_readers, order=upload.read_order)
-    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=__version__)
-    limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
-
-    discarding = discarding or Discarding()
-    wrap = partial(_with_cors, upload.cors_origins)
-    asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
-    application = Application(api, ledger, discarding, asgi)
-    return application
 
 
 def _with_cors(origins: Sequence[str], asgi: ASGIApp) -> ASGIApp:
@@ -203,14 +198,9 @@ def s3_buckets(upload: UploadSettings) -> OpenBuckets:
             for account in upload.accounts:
                 client = S3Client(account, network)
                 stack.push_async_callback(client.close)
-                limits = upload.limits
+                limits, requests = upload.limits, upload.account_requests
                 buckets.append(
-                    S3Bucket(
-                        client,
-                        requests=upload.account_requests,
-                        reads=limits.readers,
-                        stall_seconds=limits.stall_seconds,
-                    )
+                    S3Bucket(client, requests=requests, reads=limits.readers, stall_seconds=limits.stall_seconds)
                 )
             yield buckets
 
