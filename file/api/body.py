@@ -15,9 +15,9 @@ from file.api.patience import Patience
 from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
 
 # A piece of a body costs the same however few bytes are in it, some 50 us: each counts as so many at least, beyond an
-# allowance for clients that write line by line.
-_PIECE_BYTES = 64
-_ALLOWED_PIECES = 8192
+# allowance; clients that write line by line are well within it.
+_PIECE_BYTES = 16
+_ALLOWED_PIECES = 16_384
 _LONGEST_LENGTH = len(str(2**64))  # digits of a Content-Length
 
 
