@@ -44,7 +44,7 @@ class Seaweed:
         port: int | None = None,
         region_name: str = "eu-central-1",
         log: Path | None = None,
-        threads: int = 1,
+        threads: int = 2,
     ) -> None:
         self.folder = folder.resolve()
         self.log = log.resolve() if log else self.folder / "weed.log"
