@@ -1,8 +1,8 @@
 """What every test may ask for: real S3 servers for the accounts A, B and C, fault proxies before them, and databases.
 
-What starts, starts when a test first asks. The accounts are in one server, which all tests of a test process share:
-three of them, idle, would take a good part of a core. A test that freezes, kills or revokes asks for `stores`, too: its
-accounts then have a server each, which the tests of its module share, and which are put back in order after each.
+What starts, starts when a test first asks. The accounts are in one server, which all tests of a test process share. A
+test that freezes, kills or revokes asks for `stores`, too: its accounts then have a server each, which the tests of its
+module share, and which are put back in order after each.
 """
 
 import os
@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Seaweed, dict[str, StoreAccount]]]:
     """One running server, and its accounts A, B and C."""
-    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A") as store:
+    # Threads for three: a healthy account is not to seem stalled where many processes compete for the cores.
+    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A", threads=4) as store:
         yield store, {"A": store.account, **{name: store.add_account(name) for name in ("B", "C")}}
 
 

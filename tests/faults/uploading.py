@@ -19,7 +19,6 @@ SHORT = {
     "account_bytes_per_second": ACCOUNT_BYTES_PER_SECOND,
     "complete_seconds": STALL_SECONDS,
     "remove_seconds": STALL_SECONDS,
-    "brief_seconds": STALL_SECONDS + 1,  # after whoever waits for an answer has given up, as by default
 }
 
 
