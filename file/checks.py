@@ -56,5 +56,6 @@ def check_access(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 def check_open_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Each connection is an open file: to the accounts, and of clients."""
     upload = settings.UPLOAD
-    fault = openfiles.allowed(accounts=len(upload.accounts), requests=upload.account_requests).fault
+    accounts, reads = len(upload.accounts), upload.limits.readers
+    fault = openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads).fault
     return [Error(fault, id="file.E003")] if fault else []

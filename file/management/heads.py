@@ -98,7 +98,7 @@ class ConnectionWatch:
         self._seconds = seconds
         self._most = most
         self._least_bytes = min_bytes_per_second * seconds / _LOOKS  # that are taken between two looks
-        self._busy: set[Peer] = set()
+        self._busy: dict[Peer, object] = {}
         self._quiet: dict[Peer, _Quiet] = {}
         self._others = 0  # open files that were no connections when they were last looked at
         self._looked_at = 0.0
@@ -109,12 +109,13 @@ class ConnectionWatch:
             return
         peer = _peer(*scope["client"])
         self._quiet.pop(peer, None)
-        self._busy.add(peer)
+        turn = self._busy[peer] = object()
         try:
             await self._application(scope, receive, send)
         finally:
-            self._busy.discard(peer)
-            self._quiet[peer] = _Quiet(None)
+            if self._busy.get(peer) is turn:  # or the next request has begun meanwhile
+                del self._busy[peer]
+                self._quiet[peer] = _Quiet(None)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         watching = asyncio.ensure_future(self._watch())

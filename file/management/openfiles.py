@@ -13,8 +13,7 @@ MOST_CONNECTIONS = 4096
 _LEAST_CONNECTIONS = 64
 # The ledger and its threads, the log, the metrics' listener, the event loop, and what Python opens for a moment.
 _OWN = 64
-# Reads under way in an account, and questions: they have no share of UPLOAD_ACCOUNT_REQUESTS.
-_READS = 64
+# Under way in an account: they have no share of UPLOAD_ACCOUNT_REQUESTS.
 _QUESTIONS = 16
 
 
@@ -37,13 +36,13 @@ class OpenFiles:
         return (
             f"The limit of open files is {self.limit}, and {self.reserve} are for the accounts and the ledger; set it "
             f"to {self.reserve + _LEAST_CONNECTIONS} at least (LimitNOFILE=, --ulimit nofile=), better to "
-            f"{self.reserve + MOST_CONNECTIONS}, or lower UPLOAD_ACCOUNT_REQUESTS"
+            f"{self.reserve + MOST_CONNECTIONS}, or lower UPLOAD_ACCOUNT_REQUESTS or UPLOAD_MEMORY"
         )
 
 
-def allowed(*, accounts: int, requests: int) -> OpenFiles:
-    """What this process may have, once it asks for it. `requests`: writes at once in an account."""
-    reserve = _OWN + accounts * (requests + _READS + _QUESTIONS)
+def allowed(*, accounts: int, requests: int, reads: int) -> OpenFiles:
+    """What this process may have, once it asks for it. `requests`: writes at once in an account; `reads` likewise."""
+    reserve = _OWN + accounts * (requests + reads + _QUESTIONS)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return OpenFiles(max(_finite(soft, reserve), _finite(hard, reserve)), reserve)
 

@@ -54,12 +54,12 @@ NEEDED = ("etag", "x-amz-version-id")
 
 
 class Secrets:
-    """What an account's requests prove themselves by."""
+    """What an account's requests prove themselves by. The access key's id is none: it is in every signed link."""
 
     __slots__ = ("_known",)
 
     def __init__(self, account: Account) -> None:
-        known = (account.secret_access_key, account.session_token, account.access_key_id)
+        known = (account.secret_access_key, account.session_token)
         self._known = tuple(secret for secret in known if secret is not None and len(secret) >= _SECRET_CHARACTERS)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ from tests.serving import running
 FILES = 512
 REQUESTS = 4
 ROUNDS = 4
-CONNECTIONS = FILES - 64 - 3 * (REQUESTS + 64 + 16)
+CONNECTIONS = FILES - 64 - 3 * (REQUESTS + 48 + 16)
 HEALTH = head("GET", "/_/health")
 pytestmark = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell which connections are idle")
 

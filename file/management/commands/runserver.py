@@ -64,7 +64,9 @@ class Command(BaseCommand):
 
     def _connections(self) -> int:
         """How many clients may be connected at once; the checks have seen that it is enough."""
-        files = openfiles.allowed(accounts=len(settings.UPLOAD.accounts), requests=settings.UPLOAD.account_requests)
+        upload = settings.UPLOAD
+        accounts, reads = len(upload.accounts), upload.limits.readers
+        files = openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads)
         openfiles.raise_limit(files)
         _log.info("open_files", limit=files.limit, reserve=files.reserve, connections=files.connections)
         return files.connections
