@@ -280,7 +280,7 @@ async def test_there_is_no_request_id_when_it_is_not_as_s3_gives_them(
     assert (stored.etag, stored.version_id, stored.request_id) == ('"e"', "v1", None)
 
 
-@pytest.mark.parametrize("code", [TOKEN, "A" * 65, "AKIAHOSTILEHOSTILEHO", "a b", "<b/>"])
+@pytest.mark.parametrize("code", [TOKEN, TOKEN[:40], "A" * 65, "a b", "<b/>"])
 async def test_the_status_has_to_do_when_an_error_code_is_not_as_s3_gives_them(
     store: HostileStore, bucket: S3Bucket, code: str
 ) -> None:
@@ -288,6 +288,14 @@ async def test_the_status_has_to_do_when_an_error_code_is_not_as_s3_gives_them(
     with pytest.raises(AccountFailingError, match=r"\(status 500\)") as raised:
         await bucket.put(FILE, BODY)
     assert raised.value.s3_code is None
+
+
+async def test_a_listing_is_read_when_a_key_has_the_id_of_the_access_key(store: HostileStore, bucket: S3Bucket) -> None:
+    """It is in every signed link, so that everybody may name a file so; some stores let it be any name."""
+    key = f"{bucket.account.access_key_id}_keys.csv"
+    listing = f"<ListBucketResult><Contents><Key>{key}</Key></Contents></ListBucketResult>".encode()
+    store.says["list"] = lambda asked: answer("200 OK", body=listing)
+    assert [page async for page in S3Listing(bucket.client, pause_seconds=0.001).pages()] == [(key,)]
 
 
 async def test_metadata_and_headers_of_an_object_are_bounded_when_they_are_read_back(
