@@ -62,7 +62,8 @@ class Access:
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise HostRefusedError
-        if "*" in self._origins:
+        # The browser's own word: a proxy may give the port of `Host` another form.
+        if "*" in self._origins or headers.get("sec-fetch-site") == "same-origin":
             return
         origins = headers.getlist("origin")
         if any(origin not in self._origins and _authority(origin) != host.lower() for origin in origins):

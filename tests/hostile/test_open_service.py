@@ -102,6 +102,7 @@ async def test_nothing_is_written_when_a_link_or_a_form_opens_it(opened: Shared)
 
 OWN_PAGES = [
     {"origin": "https://files.example", "sec-fetch-site": "same-origin"},
+    {"origin": "https://files.example:8443", "sec-fetch-site": "same-origin"},  # a proxy that leaves the port out
     {"origin": "http://files.example"},
     {"origin": SITE, "sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-origin"},
