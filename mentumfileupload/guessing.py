@@ -15,10 +15,10 @@ def guess_fault(secret: str, minimum: int) -> str | None:
     """The end of a sentence that begins with the secret, or None. Characters are not enough: pairs of them tell more
     about words that are repeated, and steps from one to the next about alphabets and numbers.
     """
-    if len(secret) < minimum:
-        return f"is shorter than {minimum} characters"
     if secret in EXAMPLES or secret.startswith(_MADE_BY_STARTPROJECT):
         return "is an example that everybody can read; make a random one"
+    if len(secret) < minimum:
+        return f"is shorter than {minimum} characters"
     neighbours = list(pairwise(secret))
     if len(set(neighbours)) < minimum // 2 + 2:
         return "repeats a few characters or words, and can be guessed; make a random one"

@@ -26,7 +26,7 @@ from file.logic.values import Account, Stored
 from file.s3.answers import UploadPage, VersionPage, uploads, versions
 from file.s3.client import Answer, Call, S3Client
 from file.s3.ownership import Whose, Written, file_id_of, whose
-from file.s3.paging import MAX_PAGES, Markers, Pages
+from file.s3.paging import MAX_PAGES, EndlessListingError, Markers, Pages
 
 _ABORT_ROUNDS = 3
 _WALK_SECONDS = 600  # through all that lies under one key, with the wait for a turn
@@ -125,7 +125,7 @@ class _Removal:
                 page = await _version_page(self._client, self._key, pages.markers)
                 found = [version for version in page.versions if version.key == self._key]
                 self._count(len(found))
-            except (AccessRefusedError, AccountFailingError) as error:
+            except (AccessRefusedError, EndlessListingError) as error:
                 return error
             strangers = self._strangers
             has_removed = await self._remove([v.version_id for v in found if not v.is_delete_marker])
@@ -139,7 +139,7 @@ class _Removal:
         self._versions += found
         if self._versions > _MAX_VERSIONS:
             why = f"lists more than {_MAX_VERSIONS} versions of one key"
-            raise AccountFailingError(self._client.account.name, "list_versions", why)
+            raise EndlessListingError(self._client.account.name, "list_versions", why)
 
     async def _remove(self, version_ids: Sequence[str | None]) -> bool:
         """Those that are ours. Whether there were any."""

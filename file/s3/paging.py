@@ -12,6 +12,10 @@ _MAX_EMPTY_PAGES = 100  # one after the other: S3 sends some where much was dele
 Markers = tuple[tuple[str, str], ...]
 
 
+class EndlessListingError(AccountFailingError):
+    """A listing does not come to its end, or not within the bounds."""
+
+
 class Pages:
     """Of one listing. `markers` are the query's pairs for the page to ask for now; `most`: no more pages than these."""
 
@@ -27,7 +31,7 @@ class Pages:
         self._next_landmark = 1
 
     def go_on(self, markers: Markers, *, is_empty: bool, has_removed: bool = False) -> None:
-        """After a page that is not the last. Raises `AccountFailingError` for a listing that does not move on.
+        """After a page that is not the last. Raises `EndlessListingError` for a listing that does not move on.
 
         Where something of it was removed, the same page is asked for once more: the next one begins behind its last
         entry, which may be one that is gone, and what a store makes of that is not known.
@@ -49,5 +53,5 @@ class Pages:
         if self._most is not None and self._asked > self._most:
             raise self._failing(f"lists more than {self._most} pages about one key")
 
-    def _failing(self, why: str) -> AccountFailingError:
-        return AccountFailingError(self._account, self._operation, why)
+    def _failing(self, why: str) -> EndlessListingError:
+        return EndlessListingError(self._account, self._operation, why)

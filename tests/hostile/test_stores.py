@@ -41,7 +41,7 @@ def process(hostile: HostileStore, stores: dict[str, Seaweed], folder: Path) -> 
     stores["A"].account.empty()
     environment = {
         "DEBUG": "false",
-        "SECRET_KEY": "the-secret-key-of-the-tests",
+        "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
         "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}",
         "UPLOAD_TOKENS": json.dumps({"tests": CLIENT_TOKEN}),
         "UPLOAD_MEMORY": str(BUDGET),
