@@ -98,8 +98,8 @@ class Body:
             raise self._too_large()
         if self._padding > _PIECE_BYTES * _ALLOWED_PIECES:
             raise RequestTooLargeError(
-                f"The body comes in too many small pieces: beyond {_ALLOWED_PIECES} of them, each counts as "
-                f"{_PIECE_BYTES} bytes at least. Send it in larger chunks."
+                f"The body comes in too many small pieces: beyond {_ALLOWED_PIECES} of them, they have to have "
+                f"{_PIECE_BYTES} bytes each on average. Send it in larger chunks."
             )
         if self.ended and self.declared is not None and self.received != self.declared:
             raise ClientGoneError

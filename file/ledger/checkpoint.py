@@ -15,6 +15,8 @@ from pathlib import Path
 from file.ledger.groupcommit import Writer
 from file.ledger.privatefiles import ledger_file
 
+_MOST_PAGES = 1000  # that the last step may move: what a large commit writes
+
 
 class Checkpoint:
     """Of the ledger of `writer`, in the database `alias`."""
@@ -31,12 +33,15 @@ class Checkpoint:
     async def empty_log(self) -> bool:
         """False: it could not be at this moment. Raises `sqlite3.Error` and `LedgerUnavailableError`."""
         assert self._ledger is not None
-        await asyncio.to_thread(_checkpoint, self._ledger, "PASSIVE")
-        return await self._writer.run(partial(_checkpoint, self._ledger, "TRUNCATE"), in_transaction=False)
+        _, left = await asyncio.to_thread(_checkpoint, self._ledger, "PASSIVE")
+        if left > _MOST_PAGES:  # somebody reads an older state
+            return False
+        done, _ = await self._writer.run(partial(_checkpoint, self._ledger, "TRUNCATE"), in_transaction=False)
+        return done
 
 
-def _checkpoint(ledger: Path, mode: str) -> bool:
-    """Whether it was done to the end. On a connection of its own, that waits for no lock."""
+def _checkpoint(ledger: Path, mode: str) -> tuple[bool, int]:
+    """Whether it was done to the end, and the pages that are left. On a connection that waits for no lock."""
     with closing(sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)) as own:
-        (busy, _, _) = own.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        return not busy
+        busy, pages, moved = own.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        return not busy, pages - moved

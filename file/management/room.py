@@ -3,8 +3,9 @@
 The server accepts a number of connections and leaves the rest in the kernel's queue, idle ones included, so that idle
 ones keep out the health check. Above three quarters of that number the idle ones of the address with the most
 connections end first, the one that has been idle for the longest before the others, until half of the number is left
-and no address has more than a quarter of it. A connection on which a request is under way never ends here. Below three
-quarters no address is limited: a proxy has one address for all its clients.
+and no address has more than a quarter of it. A connection on which a request is under way never ends here, and one
+whose client sent something in the last second, so that a request may be on its way, only when nearly all are taken.
+Below three quarters no address is limited: a proxy has one address for all its clients.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 Peer = tuple[str | bytes, str]
 
-# Who sent something in this time may have a request on the way to us: it ends last.
+# Who sent something in this time may have a request on the way to us: it ends last, and only where it must.
 _RECENT_SECONDS = 1.0
 _MAPPED = bytes(10) + b"\xff\xff"  # an address of IPv4, written as one of IPv6
 _NETWORK_BYTES = 8  # one client of IPv6 has a /64 at least
@@ -59,7 +60,10 @@ def to_end(idle: Sequence[Idle], connections: Counter[str | bytes], most: int) -
         its.sort(key=lambda each: each.rank)
         turns += [(connections[address] - before, each) for before, each in enumerate(its)]
     turns.sort(key=lambda turn: (-turn[0], turn[1].rank))
-    for ended, (level, each) in enumerate(turns):
-        if total - ended <= most // 2 and level <= most // 4:
+    left, is_full = total, total >= most - most // 16
+    for level, each in turns:
+        if left <= most // 2 and level <= most // 4:
             return
-        yield each
+        if is_full or each.silent_seconds >= _RECENT_SECONDS:  # else there is room, and its request may be on the way
+            left -= 1
+            yield each

@@ -100,7 +100,7 @@ async def test_the_start_is_refused_when_too_few_files_may_be_open(tmp_path: Pat
     process = limited(tmp_path, accounts, soft=256, hard=256)
     with pytest.raises(ServerProcessError):
         await asyncio.to_thread(process.start)
-    assert "(file.E003) The limit of open files is 256, and 316 are for the accounts" in process.log.read_text()
+    assert "(file.E003) The limit of open files is 256, and 268 are for the accounts" in process.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,14 @@ def test_one_address_keeps_a_quarter_when_there_is_no_room() -> None:
 
 def test_those_with_a_request_stay_when_there_is_no_room() -> None:
     assert len(ended(idle("10.0.0.1", *range(5)), 80, a1=75)) == 5
+
+
+def test_who_just_sent_something_stays_when_not_all_is_taken() -> None:
+    """Its next request may be on the way."""
+    busy = idle("10.0.0.1", *range(60), silent=0.1)
+    assert ended(busy, 80) == []
+    assert [since for _, since in ended([*busy, *idle("10.0.0.1", *range(60, 70))], 80)] == list(range(60, 70))
+    assert len(ended(idle("10.0.0.1", *range(76), silent=0.1), 80)) == 56
 
 
 def test_who_just_sent_something_ends_last() -> None:
