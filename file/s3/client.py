@@ -108,13 +108,15 @@ class Call:
 class Answer:
     """`headers` has lower-case names, and only what `fields.py` takes; of a repeated header the first value.
 
-    `unfit`: one that is needed was not taken. `signature` is the request's.
+    `unfit`: one that is needed was not taken. `shows_metadata`: there was some, taken or not. `signature` is the
+    request's.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     unfit: bool = False
+    shows_metadata: bool = False
     signature: str = field(default="", repr=False)
 
     @property
@@ -338,8 +340,8 @@ class S3Client:
     def _answer(self, call: Call, response: Response, signature: str) -> Answer:
         """With its head only."""
         names = _OF_A_WRITE if call.method in _WRITES and response.status == HTTPStatus.OK else response.headers
-        headers, unfit = taken(names, response.get_header, self._secrets, signature)
-        return Answer(response.status, headers, b"", unfit, signature)
+        headers, unfit, shows_metadata = taken(names, response.get_header, self._secrets, signature)
+        return Answer(response.status, headers, b"", unfit, shows_metadata, signature)
 
     async def _pieces(self, call: Call, response: Response, stall_seconds: float) -> AsyncGenerator[bytes]:
         name, operation = self.account.name, call.operation

@@ -36,7 +36,7 @@ REGION = re.compile(r"[A-Za-z0-9-]{1,32}")
 HEADERS = {
     "etag": ETAG,
     "x-amz-version-id": VERSION_ID,
-    "x-amz-request-id": re.compile(r"[A-Za-z0-9._:/-]{1,128}"),
+    "x-amz-request-id": re.compile(r"[A-Za-z0-9._:/+=~-]{1,128}"),
     "x-amz-checksum-crc64nvme": CHECKSUM,
     "x-amz-bucket-region": REGION,
     "x-amz-delete-marker": re.compile(r"[A-Za-z]{1,8}"),
@@ -79,15 +79,18 @@ class Secrets:
 
 def taken(
     names: Iterable[str], value_of: Callable[[str], str | None], secrets: Secrets, signature: str
-) -> tuple[dict[str, str], bool]:
-    """Of an answer's headers those that we know and that are as S3's; and whether one that is needed is not.
+) -> tuple[dict[str, str], bool, bool]:
+    """Of an answer's headers those that we know and that are as S3's; whether one that is needed is not; and whether
+    there is metadata, also where it was not taken.
 
     `value_of` raises `ValueError` for one that is not ASCII.
     """
     headers: dict[str, str] = {}
-    unfit = False
+    unfit = shows_metadata = False
     metadata = 0
     for name in names:
+        is_metadata = name.startswith(METADATA)
+        shows_metadata |= is_metadata
         try:
             value = value_of(name)
         except ValueError:
@@ -95,7 +98,7 @@ def taken(
             continue
         if value is None or name in headers:
             continue
-        if name.startswith(METADATA):
+        if is_metadata:
             metadata += len(name) + len(value)
             fits = metadata <= MAX_TOLD_METADATA_BYTES and _is_metadata(name, value)
         elif value and (pattern := HEADERS.get(name)) is not None:
@@ -106,7 +109,7 @@ def taken(
             headers[name] = value
         else:
             unfit |= name in NEEDED
-    return headers, unfit
+    return headers, unfit, shows_metadata
 
 
 def _is_metadata(name: str, value: str) -> bool:

@@ -38,13 +38,8 @@ def file_id_of(client: S3Client, found: Answer) -> str | None:
     """The file's id that an object shows. The client remembers that its account gives metadata back."""
     shown = found.headers.get(_FILE_ID)
     if not client.shows_metadata:
-        client.shows_metadata = shown is not None or has_metadata(found)
+        client.shows_metadata = found.shows_metadata
     return shown
-
-
-def has_metadata(found: Answer) -> bool:
-    """Of ours, or of its owner."""
-    return any(name.startswith(METADATA) for name in found.headers)
 
 
 def whose(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Whose:
@@ -56,7 +51,7 @@ def whose(client: S3Client, found: Answer, written: Written, version_id: str | N
     if written.version_id is not None and version == written.version_id:  # a numbered version never changes
         return Whose.OURS
     # What is shown was not lost, and ours would be shown with it.
-    if has_metadata(found) if shown is None else begun_at(shown) is not None:
+    if found.shows_metadata if shown is None else begun_at(shown) is not None:
         return Whose.STRANGERS
     if not written.etag:
         known_better = written.version_id is not None or client.shows_metadata or _is_older(found, written.file_id)

@@ -298,6 +298,19 @@ async def test_a_listing_is_read_when_a_key_has_the_id_of_the_access_key(store: 
     assert [page async for page in S3Listing(bucket.client, pause_seconds=0.001).pages()] == [(key,)]
 
 
+@pytest.mark.parametrize("metadata", ["x-amz-meta-author: J\xf6rg", f"x-amz-meta-note: {'n' * 3000}"])
+async def test_an_equal_object_stays_when_its_metadata_is_none_that_we_take(
+    store: HostileStore, bucket: S3Bucket, metadata: str
+) -> None:
+    """It shows some, so that it would show ours if it were ours."""
+    store.says |= {
+        "head": lambda asked: answer("200 OK", 'ETag: "e"', metadata),
+        "list_versions": lambda asked: version_page(version("k", "null")),
+    }
+    assert await bucket.remove("k", FILE.file_id, None, '"e"') == 1
+    assert store.asked["delete"] == 0
+
+
 async def test_metadata_and_headers_of_an_object_are_bounded_when_they_are_read_back(
     store: HostileStore, bucket: S3Bucket
 ) -> None:
