@@ -20,8 +20,6 @@ _GRACE_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
 # Of what can be given out, growth counts on all but an eighth: small files never wait behind those that grow.
 _SPARED = 8
-# The claims of parts that grow, together, may be so many times what there is.
-_OVERCOMMITTED = 4
 
 _SHARE_IS_HELD = "The service is busy: the other uploads of this token hold all the memory that one token may have."
 
@@ -307,7 +305,7 @@ def _may_begin(claim: Claim) -> bool:
     return not claim.is_small and all(
         pool.has_for_large(STEP_BYTES)
         and claim.most <= pool.sure
-        and pool.needed + claim.most <= _OVERCOMMITTED * pool.limit
+        and pool.growing + pool.needed + claim.most <= pool.limit
         for pool in claim.pools
     )
 

@@ -31,7 +31,7 @@ UPLOAD_ID = re.compile(rf"{_WORD}{{1,2048}}")  # AWS: some 130 characters
 VERSION_ID = re.compile(rf"{_WORD}{{1,1024}}")  # S3's own limit
 ETAG = re.compile(rf"{_WORD}{{1,256}}")
 CHECKSUM = re.compile(rf"{_WORD}{{1,64}}")
-CODE = re.compile(r"[A-Za-z0-9.]{1,64}")  # such as XAmzContentSHA256Mismatch
+CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}")  # such as XAmzContentSHA256Mismatch
 REGION = re.compile(r"[A-Za-z0-9-]{1,32}")
 HEADERS = {
     "etag": ETAG,
