@@ -55,7 +55,12 @@ def check_access(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 @register(SETTINGS_TAG)
 def check_open_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Each connection is an open file: to the accounts, and of clients."""
+    fault = open_files().fault
+    return [Error(fault, id="file.E003")] if fault else []
+
+
+def open_files() -> openfiles.OpenFiles:
+    """What the settings need, and what is left for clients."""
     upload = settings.UPLOAD
     accounts, reads = len(upload.accounts), upload.limits.readers
-    fault = openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads).fault
-    return [Error(fault, id="file.E003")] if fault else []
+    return openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads)

@@ -1,6 +1,6 @@
 """`python -m fuzz --requests N [--seed S]`: mutated requests, after which nothing may be broken, stuck or left.
 
-The real service, two accounts on real S3 servers, and clients that send what no client means: 64 connections at once.
+The real service, two accounts on real S3 servers, and clients that send what no client means: 96 connections at once.
 Exit code 1 if anything is wrong, with the bytes of each case in the folder; `--only N` sends that case alone.
 Everything that was started is stopped, also by Ctrl-C.
 """

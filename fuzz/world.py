@@ -16,8 +16,8 @@ from fuzz.connections import Addresses
 from fuzz.ingredients import MIB, TOKENS
 from fuzz.pace import Pace
 from fuzz.resources import Resources
+from soak.world import running_accounts
 from stores.account import StoreAccount
-from stores.seaweed import start_stores, stop_stores
 
 MEMORY_BYTES = 64 * MIB
 _REQUEST_BYTES = 12 * MIB
@@ -53,11 +53,7 @@ class World:
 def running(folder: Path) -> Iterator[World]:
     """Raises `StoreError`, `ServerProcessError`."""
     with ExitStack() as stack:
-        stores = start_stores(folder / "stores", _NAMES)
-        stack.callback(stop_stores, stores)
-        accounts = {store.account.name: store.account for store in stores}
-        with_versions = stores[_NAMES.index(_WITH_VERSIONS)]
-        accounts[_WITH_VERSIONS] = with_versions.create_bucket("with-versions", versioned=True)
+        _, accounts = stack.enter_context(running_accounts(folder, _NAMES, _WITH_VERSIONS))
         port, metrics_port = free_port(), free_port()
         environment = {
             **_SETTINGS,

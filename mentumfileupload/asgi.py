@@ -114,12 +114,7 @@ def compose(
     access = Access(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
     gate = Gate(upload.max_uploads, share=access.share)
     hashes = account_hashes()
-    ledger = DatabaseLedger(
-        database,
-        lease_seconds=upload.lease_seconds,
-        wait_seconds=upload.limits.wait_seconds,
-        settle_seconds=upload.limits.settle_seconds,
-    )
+    ledger = _ledger(upload, database)
     uploads = Uploads(access=access, gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger, hashes=hashes)
     records = Records(database)
     background = Background(
@@ -161,6 +156,15 @@ def compose(
     asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
     application = Application(api, ledger, discarding, asgi)
     return application
+
+
+def _ledger(upload: UploadSettings, database: str) -> DatabaseLedger:
+    return DatabaseLedger(
+        database,
+        lease_seconds=upload.lease_seconds,
+        wait_seconds=upload.limits.wait_seconds,
+        settle_seconds=upload.limits.settle_seconds,
+    )
 
 
 def _reader_limits(upload: UploadSettings, access: Access) -> ReaderLimits:

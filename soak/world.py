@@ -8,7 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +74,25 @@ class World:
 
 
 @contextmanager
+def running_accounts(
+    folder: Path, names: Sequence[str], with_versions: str
+) -> Iterator[tuple[list[Seaweed], dict[str, StoreAccount]]]:
+    """A server for each account, until the block ends; one account's bucket keeps versions. Raises `StoreError`."""
+    stores = start_stores(folder / "stores", names)
+    try:
+        accounts = {store.account.name: store.account for store in stores}
+        keeping = stores[names.index(with_versions)]
+        accounts[with_versions] = keeping.create_bucket("with-versions", versioned=True)
+        yield stores, accounts
+    finally:
+        stop_stores(stores)
+
+
+@contextmanager
 def running(folder: Path, processes: int, database: str, lease_seconds: float) -> Iterator[World]:
     """Raises `StoreError`, `ServerProcessError`."""
     with ExitStack() as stack:
-        stores = start_stores(folder / "stores", _NAMES)
-        stack.callback(stop_stores, stores)
-        accounts = {store.account.name: store.account for store in stores}
-        with_versions = stores[_NAMES.index(_WITH_VERSIONS)]
-        accounts[_WITH_VERSIONS] = with_versions.create_bucket("with-versions", versioned=True)
+        stores, accounts = stack.enter_context(running_accounts(folder, _NAMES, _WITH_VERSIONS))
         proxies = {name: stack.enter_context(SoakProxy(account)) for name, account in accounts.items()}
         token = secrets.token_urlsafe(24)
         environment = {

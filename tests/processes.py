@@ -1,4 +1,4 @@
-"""Which processes belong to a test, and whether they have ended: what a test must not leave behind."""
+"""Which processes belong to a test, whether they have ended, and what they hold."""
 
 import os
 import select
@@ -18,6 +18,12 @@ def processes_with(name: str, value: str) -> list[int]:
         except OSError:
             continue  # it ended, or is not ours to look at
     return found
+
+
+def memory_of(process_id: int | None, field: str) -> int:
+    """Bytes: `VmRSS` is what it has in memory now, `VmHWM` the most that it had. Linux tells."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:"))
 
 
 class Watched:

@@ -15,6 +15,7 @@ from tests.api.earlyanswers import BOUND_SECONDS, EARLY, LIMIT, PIECE, Early, cu
 from tests.api.expectations import assert_nothing_left, assert_problem, three, until
 from tests.api.processes import service_alone
 from tests.api.rawhttp import Connection, Listening, connected, exchange, form_head, form_part, head, in_chunks
+from tests.processes import memory_of
 from tests.serving import running
 
 TOO_LARGE = head("PUT", "/files/k", f"content-length: {1 << 40}")
@@ -54,17 +55,13 @@ async def test_the_answer_is_read_when_curl_uploads(early: Early, size: int, tmp
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 async def test_memory_stays_flat_when_hundreds_of_mebibytes_are_read_on_at_once(tmp_path: Path) -> None:
-    def memory(field: str) -> int:
-        status = Path(f"/proc/{process.process_id}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:"))
-
     process, clients = service_alone(tmp_path), 8
     try:
         await asyncio.to_thread(process.start)
-        base = memory("VmRSS")
+        base = memory_of(process.process_id, "VmRSS")
         asking = (asyncio.to_thread(write_first, process, "k", 64 * MiB, EARLY["413 declared"]) for _ in range(clients))
         assert await asyncio.gather(*asking) == [(413, "request_too_large", "close")] * clients
-        peak = memory("VmHWM")
+        peak = memory_of(process.process_id, "VmHWM")
     finally:
         await asyncio.to_thread(process.stop)
     assert peak <= base + 8 * MiB + clients * MiB, f"{base=} {peak=}"

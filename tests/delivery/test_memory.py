@@ -11,6 +11,7 @@ import pytest
 
 from demo.process import ServerProcess
 from stores.account import StoreAccount
+from tests.processes import memory_of
 from tests.serving import HEADERS, TOKEN, free_port
 
 MiB = 1024 * 1024
@@ -32,11 +33,6 @@ def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> ServerProcess:
     for account in accounts.values():
         environment |= account.environment()
     return ServerProcess(free_port(), environment, tmp_path / "service.log")
-
-
-def memory_of(process_id: int, field: str) -> int:
-    status = Path(f"/proc/{process_id}/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:"))
 
 
 @pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/status").exists(), reason="reads /proc")

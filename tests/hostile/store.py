@@ -10,7 +10,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -19,6 +18,7 @@ from xml.sax.saxutils import escape
 
 from stores.account import StoreAccount
 from stores.operations import recognise
+from tests.s3.network import listening
 
 TOKEN = "FwoGZXIvYXdzEBYaDKc0aXJkVG9rZW4hIyK" + "aB3+/x9" * 40  # looks as a session token does
 _SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -111,30 +111,13 @@ class HostileStore:
 
     async def _serve(self) -> None:
         self._ended = asyncio.Event()
-        conversations: set[asyncio.Task[None]] = set()
+        async with listening(self._converse) as self.port:
+            self._started.set()
+            await self._ended.wait()
 
-        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            conversations.add(task)
-            try:
-                # The other end has had enough, or the test has.
-                with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                    while True:
-                        await self._one(reader, writer)
-            finally:
-                conversations.discard(task)
-                writer.transport.abort()
-
-        server = await asyncio.start_server(converse, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._started.set()
-        await self._ended.wait()
-        server.close()
-        ending = list(conversations)
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await self._one(reader, writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -1,7 +1,6 @@
 """Clients that read slowly or not at all: they hold what they may, and no more; others read, and catch-up goes on."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,8 +20,10 @@ from tests.api.expectations import assert_problem
 from tests.buckets import s3_buckets
 from tests.delivery.conftest import PATIENT, Accounts, Proxied, content
 from tests.delivery.receipts import receipt_when
+from tests.delivery.services import service as new_service
 from tests.hostile.readers import IdleReader, idle_readers, until_answered
-from tests.serving import HEADERS, TOKEN, Running, free_port, running
+from tests.processes import memory_of
+from tests.serving import HEADERS, TOKEN, Running, running
 
 HOSTILE = "the-token-of-a-hostile-client"
 SEVERAL = {"tests": TOKEN, "hostile": HOSTILE}
@@ -138,30 +139,15 @@ async def test_a_connection_is_ended_when_an_answer_is_not_taken_that_the_server
 
 @pytest.fixture
 def service(accounts: Accounts, tmp_path: Path) -> ServerProcess:
-    environment = {
-        "DEBUG": "true",
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
-        "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
-        "UPLOAD_MAX_REQUEST_BYTES": "0",
-        "UPLOAD_MEMORY": str(MEMORY),
-        "UPLOAD_WAIT_SECONDS": "1",
-        "UPLOAD_CLIENT_GRACE_SECONDS": "100",
-    }
-    for name in "AB":
-        environment |= accounts[name].environment()
-    return ServerProcess(free_port(), environment, tmp_path / "service.log")
-
-
-def memory_of(process_id: int, field: str) -> int:
-    status = Path(f"/proc/{process_id}/status").read_text()
-    return next(int(line.split()[1]) * KiB for line in status.splitlines() if line.startswith(f"{field}:"))
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    told = {"UPLOAD_MEMORY": str(MEMORY), "UPLOAD_WAIT_SECONDS": "1", "UPLOAD_CLIENT_GRACE_SECONDS": "100"}
+    return new_service(tmp_path, url, accounts["A"], accounts["B"], **told)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(service: ServerProcess) -> None:
     with service:
         process_id = service.process_id
-        assert process_id is not None
         async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60, trust_env=False) as client:
             body = content(16 * MiB)  # more than a reader may hold
             assert (await client.put("/files/large", content=body)).status_code == 201

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from demo.process import ServerProcess, wait_for
-from file.logic.values import KiB, MiB
+from file.logic.values import MiB
 from stores.seaweed import Seaweed
 from tests.hostile.store import TOKEN, Asked, HostileStore, answer, endless_versions, large, reflecting, refusal
+from tests.processes import memory_of
 from tests.serving import HEADERS, free_port
 from tests.serving import TOKEN as CLIENT_TOKEN
 
@@ -69,11 +70,6 @@ def client(service: ServerProcess) -> Iterator[httpx.Client]:
         yield client
 
 
-def memory_of(service: ServerProcess, field: str = "VmRSS") -> int:
-    status = Path(f"/proc/{service.process_id}/status").read_text()
-    return next(int(line.split()[1]) * KiB for line in status.splitlines() if line.startswith(f"{field}:"))
-
-
 def log_of(service: ServerProcess) -> str:
     return service.log.read_text()
 
@@ -84,7 +80,7 @@ def test_memory_stays_and_others_are_served_when_a_listing_has_no_end(
     keys = [f"k{number}" for number in range(3)]
     for key in keys:
         assert client.put(f"/files/{key}", content=b"x").status_code == 201
-    before = memory_of(service)
+    before = memory_of(service.process_id, "VmRSS")
     hostile.says["list_versions"] = endless_versions(1000)
     for key in keys:
         erased = client.delete(f"/files/{key}")
@@ -92,7 +88,7 @@ def test_memory_stays_and_others_are_served_when_a_listing_has_no_end(
     while not wait_for(lambda: log_of(service).count("versions of one key") >= len(keys), 0.1):
         assert client.get("/_/health").status_code == 200
     assert hostile.asked["list_versions"] >= 3 * 25
-    assert memory_of(service, "VmHWM") <= before + WARM
+    assert memory_of(service.process_id, "VmHWM") <= before + WARM
     hostile.is_honest_again()
     assert client.put("/files/after-a-listing", content=b"x").status_code == 201
 
@@ -101,7 +97,7 @@ def test_memory_stays_and_others_are_served_when_answers_to_writes_are_large(
     hostile: HostileStore, service: ServerProcess, client: httpx.Client
 ) -> None:
     assert client.put("/files/first", content=b"x").status_code == 201
-    before = memory_of(service)
+    before = memory_of(service.process_id, "VmRSS")
     hostile.says |= {"put": large(8 * MiB), "list_versions": large(8 * MiB), "head": lambda asked: answer("404 None")}
     with ThreadPoolExecutor(16) as pool:
         told = list(pool.map(lambda number: client.put(f"/files/{number}", content=b"x"), range(24)))
@@ -109,7 +105,7 @@ def test_memory_stays_and_others_are_served_when_answers_to_writes_are_large(
         assert each.status_code == 502
         outcomes = each.json()["accounts"]
         assert (outcomes["H"]["error"]["code"], outcomes["A"]["status"]) == ("account_failing", "removed")
-    assert memory_of(service, "VmHWM") <= before + WARM + LISTING + CONNECTIONS
+    assert memory_of(service.process_id, "VmHWM") <= before + WARM + LISTING + CONNECTIONS
     hostile.is_honest_again()
     assert client.put("/files/after-writes", content=b"x").status_code == 201
 

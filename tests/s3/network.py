@@ -26,7 +26,8 @@ async def listening(connected: Connected, context: ssl.SSLContext | None = None)
         assert task is not None
         conversations.add(task)
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):  # the other end has had enough
+            # The other end has had enough, or the block ends.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await connected(reader, writer)
                 writer.close()
                 await writer.wait_closed()

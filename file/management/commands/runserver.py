@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
+from file.checks import open_files
 from file.ledger.opening import LedgerRefusedError, open_ledger
 from file.management import openfiles
 from file.management.serving import ConnectionLimits, run
@@ -64,9 +65,7 @@ class Command(BaseCommand):
 
     def _connections(self) -> int:
         """How many clients may be connected at once; the checks have seen that it is enough."""
-        upload = settings.UPLOAD
-        accounts, reads = len(upload.accounts), upload.limits.readers
-        files = openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads)
+        files = open_files()
         openfiles.raise_limit(files)
         _log.info("open_files", limit=files.limit, reserve=files.reserve, connections=files.connections)
         return files.connections
