@@ -2,13 +2,14 @@
 
 Served by the event loop of the service, so that a connection costs no thread. Everything is bounded: the connections at
 once, of which the oldest without a whole request gives way to a new one; the size of a head; the seconds that a head,
-and that a connection as a whole, may take. One connection is one request. The text is made in a thread, once at a time.
+and that a connection as a whole, may take. One connection is one request. One thread makes the text.
 """
 
 import asyncio
 import gzip
 import re
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,7 +49,7 @@ class MetricsListener:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._turns: dict[_Turn, asyncio.Task[None]] = {}
-        self._making = asyncio.Lock()
+        self._making = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
 
     @asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[None]:
@@ -64,6 +65,7 @@ class MetricsListener:
             if under_way:
                 await asyncio.wait([task for _, task in under_way])
             await server.wait_closed()
+            self._making.shutdown(wait=False, cancel_futures=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._turns) >= CONNECTIONS:
@@ -95,8 +97,8 @@ class MetricsListener:
         try:
             method, fields = await _request(reader)
             turn.is_asked = True
-            async with self._making:
-                kind, text, *encoding = await asyncio.to_thread(self._made, fields)
+            loop = asyncio.get_running_loop()
+            kind, text, *encoding = await loop.run_in_executor(self._making, self._made, fields)
         except _RefusedError as refused:
             text = f"{refused.status.phrase}: GET /metrics has the metrics.\n".encode()
             more = ("Allow: GET, HEAD",) if refused.status == HTTPStatus.METHOD_NOT_ALLOWED else ()
