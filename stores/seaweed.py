@@ -88,9 +88,8 @@ class Seaweed:
         def ready() -> bool:
             if self.process_id is None:
                 raise StoreError(f"Account {self.account.name}: the server ended at its start: {self._last_line()}")
-            return (
-                self._healthy() and self._has_volumes() and self._answer(self.account) == 200 and self._takes_bodies()
-            )
+            is_up = self._healthy() and self._has_volumes() and self._answer(self.account) == 200
+            return is_up and self._takes_bodies(self.account)
 
         self._wait(ready, "did not become ready", timeout_seconds)
 
@@ -185,6 +184,7 @@ class Seaweed:
         self._wait(lambda: self._answer(account) in (200, 404), "does not take the keys")
         client = account.boto3()
         client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
+        self._wait(lambda: self._takes_bodies(account), "does not take bodies")
         if versioned:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return account
@@ -215,13 +215,15 @@ class Seaweed:
         topology = self._get(self.port + 1, "/dir/status")
         return topology is not None and f'"{HOST}:{self.port + 2}"'.encode() in topology
 
-    def _takes_bodies(self) -> bool:
-        """After a kill the first write may wait for ten seconds, long after questions are answered: let it be ours."""
-        client = self.account.boto3(read_timeout_seconds=20)
-        place = {"Bucket": self.account.s3_bucket_name, "Key": f".ready-{secrets.token_hex(8)}"}
+    def _takes_bodies(self, account: StoreAccount) -> bool:
+        """The first write into a bucket, or after a kill, may fail or wait for ten seconds, long after questions are
+        answered: let it be ours.
+        """
+        client = account.boto3(read_timeout_seconds=20)
+        place = {"Bucket": account.s3_bucket_name, "Key": f".ready-{secrets.token_hex(8)}"}
         try:
-            client.put_object(**place, Body=b"ready")
-            client.delete_object(**place)
+            stored = client.put_object(**place, Body=b"ready")
+            client.delete_object(**place, **({"VersionId": stored["VersionId"]} if "VersionId" in stored else {}))
         except (ClientError, BotoCoreError):
             return False
         return True

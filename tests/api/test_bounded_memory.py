@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from file.api.discarding import Discarding
 from tests.api.expectations import ALWAYS, PART, assert_nothing_left, assert_problem, three, until
 from tests.api.rawhttp import BOUNDARY, form, form_part, put
 from tests.serving import running
@@ -49,7 +50,11 @@ async def test_the_budget_holds_when_200_uploads_meet_an_account_that_hangs(faul
     sizes = [SIZES[number % len(SIZES)] for number in range(200)]
     random.shuffle(sizes)
     connections = httpx.Limits(max_connections=200)
-    async with running(buckets, **LIMITS) as service, service.client(limits=connections) as client:
+    discarding = Discarding(at_once=200)  # by default the oldest of more than 128 bodies gives way, without its answer
+    async with (
+        running(buckets, **LIMITS, discarding=discarding) as service,
+        service.client(limits=connections) as client,
+    ):
         answers = await asyncio.gather(*(upload(client, number, size) for number, size in enumerate(sizes)))
         budget = service.application.uploads.budget
         told = Counter((answer.status_code, answer.json().get("code")) for answer in answers)
