@@ -22,6 +22,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped,unused-ignore]
 
@@ -189,6 +190,18 @@ class Seaweed:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return account
 
+    def delete_bucket(self, account: StoreAccount) -> None:
+        """With all that is in it. Each bucket has a part of the server's room, of which there is enough for some 30."""
+        account.empty()
+        account.boto3().delete_bucket(Bucket=account.s3_bucket_name)
+
+    def remove_folders(self, account: StoreAccount) -> None:
+        """Of the account's empty bucket: a key with a slash leaves a folder, which takes another key's name."""
+        folder = f"/buckets/{account.s3_bucket_name}"
+        listed = json.loads(self._ask_filer("GET", f"{folder}/?limit=10000"))
+        for entry in listed["Entries"] or ():
+            self._ask_filer("DELETE", f"{quote(entry['FullPath'])}?recursive=true")
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -239,6 +252,18 @@ class Seaweed:
             return None
         finally:
             connection.close()
+
+    def _ask_filer(self, method: str, path: str) -> bytes:
+        connection = HTTPConnection(HOST, self.port + 3, timeout=10)
+        try:
+            connection.request(method, path, headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status not in (200, 204):
+            raise StoreError(f"Account {self.account.name}: the server's folders answer {answer.status} to {method}.")
+        return body
 
     def _answer(self, account: StoreAccount) -> int:
         """The status with which the server answers a look into the account's bucket; 0 for none."""

@@ -60,14 +60,32 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sea
 
 
 @pytest.fixture(scope="session")
-def new_bucket(shared_store: tuple[Seaweed, dict[str, StoreAccount]]) -> NewBucket:
-    """`new_bucket("A", "its-name", versioned=True)`: account A with that bucket, which was made just now."""
+def kept_bucket(shared_store: tuple[Seaweed, dict[str, StoreAccount]]) -> NewBucket:
+    """As `new_bucket`, for a few that many tests share: they stay as long as the server."""
     store, accounts = shared_store
 
     def new(name: str, bucket: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
         return store.create_bucket(bucket, owner=accounts[name], versioned=versioned, object_lock=object_lock)
 
     return new
+
+
+@pytest.fixture
+def new_bucket(kept_bucket: NewBucket, shared_store: tuple[Seaweed, dict[str, StoreAccount]]) -> Iterator[NewBucket]:
+    """`new_bucket("A", "its-name", versioned=True)`: account A with that bucket, which was made just now, and goes with
+    the test; one that locks its objects stays.
+    """
+    made: list[StoreAccount] = []
+
+    def new(name: str, bucket: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
+        account = kept_bucket(name, bucket, versioned=versioned, object_lock=object_lock)
+        if not object_lock:
+            made.append(account)
+        return account
+
+    yield new
+    for account in made:
+        shared_store[0].delete_bucket(account)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +109,12 @@ def accounts(request: pytest.FixtureRequest) -> Iterator[dict[str, StoreAccount]
         stores = request.getfixturevalue("stores")
         accounts = {name: store.account for name, store in stores.items()}
     else:
-        accounts = dict(request.getfixturevalue("shared_store")[1])
+        store, shared = request.getfixturevalue("shared_store")
+        accounts = dict(shared)
     for account in accounts.values():
         account.empty()
+        if not stores:
+            store.remove_folders(account)
     yield accounts
     for store in stores.values():
         store.recover()

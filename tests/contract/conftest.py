@@ -114,9 +114,9 @@ class InsideS3:
 
 
 @pytest.fixture(scope="session")
-def versioned(new_bucket: NewBucket) -> StoreAccount:
+def versioned(kept_bucket: NewBucket) -> StoreAccount:
     """Account A with a bucket that keeps versions."""
-    return new_bucket("A", "contract-versioned", versioned=True)
+    return kept_bucket("A", "contract-versioned", versioned=True)
 
 
 @pytest.fixture(params=["memory", "real", "versioned"])

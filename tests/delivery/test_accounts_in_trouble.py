@@ -177,9 +177,9 @@ async def test_no_version_and_no_delete_marker_is_left_when_a_file_is_taken_back
 
 
 @pytest.fixture(scope="session")
-def versioned(new_bucket: NewBucket) -> StoreAccount:
+def versioned(kept_bucket: NewBucket) -> StoreAccount:
     """Account A with a bucket that keeps versions."""
-    return new_bucket("A", "delivery-versioned", versioned=True)
+    return kept_bucket("A", "delivery-versioned", versioned=True)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -81,10 +81,10 @@ async def test_first_part_reaches_every_account_when_the_last_byte_has_not_arriv
 
 
 @pytest.fixture(scope="session")
-def more(new_bucket: NewBucket) -> list[StoreAccount]:
+def more(kept_bucket: NewBucket) -> list[StoreAccount]:
     """Five more accounts, for as many buckets."""
     owners = zip("DEFGH", "ABCAB", strict=True)
-    return [dataclasses.replace(new_bucket(owner, f"bucket-{name.lower()}"), name=name) for name, owner in owners]
+    return [dataclasses.replace(kept_bucket(owner, f"bucket-{name.lower()}"), name=name) for name, owner in owners]
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

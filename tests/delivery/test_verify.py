@@ -258,9 +258,9 @@ async def test_an_account_that_does_not_tell_changes_nothing(
 
 
 @pytest.fixture(scope="session")
-def versioned(new_bucket: NewBucket) -> StoreAccount:
+def versioned(kept_bucket: NewBucket) -> StoreAccount:
     """Account A with a bucket that keeps versions."""
-    return new_bucket("A", "verify-versioned", versioned=True)
+    return kept_bucket("A", "verify-versioned", versioned=True)
 
 
 async def test_a_bucket_that_keeps_versions_has_the_file_again(

@@ -142,9 +142,9 @@ async def test_refusal_names_action_and_bucket_when_it_is_another_accounts(
 
 
 async def test_bucket_is_missing_when_it_is_gone(
-    new_bucket: NewBucket, accounts: Accounts, open_bucket: OpenBucket
+    kept_bucket: NewBucket, accounts: Accounts, open_bucket: OpenBucket
 ) -> None:
-    account = new_bucket("A", "wire-gone")
+    account = kept_bucket("A", "wire-gone")
     account.boto3().delete_bucket(Bucket="wire-gone")
     bucket = await open_bucket(account)
     for request in (bucket.put(described(), part_of(SMALL)), bucket.begin(described()), bucket.probe()):
