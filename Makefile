@@ -32,7 +32,7 @@ help: ## List what there is to make
 demo: $(INSTALLED) ## Three real S3 servers, the service, two files in every account; DEMO_EXIT=1 does not stay up
 	@DEMO_EXIT=$(DEMO_EXIT) $(BIN)/python -m demo
 
-test: $(INSTALLED) ## The whole suite; LABELS="tests/s3" for less
+test: $(INSTALLED) ## The whole suite; LABELS="tests/unit/s3" for less
 	@$(BIN)/python manage.py test $(LABELS)
 
 faults: $(INSTALLED) ## Every way in which an account can fail, at every place, with every ack; `make test` runs a selection

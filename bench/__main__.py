@@ -22,7 +22,7 @@ from bench.plan import QUICK, WHOLE
 from bench.run import Run
 from bench.table import machine_lines, tables
 from bench.targets import target_lines, targets_of
-from stores.errors import StoreError
+from testkit.errors import StoreError
 
 
 def main() -> int:

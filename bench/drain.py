@@ -21,9 +21,9 @@ import httpx
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 django.setup()
 
-from demo.process import ServerProcess
-from stores.account import StoreAccount
-from stores.seaweed import start_stores, stop_stores
+from testkit.account import StoreAccount
+from testkit.seaweed import start_stores, stop_stores
+from testkit.serviceprocess import ServerProcess
 from tests.serving import HEADERS, TOKEN, free_port
 
 AT_ONCE = 16

@@ -14,7 +14,7 @@ from bench.plan import SMALL, work_name
 from bench.processes import clean_environment
 from bench.run import ACCOUNTS, Run
 from bench.servers import null_accounts
-from stores.processes import run_process
+from testkit.processes import run_process
 
 DELAY_MS = 50
 SLOW_BYTES_PER_SECOND = 1_000_000

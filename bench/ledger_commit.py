@@ -15,7 +15,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 django.setup()
 
-from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.commit.ledger import DatabaseLedger
 from file.logic.naming import new_file_id
 from file.logic.values import Digests, Intent, Place, Receipt, Stored
 from tests.databases import scratch_sqlite

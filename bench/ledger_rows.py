@@ -2,7 +2,7 @@
 
 Makes a database, fills it with files of three replicas each, asks what the service and its admin ask, and prints the
 milliseconds and the index of each question. Exits with 1 if one reads a whole table. The tests ask the same questions
-of fewer files (`tests/ledger/test_large_ledger.py`).
+of fewer files (`tests/unit/ledger/test_large_ledger.py`).
 """
 
 import argparse
@@ -27,7 +27,7 @@ if not apps.ready:
 
 from bench.filled_ledger import fill, id_of, key_of
 from file.admin import MOST_SHOWN, AccountFilter, FileAdmin, StateFilter
-from file.ledger import queries
+from file.ledger.read import queries
 from file.logic.values import FileState, ReplicaState
 from file.models import File
 from tests.databases import Postgres, migrate, registered, sqlite

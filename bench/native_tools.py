@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.errors import BenchError, ContestantError
 from bench.figures import Load, Work
 from bench.folders import MADE, NATIVE
-from stores.processes import run_process
+from testkit.processes import run_process
 
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread")
 _COMPILERS = ("cc", "gcc", "clang")

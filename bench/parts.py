@@ -13,7 +13,7 @@ from bench.figures import MiB, Work
 from bench.plan import SMALL, work_name
 from bench.run import ACCOUNTS, Run
 from bench.servers import null_accounts, seaweed_accounts
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 
 
 def small(run: Run) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import stores.processes
+import testkit.processes
 from bench.errors import ContestantError
 from bench.folders import ROOT
 
@@ -57,7 +57,7 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start it in a session of its own (Ctrl-C is for us to act on); what it says goes to `log`."""
     with log.open("ab") as output:
-        return stores.processes.start_process(
+        return testkit.processes.start_process(
             [str(word) for word in command],
             cwd=ROOT,
             env=dict(environment) if environment is not None else clean_environment(),

@@ -14,7 +14,7 @@ from bench.figures import Scenario
 from bench.folders import ROOT, VENV
 from bench.processes import clean_environment
 from bench.targets import Target
-from stores.processes import run_process
+from testkit.processes import run_process
 
 FORM = 1  # grows when the shape of the JSON changes
 

@@ -10,8 +10,8 @@ from string import ascii_uppercase
 from bench.errors import BenchError
 from bench.native_tools import build
 from bench.processes import clean_environment, start_process, stop_process, wait_until
-from stores.account import StoreAccount
-from stores.seaweed import start_stores, stop_stores
+from testkit.account import StoreAccount
+from testkit.seaweed import start_stores, stop_stores
 
 
 class NullStore:

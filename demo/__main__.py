@@ -24,9 +24,9 @@ from typing import Any
 
 from demo.crash import show_crash
 from demo.outage import show_outage
-from demo.process import HTTP, ServerProcess, ServerProcessError
-from stores.errors import StoreError
-from stores.seaweed import Seaweed, start_stores, stop_stores
+from testkit.errors import StoreError
+from testkit.seaweed import Seaweed, start_stores, stop_stores
+from testkit.serviceprocess import HTTP, ServerProcess, ServerProcessError
 
 FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).resolve().parent.parent / ".demo")).resolve()
 MARKER = ".made-by-the-demo"  # only a folder with this file in it is ever emptied

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from demo.process import ServerProcess, wait_for
-from stores.seaweed import Seaweed
+from testkit.seaweed import Seaweed
+from testkit.serviceprocess import ServerProcess, wait_for
 
 MiB = 1024 * 1024
 KEY = "demo/cut-off.bin"

@@ -6,8 +6,8 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from demo.process import HTTP, ServerProcess, wait_for
-from stores.seaweed import Seaweed
+from testkit.seaweed import Seaweed
+from testkit.serviceprocess import HTTP, ServerProcess, wait_for
 
 KEY = "demo/missed.txt"
 

@@ -13,7 +13,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
-from file.ledger.queries import IS_PARTIAL, end_of_prefix, is_storable, uuid_of
+from file.ledger.read.queries import IS_PARTIAL, end_of_prefix, is_storable, uuid_of
 from file.logic.values import FileState
 from file.models import File, Replica
 

@@ -14,8 +14,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from file.logic.accounts import doubts
-from file.management import openfiles
+from file.management.server import openfiles
 
 SETTINGS_TAG = "settings"
 TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not name.startswith("_"))
@@ -30,7 +29,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 @register(SETTINGS_TAG)
 def check_accounts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """What is probably a mistake, and may be meant: it stops nothing."""
-    return [checks.Warning(doubt, id="file.W001") for doubt in doubts(settings.UPLOAD.accounts)]
+    return [checks.Warning(doubt, id="file.W001") for doubt in settings.UPLOAD_DOUBTS]
 
 
 @register(SETTINGS_TAG)

@@ -1,7 +1,7 @@
 """The ledger's tables: one `File`, one `Replica` an account that has it or shall have it, and the uploads under way.
 
-What is written on the path of an upload is plain SQL in `file/ledger/statements.py` and
-`onestatement.py`; everything else asks these models.
+What is written on the path of an upload is plain SQL in `file/ledger/commit/statements.py` and
+`sqlite.py`; everything else asks these models.
 The indexes are partial, so that they stay as small as what is under way: a concluded file has no `lease_until`, a
 settled replica no `next_attempt_at`. Names that start a condition here are written the same way in the queries, for
 SQLite uses a partial index only where it finds the very condition again.

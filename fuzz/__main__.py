@@ -14,12 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo.process import ServerProcessError
 from fuzz.report import figures, findings
 from fuzz.run import Run
 from fuzz.world import running
 from soak.report import Progress, table, write_json
-from stores.errors import StoreError
+from testkit.errors import StoreError
+from testkit.serviceprocess import ServerProcessError
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from soak.looking import Asking, list_account
 from soak.oracle import LEFT, LOST, Finding, Held, Record
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 
 UNFINISHED = "not done in the end"
 _OF_THE_STORE = ".ready-"  # what the test server's own start-up tries

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.__main__ import free_port
-from demo.process import ServerProcess
 from fuzz.connections import Addresses
 from fuzz.ingredients import MIB, TOKENS
 from fuzz.pace import Pace
 from fuzz.resources import Resources
 from soak.world import running_accounts
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
+from testkit.serviceprocess import ServerProcess
 
 MEMORY_BYTES = 64 * MIB
 _REQUEST_BYTES = 12 * MIB

@@ -33,24 +33,24 @@ from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from file.api.access import Access
+from file.api.admission import Gate
+from file.api.app import AccountBucket, Api, OpenBuckets
+from file.api.auth import Access
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
-from file.api.edge import Edge
-from file.api.gate import Gate
-from file.api.metrics import Metrics
-from file.api.reading import ReaderLimits, Readings
-from file.api.routes import AccountBucket, Api, OpenBuckets
+from file.api.endpoints.get import ReaderLimits, Readings
+from file.api.endpoints.metrics import Metrics
+from file.api.middleware import Edge
 from file.api.uploads import Uploads
-from file.background.background import Background
-from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import account_hashes
-from file.ledger.records import Records
+from file.ledger.read.records import Records
 from file.logic.errors import MalformedRequestError
 from file.s3.bucket import S3Bucket
 from file.s3.client import Network, S3Client
+from file.service.background import Background
 from mentumfileupload import __version__
-from mentumfileupload.uploadsettings import UploadSettings
+from mentumfileupload.config.uploadsettings import UploadSettings
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here

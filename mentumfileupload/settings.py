@@ -11,9 +11,10 @@ from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
 
-from file.ledger.connection import with_ledger_options
-from mentumfileupload.environmentfile import read_environment
-from mentumfileupload.uploadsettings import read_settings
+from file.ledger.database.connection import with_ledger_options
+from mentumfileupload.config.accounts import doubts
+from mentumfileupload.config.environmentfile import read_environment
+from mentumfileupload.config.uploadsettings import read_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,7 @@ _project = read_settings(_environment)
 UPLOAD = _project.upload
 UPLOAD_FAULTS: tuple[str, ...] = (*_file_faults, *_project.faults)
 UPLOAD_NOTES: tuple[str, ...] = _project.notes
+UPLOAD_DOUBTS: tuple[str, ...] = doubts(UPLOAD.accounts)
 
 DEBUG = _project.debug
 SECRET_KEY = _project.secret_key or get_random_secret_key()

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from stores.seaweed import Seaweed, start_stores, stop_stores
+from testkit.seaweed import Seaweed, start_stores, stop_stores
 
 IMAGE = "file-upload"
 EXAMPLE = Path(__file__).resolve().parent.parent / "mentumfileupload" / ".env.example"

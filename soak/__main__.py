@@ -14,12 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo.process import ServerProcessError
 from soak.journal import Journal
 from soak.report import Progress, figures, findings, table, write_json
 from soak.run import Run
 from soak.world import DATABASES, running
-from stores.errors import StoreError
+from testkit.errors import StoreError
+from testkit.serviceprocess import ServerProcessError
 
 
 def main() -> int:

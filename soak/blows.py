@@ -12,7 +12,7 @@ from soak.mix import Deck
 from soak.services import Service
 from soak.trouble import pause
 from soak.world import World
-from stores.seaweed import Seaweed
+from testkit.seaweed import Seaweed
 
 KILL, KILL_ALL, STOP, FREEZE = "kill -9 service", "kill -9 all services", "stop service", "freeze service"
 KILL_ACCOUNT, RESTART_ACCOUNT, FREEZE_ACCOUNT = "kill -9 account", "restart account", "freeze account"

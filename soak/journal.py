@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stores.exchange import SeenRequest
+from testkit.faults.exchange import SeenRequest
 
 _MARGIN_SECONDS = 2.0
 _LONGEST = 60  # lines of one file and source

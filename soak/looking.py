@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped,unused-ignore]
 
-from demo.process import HTTP
 from soak.oracle import LOST, Finding, Held, Record, number_in
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
+from testkit.serviceprocess import HTTP
 
 T = TypeVar("T")
 

@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from stores.account import StoreAccount
-from stores.exchange import SeenRequest
-from stores.faultproxy import FaultProxy
-from stores.faults import Fault
-from stores.operations import Operation
+from testkit.account import StoreAccount
+from testkit.faults.exchange import SeenRequest
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault
+from testkit.operations import Operation
 
 
 class SoakProxy(FaultProxy):

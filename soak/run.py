@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from demo.process import ServerProcessError
 from soak.blows import Blows
 from soak.clients import Clients
 from soak.journal import Journal
@@ -20,7 +19,8 @@ from soak.mix import Mix
 from soak.oracle import LEFT, LOST, Finding, State, Verdict, judge
 from soak.trouble import Trouble
 from soak.world import World
-from stores.errors import StoreError
+from testkit.errors import StoreError
+from testkit.serviceprocess import ServerProcessError
 
 DRAIN_SECONDS = 900.0
 STALE_SECONDS = 12.0  # the service reads its figures every ten

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from demo.process import ServerProcess, ServerProcessError
+from testkit.serviceprocess import ServerProcess, ServerProcessError
 
 _PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 _STATE = re.compile(r"^State:\s*(\w)", re.MULTILINE)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from soak.journal import Journal
 from soak.mix import Deck, Mix
 from soak.proxy import SoakProxy
-from stores.faults import Fault, Which
+from testkit.faults.faults import Fault, Which
 
 _PATIENCE_SECONDS = 6.0  # for somebody to meet it
 _LASTS_SECONDS = (0.2, 2.0)

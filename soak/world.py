@@ -16,10 +16,10 @@ from pathlib import Path
 from demo.__main__ import free_port
 from soak.proxy import SoakProxy
 from soak.services import Service
-from stores.account import StoreAccount
-from stores.postgresql import PostgresqlServer
-from stores.processes import run_process
-from stores.seaweed import Seaweed, start_stores, stop_stores
+from testkit.account import StoreAccount
+from testkit.postgresql import PostgresqlServer
+from testkit.processes import run_process
+from testkit.seaweed import Seaweed, start_stores, stop_stores
 
 DATABASES = ("sqlite", "postgresql")
 _ROOT = Path(__file__).resolve().parent.parent

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from file.logic.accounts import read_accounts
 from file.logic.values import Account
 from file.s3.bucket import S3Bucket
 from file.s3.client import BRIEF_SECONDS, Network, S3Client
-from stores.account import StoreAccount
+from mentumfileupload.config.accounts import read_accounts
+from testkit.account import StoreAccount
 
 NewBucket = Callable[..., StoreAccount]  # the fixture `new_bucket`
 

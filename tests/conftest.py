@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 django.setup()  # before a test imports a model
 
-from stores.account import StoreAccount
-from stores.faultproxy import FaultProxy
-from stores.seaweed import Seaweed, start_stores
+from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
+from testkit.seaweed import Seaweed, start_stores
 from tests.buckets import NewBucket
 from tests.databases import Postgres, sqlite_copy
 
@@ -29,14 +29,14 @@ settings.load_profile("tests")
 
 # What takes longest, mostly by waiting. The slowest first.
 _LONGEST = (
-    "tests/soak/",
+    "tests/service/soak/",
     "tests/kill/test_catch_up.py",
-    "tests/demo/",
+    "tests/service/demo/",
     "tests/kill/",
-    "tests/delivery/test_processes.py",
-    "tests/delivery/test_postgresql_restarts.py",
-    "tests/delivery/test_erasing.py",
-    "tests/delivery/test_catch_up_fairness.py",
+    "tests/service/test_processes.py",
+    "tests/service/test_postgresql_restarts.py",
+    "tests/service/test_erasing.py",
+    "tests/service/test_catch_up_fairness.py",
 )
 
 

@@ -16,8 +16,8 @@ from uuid import uuid4
 from django.core.management import call_command
 from django.db import connections
 
-from file.ledger.connection import with_ledger_options
-from stores.postgresql import USER, PostgresqlServer
+from file.ledger.database.connection import with_ledger_options
+from testkit.postgresql import USER, PostgresqlServer
 
 
 @contextmanager

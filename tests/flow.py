@@ -3,15 +3,15 @@
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from file.logic.accounthashes import AccountHashes
-from file.logic.budget import Budget
+from file.logic.accounts.hashes import AccountHashes
+from file.logic.fanout.stragglers import Stragglers
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
+from file.logic.memory.budget import Budget
 from file.logic.naming import new_file_id
-from file.logic.seams import Ledger
-from file.logic.stragglers import Stragglers
+from file.logic.ports import Ledger
 from file.logic.values import Ack, DeclaredDigest, Identity, IncomingFile, Limits, Receipt
-from tests.memory import MemoryBucket
-from tests.memoryledger import MemoryLedger
+from testkit.memorybucket import MemoryBucket
+from testkit.memoryledger import MemoryLedger
 
 PART = 1024
 LIMITS = Limits(

@@ -13,25 +13,25 @@ from typing import Any
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from file.api.access import Access
+from file.api.admission import Gate
+from file.api.app import AccountBucket, Api
+from file.api.auth import Access
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
-from file.api.edge import Edge
-from file.api.gate import Gate
-from file.api.metrics import Metrics
-from file.api.reading import ReaderLimits, Readings
-from file.api.routes import AccountBucket, Api
+from file.api.endpoints.get import ReaderLimits, Readings
+from file.api.endpoints.metrics import Metrics
+from file.api.middleware import Edge
 from file.api.uploads import Uploads
-from file.ledger.records import Records
+from file.ledger.read.records import Records
 from file.logic.naming import name_of, new_file_id
-from file.logic.seams import Bucket
+from file.logic.ports import Bucket
 from file.logic.values import FILE_ID, Ack, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
-from file.management.serving import ConnectionLimits, new_server
-from stores.account import StoreAccount
+from file.management.server.serving import ConnectionLimits, new_server
+from testkit.account import StoreAccount
+from testkit.memoryledger import MemoryLedger
 from tests.buckets import s3_buckets
 from tests.files import digests_of, part_of
 from tests.flow import HASHES
-from tests.memoryledger import MemoryLedger
 from tests.serving import free_port
 
 TOKEN = "the-token-of-a-reader"

@@ -85,7 +85,7 @@ def pytest_argument(label: str) -> str:
         for found in (path, path.with_suffix(".py")):
             if found.exists():
                 return "::".join([str(found), *names[end:]])
-    raise CommandError(f"there is no test {label!r}: name a file, a folder, or as in tests.s3.test_sigv4")
+    raise CommandError(f"there is no test {label!r}: name a file, a folder, or as in tests.unit.s3.test_sigv4")
 
 
 def _is_one_file(arguments: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """The service in the test's own event loop, behind a real socket: real HTTP, and the test can look inside.
 
-For what only a process of its own can show (signals, memory, the log) there is `demo.process.ServerProcess`.
+For what only a process of its own can show (signals, memory, the log) there is `testkit.serviceprocess.ServerProcess`.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from file.api.routes import AccountBucket
-from file.management.serving import ConnectionLimits, new_server
+from file.api.app import AccountBucket
+from file.management.server.serving import ConnectionLimits, new_server
 from mentumfileupload.asgi import Application, compose
-from mentumfileupload.uploadsettings import UploadSettings, read_settings
+from mentumfileupload.config.uploadsettings import UploadSettings, read_settings
 from tests.databases import scratch_sqlite
 
 TOKEN = "the-token-of-the-tests"

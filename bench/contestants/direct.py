@@ -15,8 +15,8 @@ from bench.errors import ContestantError
 from bench.figures import Load, MiB, Work
 from bench.folders import ROOT, VENV
 from bench.processes import clean_environment
-from stores.account import StoreAccount
-from stores.processes import run_process
+from testkit.account import StoreAccount
+from testkit.processes import run_process
 
 CLIENTS = ("obstore", "aiobotocore", "s5cmd")
 

@@ -10,7 +10,7 @@ from bench.contestants.contestant import Gateway
 from bench.figures import MiB, Work
 from bench.folders import VENV
 from bench.processes import clean_environment, free_port, start_process, stop_process, takes_connections, wait_until
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 
 
 class FirstDesign(Gateway):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from bench.contestants.contestant import Client, new_prefix
 from bench.figures import Load, MiB, Work
 from bench.native_tools import build, run_load
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 
 
 class Raw(Client):

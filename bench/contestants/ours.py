@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.contestants.contestant import Gateway
 from bench.errors import ContestantError
 from bench.processes import free_port
-from demo.process import ServerProcess, ServerProcessError
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
+from testkit.serviceprocess import ServerProcess, ServerProcessError
 
 
 class Ours(Gateway):

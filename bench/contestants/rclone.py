@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.contestants.contestant import Gateway
 from bench.folders import VENV
 from bench.processes import clean_environment, free_port, start_process, stop_process, wait_until
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 
 # That which is told not to ask for what it has uploaded.
 SPARED = "rclone, no_head"

@@ -11,7 +11,7 @@ from bench.direct.task import Task, cpu_seconds, report
 from bench.figures import MiB
 from bench.folders import VENV
 from bench.processes import clean_environment
-from stores.processes import dies_with_us
+from testkit.processes import dies_with_us
 
 _TRIAL_UPLOADS = 4  # each at once
 _TRIAL_BYTES = 64 * MiB

@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from file.api.access import Access
-from file.api.gate import Gate
+from file.api.admission import Gate
+from file.api.auth import Access
 from file.logic import metrics
-from file.logic.accounthashes import AccountHashes
-from file.logic.budget import Budget
+from file.logic.accounts.hashes import AccountHashes
+from file.logic.accounts.placement import ack_of, place
 from file.logic.errors import BusyError, IdempotencyKeyRefusedError, RequestError
+from file.logic.fanout.stragglers import Stragglers
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
-from file.logic.placement import ack_of, place
-from file.logic.seams import Bucket, Ledger
-from file.logic.stragglers import Stragglers
+from file.logic.memory.budget import Budget
+from file.logic.ports import Bucket, Ledger
 from file.logic.values import Ack, IncomingFile, Limits, Receipt
 
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")

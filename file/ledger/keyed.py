@@ -6,7 +6,7 @@ Promises: what is written is hashed under SECRET_KEY; what was hashed under one 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
-from file.logic.accounthashes import AccountHashes
+from file.logic.accounts.hashes import AccountHashes
 
 _ERASED_KEY = "mentum.erased-key"
 _ACCOUNT_NAMES = "mentum.account-names"

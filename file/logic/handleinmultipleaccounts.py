@@ -13,10 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from file.logic.accounthashes import AccountHashes
-from file.logic.budget import Budget
-from file.logic.crew import Crew
-from file.logic.entries import describe, intent_of, log_outcomes
+from file.logic.accounts.hashes import AccountHashes
 from file.logic.errors import (
     IdempotencyKeyReusedError,
     KeyTakenError,
@@ -24,10 +21,13 @@ from file.logic.errors import (
     LedgerUnavailableError,
     RequestError,
 )
-from file.logic.lane import Lane
+from file.logic.fanout.fanout import Crew
+from file.logic.fanout.lane import Lane
+from file.logic.fanout.stragglers import Stragglers
+from file.logic.memory.budget import Budget
+from file.logic.metadata import describe, intent_of, log_outcomes
 from file.logic.parts import PartReader, SharedPart
-from file.logic.seams import Bucket, Ledger
-from file.logic.stragglers import Stragglers
+from file.logic.ports import Bucket, Ledger
 from file.logic.values import Ack, Identity, IncomingFile, Limits, Outcome, Receipt
 
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """The digests that a request may declare of its bytes: computed as the bytes come in, and compared at their end.
 
 Promises: only what was declared is computed, and nothing long runs on the event loop.
-Leaves to others: how a digest is written in a header (`file/api/digests.py`).
+Leaves to others: how a digest is written in a header (`file/api/headers/digests.py`).
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Counters are the process's own and only ever grow. Those whose labels are known before are there from the start, at
 zero: `rate()` does not see the first increment of a series that begins with it. What is true at a moment (in flight,
-memory, pending) is not kept here but read when it is asked for: `file/api/metrics.py`.
+memory, pending) is not kept here but read when it is asked for: `file/api/endpoints/metrics.py`.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector

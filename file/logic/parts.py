@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from file.logic.budget import Budget, Claim, Portion
 from file.logic.errors import FileTooLargeError, SizeMismatchError
 from file.logic.hashing import Comparison, hashed
-from file.logic.rooms import Room, room_bytes
+from file.logic.memory.budget import Budget, Claim, Portion
+from file.logic.memory.buffers import Room, room_bytes
 from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, Limits, MiB, Part
 
 # A file that exceeds one part by no more than this fraction is one put: two requests less, and no part of a few bytes.

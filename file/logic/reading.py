@@ -4,7 +4,7 @@ The accounts are asked in an order. When one fails, before its first byte or in 
 offset that was reached; each checks on opening that it still has what was stored there. One that has no room for
 another reader comes after those that have, and only one is waited for. A file that is read whole
 never ends cleanly with other bytes than were acknowledged: the last piece is held back until the checksum is known.
-Leaves to others: asking an account (`Source`), and telling the reader (`file/api/reading.py`).
+Leaves to others: asking an account (`Source`), and telling the reader (`file/api/endpoints/get.py`).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from file.logic.errors import (
     UnreadableError,
     without_frames,
 )
-from file.logic.seams import Source
+from file.logic.ports import Source
 from file.logic.values import Receipt, Stored
 
 _OPERATION = "get"

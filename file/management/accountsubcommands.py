@@ -15,16 +15,16 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
 from django.db import DEFAULT_DB_ALIAS, connection
 
-from file.ledger.accountstates import is_known, known_accounts
-from file.ledger.attendance import retry
-from file.ledger.backfill import Backfilled, backfill, take_back
-from file.ledger.batches import reading
-from file.ledger.opening import LedgerRefusedError, open_ledger
-from file.ledger.renaming import RenamingRefusedError, rename
-from file.ledger.retirement import Retirement, RetirementRefusedError, retire
+from file.ledger.accounts.accountstates import is_known, known_accounts
+from file.ledger.accounts.backfill import Backfilled, backfill, take_back
+from file.ledger.accounts.batches import reading
+from file.ledger.accounts.presence import retry
+from file.ledger.accounts.renaming import RenamingRefusedError, rename
+from file.ledger.accounts.retirement import Retirement, RetirementRefusedError, retire
+from file.ledger.database.opening import LedgerRefusedError, open_ledger
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
-from file.management.accountstates import account_states, as_json, as_lines
+from file.management.reports.accounts import account_states, as_json, as_lines
 
 _ADD = """\
 Says that new files go to the account A, and takes back that it was retired, if it was. The running service learns that

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from file.logic.endpoints import is_accelerated
+from file.logic.accounts.endpoints import is_accelerated
 from file.logic.values import Account
 from file.s3.sigv4 import encode_path
 

@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
-from file.logic.containment import contained
 from file.logic.errors import AccountError, KeyOccupiedError, OwnershipUnknownError, PartRefusedError
-from file.logic.seams import FoundObject
+from file.logic.fanout.containment import contained
+from file.logic.ports import FoundObject
 from file.logic.values import Digests, ObjectDescription, Part, Stored, checksum_text
-from file.s3.answers import complete_answer, complete_request, upload_id
 from file.s3.client import Call, S3Client
-from file.s3.inventory import (
+from file.s3.download import Reads
+from file.s3.errors import account_error
+from file.s3.listing import S3Listing
+from file.s3.objects import (
     abort_upload,
     abort_uploads_between,
     find_object,
@@ -26,10 +28,8 @@ from file.s3.inventory import (
     remove_versions,
     stored_object,
 )
-from file.s3.listing import S3Listing
 from file.s3.ownership import Whose, Written, file_id_of, whose
-from file.s3.reading import Reads
-from file.s3.refusals import account_error
+from file.s3.xml import complete_answer, complete_request, upload_id
 
 _CHECKSUM = "x-amz-checksum-crc64nvme"
 

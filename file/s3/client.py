@@ -33,12 +33,12 @@ from file.logic.errors import (
 )
 from file.logic.values import Account, Body, KiB
 from file.s3.address import address_of
-from file.s3.answers import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
+from file.s3.errors import account_error
 from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
-from file.s3.refusals import account_error
 from file.s3.sigv4 import Signer, encode_query
 from file.s3.unconnected import CONNECT_SECONDS, why_unconnected
+from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
 _IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one

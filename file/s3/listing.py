@@ -2,7 +2,7 @@
 
 A page is asked for as plain XML, as all our listings are, and once more percent-encoded if that cannot be read: a
 stranger's key may have what XML cannot carry. What goes wrong for the moment is tried again here, for a listing of
-millions of objects meets an account's every mood. Knows nothing of what is ours; see `file/background/survey.py`.
+millions of objects meets an account's every mood. Knows nothing of what is ours; see `file/audit/inventory.py`.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from file.logic.containment import contained, containing
 from file.logic.errors import AccountError, AccountFailingError
-from file.logic.seams import FoundObject
+from file.logic.fanout.containment import contained, containing
+from file.logic.ports import FoundObject
 from file.logic.values import CONTENT_HEADERS
-from file.s3.answers import ObjectPage, UnreadableAnswerError, objects
 from file.s3.client import Answer, Call, S3Client
 from file.s3.fields import METADATA, moment_of_header
-from file.s3.inventory import look, stored_object, upload_pages
+from file.s3.objects import look, stored_object, upload_pages
 from file.s3.ownership import file_id_of
 from file.s3.paging import Pages
+from file.s3.xml import ObjectPage, UnreadableAnswerError, objects
 
 _OPERATION = "list_objects"
 _ATTEMPTS = 5

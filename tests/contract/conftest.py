@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from file.api.routes import AccountBucket
+from file.api.app import AccountBucket
 from file.logic.values import CONTENT_HEADERS
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
+from testkit.memorybucket import MemoryBucket, MemoryObject, OpenUpload
 from tests.buckets import NewBucket, s3_buckets
-from tests.memory import MemoryBucket, MemoryObject, OpenUpload
 
 PREFIX = "of our own/"
 

@@ -1,4 +1,4 @@
-"""What the seam promises (`Bucket` and `Upload` in file/logic/seams.py), asked of the memory bucket and of real S3."""
+"""What the seam promises (`Bucket` and `Upload` in file/logic/ports.py), asked of the memory bucket and of real S3."""
 
 import asyncio
 import gzip
@@ -8,7 +8,7 @@ import pytest
 
 from file.logic.errors import KeyOccupiedError, PartRefusedError
 from file.logic.naming import new_file_id
-from file.logic.seams import Bucket, Upload
+from file.logic.ports import Bucket, Upload
 from file.logic.values import ObjectDescription, Stored
 from tests.contract.conftest import PREFIX, Found, Inside
 from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of

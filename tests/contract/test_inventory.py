@@ -1,4 +1,4 @@
-"""What `Inventory` promises (file/logic/seams.py), asked of the memory bucket and of real S3.
+"""What `Inventory` promises (file/logic/ports.py), asked of the memory bucket and of real S3.
 
 Removing and aborting what got lost are `Bucket`'s promises, too: see `test_bucket.py`.
 """

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from file.ledger.databaseledger import DatabaseLedger
+from file.ledger.commit.ledger import DatabaseLedger
 from file.logic.errors import (
     ConditionFailedError,
     IdempotencyKeyBusyError,
@@ -13,10 +13,10 @@ from file.logic.errors import (
     KeyBusyError,
     KeyTakenError,
 )
-from file.logic.seams import Ledger
+from file.logic.ports import Ledger
 from file.logic.values import Intent, Receipt
+from testkit.memoryledger import MemoryLedger
 from tests.intents import intent, pending, receipt, stored
-from tests.memoryledger import MemoryLedger
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])

@@ -1,4 +1,4 @@
-"""What `Source` promises (file/logic/seams.py), asked of the memory bucket and of real S3."""
+"""What `Source` promises (file/logic/ports.py), asked of the memory bucket and of real S3."""
 
 import dataclasses
 

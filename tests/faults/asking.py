@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from file.models import File
-from stores.account import Contents, StoreAccount
-from tests.delivery.conftest import Accounts, asking
-from tests.delivery.receipts import answer_when
-from tests.ledger.looking import ask
+from testkit.account import Contents, StoreAccount
+from tests.service.conftest import Accounts, asking
+from tests.service.receipts import answer_when
 from tests.serving import Running
+from tests.unit.ledger.looking import ask
 
 ACKNOWLEDGED = ("stored", "partial")
 

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable, Mapping
 
-from stores.faultproxy import FaultProxy
-from stores.faults import Fault, Which
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault, Which
 from tests.faults.matrix import Case, Kind, Place
 from tests.faults.oracle import LAST_PART_BYTES, ONE_PART_BYTES, PART_BYTES, SLOW_BYTES_PER_SECOND, others_that_fail
 

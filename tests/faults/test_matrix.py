@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.conftest import Accounts, Proxied
 from tests.faults.matrix import Case, Kind, every_case
 from tests.faults.oracle import expected, others_that_fail, size_of
 from tests.faults.pairwise import pairwise
 from tests.faults.strikes import Strike
 from tests.faults.uploading import assert_told_and_true
+from tests.service.conftest import Accounts, Proxied
 
 SELECTIONS: dict[str, Callable[[], Sequence[Case]]] = {"pairwise": pairwise, "all": every_case}
 

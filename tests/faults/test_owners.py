@@ -10,11 +10,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from stores.account import StoreAccount
-from stores.faultproxy import FaultProxy
-from stores.faults import Fault
+from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault
 from tests.buckets import NewBucket
-from tests.delivery.conftest import (
+from tests.service.conftest import (
     MANY_PARTS,
     ONE_PART,
     Accounts,
@@ -25,9 +25,9 @@ from tests.delivery.conftest import (
     content,
     serving,
 )
-from tests.delivery.receipts import answer_when
-from tests.ledger.looking import files_in, replicas_in
+from tests.service.receipts import answer_when
 from tests.serving import Running
+from tests.unit.ledger.looking import files_in, replicas_in
 
 SIZES = [ONE_PART, MANY_PARTS]
 

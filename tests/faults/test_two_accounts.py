@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.delivery.conftest import Accounts, Proxied
 from tests.faults.matrix import Case, Kind, Place
 from tests.faults.oracle import concluded, expected, size_of
 from tests.faults.strikes import Strike
 from tests.faults.uploading import assert_told_and_true
+from tests.service.conftest import Accounts, Proxied
 
 # Where, what happens in A, what in C.
 PAIRS = [

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stores.account import StoreAccount
-from tests.delivery.conftest import PATIENT, Accounts, assert_told, content, serving
-from tests.delivery.receipts import answer_when
+from testkit.account import StoreAccount
 from tests.faults.asking import assert_removed_is_true, assert_settles
 from tests.faults.oracle import ACCOUNT_BYTES_PER_SECOND, PART_BYTES, STALL_SECONDS, Expected
 from tests.faults.sending import put
+from tests.service.conftest import PATIENT, Accounts, assert_told, content, serving
+from tests.service.receipts import answer_when
 from tests.serving import Running
 
 # The grace is long, so that whoever has the file in the end is in the answer. The clean-up looks at once.

@@ -15,9 +15,9 @@ from pathlib import Path
 import psycopg
 
 from file.logic.values import FILE_ID
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 from tests.databases import Postgres
-from tests.delivery.conftest import asking
+from tests.service.conftest import asking
 
 _LOOK_AGAIN_SECONDS = 0.05
 

@@ -12,12 +12,12 @@ import httpx
 import pytest
 from django.db import connections
 
-from stores.account import StoreAccount
+from testkit.account import StoreAccount
 from tests.databases import Postgres
-from tests.delivery.conftest import content
 from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
+from tests.service.conftest import content
 from tests.serving import HEADERS, TOKEN
 
 LEASE_SECONDS = 2.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.conftest import Accounts
 from tests.kill.conftest import NewVictim
+from tests.service.conftest import Accounts
 
 TELL = "MENTUM_TEST_TELL"
 

@@ -12,8 +12,8 @@ import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
-from demo.process import HTTP
-from stores.processes import start_process
+from testkit.processes import start_process
+from testkit.serviceprocess import HTTP
 from tests.serving import free_port
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from stores.faultproxy import FaultProxy
-from stores.faults import Fault
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault
 from tests.kill.conftest import DEATH_SECONDS, Victim
 
 

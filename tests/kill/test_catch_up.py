@@ -5,11 +5,11 @@ import asyncio
 import httpx
 import pytest
 
-from stores.faultproxy import FaultProxy
-from tests.delivery.conftest import Accounts, Proxied, assert_nothing_left
+from testkit.faults.faultproxy import FaultProxy
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim
 from tests.kill.points import Point, points
+from tests.service.conftest import Accounts, Proxied, assert_nothing_left
 from tests.serving import HEADERS
 
 BEHIND = "C"

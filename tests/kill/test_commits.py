@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.delivery.conftest import Accounts
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, SHAPES, NewVictim, Shape
+from tests.service.conftest import Accounts
 
 
 @pytest.mark.timeout(300)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.processes import tree
-from stores.processes import start_process
+from testkit.processes import start_process
 from tests.kill import interrupted
 from tests.processes import Watched, processes_with
 

@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
-from tests.delivery.conftest import Accounts
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim
+from tests.service.conftest import Accounts
 
 KILLS = 50
 CLIENTS = 6

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from stores.faultproxy import FaultProxy
-from tests.delivery.conftest import Accounts, Proxied
+from testkit.faults.faultproxy import FaultProxy
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, SHAPES, NewVictim, Shape, Victim
 from tests.kill.points import Point, points
+from tests.service.conftest import Accounts, Proxied
 
 
 async def die_at(victim: Victim, proxy: FaultProxy, point: Point, shape: Shape, *, comes_after: bool) -> int:

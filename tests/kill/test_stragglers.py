@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from stores.faultproxy import FaultProxy
-from stores.faults import Fault
-from tests.delivery.conftest import Accounts, Proxied
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import DEATH_SECONDS, LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim, told_then_dead
 from tests.kill.points import Point
+from tests.service.conftest import Accounts, Proxied
 
 SLOW = "C"
 # Two have it when the answer comes, however slow the machine is: only the third goes on.

@@ -12,12 +12,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from file.accounts.checkup.checkup import CheckUp
 from file.checks import TAGS_WITHOUT_SETTINGS
 from file.logic.values import Account
 from file.management.accountsubcommands import Membership, add_arguments
-from file.management.checking import as_json, as_lines, check_accounts, is_whole, progress
 from file.management.leaving import leave
-from file.s3.checkup import CheckUp
+from file.management.reports.checkup import as_json, as_lines, check_accounts, is_whole, progress
 
 _HELP = """\
 Without an option: the state of each account, configured or only known to the ledger, how many files it has,

@@ -17,17 +17,17 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.utils.module_loading import import_string
 
-from file.background.rebuild import Rebuild
-from file.background.survey import Findings
+from file.audit.inventory import Findings
+from file.audit.rebuild import Rebuild
 from file.checks import TAGS_WITHOUT_SETTINGS
-from file.ledger.backup import CopyRefusedError, copy_ledger
-from file.ledger.installations import NO_INSTALLATION, Installations, Ownership, is_installation
+from file.ledger.audit.installations import NO_INSTALLATION, Installations, Ownership, is_installation
+from file.ledger.database.backup import CopyRefusedError, copy_ledger
+from file.ledger.database.opening import LedgerRefusedError, open_ledger
+from file.ledger.database.threads import ReadingThreads
 from file.ledger.keyed import account_hashes
-from file.ledger.opening import LedgerRefusedError, open_ledger
-from file.ledger.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
-from file.management.rebuilding import as_json, as_lines, is_right
+from file.management.reports.rebuild import as_json, as_lines, is_right
 from file.s3.listing import S3Listing
 
 _REBUILD = """\

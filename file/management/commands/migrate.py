@@ -10,7 +10,7 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from file.checks import TAGS_WITHOUT_SETTINGS
-from file.ledger.privatefiles import keep_private, ledger_file
+from file.ledger.database.privatefiles import keep_private, ledger_file
 
 
 class Command(migrate.Command):

@@ -14,9 +14,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from file.checks import open_files
-from file.ledger.opening import LedgerRefusedError, open_ledger
-from file.management import openfiles
-from file.management.serving import ConnectionLimits, run
+from file.ledger.database.opening import LedgerRefusedError, open_ledger
+from file.management.server import openfiles
+from file.management.server.serving import ConnectionLimits, run
 
 _log = structlog.get_logger()
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):)?(?P<port>\d{1,5})")
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             token = secrets.token_urlsafe(24)
             upload = settings.UPLOAD = dataclasses.replace(upload, tokens={"debug": token})
         application = import_string(settings.ASGI_APPLICATION)
-        import_string("mentumfileupload.logs.configure")(upload.log_level)
+        import_string("file.service.logs.configure")(upload.log_level)
         self._greet(host, port, token)
         try:
             limits = ConnectionLimits(

@@ -18,19 +18,19 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.utils.module_loading import import_string
 
-from file.background.discrepancies import AccountFindings, Findings
-from file.background.strangers import CleaningRefusedError, Strangers
-from file.background.verify import Asked, Plan, Verify
+from file.audit.findings import AccountFindings, Findings
+from file.audit.orphans import CleaningRefusedError, Strangers
+from file.audit.verify import Asked, Plan, Verify
 from file.checks import TAGS_WITHOUT_SETTINGS
-from file.ledger.acquaintance import Acquaintance
-from file.ledger.installations import Installations
-from file.ledger.opening import LedgerRefusedError, open_ledger
-from file.ledger.threads import ReadingThreads
-from file.ledger.verifiable import Verifiable
-from file.ledger.verification import Verification
+from file.ledger.audit.installations import Installations
+from file.ledger.audit.known import Acquaintance
+from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.verification import Verification
+from file.ledger.database.opening import LedgerRefusedError, open_ledger
+from file.ledger.database.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
-from file.management.verifying import as_json, as_lines, as_progress
+from file.management.reports.verify import as_json, as_lines, as_progress
 from file.s3.bucket import S3Bucket
 from file.s3.listing import S3Listing
 

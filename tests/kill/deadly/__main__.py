@@ -15,7 +15,7 @@ import django
 from django.conf import settings
 from django.core.management import execute_from_command_line
 
-from stores.processes import dies_with_us
+from testkit.processes import dies_with_us
 
 PART_BYTES = 5 * 1024 * 1024
 

@@ -9,7 +9,7 @@ from tests.kill.deadly.deaths import Deadly
 
 
 class _Connection(sqlite3.Connection):
-    """Sees the statement that is a transaction in itself (`file/ledger/onestatement.py`)."""
+    """Sees the statement that is a transaction in itself (`file/ledger/commit/sqlite.py`)."""
 
     engine: "DatabaseWrapper"
 

@@ -1,0 +1,279 @@
+"""What an operator wants to know of an account before going live, found by doing it: `manage.py accounts --check`.
+
+Everything that the service does in an account is done once with a probe. A check that fails is told in our words, with
+the IAM action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing
+is left behind, also when it is interrupted; what has to stay is told by its key. Leaves to others: the requests
+themselves (`questions.py`, `probes.py`), the checks' order and words (`checklist.py`), and how it is shown.
+"""
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from file.accounts.checkup.checklist import (
+    CHECKS,
+    CLOCK_CODES,
+    CheckResult,
+    CheckState,
+    check_of,
+    clock,
+    denied,
+    missing_action,
+)
+from file.accounts.checkup.cures import cured, cures, incurable
+from file.accounts.checkup.probes import DENIED_CODES, DeniedError, Probe
+from file.accounts.checkup.questions import METADATA_LOST, CrossedError, Questions
+from file.logic.errors import AccountError
+from file.logic.fanout.containment import crashed
+from file.s3.client import Answer, Call, S3Client
+from file.s3.errors import account_error
+from file.s3.xml import objects, parse_error
+
+_ALL_DENIED = (
+    "nothing at all is allowed there: it is another's, or not there (s3_bucket_name), or no policy is in force"
+)
+_ANY_REFUSAL = (301, 302, 303, 308, 400, 401, 403, 404)
+
+
+class CheckUp:
+    """Of one account. `left` are the keys of what could not be taken back."""
+
+    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5, settle_seconds: float = 2.0) -> None:
+        self.account = client.account
+        self.left: list[str] = []
+        self.interrupted = False
+        self.is_usable = True  # no setting makes up for what the store lacks, otherwise
+        self._client = client
+        self._probe = Probe(client, pause_seconds=pause_seconds, settle_seconds=settle_seconds)
+        self._questions = Questions(self._probe)
+        self._results: dict[str, CheckResult] = {}
+        self._told: Callable[[], None] = lambda: None
+        self._ended_by: str | None = None  # after which nothing more is asked
+        self._cured: set[str] = set()  # checks that passed once something was left out; what needs them is asked
+        self._cures: set[str] = set()
+        self._keeps_versions = False  # as it turned out when the check-up asked as if not
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """Those so far, in the order of `CHECKS`."""
+        return tuple(self._results[check] for check in CHECKS if check in self._results)
+
+    @property
+    def versioned(self) -> bool | None:
+        """Whether the bucket keeps versions; None as long as that is not known."""
+        return self._probe.versioned
+
+    @property
+    def cures(self) -> tuple[str, ...]:
+        """The keys to set to false in the account's JSON, as far as trying without them has told."""
+        return tuple(sorted(self._cures))
+
+    async def run(self, told: Callable[[], None] = lambda: None) -> None:
+        """`told` is called after each check. Never raises `AccountError`.
+
+        Interrupted, it waits for the request under way and takes back before it ends: of a request that is cut off,
+        nobody would know what became of it.
+        """
+        self._told = told
+        running = asyncio.ensure_future(self._run())
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self.interrupted = True
+            self._ended_by = "an interruption"
+            await asyncio.wait((running,))
+            raise
+
+    async def _run(self) -> None:
+        try:
+            await self._ask_basics()
+            await self._ask_everything()
+            self._tell_rest()
+        finally:
+            await self._take_back()
+
+    # --- how a check is done and told
+
+    async def _do(self, check: str, ask: Callable[[], Awaitable[str | None]], *needs: str, off: str = "") -> None:
+        """`ask` raises where it fails, or returns in words what somebody should look at."""
+        missing = self._ended_by or next((need for need in needs if not self._is_ok(need)), None)
+        if missing or off:
+            self._tell(check, CheckState.NOT_ASKED, f"because of: {missing}" if missing else f'"{off}" is false')
+            return
+        try:
+            warning = await ask()
+        except DeniedError as error:
+            self._deny(check, error)
+        except AccountError as error:
+            if not await self._is_cured(check, ask, error):
+                self._fail(check, error)
+        except CrossedError as error:
+            self._cures |= {error.cure} if error.cure else set()
+            self._tell(check, CheckState.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - the check-ups of other accounts go on
+            self._fail(check, crashed(self._probe.account.name, check, error))
+        else:
+            self._tell(check, CheckState.WARNED if warning else CheckState.OK, warning or "")
+
+    async def _is_cured(self, check: str, ask: Callable[[], Awaitable[str | None]], error: AccountError) -> bool:
+        """Whether it works without something that may be switched off. What follows is asked without it, too."""
+        before = self._probe.account
+        for change in cures(check, before, error):
+            self._probe.assume(replace(before, **change))  # type: ignore[arg-type]
+            try:
+                await ask()
+            except (AccountError, DeniedError, CrossedError) as still:
+                self._keeps_versions |= isinstance(still, CrossedError) and "versions" in change
+                self._probe.assume(before)
+            else:
+                self._cured.add(check)
+                self._cures |= set(change)
+                self._tell(check, CheckState.FAILED, cured(check, error, list(change)))
+                return True
+        return False
+
+    def _tell(self, check: str, state: CheckState, detail: str = "") -> None:
+        self._add(CheckResult(check=check, state=state, detail=detail))
+
+    def _add(self, result: CheckResult) -> None:
+        self._results[result.check] = result
+        self._told()
+
+    def _fail(self, check: str, error: AccountError) -> None:
+        """What fails for the moment would fail the others, too: nothing more is asked."""
+        if error.retryable:
+            self._ended_by = self._ended_by or check
+        words = error.detail.removeprefix(f"Account {self.account.name} ").removesuffix(".")
+        hopeless = incurable(check, error, keeps_versions=self._keeps_versions)
+        self.is_usable &= hopeless is None
+        self._tell(check, CheckState.FAILED, hopeless or f"it {words}")
+
+    def _deny(self, check: str, error: DeniedError) -> None:
+        if error.locked:
+            self._tell(check, CheckState.FAILED, "an object lock keeps what was written: nothing can be taken back")
+            return
+        action = missing_action(self.account, check, error.action, self._results)
+        self._add(denied(self.account, check, action))
+
+    def _is_ok(self, check: str) -> bool:
+        if check in self._cured:
+            return True
+        return check in self._results and self._results[check].state in (CheckState.OK, CheckState.WARNED)
+
+    # --- may we speak to it at all
+
+    async def _ask_basics(self) -> None:
+        try:
+            answer = await self._first_answer()
+        except AccountError as error:
+            self._ended_by = "reached"
+            self._fail("reached", error)
+            return
+        told = parse_error(answer.body)
+        is_denied = answer.status == 403 and told.code in DENIED_CODES
+        if answer.status != 200 and not is_denied:
+            region = answer.headers.get("x-amz-bucket-region") or told.region
+            self._refuse(account_error(self.account, "probe", answer.status, told.code, region=region))
+            return
+        for check in ("reached", "region", "credentials"):
+            self._tell(check, CheckState.OK)
+        if not is_denied:
+            self._probe.answered = True
+        elif await self._is_anothers():
+            self._ended_by = "owner"
+            self._tell("bucket", CheckState.OK)
+            self._tell("owner", CheckState.FAILED, "the bucket belongs to another than its expected_bucket_owner")
+
+    async def _first_answer(self) -> Answer:
+        """To a question of which S3 refuses everything that may be refused. A wrong clock is told, and followed."""
+        asked = datetime.now(UTC)
+        answer = await self._question(*_ANY_REFUSAL)
+        self._add(clock(answer.date, asked, datetime.now(UTC)))
+        if parse_error(answer.body).code in CLOCK_CODES:
+            with suppress(AccountError):  # from a refusal that it is not to tolerate, the client learns the time
+                await self._question()
+            answer = await self._question(*_ANY_REFUSAL)
+        if answer.status == 200:
+            self._client.understood("probe", objects, answer)
+        return answer
+
+    def _refuse(self, error: AccountError) -> None:
+        self._ended_by = check = check_of(error)
+        if check != "reached":
+            self._tell("reached", CheckState.OK)
+        if check == "bucket":  # to whom it does not know, S3 would not say that
+            self._tell("credentials", CheckState.OK)
+        if check not in self._results:
+            self._fail(check, error)
+
+    async def _question(self, *tolerate: int, client: S3Client | None = None) -> Answer:
+        query = [("list-type", "2"), ("max-keys", "1"), ("prefix", self.account.prefix)]
+        call = Call("probe", "GET", None, query=query, tolerate=tolerate)
+        return await self._probe.send_patiently(call, (client or self._client).brief)
+
+    async def _is_anothers(self) -> bool:
+        """S3 says of a wrong owner what it says of a missing permission; without naming the owner it is allowed."""
+        if self.account.expected_bucket_owner is None:
+            return False
+        client = copy.copy(self._client)
+        client.account = replace(self.account, expected_bucket_owner=None)
+        with suppress(AccountError):
+            return (await self._question(403, client=client)).status == 200
+        return False
+
+    def _tell_rest(self) -> None:
+        """What is known only now if the first question was denied: was anything allowed? And what was not asked."""
+        if self.account.expected_bucket_owner is None:
+            self._tell("owner", CheckState.NOT_ASKED, '"expected_bucket_owner" is not set')
+        if self._probe.answered:
+            for check in ("bucket", "owner"):
+                if check not in self._results:
+                    self._tell(check, CheckState.OK)
+        elif not self._ended_by:
+            self._ended_by = "bucket"
+            self._tell("bucket", CheckState.FAILED, _ALL_DENIED)
+        for check in CHECKS:
+            if check not in self._results:
+                self._tell(check, CheckState.NOT_ASKED, f"because of: {self._ended_by}")
+
+    async def _take_back(self) -> None:
+        if not self._probe.wrote:
+            self._tell("taken back", CheckState.NOT_ASKED, "nothing was made")
+            return
+        self.left = await self._probe.take_back()
+        state = CheckState.FAILED if self.left else CheckState.OK
+        self._tell(
+            "taken back", state, f"still there, or not to be ruled out: {', '.join(self.left)}" if self.left else ""
+        )
+
+    # --- everything that is done in it
+
+    async def _ask_everything(self) -> None:
+        ask = self._questions
+        await self._do("put", ask.put)
+        await self._do("head", ask.head, "put")
+        if ask.loses_metadata:  # what was put is not what was asked for
+            self._tell("put", CheckState.FAILED, METADATA_LOST)
+        await self._do("head of nothing", ask.head_of_nothing, "head")
+        await self._do("head of a version", ask.head_of_version, "put")
+        await self._do("get", ask.get, "put")
+        await self._do("list objects", ask.list_objects)
+        await self._do("list versions", ask.list_versions)
+        await self._do("conditional put", ask.put_again, "put", off=self._off("conditional_writes"))
+        await self._do("checksum of a put", ask.put_damaged, "put")
+        await self._do("begin", ask.begin)
+        await self._do("part", ask.send, "begin")
+        await self._do("list parts", ask.list_parts, "begin")
+        await self._do("list uploads", ask.list_uploads)
+        await self._do("conditional complete", ask.complete_again, "put", "part", off=self._off("conditional_writes"))
+        await self._do("abort", ask.abort, "begin")
+        await self._do("complete", ask.complete, "part")
+        await self._do("checksum of a complete", ask.complete_damaged, "complete", off=self._off("checksums"))
+        await self._do("delete of a version", ask.delete_version)
+        await self._do("delete", ask.delete)
+
+    def _off(self, key: str) -> str:
+        return "" if getattr(self._probe.account, key) else key

@@ -1,0 +1,99 @@
+"""The roll call: the ledger is told which accounts are configured, and tells which of them get no new files.
+
+Runs as long as the service does, in each of its processes; each account's replicas are what `presence.py` makes of
+them. The environment is read once, at the start; what is repeated is for rows that came since, and for retirements. All
+processes should have the same accounts: where one lacks an account that another has, its replicas go to and fro.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from file.ledger.accounts.accountstates import names_of_unfinished, retired_names
+from file.ledger.accounts.presence import block_missing, mark_erasing, place_unplaced, release_missing
+from file.ledger.commit.writer import Writer
+from file.logic.errors import LedgerUnavailableError
+from file.logic.values import Account
+
+_log = structlog.get_logger()
+_MARGIN_SECONDS = 60.0  # more than a transaction takes: what it wrote may be seen only after a later look
+
+_ROUNDS = 200  # of some hundred rows, in a call
+
+Told = Callable[[frozenset[str]], None]
+
+
+class RollCall:
+    """`accounts`: those that are configured. `told` hears the names of the retired ones, at once and when they change.
+
+    `pause_seconds`: between two calls.
+    """
+
+    def __init__(
+        self, writer: Writer, alias: str, accounts: Sequence[Account], *, told: Told, pause_seconds: float
+    ) -> None:
+        self._writer = writer
+        self._alias = alias
+        self._accounts = {account.name: account for account in accounts}
+        self._tell = told
+        self._pause_seconds = pause_seconds
+        self._retired: frozenset[str] | None = None
+        self._placed: set[str] = set()
+        self._marked: dict[str, float] = {}  # missing accounts, and when all that is erasing there was marked
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self.call()
+            await asyncio.sleep(self._pause_seconds)
+
+    async def call(self) -> None:
+        """Once. Before the service takes its first upload, it should have been through."""
+        try:
+            await self._read_retired()
+            names = await self._writer.run(lambda: names_of_unfinished(self._alias))
+            for name in names:
+                if name in self._accounts:
+                    await self._is_here(self._accounts[name])
+                else:
+                    await self._is_missing(name)
+        except LedgerUnavailableError as error:
+            _log.warning("roll_call_waits", detail=error.detail)
+        except Exception:  # noqa: BLE001 - one row's nonsense must not end the roll calls that follow
+            _log.exception("roll_call_crashed")
+
+    async def _read_retired(self) -> None:
+        retired = await self._writer.run(lambda: retired_names(self._alias))
+        if retired != self._retired:
+            self._retired = retired
+            self._tell(retired)
+
+    async def _is_here(self, account: Account) -> None:
+        if account.name not in self._placed:
+            await self._all(lambda: place_unplaced(self._alias, account))
+            self._placed.add(account.name)
+        if released := await self._all(lambda: release_missing(self._alias, account)):
+            _log.info("account_is_back", account=account.name, replicas=released)
+
+    async def _is_missing(self, name: str) -> None:
+        blocked = await self._all(lambda: block_missing(self._alias, name))
+        began, last = time.monotonic(), self._marked.get(name)
+        since = None if last is None else timedelta(seconds=began - last + _MARGIN_SECONDS)
+        marked = await self._all(lambda: mark_erasing(self._alias, name, since))
+        self._marked[name] = began
+        if blocked or marked:
+            _log.warning("account_missing", account=name, blocked=blocked, erasing=marked)
+
+    async def _all(self, some: Callable[[], int]) -> int:
+        """A transaction for some of them, until there are none left: uploads have their turn in between. But no longer
+        than is seemly: a process with other accounts may undo it meanwhile, and the next call goes on.
+        """
+        total = 0
+        for _ in range(_ROUNDS):
+            if not (done := await self._writer.run(some)):
+                break
+            total += done
+        return total

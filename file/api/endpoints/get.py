@@ -1,0 +1,284 @@
+"""GET and HEAD /files/{key}: an acknowledged file, or a range of it, from whichever account can give it.
+
+The first byte is at hand before the head is sent, so that a file which no account can give is a problem with its
+reasons. What fails later breaks the connection: a body that ends before its Content-Length is an error for every
+client. A reader who leaves is noticed at once, and S3 is not read any further; one who is slow is waited for, for the
+server takes a piece only when it has room for it. One who is slower than the minimum rate is broken off: only the time
+counts in which we wait for the client, not that in which we wait for S3.
+"""
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from file.api.endpoints.paths import key_of
+from file.api.headers.conditions import is_unchanged, validators_of, wanted_range
+from file.api.patience import Patience
+from file.api.responses import problem
+from file.logic import metrics
+from file.logic.erasing import Erasure
+from file.logic.errors import (
+    ClientGoneError,
+    FileNotFoundHereError,
+    RangeRefusedError,
+    ReaderTooSlowError,
+    RequestError,
+    ShuttingDownError,
+)
+from file.logic.memory.places import Places
+from file.logic.ports import Source
+from file.logic.reading import ForReaders, Reading, in_order
+from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
+
+# However it is shown, a file is no page of ours: no script, no form, and an origin of its own.
+_CONTENT_SECURITY = "default-src 'none'; sandbox"
+_UNSAFE_IN_QUOTES = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~\[\]-]")
+
+
+class Records(Protocol):
+    """What the ledger tells a reader. Only acknowledged files exist in it."""
+
+    async def file(self, key: str) -> Receipt | None: ...
+
+    async def receipt(self, file_id: str) -> Receipt | None: ...
+
+    async def erasure(self, file_id: str) -> Erasure | None: ...
+
+    async def page(
+        self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None
+    ) -> Sequence[Listed]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderLimits:
+    """`at_once` readers in all; one token may have `share` of them. 0 bytes a second is no limit."""
+
+    at_once: int
+    share: float
+    wait_seconds: float
+    min_bytes_per_second: int
+    grace_seconds: float
+
+    @property
+    def of_an_account(self) -> int:
+        """At most so many of one account: the rest of its reads is for HEAD and for catch-up."""
+        return max(1, self.at_once * 3 // 4)
+
+
+class Readings:
+    """The reads under way, and what they read from. Belongs to one event loop."""
+
+    def __init__(self, records: Records, limits: ReaderLimits, *, order: Sequence[str] = ()) -> None:
+        self.records = records
+        self.limits = limits
+        self._sources: Sequence[Source] = ()
+        self.places = Places(limits.at_once, share=limits.share)
+        self._order = order
+        self._draining = False
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
+    def read_from(self, sources: Sequence[Source]) -> None:
+        """One an account; told when the service starts."""
+        at_once, wait_seconds = self.limits.of_an_account, self.limits.wait_seconds
+        self._sources = [ForReaders(source, at_once=at_once, wait_seconds=wait_seconds) for source in sources]
+
+    def place(self, token: str) -> AbstractAsyncContextManager[None]:
+        """To be held for as long as a file is read. Raises `BusyError` on entering."""
+        return self.places.place(token, wait_seconds=self.limits.wait_seconds)
+
+    def begin(self, receipt: Receipt, start: int, stop: int) -> Reading:
+        """Raises `ShuttingDownError`, `UnreadableError`."""
+        if self._draining:
+            raise ShuttingDownError
+        return Reading(receipt, in_order(self._sources, self._order), start=start, stop=stop)
+
+    def start(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """As a task that `drain` may cancel."""
+        task = asyncio.ensure_future(sending)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing any more; wait for what is under way, then break it off."""
+        self._draining = True
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+
+async def get_file(request: Request) -> Response:
+    """The endpoint of `GET /files/{key}` and `HEAD`."""
+    readings: Readings = request.app.readings
+    line = request.scope["mentum.line"]
+    line["who"] = request.app.uploads.access.name_of(request)
+    key = key_of(request, longest_prefix_bytes=request.app.uploads.longest_prefix_bytes)
+    receipt = await readings.records.file(key)
+    if receipt is None or receipt.digests is None:
+        raise FileNotFoundHereError
+    size = receipt.digests.size
+    line |= {"id": receipt.id, "key": receipt.key, "sent": 0}
+    validators = validators_of(receipt)
+    kept = _content_headers(receipt)
+    always = {"etag": validators.etag, "last-modified": validators.last_modified, **_caching(kept)}
+    if is_unchanged(request.headers, validators):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=always)
+    headers = always | _headers(receipt) | kept
+    if request.method == "HEAD":  # asks for no byte, but that an account has them
+        return _Reply(readings, readings.begin(receipt, 0, 0), HTTPStatus.OK, headers | {"content-length": str(size)})
+    try:
+        part = wanted_range(request.headers, validators, size)
+    except RangeRefusedError as error:
+        line["code"] = error.code
+        return problem(error, {"content-range": f"bytes */{size}"})
+    start, stop = part or (0, size)
+    headers["content-length"] = str(stop - start)
+    if part is None:
+        return _Reply(readings, readings.begin(receipt, start, stop), HTTPStatus.OK, headers)
+    headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return _Reply(readings, readings.begin(receipt, start, stop), HTTPStatus.PARTIAL_CONTENT, headers)
+
+
+class _Reply(Response):
+    """Sends what a reading gives. Raises before the head is sent, or breaks the body off."""
+
+    def __init__(self, readings: Readings, reading: Reading, status: HTTPStatus, headers: dict[str, str]) -> None:
+        super().__init__(status_code=status, headers=headers)
+        # Starlette would add a length of its own.
+        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self._readings = readings
+        self._reading = reading
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        line = scope["mentum.line"]
+        sending = self._readings.start(self._send_in_turn(line, send))
+        leaving = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():  # the body of the request may be broken, and the reader still there
+                raise ClientGoneError
+            if sending.cancelled():  # by `drain`
+                raise ShuttingDownError
+            sending.result()
+        finally:
+            line["account"] = self._reading.account
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.wait((sending, leaving))
+
+    async def _send_in_turn(self, line: dict[str, Any], send: Send) -> None:
+        if self._reading.is_of_nothing:  # HEAD
+            return await self._send(line, send)
+        async with self._readings.place(line["who"]):
+            return await self._send(line, send)
+
+    async def _send(self, line: dict[str, Any], send: Send) -> None:
+        taking = _Taking(send, self._readings.limits)
+        async with aclosing(self._reading.pieces()) as pieces, aclosing(taking):
+            piece = await anext(pieces, b"")
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while piece:
+                await taking.of(piece)
+                line["sent"] += len(piece)
+                await asyncio.sleep(0)  # neither sending nor reading need wait: let it be seen that the reader left
+                piece = await anext(pieces, b"")
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _Taking:
+    """A client takes a body piece by piece, not slower than it must: `Body` the other way round."""
+
+    def __init__(self, send: Send, limits: ReaderLimits) -> None:
+        self._send = send
+        self._rate = limits.min_bytes_per_second
+        self._grace_seconds = limits.grace_seconds
+        self._owed_seconds = 0.0
+        self._patience = Patience()
+
+    async def of(self, piece: bytes) -> None:
+        """Returns when there is room for more. Raises `ReaderTooSlowError`."""
+        message = {"type": "http.response.body", "body": piece, "more_body": True}
+        if not self._rate:
+            return await self._send(message)
+        began = time.monotonic()
+        try:
+            self._patience.begin(max(0.0, self._grace_seconds - self._owed_seconds))
+            try:
+                await self._send(message)
+            finally:
+                self._patience.end()
+        except TimeoutError:
+            metrics.SLOW_READERS.inc()
+            raise ReaderTooSlowError from None
+        waited, paid = time.monotonic() - began, len(piece) / self._rate
+        self._owed_seconds = max(0.0, self._owed_seconds + waited - paid)
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing is sent any more."""
+        self._patience.close()
+
+
+async def _until_gone(receive: Receive) -> None:
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except ClientGoneError:
+        return
+    except RequestError:  # of a body that nobody asked for: it is not listened to any more
+        await asyncio.Event().wait()
+
+
+def _headers(receipt: Receipt) -> dict[str, str]:
+    assert receipt.digests is not None
+    headers = {
+        "content-type": receipt.content_type,
+        "accept-ranges": "bytes",
+        "repr-digest": f"sha-256=:{base64.b64encode(receipt.digests.sha256).decode()}:",
+        "content-disposition": _disposition(receipt.name),
+        "content-security-policy": _CONTENT_SECURITY,
+    }
+    for name, value in receipt.metadata.items():
+        if not name.lower().startswith(RESERVED_METADATA) and value.isascii() and value.isprintable():
+            headers[f"x-amz-meta-{name}"] = value
+    return headers
+
+
+def _content_headers(receipt: Receipt) -> dict[str, str]:
+    """As they were sent; what an account gave when the ledger was rebuilt may be anything."""
+    return {
+        name: value
+        for name, value in receipt.content_headers.items()
+        if name in CONTENT_HEADERS and value.isascii() and value.isprintable()
+    }
+
+
+def _caching(kept: Mapping[str, str]) -> dict[str, str]:
+    """The sender's word; without one, a file is kept only by who asked, and asked about before each use."""
+    if "expires" not in kept:
+        return {"cache-control": kept.get("cache-control", "private, no-cache")}
+    return {"cache-control": kept.get("cache-control", "private"), "expires": kept["expires"]}
+
+
+def _disposition(name: str) -> str:
+    """To be saved, never shown. RFC 6266: a plain name for old clients, and the true one percent-encoded (RFC 8187)."""
+    plain = _UNSAFE_IN_QUOTES.sub("_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,0 +1,78 @@
+"""GET /files, a page of the acknowledged files, and GET /receipts/{id}, where a file lies, or what is left of it."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from file.api.endpoints.get import Readings
+from file.api.responses import erasure_json, json_response, listed, receipt_json
+from file.logic.errors import FileNotFoundHereError, ListingRefusedError
+from file.logic.values import FileState
+
+MAX_LIMIT = 1000
+_DEFAULT_LIMIT = 100
+_PARAMETERS = ("prefix", "after", "limit", "state")
+_STATES = (FileState.STORED, FileState.PARTIAL)
+
+
+async def list_files(request: Request) -> Response:
+    """The endpoint of `GET /files`."""
+    readings: Readings = request.app.readings
+    request.scope["mentum.line"]["who"] = request.app.uploads.access.name_of(request)
+    asked = _asked(request)
+    limit = _limit(asked.get("limit"))
+    # One more than is shown tells whether there is a next page.
+    found = await readings.records.page(
+        prefix=asked.get("prefix", ""), after=asked.get("after", ""), limit=limit + 1, state=_state(asked.get("state"))
+    )
+    shown = found[:limit]
+    content: dict[str, Any] = {
+        "files": [listed(file) for file in shown],
+        "next": shown[-1].key if len(found) > limit else None,
+    }
+    return json_response(content)
+
+
+async def get_receipt(request: Request) -> Response:
+    """The endpoint of `GET /receipts/{id}`."""
+    readings: Readings = request.app.readings
+    line = request.scope["mentum.line"]
+    line["who"] = request.app.uploads.access.name_of(request)
+    file_id = request.path_params["id"]
+    receipt = await readings.records.receipt(file_id)
+    if receipt is None:
+        erasure = await readings.records.erasure(file_id)
+        if erasure is None:
+            raise FileNotFoundHereError
+        line["id"] = erasure.id
+        return json_response(erasure_json(erasure))
+    line |= {"id": receipt.id, "key": receipt.key}
+    return json_response(receipt_json(receipt))
+
+
+def _asked(request: Request) -> dict[str, str]:
+    asked: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in _PARAMETERS:  # what was sent is not repeated: it may be anything
+            raise ListingRefusedError(f"A parameter is none of {', '.join(_PARAMETERS)}.")
+        if name in asked:
+            raise ListingRefusedError(f"The parameter {name} stands there twice.")
+        asked[name] = value
+    return asked
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_LIMIT
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LIMIT)) and 1 <= int(text) <= MAX_LIMIT):
+        raise ListingRefusedError(f"The parameter limit is a whole number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+def _state(text: str | None) -> FileState | None:
+    if text is None:
+        return None
+    if text not in _STATES:
+        raise ListingRefusedError(f"The parameter state is {' or '.join(_STATES)}.")
+    return FileState(text)

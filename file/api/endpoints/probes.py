@@ -1,0 +1,61 @@
+"""The operator's questions: /_/health, /_/ready, /_/accounts."""
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from file.api.responses import json_response
+from file.logic.errors import AccountError
+from file.logic.ports import Probed
+
+_CACHED_SECONDS = 5.0
+
+
+async def health(request: Request) -> Response:
+    """Is the process alive? Open; touches nothing."""
+    return json_response({"data": {"status": "ok", "version": request.app.version}})
+
+
+async def ready(request: Request) -> Response:
+    """May traffic come? Open. An account that is down does not take the service out."""
+    is_ready = request.app.started and not request.app.uploads.gate.draining
+    return Response(status_code=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def accounts(request: Request) -> Response:
+    """How is each account? With a token."""
+    request.app.uploads.access.name_of(request)
+    return json_response({"accounts": await request.app.account_states.read()})
+
+
+class AccountStates:
+    """Each account's state, asked at most once in some seconds, however many ask us."""
+
+    def __init__(self) -> None:
+        self.probed: tuple[Probed, ...] = ()
+        self._lock = asyncio.Lock()
+        self._states: dict[str, Any] = {}
+        self._asked = -_CACHED_SECONDS
+
+    async def read(self) -> dict[str, Any]:
+        """Account name to state; asked of all accounts at once."""
+        async with self._lock:
+            if time.monotonic() - self._asked >= _CACHED_SECONDS:
+                states = await asyncio.gather(*(self._state(bucket) for bucket in self.probed))
+                self._states = {bucket.account.name: state for bucket, state in zip(self.probed, states, strict=True)}
+                self._asked = time.monotonic()
+            return self._states
+
+    async def _state(self, bucket: Probed) -> dict[str, Any]:
+        account = bucket.account
+        state: dict[str, Any] = {"bucket": account.s3_bucket_name, "region": account.region_name}
+        try:
+            await bucket.probe()
+        except AccountError as error:
+            reason = {"code": error.code, "detail": error.detail, "retryable": error.retryable}
+            return {"status": "failing", **state, "error": reason}
+        return {"status": "ok", **state}

@@ -1,0 +1,150 @@
+"""Whether the ledger is as new as what lies in the accounts: an older copy of it may have been put in its place.
+
+A listing of everything would tell for certain, and cost too much. So at the start, and a few times a day, three pages
+of each account's listing are looked at: the first, the one behind the last file that the ledger knows (keys that we
+make begin with the time), and the one behind a file chosen by chance. What carries our installation's id there and is
+not known was acknowledged by a later state of the ledger: that is logged as an error and marked in the ledger, so that
+nothing is cleaned any more.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from file.audit.compare import Looks
+from file.ledger.audit.installations import NO_INSTALLATION, Installations
+from file.ledger.audit.known import Acquaintance
+from file.ledger.audit.replicas import Verifiable
+from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.errors import AccountError, LedgerUnavailableError
+from file.logic.naming import begun_at, can_be_ours
+from file.logic.ports import FoundObject
+from file.logic.values import FILE_ID, FILE_INSTALLATION
+
+_log = structlog.get_logger()
+_SECONDS = 8 * 3600.0  # between two looks, at most; half of it, at least
+_LOOKS = 32  # at objects that the ledger does not know, a page
+_CURE = "stop the service, and run: python manage.py ledger rebuild --older-copy"
+_NEW = timedelta(days=1)  # a ledger that is no older, beside objects of other installations, may have replaced one
+_AT_FIRST_SECONDS = 10.0
+
+
+class Leafed(Looks, Protocol):
+    """An account whose listing can be opened anywhere."""
+
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """See `Listing.keys_behind`."""
+
+
+class Freshness:
+    """`breakers`: one an account. `first_seconds`: at most so long after the start the first look is taken."""
+
+    def __init__(
+        self,
+        acquaintance: Acquaintance,
+        installations: Installations,
+        verifiable: Verifiable,
+        accounts: Sequence[Leafed],
+        breakers: Mapping[str, Breaker],
+        *,
+        first_seconds: float,
+    ) -> None:
+        self._acquaintance = acquaintance
+        self._installations = installations
+        self._verifiable = verifiable
+        self._accounts = accounts
+        self._breakers = breakers
+        self._first_seconds = first_seconds
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for account in self._accounts:
+                group.create_task(self._watch(account))
+
+    async def look_everywhere(self) -> None:
+        """One look into each account, for so long; what an account does not tell is not waited for."""
+        looks = {asyncio.create_task(self._look_safely(account)) for account in self._accounts}
+        _, late = await asyncio.wait(looks, timeout=_AT_FIRST_SECONDS)
+        for look in late:
+            look.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    async def _watch(self, account: Leafed) -> None:
+        seconds = self._first_seconds
+        while True:
+            # Never in step with other processes: many may start at once.
+            await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            seconds = _SECONDS
+            await self._breakers[account.account.name].passes()
+            await self._look_safely(account)
+
+    async def _look_safely(self, account: Leafed) -> None:
+        name = account.account.name
+        try:
+            await self.look(account)
+        except AccountError as error:
+            _log.warning("freshness_unknown", account=name, code=error.code, detail=error.detail)
+        except LedgerUnavailableError as error:
+            _log.warning("freshness_unknown", account=name, detail=error.detail)
+        except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
+            _log.exception("freshness_crashed", account=name)
+
+    async def look(self, account: Leafed) -> bool:
+        """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
+        ownership = await self._installations.read()
+        last = await self._acquaintance.last_begun()
+        found = await self._unknown(account, last)
+        lost = [(key, seen) for key, seen in found if seen.metadata.get(FILE_INSTALLATION) in ownership.ours]
+        name = account.account.name
+        if lost:
+            key, seen = lost[0]
+            told = {"account": name, "object_key": key, "id": seen.metadata[FILE_ID], "cure": _CURE}
+            _log.error("ledger_is_behind", **told)
+            await self._installations.mark_behind()
+        elif found and (last is None or ownership.created_at > datetime.now(UTC) - _NEW):
+            whose = sorted({seen.metadata.get(FILE_INSTALLATION, NO_INSTALLATION) for _, seen in found})
+            cure = f"if the ledger was lost: python manage.py ledger rebuild --adopt {whose[0]}"
+            _log.error("ledger_is_new", account=name, installations=whose, cure=cure)
+        return not lost
+
+    async def _unknown(self, account: Leafed, last: datetime | None) -> list[tuple[str, FoundObject]]:
+        """Objects with a file's id that the ledger does not know, of a few pages."""
+        prefix = account.account.prefix
+        chosen = await self._verifiable.one(account.account.name)
+        if chosen is not None:
+            await self._seen(account, chosen.object_key)  # the account shows whether it gives metadata back
+        behind = {prefix}
+        behind |= set() if last is None else {f"{prefix}{int(last.timestamp())}"}
+        behind |= set() if chosen is None else {chosen.object_key}
+        found: dict[str, FoundObject] = {}
+        for object_key in behind:
+            found |= await self._unknown_of(account, await account.keys_behind(object_key))
+        fates = await self._acquaintance.fates({seen.metadata[FILE_ID] for seen in found.values()})
+        return [(key, seen) for key, seen in sorted(found.items()) if seen.metadata[FILE_ID] not in fates]
+
+    async def _unknown_of(self, account: Leafed, object_keys: Sequence[str]) -> dict[str, FoundObject]:
+        """Of one page: what carries a file's id, under keys that the ledger does not know."""
+        known = await self._acquaintance.known(account.account, object_keys)
+        prefix = account.account.prefix
+        keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
+        found = {}
+        for key in random.sample(keys, min(_LOOKS, len(keys))):
+            seen = await self._seen(account, key)
+            if seen is not None and begun_at(seen.metadata.get(FILE_ID, "")) is not None:
+                found[key] = seen
+        return found
+
+    async def _seen(self, account: Leafed, object_key: str) -> FoundObject | None:
+        """None also for an object of which the account says nothing for good; it may say it of others."""
+        try:
+            return await account.look(object_key)
+        except AccountError as error:
+            if error.retryable:
+                raise
+            return None

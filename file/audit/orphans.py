@@ -1,0 +1,257 @@
+"""What lies in an account under its prefix, or is open there, that no file in the ledger has to do with.
+
+The account is listed first, then the ledger is asked. What carries no file's id, or the id of another installation, is
+a stranger's: it is told, and never touched; so is an owner's own copy of ours. What is of a file that the ledger
+recorded as erased or given up was left behind: with `clean` it is removed, by that very id. What this installation
+wrote and the ledger does not know was acknowledged by a later state of the ledger: it is told, never removed, and from
+then on nothing else is removed either. Leaves to others: replicas (`verify.py`).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from file.audit.findings import AccountFindings, Findings, Problem, Stranger
+from file.audit.verify import together
+from file.ledger.audit.installations import Installations
+from file.ledger.audit.known import Acquaintance, Fate, Judged, Met, Standing
+from file.logic.errors import AccountError
+from file.logic.naming import begun_at, can_be_ours
+from file.logic.ports import FoundObject, Inventory, Listing
+from file.logic.values import FILE_ID, FILE_INSTALLATION
+from file.s3.listing import ListedUpload
+
+_AT_ONCE = 16  # looks, an account
+
+
+class CleaningRefusedError(Exception):
+    """The ledger is older than what lies in the accounts."""
+
+
+class Walked(Listing, Protocol):
+    """An account that is listed, and its open uploads, too."""
+
+    def uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
+        """Page by page. Raises `AccountError`."""
+
+
+class Strangers:
+    """`clean`: remove what was left behind. `findings` has an entry an account; what failed before is not walked."""
+
+    def __init__(
+        self,
+        acquaintance: Acquaintance,
+        installations: Installations,
+        accounts: Sequence[tuple[Walked, Inventory]],
+        findings: Findings,
+        *,
+        clean: bool = False,
+        dry_run: bool = False,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._acquaintance = acquaintance
+        self._installations = installations
+        self._accounts = accounts
+        self._findings = findings
+        self._clean = clean
+        self._dry_run = dry_run
+        self._told = told
+        self._walks: list[_Walk] = []
+
+    async def check(self) -> None:
+        """Raises `CleaningRefusedError` if nothing may be removed, for the ledger is known to be behind."""
+        if self._clean and (await self._installations.read()).behind_at is not None:
+            raise CleaningRefusedError
+
+    async def run(self) -> None:
+        """Raises `LedgerUnavailableError`."""
+        ours = (await self._installations.read()).ours
+        await together([self._walk(listing, inventory, ours) for listing, inventory in self._accounts])
+
+    async def _walk(self, listing: Walked, inventory: Inventory, ours: frozenset[str]) -> None:
+        own = self._findings.accounts[listing.account.name]
+        if own.error is not None:
+            return
+        own.is_listed()
+        walk = _Walk(
+            self._acquaintance,
+            ours,
+            listing,
+            inventory,
+            self._findings,
+            clean=self._clean,
+            dry_run=self._dry_run,
+        )
+        self._walks.append(walk)
+        try:
+            async with aclosing(listing.pages()) as pages:
+                async for keys in pages:
+                    await walk.objects(keys)
+                    if walk.is_behind:
+                        await self._behind()
+                    self._told()
+            async with aclosing(listing.uploads()) as uploads:
+                async for page in uploads:
+                    await walk.uploads(page)
+        except AccountError as error:
+            own.error = error
+
+    async def _behind(self) -> None:
+        """The ledger does not know all that it should: in no account is anything removed any more."""
+        for walk in self._walks:
+            walk.clean = False
+        if not self._dry_run:
+            await self._installations.mark_behind()
+
+
+class _Walk:
+    """Through one account. `ours`: the installations whose objects are ours."""
+
+    def __init__(
+        self,
+        acquaintance: Acquaintance,
+        ours: frozenset[str],
+        listing: Walked,
+        inventory: Inventory,
+        findings: Findings,
+        *,
+        clean: bool,
+        dry_run: bool,
+    ) -> None:
+        self.clean = clean
+        self.is_behind = False  # something was met that a later state of the ledger acknowledged
+        self._acquaintance = acquaintance
+        self._ours = ours
+        self._listing = listing
+        self._inventory = inventory
+        self._account = listing.account
+        self._findings = findings
+        self._own: AccountFindings = findings.accounts[listing.account.name]
+        self._dry_run = dry_run
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def objects(self, object_keys: Sequence[str]) -> None:
+        """One page. Raises `AccountError`."""
+        self._own.objects = (self._own.objects or 0) + len(object_keys)
+        known = await self._acquaintance.known(self._account, object_keys)
+        carrying: list[tuple[str, FoundObject]] = []
+        await together([self._look(key, carrying) for key in object_keys if key not in known])
+        ids = {found.metadata[FILE_ID] for _, found in carrying}
+        fates = await self._acquaintance.fates(ids) if ids else {}
+        # First what says that the ledger is behind: then the rest of the page is not removed either.
+        for object_key, found in carrying:
+            if found.metadata[FILE_ID] not in fates:
+                self._unknown(object_key, found)
+        for object_key, found in carrying:
+            fate = fates.get(found.metadata[FILE_ID])
+            if fate is Fate.KEPT:  # an owner's copy, under another key or in an account that is not to have it
+                self._strange(object_key)
+            elif fate is Fate.GONE:
+                await self._left(object_key, found.metadata[FILE_ID])
+
+    async def uploads(self, page: Sequence[ListedUpload]) -> None:
+        """One page. Raises `AccountError`."""
+        met = [Met(object_key=u.object_key, upload_id=u.upload_id, begun=u.begun) for u in page]
+        self._own.uploads = (self._own.uploads or 0) + len(met)
+        for judged in await self._acquaintance.judge(self._account, met):
+            if judged.standing is Standing.STRANGER:
+                self._strange(judged.met.object_key, judged.met.upload_id)
+            elif judged.standing is Standing.LEFT:
+                await self._left_open(judged)
+
+    async def _look(self, object_key: str, carrying: list[tuple[str, FoundObject]]) -> None:
+        if not can_be_ours(object_key.removeprefix(self._account.prefix)):
+            self._strange(object_key)
+            return
+        async with self._slots:
+            try:
+                found = await self._listing.look(object_key)
+            except AccountError as error:
+                if error.retryable:  # it was asked again and again
+                    raise
+                self._tell(object_key, error.code, "not_looked_at", error.detail)
+                self._own.unanswered += 1
+                return
+        if found is None:  # gone since it was listed
+            return
+        if begun_at(found.metadata.get(FILE_ID, "")) is None:
+            self._strange(object_key)
+        else:
+            carrying.append((object_key, found))
+
+    def _unknown(self, object_key: str, found: FoundObject) -> None:
+        """Of a file that the ledger does not know."""
+        file_id, installation = found.metadata[FILE_ID], found.metadata.get(FILE_INSTALLATION)
+        if installation is None:
+            self._findings.has_unclaimed = True
+            why = "names a file that the ledger does not know, and no installation"
+        elif installation in self._ours:
+            self.is_behind = self._findings.is_behind = True
+            why = "this installation wrote it, and the ledger does not know its file"
+        else:
+            self._strange(object_key, installation=installation)
+            return
+        self._own.unknown = (self._own.unknown or 0) + 1
+        self._tell(object_key, "not_in_ledger", "left", why, file_id)
+
+    def _strange(self, object_key: str, upload_id: str | None = None, installation: str | None = None) -> None:
+        if upload_id is None:
+            self._own.strangers = (self._own.strangers or 0) + 1
+        name = self._account.name
+        self._findings.add_stranger(
+            Stranger(account=name, object_key=object_key, upload_id=upload_id, installation=installation)
+        )
+
+    async def _left(self, object_key: str, file_id: str) -> None:
+        """Raises `AccountError` if the account does not answer any more."""
+        self._own.left = (self._own.left or 0) + 1
+        why, became = "is of a file that was erased or given up", "left"
+        clean = self.clean and not self.is_behind
+        if clean and self._dry_run:
+            became = "removed"
+        elif clean:
+            try:
+                await self._inventory.remove(object_key, file_id)
+                became = "removed"
+            except AccountError as error:
+                if error.retryable:
+                    raise
+                why += f"; not removed: {error.detail}"
+        self._tell(object_key, "left_behind", became, why, file_id)
+
+    async def _left_open(self, judged: Judged) -> None:
+        """Raises `AccountError` if the account does not answer any more."""
+        self._own.uploads_left = (self._own.uploads_left or 0) + 1
+        met, became, why = judged.met, "left", f"an upload of ours is open: {judged.met.upload_id}"
+        if self.clean and not self._dry_run:
+            try:
+                await self._abort(judged)
+                became = "removed"
+            except AccountError as error:
+                if error.retryable:
+                    raise
+                why += f"; not aborted: {error.detail}"
+        elif self.clean:
+            became = "removed"
+        self._tell(met.object_key, "upload_left_open", became, why)
+
+    async def _abort(self, judged: Judged) -> None:
+        met = judged.met
+        if judged.noted:
+            await self._inventory.abort(met.object_key, met.upload_id)
+            await self._acquaintance.aborted(self._account.name, met.upload_id)
+        elif judged.since is not None and judged.until is not None:
+            await self._inventory.abort_lost(met.object_key, since=judged.since, until=judged.until)
+
+    def _tell(self, object_key: str, code: str, became: str, detail: str, file_id: str | None = None) -> None:
+        self._findings.add_problem(
+            Problem(
+                account=self._account.name,
+                object_key=object_key,
+                code=code,
+                became=became,
+                detail=detail,
+                file_id=file_id,
+            )
+        )

@@ -1,0 +1,159 @@
+"""An account goes: it gets no new files, and keeps what it has, or loses it file by file.
+
+What it lacks is given up: its replicas become `erasing`, so that the clean-up makes sure that nothing half-done is
+left, and then `erased`. Drained, its own files become `erasing`, too, but only where another account that is configured
+has the file in good order; that is decided with the file's row locked, so that of two who take replicas away, one sees
+what the other did. Restartable: running again goes on.
+"""
+
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import connections
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from file.ledger.accounts.accountstates import IS_UNFINISHED, received, retired_names, unfinished_of
+from file.ledger.accounts.batches import ROWS, chunks_of, reading, replica_ranges, write
+from file.ledger.accounts.presence import NOBODY_AT_IT, again
+from file.ledger.audit.verification import REPLACED
+from file.ledger.commit.outcomes import complete
+from file.ledger.read.queries import ACKNOWLEDGED
+from file.ledger.work.claims import UNFINISHED
+from file.ledger.work.erasures import finish
+from file.logic.values import Ack, ReplicaState
+from file.models import File, Replica, RetiredAccount
+
+_HAS_SOMETHING = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
+
+
+class RetirementRefusedError(Exception):
+    """One line on why the account cannot go."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Retirement:
+    """Counts of replicas: given up now, taken away now, those that stay since no other account has the file in good
+    order, those that a person has to decide about, and all that is not done by now. `under_way`: files that are being
+    received for the account at this moment.
+    """
+
+    given_up: int = 0
+    leaving: int = 0
+    only_there: int = 0
+    replaced: int = 0
+    unfinished: int = 0
+    under_way: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return not self.only_there and not self.unfinished and not self.under_way
+
+
+Told = Callable[[Retirement], None]
+
+
+def retire(alias: str, account: str, *, keeps: bool, configured: Collection[str], ack: Ack, told: Told) -> Retirement:
+    """`ack` is what uploads want that say nothing. Raises `RetirementRefusedError`, `LedgerUnavailableError`."""
+    write(alias, lambda: _begin(alias, account, keeps, configured, ack))
+    done = Retirement()
+    with reading():
+        if account not in configured:
+            forget_unplaced(alias, account)
+        waiting = _undecided(alias, account, replaced=False)
+        for ids in chunks_of(waiting):
+            done.given_up += write(alias, partial(_give_up, alias, waiting.filter(pk__in=ids)))
+            told(done)
+        if keeps:
+            done.replaced = _undecided(alias, account, replaced=True).count()
+        else:
+            _drain_all(alias, account, set(configured) - {account}, done, told)
+        done.unfinished = unfinished_of(alias, account) - done.replaced
+        done.under_way = sum(account in wanted for wanted in received(alias))
+    return done
+
+
+def forget_unplaced(alias: str, account: str, beside: str | None = None) -> int:
+    """Replicas that a rebuild made because an object's metadata names the account, with no place to look at.
+
+    Nothing was ever known to be there. Of files only that have one `beside` it, if that is given. Returns how many.
+    """
+    unplaced = Replica.objects.using(alias).filter(IS_UNFINISHED, account=account, bucket="", stored_at=None)
+    if beside is not None:
+        unplaced = unplaced.filter(file__replicas__account=beside)
+
+    def forget(ids: list[int]) -> int:
+        mine = Replica.objects.using(alias).filter(pk__in=ids)
+        files = sorted(set(mine.values_list("file_id", flat=True)))
+        forgotten, _ = mine.delete()
+        for file_id in files:  # it may have been the last that was not done
+            complete(alias, str(file_id), account)
+            finish(alias, str(file_id))
+        return forgotten
+
+    return sum(write(alias, partial(forget, ids)) for ids in chunks_of(unplaced))
+
+
+def _undecided(alias: str, account: str, *, replaced: bool) -> QuerySet[Replica]:
+    """What the account lacks; or what it has something else of, which a person decides about."""
+    states = (ReplicaState.PENDING, ReplicaState.BLOCKED)
+    waiting = Replica.objects.using(alias).filter(IS_UNFINISHED, account=account, state__in=states)
+    of_a_person = Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
+    return waiting.filter(of_a_person) if replaced else waiting.exclude(of_a_person)
+
+
+def _begin(alias: str, account: str, keeps: bool, configured: Collection[str], ack: Ack) -> None:
+    if connections[alias].vendor == "postgresql":  # of two who retire the last two accounts, one comes after the other
+        with connections[alias].cursor() as cursor:
+            cursor.execute("LOCK TABLE file_retiredaccount IN SHARE ROW EXCLUSIVE MODE")
+    left = set(configured) - retired_names(alias) - {account}
+    if not left:
+        raise RetirementRefusedError(f"{account} is the last account that gets new files")
+    if ack.needed(len(left)) > len(left):
+        raise RetirementRefusedError(
+            f"UPLOAD_ACK wants {ack.needed(len(left))} accounts, and {len(left)} would be left"
+        )
+    RetiredAccount.objects.using(alias).update_or_create(
+        name=account, defaults={"keeps": keeps}, create_defaults={"keeps": keeps, "retired_at": Now()}
+    )
+
+
+def _give_up(alias: str, waiting: QuerySet[Replica]) -> int:
+    """As an erasure does: whoever works on one holds it until then, and is told when it wants to go on."""
+    without = list(waiting.values_list("file_id", "account"))
+    erasing = {"state": ReplicaState.ERASING, "error_code": UNFINISHED}
+    free = waiting.filter(NOBODY_AT_IT).update(**erasing, **again())
+    given_up = free + waiting.update(**erasing)
+    for file_id, account in sorted(without):  # it may have been the last that was not done
+        complete(alias, str(file_id), account, keeps_uploads=True)
+    return given_up
+
+
+def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, told: Told) -> None:
+    mine = Replica.objects.using(alias).filter(_HAS_SOMETHING, account=account)
+    for low, high in replica_ranges(alias):
+        ids = list(mine.filter(pk__gt=low, pk__lte=high).values_list("file_id", flat=True))
+        for start in range(0, len(ids), ROWS):
+            leaving, kept = write(alias, partial(_drain, alias, account, ids[start : start + ROWS], others))
+            done.leaving += leaving
+            done.only_there += kept
+            told(done)
+
+
+def _drain(alias: str, account: str, ids: Sequence[uuid.UUID], others: Collection[str]) -> tuple[int, int]:
+    """In a transaction. How many become `erasing`, and how many stay."""
+    files = File.objects.using(alias).filter(pk__in=ids, state__in=ACKNOWLEDGED)
+    live = list(files.order_by("pk").select_for_update().values_list("pk", flat=True))
+    replicas = Replica.objects.using(alias).filter(file_id__in=live)
+    good = replicas.filter(state=ReplicaState.STORED, error_code=None, account__in=others)
+    mine = replicas.filter(_HAS_SOMETHING, NOBODY_AT_IT, account=account)
+    leaving = mine.filter(file_id__in=set(good.values_list("file_id", flat=True))).update(
+        state=ReplicaState.ERASING,
+        error_code=None,  # nothing is under way there: one look suffices
+        owner=None,
+        attempts=0,
+        next_attempt_at=Now(),
+    )
+    return leaving, replicas.filter(_HAS_SOMETHING, account=account).count()

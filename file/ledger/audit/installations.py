@@ -1,0 +1,88 @@
+"""Whose objects are ours: the installation's own id, and the ids of those that it took over.
+
+The own id is made with the ledger (by the migration that makes its table), is in every copy of the ledger, and stands
+in the metadata of every object. An object of another installation is a stranger's. An object of ours that the ledger
+does not know was acknowledged by a later state of the ledger: then the ledger is behind, and says so here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from file.ledger.audit.replicas import Runs
+from file.models import File, Installation
+
+NO_INSTALLATION = "none"  # stands for what carries no id
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """`own` is what new objects carry; `ours` has it, and those that were taken over.
+
+    `behind_at`: when it was last noticed that the ledger is behind. `created_at`: when the own id was made.
+    """
+
+    own: str
+    ours: frozenset[str]
+    behind_at: datetime | None
+    created_at: datetime
+
+
+def is_installation(text: str) -> bool:
+    """Whether it may be the id of one."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+class Installations:
+    """Of the database `alias`. Raises `LedgerUnavailableError`."""
+
+    def __init__(self, runs: Runs, alias: str) -> None:
+        self._runs = runs
+        self._alias = alias
+
+    async def read(self) -> Ownership:
+        return await self._runs.run(self._read)
+
+    async def mark_behind(self) -> None:
+        """An object was met that a later state of this ledger acknowledged."""
+        own = Installation.objects.using(self._alias).filter(is_own=True)
+        await self._runs.run(lambda: own.update(behind_at=Now()))
+
+    async def mark_level(self, marked: datetime | None) -> None:
+        """Everything of ours that lay in the accounts is in the ledger again, since it was `marked`; a mark that came
+        later stays.
+        """
+        if marked is not None:
+            older = Installation.objects.using(self._alias).filter(behind_at__lte=marked)
+            await self._runs.run(lambda: older.update(behind_at=None))
+
+    async def adopt(self, ids: Sequence[str]) -> None:
+        """Their objects are ours from now on. A ledger that knows no file yet becomes the first of them."""
+        await self._runs.run(lambda: self._adopt(ids))
+
+    # --- in the ledger's thread
+
+    def _read(self) -> Ownership:
+        rows = list(Installation.objects.using(self._alias))
+        own = next(row for row in rows if row.is_own)
+        # A ledger that became another installation since is behind all the same.
+        behind = [row.behind_at for row in rows if row.behind_at is not None]
+        return Ownership(own.id, frozenset(row.id for row in rows), max(behind, default=None), own.created_at)
+
+    def _adopt(self, ids: Sequence[str]) -> None:
+        rows = Installation.objects.using(self._alias)
+        with transaction.atomic(using=self._alias):
+            rows.bulk_create(
+                [Installation(id=each, is_own=False, created_at=Now()) for each in dict.fromkeys(ids)],
+                ignore_conflicts=True,
+            )
+            if ids and not File.objects.using(self._alias).exists():
+                rows.filter(is_own=True).update(is_own=False)  # it stays ours: a running service may still write it
+                rows.filter(id=ids[0]).update(is_own=True)

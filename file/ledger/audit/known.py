@@ -1,0 +1,165 @@
+"""What the ledger knows of what lies in an account: of an object by its key, or its file's id, and of an open upload.
+
+Asked after the account was listed: an intent is durable before the first byte leaves, so that what was listed then and
+is not known now is none of ours, or nobody's any more. Each question is about one page of a listing.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from file.ledger.audit.replicas import Runs
+from file.ledger.read.queries import ACKNOWLEDGED, is_storable
+from file.ledger.work.claims import clock_ahead
+from file.logic.naming import begun_at
+from file.logic.values import Account, FileState, ReplicaState
+from file.models import File, GivenUpFile, OpenUpload, Replica
+
+_WHOLE_SECONDS = timedelta(seconds=2)  # an account's listings are cut to them
+_UNFINISHED = (ReplicaState.PENDING, ReplicaState.ERASING)
+
+
+class Standing(StrEnum):
+    """Of an open upload."""
+
+    UNDER_WAY = "under_way"
+    LEFT = "left"  # ours, and nobody goes on with it
+    STRANGER = "stranger"
+
+
+class Fate(StrEnum):
+    """Of a file that the ledger knows."""
+
+    KEPT = "kept"  # or being received, or not erased everywhere yet
+    GONE = "gone"  # erased, or given up before it was acknowledged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """An open upload as an account listed it. `begun` by our clock; None where the account does not tell."""
+
+    object_key: str
+    upload_id: str
+    begun: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """`noted`: the ledger has its id. If not, and it is `LEFT`: what its file began under the key between `since` and
+    `until`, by our clock, is its own.
+    """
+
+    met: Met
+    standing: Standing
+    noted: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Acquaintance:
+    """Of the database `alias`. Raises `LedgerUnavailableError`."""
+
+    def __init__(self, runs: Runs, alias: str) -> None:
+        self._runs = runs
+        self._alias = alias
+
+    async def last_begun(self) -> datetime | None:
+        """When the last file that the ledger knows began to arrive; None if it knows none."""
+        return await self._runs.run(self._last_begun)
+
+    async def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
+        """Those under which a file lies in the account, is about to, or is being removed."""
+        return await self._runs.run(lambda: self._known(account, object_keys))
+
+    async def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
+        """Of those files that the ledger knows."""
+        return await self._runs.run(lambda: self._fates(file_ids))
+
+    async def judge(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
+        """In the same order."""
+        return await self._runs.run(lambda: self._judged(account, uploads))
+
+    async def aborted(self, account: str, upload_id: str) -> None:
+        """It is not open any more."""
+        notes = OpenUpload.objects.using(self._alias).filter(account=account, upload_id=upload_id)
+        await self._runs.run(lambda: notes.delete())
+
+    # --- in the ledger's thread
+
+    def _last_begun(self) -> datetime | None:
+        last = File.objects.using(self._alias).values_list("pk", flat=True).order_by("-pk").first()
+        return None if last is None else begun_at(str(last))
+
+    def _known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
+        keys = [key for key in (_key(account, object_key) for object_key in object_keys) if is_storable(key)]
+        files = File.objects.using(self._alias).filter(live=True, key__in=keys)
+        held = list(files.values_list("pk", "key", "state", "wanted"))
+        replicas = Replica.objects.using(self._alias).filter(
+            file_id__in=[pk for pk, *_ in held], account=account.name, bucket=account.s3_bucket_name
+        )
+        known = set(replicas.exclude(state=ReplicaState.ERASED).values_list("object_key", flat=True))
+        here = f"{account.s3_bucket_name}/{account.prefix}"
+        # Of one that is not acknowledged yet the ledger has the intent only.
+        known |= {
+            account.prefix + key
+            for _, key, state, wanted in held
+            if state not in ACKNOWLEDGED and wanted.get(account.name) == here
+        }
+        return known & set(object_keys)
+
+    def _fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
+        ids = list(file_ids)
+        rows = File.objects.using(self._alias).filter(pk__in=ids).values_list("pk", "state")
+        fates = {str(pk): Fate.GONE if state == FileState.ERASED else Fate.KEPT for pk, state in rows}
+        # After the files: one that is given up meanwhile is met here.
+        given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
+        return {str(pk): Fate.GONE for pk in given_up} | fates
+
+    def _judged(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
+        ids = [met.upload_id for met in uploads]
+        notes = OpenUpload.objects.using(self._alias).filter(account=account.name, upload_id__in=ids)
+        noted = {note.upload_id: note for note in notes.select_related("file")}
+        keys = [_key(account, met.object_key) for met in uploads]
+        held = File.objects.using(self._alias).filter(live=True, key__in=[key for key in keys if is_storable(key)])
+        files = {file.key: file for file in held.annotate(now=Now())}
+        of_files = [note.file_id for note in noted.values()] + [file.pk for file in files.values()]
+        replicas = Replica.objects.using(self._alias).filter(file_id__in=of_files, account=account.name)
+        states = {file_id: ReplicaState(state) for file_id, state in replicas.values_list("file_id", "state")}
+        judged = []
+        for met, key in zip(uploads, keys, strict=True):
+            if (note := noted.get(met.upload_id)) is not None:
+                under_way = _is_under_way(note.file, states)
+                standing = Standing.UNDER_WAY if under_way else Standing.LEFT
+                judged.append(Judged(met=met, standing=standing, noted=True))
+            else:
+                judged.append(_by_key(met, files.get(key), account, states))
+        return judged
+
+
+def _by_key(met: Met, file: File | None, account: Account, states: Mapping[UUID, ReplicaState]) -> Judged:
+    """Without a note: what began under exactly the file's key while the file was received is the file's."""
+    if file is None or (account.name not in file.wanted and file.pk not in states):
+        return Judged(met=met, standing=Standing.STRANGER)
+    if _is_under_way(file, states):
+        return Judged(met=met, standing=Standing.UNDER_WAY)
+    if file.part_size is None:  # it was one put, and had no upload
+        return Judged(met=met, standing=Standing.STRANGER)
+    ahead = clock_ahead(file.now)  # type: ignore[attr-defined]
+    assert file.stored_at is not None  # it was acknowledged
+    since, until = file.created_at + ahead, file.stored_at + ahead
+    if met.begun is None or not since - _WHOLE_SECONDS <= met.begun <= until + _WHOLE_SECONDS:
+        return Judged(met=met, standing=Standing.STRANGER)
+    return Judged(met=met, standing=Standing.LEFT, since=since, until=until)
+
+
+def _is_under_way(file: File, states: Mapping[UUID, ReplicaState]) -> bool:
+    """The service receives, brings or removes it, and ends what it has open."""
+    return file.state not in (*ACKNOWLEDGED, FileState.ERASED) or states.get(file.pk) in _UNFINISHED
+
+
+def _key(account: Account, object_key: str) -> str:
+    return object_key.removeprefix(account.prefix)

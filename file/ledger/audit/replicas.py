@@ -1,0 +1,198 @@
+"""The replicas that an account is to show, as the ledger has them: all of them, those of some keys, or some by chance.
+
+Promises: each question reads a bounded window of rows by an index, however many rows there are, and nothing is held
+but what was asked for; what is written meanwhile is met or not. Writing is `verification.py`'s.
+"""
+
+import base64
+import random
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from django.db.models import Count, Q, QuerySet
+
+from file.ledger.read.queries import ACKNOWLEDGED, is_storable, listing
+from file.logic.errors import ReplacedError, ReplicaMissingError
+from file.logic.values import Digests, ReplicaState
+from file.models import Replica, RetiredAccount
+
+MISSING = ReplicaMissingError.code
+REPLACED = ReplacedError.code  # the error code of a replica in whose place the account shows something else
+T = TypeVar("T")
+
+_WINDOW = 1_500  # replicas, of all accounts
+_KEYS = 500
+_LOADED = 200
+_HAND = 16  # neighbours among which a draw chooses
+_IS_SHOWN = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
+
+
+class Runs(Protocol):
+    """Where the ledger is asked: `ReadingThreads`, or the service's `Writer`."""
+
+    async def run(self, work: Callable[[], T], /) -> T:
+        """What the work returns. Raises `LedgerUnavailableError`, and what the work raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A replica as the ledger has it: `stored`, or `blocked` because it was replaced. `key` is without a prefix."""
+
+    id: int
+    file_id: str
+    key: str
+    account: str
+    bucket: str
+    object_key: str
+    state: ReplicaState
+    error_code: str | None
+    etag: str | None
+    version_id: str | None
+    digests: Digests
+
+
+class Verifiable:
+    """In the database `alias`. Raises `LedgerUnavailableError`."""
+
+    def __init__(self, runs: Runs, alias: str) -> None:
+        self._runs = runs
+        self._alias = alias
+
+    async def batches(self, account: str, prefix: str = "") -> AsyncGenerator[tuple[Sequence[Recorded], float]]:
+        """Everything that the account is to show, of keys that begin so; with how much of the ledger was gone through,
+        from 0 to 1, which is not known of a prefix before its end.
+        """
+        if prefix:
+            after = ""
+            while page := await self._runs.run(partial(self._keys, prefix, after)):
+                of_page = Q(file_id__in=[file_id for file_id, _ in page])
+                yield await self._load(account, of_page), 0.0
+                after = page[-1][1]
+            return
+        first, last = await self._runs.run(self._ends)
+        reached = first - 1
+        while reached < last:
+            end = await self._runs.run(partial(self._end_of_window, reached, last))
+            yield await self._load(account, Q(pk__gt=reached, pk__lte=end)), (end - first + 1) / (last - first + 1)
+            reached = end
+
+    async def sample(self, account: str, count: int, prefix: str = "") -> AsyncGenerator[Sequence[Recorded]]:
+        """So many replicas of the account by chance, or all if there are no more."""
+        first, last = await self._runs.run(self._ends)
+        if prefix or last - first < _HAND * count:
+            ids = list(await self._drawn_of_all(account, count, prefix))
+        else:
+            ids = list(await self._drawn(account, count, first, last))
+        for start in range(0, len(ids), _LOADED):
+            yield await self._load(account, Q(pk__in=ids[start : start + _LOADED]))
+
+    async def one(self, account: str) -> Recorded | None:
+        """By chance, and of its neighbours the one that was verified the longest ago; None if nothing was met."""
+        first, last = await self._runs.run(self._ends)
+        chosen = await self._runs.run(partial(self._chosen, account, first, last))
+        loaded = [] if chosen is None else await self._load(account, Q(pk=chosen))
+        return loaded[0] if loaded else None
+
+    async def elsewhere(self, accounts: Collection[str]) -> dict[str, int]:
+        """How many replicas are stored in accounts that are none of these, and were not retired, by account."""
+        accounts = [*accounts, *await self._runs.run(self._retired)]
+        first, last = await self._runs.run(self._ends)
+        counts: dict[str, int] = {}
+        reached = first - 1
+        while reached < last:
+            end = await self._runs.run(partial(self._end_of_window, reached, last))
+            for account, count in await self._runs.run(partial(self._others, accounts, reached, end)):
+                counts[account] = counts.get(account, 0) + count
+            reached = end
+        return counts
+
+    async def _load(self, account: str, which: Q) -> Sequence[Recorded]:
+        return await self._runs.run(partial(self._loaded, account, which))
+
+    async def _drawn(self, account: str, count: int, first: int, last: int) -> set[int]:
+        drawn: set[int] = set()
+        for _ in range(4 * count):  # some meet nothing, or the same again
+            chosen = await self._runs.run(partial(self._chosen, account, first, last))
+            drawn |= set() if chosen is None else {chosen}
+            if len(drawn) == count:
+                break
+        return drawn
+
+    async def _drawn_of_all(self, account: str, count: int, prefix: str) -> set[int]:
+        """Each with the same chance, in one walk: the k-th is taken in with the chance count/k."""
+        drawn: list[int] = []
+        met = 0
+        async for batch, _ in self.batches(account, prefix):
+            for recorded in batch:
+                met += 1
+                if len(drawn) < count:
+                    drawn.append(recorded.id)
+                elif (place := random.randrange(met)) < count:  # noqa: S311 - a sample, no secret
+                    drawn[place] = recorded.id
+        return set(drawn)
+
+    # --- in the ledger's thread
+
+    def _replicas(self) -> QuerySet[Replica]:
+        return Replica.objects.using(self._alias)
+
+    def _retired(self) -> list[str]:
+        return list(RetiredAccount.objects.using(self._alias).values_list("name", flat=True))
+
+    def _ends(self) -> tuple[int, int]:
+        """The first and the last primary key; of an empty table 1 and 0."""
+        ids = self._replicas().values_list("pk", flat=True)
+        return ids.order_by("pk").first() or 1, ids.order_by("-pk").first() or 0
+
+    def _end_of_window(self, after: int, last: int) -> int:
+        ids = self._replicas().filter(pk__gt=after, pk__lte=last).order_by("pk").values_list("pk", flat=True)
+        return next(iter(ids[_WINDOW - 1 : _WINDOW]), last)
+
+    def _keys(self, prefix: str, after: str) -> list[tuple[object, str]]:
+        if not is_storable(prefix):
+            return []
+        return list(listing(self._alias, prefix=prefix, after=after).values_list("pk", "key")[:_KEYS])
+
+    def _others(self, accounts: Collection[str], after: int, last: int) -> list[tuple[str, int]]:
+        stored = self._replicas().filter(pk__gt=after, pk__lte=last, state=ReplicaState.STORED)
+        counted = stored.exclude(account__in=list(accounts)).values("account").annotate(count=Count("pk"))
+        return list(counted.order_by("account").values_list("account", "count"))
+
+    def _loaded(self, account: str, which: Q) -> Sequence[Recorded]:
+        found = self._replicas().filter(which, _IS_SHOWN, account=account, file__state__in=ACKNOWLEDGED)
+        return [_recorded(replica) for replica in found.select_related("file").order_by("pk")]
+
+    def _chosen(self, account: str, first: int, last: int) -> int | None:
+        if last < first:
+            return None
+        start = random.randint(first, last)  # noqa: S311 - a sample, no secret
+        hand = (
+            self._replicas().filter(pk__gte=start).order_by("pk").values_list("pk", "verified_at", "account", "state")
+        )
+        fit = [(verified, pk) for pk, verified, *of in hand[:_HAND] if of == [account, ReplicaState.STORED]]
+        never = [pk for verified, pk in fit if verified is None]
+        verified = [(verified, pk) for verified, pk in fit if verified is not None]
+        return never[0] if never else min(verified)[1] if verified else None
+
+
+def _recorded(replica: Replica) -> Recorded:
+    file = replica.file
+    assert file.size is not None  # what is acknowledged has them
+    assert file.sha256 is not None
+    assert file.crc64nvme is not None
+    checksum = int.from_bytes(base64.b64decode(file.crc64nvme), "big")
+    return Recorded(
+        id=replica.pk,
+        file_id=str(file.pk),
+        key=file.key,
+        account=replica.account,
+        bucket=replica.bucket,
+        object_key=replica.object_key,
+        state=ReplicaState(replica.state),
+        error_code=replica.error_code,
+        etag=replica.etag,
+        version_id=replica.version_id,
+        digests=Digests(file.size, bytes.fromhex(file.sha256), checksum),
+    )

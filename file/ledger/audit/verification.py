@@ -1,0 +1,166 @@
+"""What came of a look at a replica: it is as it should be, it is missing, something else is in its place.
+
+Promises: every change is a compare-and-swap on the replica as it was read, so that a verdict about yesterday's object
+changes nothing. The last good replica of a file is never demoted: that is decided with the file's row locked (SQLite
+has one writer anyway), so that of two who verify, or erase, one comes after the other and sees what was written.
+"""
+
+import secrets
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from file.ledger.audit.replicas import MISSING, Recorded, Runs
+from file.ledger.audit.replicas import REPLACED as REPLACED  # for whoever looks after what is blocked
+from file.ledger.commit.outcomes import complete
+from file.ledger.read.queries import ACKNOWLEDGED
+from file.logic.values import FileState, ReplicaState, Stored
+from file.models import File, Replica
+
+_CLAIM = timedelta(minutes=15)
+
+
+class Change(StrEnum):
+    """What becomes of a replica that is not as it should be."""
+
+    PENDING = "pending"  # catch-up brings it
+    BLOCKED = "blocked"  # a person decides
+    KEPT = "kept"  # the last one that was good: it stays `stored`, with the error code
+    OVERTAKEN = "overtaken"  # the ledger says something else by now
+
+
+@dataclass(frozen=True, slots=True)
+class Demotion:
+    """`good_copies`: how many other accounts have the file, as far as the ledger knows."""
+
+    change: Change
+    good_copies: int = 0
+
+
+class Verification:
+    """In the database `alias`. Raises `LedgerUnavailableError`."""
+
+    def __init__(self, runs: Runs, alias: str) -> None:
+        self._runs = runs
+        self._alias = alias
+
+    async def verified(self, shown: Sequence[tuple[Recorded, Stored]]) -> None:
+        """The accounts showed these as they should be. One that was `blocked` is `stored` again."""
+        if same := [recorded.id for recorded, stored in shown if _is_unchanged(recorded, stored)]:
+            await self._runs.run(lambda: self._are_unchanged(same))
+        for recorded, stored in shown:
+            if not _is_unchanged(recorded, stored):
+                await self._runs.run(partial(self._is_good, recorded, stored))
+
+    async def demote(
+        self, recorded: Recorded, code: str, *, dry_run: bool = False, gone: Collection[str] = ()
+    ) -> Demotion:
+        """The account does not show it (`MISSING`), or shows something else (`REPLACED`).
+
+        `gone`: accounts in which a dry run, which writes nothing, found the file missing or replaced.
+        """
+        return await self._runs.run(lambda: self._demote(recorded, code, dry_run, gone))
+
+    async def elsewhere(self, recorded: Recorded) -> Sequence[tuple[str, str]]:
+        """Account and object key of the other good copies, as far as the ledger knows."""
+        good = self._good_elsewhere(recorded).order_by("account").values_list("account", "object_key")
+        return await self._runs.run(lambda: list(good))
+
+    async def claim(self, recorded: Recorded) -> str | None:
+        """Before what is damaged is removed: nobody else does it meanwhile.
+
+        None: somebody else does, or no other account has the file.
+        """
+        return await self._runs.run(lambda: self._claim(recorded))
+
+    async def give_back(self, recorded: Recorded, claim: str, *, removed: bool) -> bool:
+        """The end of a claim. What was removed is `pending`, so that catch-up brings it. False: it was overtaken."""
+        return await self._runs.run(lambda: self._give_back(recorded, claim, removed))
+
+    # --- in the ledger's thread
+
+    def _replicas(self) -> QuerySet[Replica]:
+        return Replica.objects.using(self._alias)
+
+    def _are_unchanged(self, ids: Collection[int]) -> None:
+        stored = self._replicas().filter(pk__in=ids, state=ReplicaState.STORED, error_code=None)
+        stored.update(verified_at=Now())
+
+    def _is_good(self, recorded: Recorded, stored: Stored) -> None:
+        """Where the account has copied it onto itself, ETag or version are new, and needed by whoever reads it."""
+        fields: dict[str, object] = {"error_code": None, "etag": stored.etag, "version_id": stored.version_id}
+        fields |= {"verified_at": Now()}
+        if recorded.state is ReplicaState.BLOCKED:
+            fields |= {"state": ReplicaState.STORED, "owner": None, "next_attempt_at": None, "attempts": 0}
+        with transaction.atomic(using=self._alias):
+            if self._as_read(recorded).update(**fields) and recorded.state is ReplicaState.BLOCKED:
+                complete(self._alias, recorded.file_id, recorded.account)
+
+    def _as_read(self, recorded: Recorded) -> QuerySet[Replica]:
+        row = self._replicas().filter(
+            pk=recorded.id,
+            state=recorded.state,
+            error_code=recorded.error_code,
+            etag=recorded.etag,
+            version_id=recorded.version_id,
+        )
+        if recorded.state is ReplicaState.BLOCKED:  # nobody is removing it
+            row = row.filter(Q(owner=None) | Q(next_attempt_at__lte=Now()))
+        return row
+
+    def _good_elsewhere(self, recorded: Recorded, gone: Collection[str] = ()) -> QuerySet[Replica]:
+        good = self._replicas().filter(file_id=recorded.file_id, state=ReplicaState.STORED, error_code=None)
+        return good.exclude(pk=recorded.id).exclude(account__in=list(gone))
+
+    def _demote(self, recorded: Recorded, code: str, dry_run: bool, gone: Collection[str]) -> Demotion:
+        with nullcontext() if dry_run else transaction.atomic(using=self._alias):
+            files = File.objects.using(self._alias).filter(pk=recorded.file_id, state__in=ACKNOWLEDGED)
+            # Whoever demotes another replica of the file waits here, and then sees what this one wrote.
+            locked = files if dry_run else files.select_for_update()
+            if locked.values_list("pk").first() is None:
+                return Demotion(Change.OVERTAKEN)
+            good = self._good_elsewhere(recorded, gone).count()
+            change = _change(recorded, code, good)
+            fields: dict[str, object] = {"error_code": code}
+            if change is not Change.KEPT:
+                due = Now() if change is Change.PENDING else None
+                fields |= {"state": change.value, "owner": None, "attempts": 0, "next_attempt_at": due}
+            row = self._as_read(recorded)
+            if not (row.exists() if dry_run else row.update(**fields)):
+                return Demotion(Change.OVERTAKEN)
+            if not dry_run and change is not Change.KEPT:
+                files.filter(state=FileState.STORED).update(state=FileState.PARTIAL)
+            return Demotion(change, good)
+
+    def _claim(self, recorded: Recorded) -> str | None:
+        claim = secrets.token_hex(16)
+        blocked = self._as_read(recorded).filter(file__state__in=ACKNOWLEDGED)
+        if not self._good_elsewhere(recorded).exists():
+            return None
+        return claim if blocked.update(owner=claim, next_attempt_at=Now() + _CLAIM) else None
+
+    def _give_back(self, recorded: Recorded, claim: str, removed: bool) -> bool:
+        fields: dict[str, object] = {"owner": None, "next_attempt_at": None}
+        if removed:
+            fields |= {"state": ReplicaState.PENDING, "attempts": 0, "error_code": MISSING, "next_attempt_at": Now()}
+        claimed = self._replicas().filter(pk=recorded.id, owner=claim, state=ReplicaState.BLOCKED)
+        return claimed.update(**fields) > 0
+
+
+def _change(recorded: Recorded, code: str, good_copies: int) -> Change:
+    """One that is `blocked` counts as no good one, so that it is never the last."""
+    if recorded.state is ReplicaState.STORED and not good_copies:
+        return Change.KEPT
+    return Change.PENDING if code == MISSING else Change.BLOCKED
+
+
+def _is_unchanged(recorded: Recorded, stored: Stored) -> bool:
+    known = (recorded.state, recorded.error_code, recorded.etag, recorded.version_id)
+    return known == (ReplicaState.STORED, None, stored.etag, stored.version_id)

@@ -1,0 +1,288 @@
+"""What the writer does with a group: claims first, then what became of the files, in one transaction.
+
+An outcome is a compare-and-swap on state and owner. One that does not find its file as it left it has lost its lease,
+unless the row shows that this very outcome was written before: the answer to its commit had been lost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from django.db import connections
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from file.ledger.commit.rows import file_row, outcome_row, pending_rows, stored_rows
+from file.ledger.commit.sqlite import OneStatement
+from file.ledger.commit.statements import Statements, hexadecimal
+from file.ledger.work.erasures import reopen
+from file.logic.naming import begun_at
+from file.logic.values import (
+    Failed,
+    FileState,
+    Intent,
+    Pending,
+    Receipt,
+    Removal,
+    ReplicaState,
+    Stored,
+)
+from file.models import File, OpenUpload, Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A multipart upload that a file has in an account."""
+
+    file_id: str
+    account: str
+    upload_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What became of an account that went on after the answer."""
+
+    file_id: str
+    outcome: Stored | Pending
+
+
+@dataclass(frozen=True, slots=True)
+class MayPublish:
+    """Whether an account that goes on after the answer is still to get the file."""
+
+    file_id: str
+    account: str
+
+
+# Settling times: for so long what went unanswered may land. A store that was down takes what it was sent before.
+LANDING = 15
+
+Asked = Intent | Noted | Receipt | Followed | MayPublish
+
+
+class Outcomes:
+    """Runs in the writer's thread. `multipart`: files of which uploads were noted; written to from the event loop."""
+
+    def __init__(self, alias: str, owner: str, *, lease_seconds: float, settle_seconds: float) -> None:
+        self.multipart: set[str] = set()
+        self._alias = alias
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+        self._settle = timedelta(seconds=settle_seconds)
+
+    def at_once(self, asked: Sequence[Asked]) -> Sequence[bool] | None:
+        """What is usual and goes well, by one statement: claims, and small files that every account has."""
+        claims = [entry for entry in asked if isinstance(entry, Intent)]
+        receipts = [entry for entry in asked if isinstance(entry, Receipt)]
+        usual = all(receipt.stored and receipt.id not in self.multipart for receipt in receipts)
+        if not (usual and len(claims) + len(receipts) == len(asked) and self._one_statement.applies):
+            return None
+        stored = [row for receipt in receipts for row in stored_rows(receipt)]
+        outcomes = [outcome_row(receipt) for receipt in receipts]
+        rows = [file_row(intent) for intent in claims]
+        done = self._one_statement.write(claims=rows, stored=stored, outcomes=outcomes)
+        return [True] * len(asked) if done else None
+
+    def __call__(self, asked: Sequence[Asked]) -> Sequence[bool]:
+        """Whether each is so now: the claim is had, the outcome is recorded, the file is still to be there."""
+        claims = [entry for entry in asked if isinstance(entry, Intent)]
+        receipts = [entry for entry in asked if isinstance(entry, Receipt)]
+        done = self._claim(claims) if claims else set()
+        if notes := [entry for entry in asked if isinstance(entry, Noted)]:
+            self._note(notes)
+        if acknowledged := [receipt for receipt in receipts if receipt.acknowledged]:
+            done |= self._conclude(acknowledged)
+        failed = [receipt for receipt in receipts if not receipt.acknowledged]
+        if gone := [receipt.id for receipt in failed if not _doubtful(receipt)]:
+            self._statements.remove([hexadecimal(file_id) for file_id in gone])
+        for receipt in failed:
+            if _doubtful(receipt):
+                self._leave(receipt)
+        done |= {receipt.id for receipt in failed}
+        return [self._is_done(entry, done) for entry in asked]
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Files that are still ours and being received: they are not to be."""
+        self._statements.remove([hexadecimal(file_id) for file_id in ids])
+
+    def _is_done(self, entry: Asked, done: set[str]) -> bool:
+        if isinstance(entry, Followed):
+            return self._follow(entry)
+        if isinstance(entry, MayPublish):
+            return self._may_publish(entry)
+        return isinstance(entry, Noted) or entry.id in done
+
+    def _note(self, notes: Sequence[Noted]) -> None:
+        """Of files that are ours. Those that were taken over count, too: the clean-up wants to know."""
+        files = File.objects.using(self._alias).filter(pk__in={note.file_id for note in notes}, owner=self._owner)
+        ours = {str(pk) for pk in files.values_list("pk", flat=True)}
+        OpenUpload.objects.using(self._alias).bulk_create(
+            OpenUpload(file_id=note.file_id, account=note.account, upload_id=note.upload_id, created_at=Now())
+            for note in notes
+            if note.file_id in ours
+        )
+
+    def _may_publish(self, asked: MayPublish) -> bool:
+        """It is renewed as long as its process does not stand still; then somebody else may be at it."""
+        replicas = Replica.objects.using(self._alias).filter(file_id=asked.file_id, account=asked.account)
+        return replicas.filter(state=ReplicaState.PENDING, owner=self._owner, next_attempt_at__gt=Now()).exists()
+
+    def _follow(self, followed: Followed) -> bool:
+        """A replica that was pending. False: it is not to be any more, and what is stored there has to go.
+
+        Who has the file may say so whoever works on the replica meanwhile: it is what they would find.
+        """
+        outcome = followed.outcome
+        replicas = Replica.objects.using(self._alias).filter(file_id=followed.file_id, account=outcome.account)
+        if isinstance(outcome, Stored):
+            if replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED)).update(**stored_fields(outcome)):
+                complete(self._alias, followed.file_id, outcome.account)
+        else:
+            replicas.filter(state=ReplicaState.PENDING, owner=self._owner).update(
+                owner=None,
+                attempts=F("attempts") + 1,
+                error_code=outcome.code,
+                request_id=outcome.request_id,
+                state=ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED,
+                next_attempt_at=Now() + self._settle if outcome.retryable else None,
+            )
+        if isinstance(outcome, Stored):
+            lease = timedelta(seconds=self._lease_seconds)
+            reopen(self._alias, followed.file_id, outcome.account, outcome.object_key, lease)
+        replicas.filter(state=ReplicaState.ERASING, owner=self._owner).update(
+            next_attempt_at=Now() + timedelta(seconds=self._lease_seconds)  # for taking back what was stored
+        )
+        return replicas.exclude(state__in=(ReplicaState.ERASING, ReplicaState.ERASED)).exists()
+
+    @cached_property
+    def _statements(self) -> Statements:
+        """On the writer's own connection."""
+        return Statements(connections[self._alias], self._owner, self._lease_seconds)
+
+    @cached_property
+    def _one_statement(self) -> OneStatement:
+        return OneStatement(self._alias, self._owner, self._lease_seconds)
+
+    def _claim(self, intents: Sequence[Intent]) -> set[str]:
+        # In one order everywhere, or two processes could wait for each other.
+        rows = [file_row(intent) for intent in sorted(intents, key=lambda intent: intent.key)]
+        return self._named(intents, self._statements.claim(rows), FileState.RECEIVING)
+
+    def _conclude(self, receipts: Sequence[Receipt]) -> set[str]:
+        swapped = self._statements.conclude([outcome_row(receipt) for receipt in receipts])
+        ours = [receipt for receipt in receipts if hexadecimal(receipt.id) in swapped]
+        self._statements.add_stored([row for receipt in ours for row in stored_rows(receipt)])
+        self._statements.add_pending([row for receipt in ours for row in pending_rows(receipt)])
+        for receipt in ours:
+            if receipt.id in self.multipart:
+                done = [outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)]
+                _closed(self._alias, receipt.id).filter(account__in=done).delete()
+        return self._named(receipts, swapped, FileState.STORED, FileState.PARTIAL)
+
+    def _named(self, entries: Sequence[Intent | Receipt], won: set[str], *states: FileState) -> set[str]:
+        """The ids of those that won, and of those whose row shows that they had won before."""
+        done = {entry.id for entry in entries if hexadecimal(entry.id) in won}
+        if lost := [entry.id for entry in entries if entry.id not in done]:
+            rows = File.objects.using(self._alias).filter(pk__in=lost, owner=self._owner, state__in=states)
+            done |= {str(pk) for pk in rows.values_list("pk", flat=True)}
+        return done
+
+    def _leave(self, receipt: Receipt) -> None:
+        """Something may be left: the key stays taken until the clean-up has seen that nothing is. Where only something
+        may land late, the key is free: what has it by then wins, for writes are conditional.
+        """
+        files, left = File.objects.using(self._alias), _doubtful(receipt)
+        lost = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id, upload_id=None).exists()
+        holds = lost or any(outcome.removal is Removal.PENDING or not outcome.fenced for outcome in left)
+        ours = files.filter(pk=receipt.id, state=FileState.RECEIVING, owner=self._owner)
+        erasing: dict[str, object] = {"state": FileState.ERASING, "idempotency_key": None}
+        erasing |= {} if holds else {"live": False, "lease_until": None}
+        if not ours.update(**erasing) and not files.filter(pk=receipt.id).exists():
+            files.create(**_afterwards(receipt))
+        files.filter(pk=receipt.id, state=FileState.ERASED).update(state=FileState.ERASING, erased_at=None)
+        for outcome in left:
+            Replica.objects.using(self._alias).update_or_create(
+                file_id=receipt.id,
+                account=outcome.account,
+                defaults=(columns := self._erasing(outcome)),
+                create_defaults={**columns, "created_at": Now()},
+            )
+        uploads = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id)
+        uploads.exclude(account__in=[outcome.account for outcome in left]).delete()
+
+    def _erasing(self, outcome: Failed) -> dict[str, object]:
+        """A replica's columns: to be looked at soon, and twice; or, where it was, once what may land has landed."""
+        is_left = outcome.removal is Removal.PENDING
+        return {
+            "bucket": outcome.bucket,
+            "object_key": outcome.object_key,
+            "state": ReplicaState.ERASING,
+            "owner": None,
+            "error_code": outcome.error.code if is_left else None,
+            "next_attempt_at": Now() + (self._settle if is_left else LANDING * self._settle),
+        }
+
+
+def _afterwards(receipt: Receipt) -> dict[str, object]:
+    """The row of a file that the clean-up saw nothing of, and let go, before its process woke up and wrote on.
+
+    It does not hold its key, which may be another file's by now.
+    """
+    return {
+        "id": receipt.id,
+        "key": receipt.key,
+        "live": False,
+        "name": receipt.name,
+        "content_type": receipt.content_type,
+        "part_size": 0,
+        "ack": "",
+        "state": FileState.ERASING,
+        "who": "",
+        "lease_until": Now(),
+        "created_at": begun_at(receipt.id),
+    }
+
+
+def stored_fields(stored: Stored) -> dict[str, object]:
+    """A replica's columns once its account has the file."""
+    return {
+        "owner": None,
+        "state": ReplicaState.STORED,
+        "bucket": stored.bucket,
+        "object_key": stored.object_key,
+        "next_attempt_at": None,
+        "error_code": None,
+        "etag": stored.etag,
+        "version_id": stored.version_id,
+        "checksum": stored.checked_by,
+        "request_id": stored.request_id,
+        "stored_at": Now(),
+    }
+
+
+def complete(alias: str, file_id: str, account: str, *, keeps_uploads: bool = False) -> None:
+    """An account has got the file later: its upload is not open any more, and it may have been the last.
+
+    `keeps_uploads`: it is not to get it any more, and what is open there is still to be closed.
+    """
+    if not keeps_uploads:
+        _closed(alias, file_id).filter(account=account).delete()
+    # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
+    File.objects.using(alias).select_for_update().filter(pk=file_id).values_list("pk").first()
+    # The other two in an account that was retired.
+    done = (ReplicaState.STORED, ReplicaState.ERASING, ReplicaState.ERASED)
+    if not Replica.objects.using(alias).filter(file_id=file_id).exclude(state__in=done).exists():
+        File.objects.using(alias).filter(pk=file_id, state=FileState.PARTIAL).update(state=FileState.STORED)
+
+
+def _closed(alias: str, file_id: str) -> QuerySet[OpenUpload]:
+    """Those with an id were completed, or aborted. One without may be open all the same: the clean-up sweeps it."""
+    return OpenUpload.objects.using(alias).filter(file_id=file_id, upload_id__isnull=False)
+
+
+def _doubtful(receipt: Receipt) -> list[Failed]:
+    """Something may be left there, or may still land there."""
+    failed = [outcome for outcome in receipt.outcomes if isinstance(outcome, Failed)]
+    return [outcome for outcome in failed if outcome.removal is Removal.PENDING or outcome.unanswered]

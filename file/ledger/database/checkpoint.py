@@ -1,0 +1,47 @@
+"""Emptying SQLite's write-ahead log: it keeps older states of the ledger's rows, with the keys of erased files.
+
+By itself SQLite writes over the log, and never shortens it while the service runs. Promises: nobody is held up for
+longer than by a commit. What the log has is moved first, without a lock. The last step takes the write lock for what
+came meanwhile, in the writer's own thread between two transactions; while another process writes, or somebody reads an
+older state, it does not happen. PostgreSQL has no such step: see docs/privacy.md.
+"""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from file.ledger.commit.writer import Writer
+from file.ledger.database.privatefiles import ledger_file
+
+_MOST_PAGES = 1000  # that the last step may move: what a large commit writes
+
+
+class Checkpoint:
+    """Of the ledger of `writer`, in the database `alias`."""
+
+    def __init__(self, writer: Writer, alias: str) -> None:
+        self._writer = writer
+        self._ledger = ledger_file(alias)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is such a log."""
+        return self._ledger is not None
+
+    async def empty_log(self) -> bool:
+        """False: it could not be at this moment. Raises `sqlite3.Error` and `LedgerUnavailableError`."""
+        assert self._ledger is not None
+        _, left = await asyncio.to_thread(_checkpoint, self._ledger, "PASSIVE")
+        if left > _MOST_PAGES:  # somebody reads an older state
+            return False
+        done, _ = await self._writer.run(partial(_checkpoint, self._ledger, "TRUNCATE"), in_transaction=False)
+        return done
+
+
+def _checkpoint(ledger: Path, mode: str) -> tuple[bool, int]:
+    """Whether it was done to the end, and the pages that are left. On a connection that waits for no lock."""
+    with closing(sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)) as own:
+        busy, pages, moved = own.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        return not busy, pages - moved

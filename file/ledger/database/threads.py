@@ -1,0 +1,66 @@
+"""A few threads in which the ORM runs, each with a database connection of its own.
+
+Promises: the event loop never waits for the database; a connection that broke is renewed with the next job; errors of
+the database leave as `LedgerUnavailableError`, their cause kept; `close` waits for what is under way and closes every
+connection. Jobs beyond the number of threads wait their turn. A job that nobody waits for any more runs to its end.
+What is written on the path of an upload has a thread of its own: see `writer.py`.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from file.logic.errors import LedgerUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ReadingThreads:
+    """`count` threads on the database `alias`; they start as they are needed."""
+
+    def __init__(self, alias: str, count: int = 4) -> None:
+        self._alias = alias
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="ledger")
+        self._opened: list[BaseDatabaseWrapper] = []
+        self._lock = threading.Lock()
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function in one of the threads. Raises `LedgerUnavailableError`, and what the function raises."""
+        return await asyncio.wrap_future(self._threads.submit(self._in_thread, partial(function, *args, **kwargs)))
+
+    async def close(self) -> None:
+        """Wait for the jobs under way, and close the connections. Calling it again is harmless."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._threads.shutdown()
+        with self._lock:
+            opened, self._opened = self._opened, []
+        for connection in opened:
+            connection.close()
+
+    def _in_thread(self, job: Callable[[], T]) -> T:
+        connection = connections[self._alias]
+        self._remember(connection)
+        # What Django does around a request: drop a connection that broke, or is older than CONN_MAX_AGE.
+        connection.close_if_unusable_or_obsolete()
+        try:
+            return job()
+        except Error as error:
+            raise LedgerUnavailableError("The service cannot reach its ledger.") from error
+        finally:
+            connection.close_if_unusable_or_obsolete()
+
+    def _remember(self, connection: BaseDatabaseWrapper) -> None:
+        """A thread cannot be told to close its connection once it has ended; so `close` does, from another one."""
+        with self._lock:
+            if not any(known is connection for known in self._opened):
+                connection.inc_thread_sharing()
+                self._opened.append(connection)

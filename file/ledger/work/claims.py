@@ -1,0 +1,214 @@
+"""What nobody works on: uploads whose process died, replicas that are due. Taken over one by one, and held meanwhile.
+
+A file that was being received when its lease ran out was never acknowledged: it becomes `erasing`, and so does a
+replica for each account that may have something of it. A replica is due when its `next_attempt_at` has passed; who
+claims it puts that time to where the claim ends, so that a claim needs no giving back. All times are the database's.
+Every step is a compare-and-swap: of two processes that see the same row, one gets it. What comes of a claim is
+`results.py`'s.
+"""
+
+import secrets
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from file.ledger.commit.writer import Writer
+from file.ledger.read.queries import ACKNOWLEDGED, due_replicas, expired_leases
+from file.logic.values import FileState, ReplicaState
+from file.models import File, GivenUpFile, Installation, OpenUpload, Replica
+
+UNFINISHED = "unfinished"  # the error code of a replica that nobody has looked at yet
+LATE = timedelta(minutes=1)  # after it was given up, a begin that was in flight may open its upload
+
+_BATCH = 100
+_REMEMBERED = timedelta(days=90)  # a file that was given up
+_CLAIMED = (ReplicaState.PENDING, ReplicaState.ERASING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A replica to be settled.
+
+    `lost`: uploads that were begun between these moments, by our clock, may be open, and nobody has their ids; None if
+    there are no such. `answered`: one look that is answered suffices; there was one, or nothing is under way.
+    `file_lives`: others have the file, and keep it. `version_id`, `etag`: of
+    what was stored there, as far as the account told.
+    """
+
+    id: int
+    claim: str
+    file_id: str
+    account: str
+    bucket: str
+    object_key: str
+    state: ReplicaState
+    attempts: int
+    answered: bool
+    file_lives: bool
+    checksum: str | None
+    version_id: str | None
+    etag: str | None
+    upload_ids: tuple[str, ...]
+    lost: tuple[datetime, datetime] | None
+
+
+class Leases:
+    """`claim_seconds`: how long a claimed replica is left to its claimer.
+
+    `under_way`: ids of the files that this very process receives. If it stood still, it renews before anybody asks.
+    """
+
+    def __init__(self, writer: Writer, alias: str, *, under_way: Container[str], claim_seconds: float) -> None:
+        self.claim_seconds = claim_seconds
+        self._under_way = under_way
+        self._writer = writer
+        self._alias = alias
+        self._claim = timedelta(seconds=claim_seconds)
+
+    async def has_expired(self) -> bool:
+        """Whether there is anything to take over."""
+        return await self._writer.run(expired_leases(self._alias).exists)
+
+    async def take_over(self) -> int:
+        """Files under a lease that ran out become `erasing`. Returns how many; none while the ledger is behind."""
+        return await self._writer.run(self._take_over)
+
+    async def claim(self, account: str, state: ReplicaState, limit: int) -> Sequence[Due]:
+        """Up to `limit` replicas of the account that are due in this state, the longest due first."""
+        return await self._writer.run(lambda: self.claimed(due_replicas(self._alias, account, state), limit))
+
+    async def has_due(self, account: str, state: ReplicaState) -> bool:
+        """Whether there is anything to claim."""
+        return await self._writer.run(due_replicas(self._alias, account, state).exists)
+
+    async def hold(self, due: Due) -> bool:
+        """Renew the claim. False: it is another's by now, or the replica is not what it was; then publish nothing.
+
+        Of a replica that has to go by now the claim is renewed all the same, for as long as its worker is at it: who
+        erases it is to look when nothing can be added any more.
+        """
+        return await self._writer.run(lambda: self._hold(due))
+
+    async def note(self, due: Due, upload_id: str | None) -> None:
+        """A multipart upload that the claimer opens; first without an id, before it is begun, then with it."""
+        await self._writer.run(lambda: self._note(due, upload_id))
+
+    # --- in the writer's thread
+
+    def _take_over(self) -> int:
+        GivenUpFile.objects.using(self._alias).filter(given_up_at__lt=Now() - _REMEMBERED).delete()
+        if Installation.objects.using(self._alias).filter(behind_at__isnull=False).exists():
+            return 0  # the outcome of such a file may be what this older copy of the ledger does not have
+        taken = 0
+        for file in expired_leases(self._alias)[:_BATCH]:
+            if str(file.pk) in self._under_way:
+                continue
+            won = expired_leases(self._alias).filter(pk=file.pk).update(state=FileState.ERASING, idempotency_key=None)
+            if won:
+                taken += 1
+                Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
+        return taken
+
+    def claimed(self, due: QuerySet[Replica], limit: int) -> Sequence[Due]:
+        """Up to `limit` of these, for whoever is in the writer's thread already."""
+        claim = secrets.token_hex(16)
+        ends = dict(due.values_list("pk", "next_attempt_at")[:limit])
+        if not ends:
+            return ()
+        due.filter(pk__in=ends).order_by().update(owner=claim, next_attempt_at=Now() + self._claim)
+        claimed = Replica.objects.using(self._alias).filter(pk__in=ends, owner=claim)
+        claimed = claimed.select_related("file").prefetch_related("file__open_uploads")
+        return [_due(replica, claim, ends[replica.pk]) for replica in claimed.annotate(now=Now())]
+
+    def _hold(self, due: Due) -> bool:
+        ours = Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
+        ours.filter(state__in=_CLAIMED).update(next_attempt_at=Now() + self._claim)
+        return ours.filter(state=due.state).exists()
+
+    def _note(self, due: Due, upload_id: str | None) -> None:
+        notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
+        first = None if upload_id is None else notes.values_list("pk", flat=True).first()  # the one before it was begun
+        if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
+            return
+        if File.objects.using(self._alias).filter(pk=due.file_id).exclude(state=FileState.ERASED).exists():
+            notes.create(file_id=due.file_id, account=due.account, upload_id=upload_id, created_at=Now())
+
+
+def unfinished_replicas_of(file: File) -> list[Replica]:
+    """One an account that may have something of a file that was never acknowledged, due."""
+    return [
+        Replica(
+            file=file,
+            account=account,
+            bucket=bucket,
+            object_key=prefix + file.key,
+            state=ReplicaState.ERASING,
+            error_code=UNFINISHED,
+            created_at=Now(),
+            next_attempt_at=Now(),
+        )
+        for account, (bucket, prefix) in ((name, where.split("/", 1)) for name, where in file.wanted.items())
+    ]
+
+
+def clock_ahead(now: datetime) -> timedelta:
+    """From the database's clock to ours."""
+    return datetime.now(UTC) - now
+
+
+def _due(replica: Any, claim: str, lease_end: datetime | None) -> Due:
+    file = replica.file
+    uploads = [upload for upload in file.open_uploads.all() if upload.account == replica.account]
+    return Due(
+        id=replica.pk,
+        claim=claim,
+        file_id=str(file.pk),
+        account=replica.account,
+        bucket=replica.bucket,
+        object_key=replica.object_key,
+        state=ReplicaState(replica.state),
+        attempts=replica.attempts,
+        answered=replica.error_code is None,
+        file_lives=file.state in ACKNOWLEDGED,
+        checksum=file.crc64nvme,
+        version_id=replica.version_id,
+        etag=replica.etag,
+        upload_ids=tuple(upload.upload_id for upload in uploads if upload.upload_id is not None),
+        lost=_lost(replica, uploads, lease_end),
+    )
+
+
+def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | None) -> tuple[datetime, datetime] | None:
+    """When uploads of the replica were begun of which nobody noted the id; None if there can be none.
+
+    One that began after the lease's end is another writer's, under the same key.
+    """
+    file, ahead = replica.file, clock_ahead(replica.now)
+    if not file.live and file.lease_until is None:
+        return None  # the key may be another file's by now, and what was open is not any more
+    unknown = [upload.created_at for upload in uploads if upload.upload_id is None]
+    since = file.created_at + ahead
+    if unknown:
+        return (since, max([*unknown, *([file.lease_until] if file.lease_until else [])]) + LATE + ahead)
+    if file.part_size is None or uploads or replica.stored_at is not None:
+        return None
+    if file.lease_until is not None:  # never acknowledged
+        return (since, file.lease_until + ahead)
+    if not replica.attempts:  # its process may have died before it could note one
+        return (since, (lease_end or replica.now) + ahead)
+    return None
+
+
+def forget_received(alias: str) -> int:
+    """Remove the rows of files that were being received, whatever their leases. Returns how many.
+
+    In an older copy of the ledger they may have been acknowledged later. What is not known is never removed.
+    """
+    with transaction.atomic(using=alias):
+        received = File.objects.using(alias).filter(state=FileState.RECEIVING)
+        return received.delete()[1].get(File._meta.label, 0)

@@ -1,0 +1,65 @@
+"""Whether an account is worth asking: after a few failures in a row it is left alone, then asked one cheap question.
+
+Work that can wait for the account waits here, so that a thousand replicas of an account that is down cost one request
+now and then. Only what may pass by itself counts: a refusal is about one replica, and is told there.
+"""
+
+import asyncio
+import random
+
+import structlog
+
+from file.logic import metrics
+from file.logic.errors import AccountError, UploadError
+from file.logic.ports import Probed
+
+_log = structlog.get_logger()
+_FAILURES = 3
+_SHORTEST_SECONDS = 0.5
+_LONGEST_SECONDS = 60.0
+
+
+class Breaker:
+    """One account's. Belongs to one event loop."""
+
+    def __init__(self, account: Probed) -> None:
+        self._account = account
+        self._name = account.account.name
+        self._failures = 0
+        self._rounds = 0  # of leaving it alone, since something succeeded
+        self._probing = asyncio.Lock()
+        metrics.BROKEN.labels(self._name).set(0)
+
+    @property
+    def is_open(self) -> bool:
+        """The account is left alone."""
+        return self._failures >= _FAILURES
+
+    async def passes(self) -> None:
+        """Return when the account is worth asking."""
+        async with self._probing:
+            while self.is_open:
+                longest = min(_LONGEST_SECONDS, _SHORTEST_SECONDS * 2 ** min(self._rounds, 20))
+                self._rounds += 1
+                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
+                try:
+                    await self._account.probe()
+                except AccountError as error:
+                    _log.info("account_still_failing", account=self._name, code=error.code)
+                else:
+                    self._failures = 0
+                    metrics.BROKEN.labels(self._name).set(0)
+                    _log.info("account_answers_again", account=self._name)
+
+    def failed(self, error: UploadError) -> None:
+        """What was asked of the account failed."""
+        if not error.retryable:
+            return
+        self._failures += 1
+        if self._failures == _FAILURES:
+            metrics.BROKEN.labels(self._name).set(1)
+            _log.warning("account_left_alone", account=self._name, code=error.code)
+
+    def succeeded(self) -> None:
+        if not self.is_open:
+            self._failures = self._rounds = 0

@@ -1,0 +1,111 @@
+"""One account's calls for one upload: retried, each under one slot of the account and one deadline.
+
+The deadline starts when the slot is taken. What goes wrong is remembered, since "failed" is not "nothing happened":
+`left_traces` says that something may be in the account, `unanswered` that something may still land there.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from file.logic import metrics
+from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, without_frames
+from file.logic.ports import Bucket
+from file.logic.values import Limits
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 3.0
+
+
+class Attempts:
+    """`count` is of calls that store, `seconds` of the time that all took.
+
+    `may_publish`, once it is set, is asked before each call that publishes.
+    """
+
+    def __init__(self, bucket: Bucket, limits: Limits) -> None:
+        self.left_traces = False
+        self.unanswered = False
+        self.count = 0
+        self.seconds = 0.0
+        self.may_publish: Callable[[], Awaitable[bool]] | None = None
+        self._account = bucket.account.name
+        self._slots = bucket.slots
+        self._limits = limits
+
+    async def store(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Call until it succeeds, fails for good, or time is up. Raises `AccountError`."""
+        return await self._attempt(operation, call, seconds, stores=True)
+
+    def publish(self, call: Callable[[], Awaitable[T]], seconds: float) -> Awaitable[T | None]:
+        """As `store`; None if it may not be published any more. Nobody is asked, and nothing waited for, until then."""
+        return self.store("publish", lambda: call() if self.may_publish is None else self._if_it_may(call), seconds)
+
+    async def _if_it_may(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        assert self.may_publish is not None
+        return await call() if await self.may_publish() else None
+
+    async def remove(self, call: Callable[[], Awaitable[None]]) -> None:
+        """The same for taking back."""
+        await self._attempt("remove", call, self._limits.remove_seconds, stores=False)
+
+    async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool) -> T:
+        started = time.monotonic()
+        errors: list[AccountError] = []
+        await self._take_slot(operation)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._retry(operation, call, errors, stores=stores)
+        except AccountError:
+            raise
+        except BaseException as error:  # out of time, cancelled, or a bug: nobody knows what became of the request
+            self.left_traces = self.unanswered = True
+            if isinstance(error, TimeoutError):
+                raise (
+                    errors[-1] if errors else AccountStalledError(self._account, operation, unanswered=True)
+                ) from None
+            raise
+        finally:
+            errors.clear()  # or the error holds this frame, and the frame the error
+            self._slots.release()
+            self.seconds += time.monotonic() - started
+
+    async def _take_slot(self, operation: str) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            return
+        try:
+            async with asyncio.timeout(self._limits.stall_seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise AccountStalledError(self._account, operation, "has too many requests under way") from None
+
+    async def _retry(
+        self, operation: str, call: Callable[[], Awaitable[T]], errors: list[AccountError], *, stores: bool
+    ) -> T:
+        """Full jitter between attempts. `errors` is the caller's, to look at when time runs out in here."""
+        for attempt in range(self._limits.attempts):
+            if attempt:
+                metrics.S3_RETRIES.labels(self._account, operation).inc()
+                longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt)
+                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
+            self.count += stores
+            try:
+                return await call()
+            except AccountError as error:
+                self.left_traces |= may_have_happened(error)
+                self.unanswered |= error.unanswered
+                errors.append(without_frames(error))
+                if not error.retryable:
+                    break
+        raise errors[-1]
+
+
+def may_have_happened(error: AccountError) -> bool:
+    """An account that answers "500" may have done it all the same; one that was never reached has not."""
+    never_reached = isinstance(error, AccountUnreachableError) and not error.unanswered
+    return error.unanswered or (error.retryable and not never_reached)

@@ -1,0 +1,89 @@
+"""One file to one account that missed it: read from where it is, sent like any upload, published only if it is right.
+
+What the account ended up with stays, also when somebody is in doubt about it: it carries the file's id, and was checked
+by S3. Leaves to others: whom to bring what (`file/repair/catchup.py`), and reading (`reading.py`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from file.logic.errors import TakenBackError
+from file.logic.fanout.lane import Lane
+from file.logic.memory.budget import Portion
+from file.logic.parts import PartReader
+from file.logic.ports import Bucket
+from file.logic.values import IncomingFile, Limits, ObjectDescription, Stored
+
+
+async def bring(
+    file: IncomingFile,
+    bucket: Bucket,
+    description: ObjectDescription,
+    *,
+    limits: Limits,
+    budget: Portion,
+    begins: Callable[[], Awaitable[object]],
+    begun: Callable[[str, str | None], object],
+    may_publish: Callable[[], Awaitable[bool]],
+) -> Stored:
+    """Store `file`, whose size and SHA-256 are known, in one bucket. `begins` is awaited before an upload is opened,
+    `begun` is told of it, `may_publish` is asked when everything is there.
+
+    Raises `AccountError` of that account, `RequestError` if other bytes came than the file has, and what the source of
+    the chunks raises; nothing is published then.
+    """
+    changed = asyncio.Event()
+    lane = Lane(bucket, description, limits, note=changed.set, begun=begun)
+    try:
+        await _send(PartReader(file, limits, budget), lane, changed, begins, may_publish)
+    finally:
+        await lane.end()
+        if lane.stored is None:
+            await lane.abandon()
+    if lane.stored is None:
+        raise lane.error or TakenBackError(bucket.account.name, "upload")
+    return lane.stored
+
+
+async def _send(
+    reader: PartReader,
+    lane: Lane,
+    changed: asyncio.Event,
+    begins: Callable[[], Awaitable[object]],
+    may_publish: Callable[[], Awaitable[bool]],
+) -> None:
+    async def until(claim: Callable[[], bool]) -> None:
+        while not claim():
+            changed.clear()
+            await changed.wait()
+
+    part = await reader.next()
+    assert part is not None  # an empty file has one empty part
+    try:
+        if reader.ended:
+            reader.digests()
+            if await may_publish():
+                lane.take(part)
+                part = None
+                lane.start(lane.put())
+            return await lane.until_ended()
+        await begins()
+        lane.start(lane.send())
+        while part is not None:
+            await until(lambda: lane.has_room or lane.ended or lane.error is not None)
+            if lane.error is not None or lane.ended:
+                return None
+            lane.take(part)
+            part = None
+            part = await reader.next()
+    finally:
+        if part is not None:
+            part.let_go()
+    digests = reader.digests()
+    lane.close()
+    await until(lambda: lane.ready or lane.ended or lane.error is not None)
+    if lane.ready and await may_publish():
+        lane.publish(digests)
+    else:
+        lane.give_up()
+    return await lane.until_ended()

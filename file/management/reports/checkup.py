@@ -1,0 +1,110 @@
+"""What `manage.py accounts --check` does and tells: all accounts are asked at once; a table, or one object.
+
+Interrupted, by Ctrl-C or SIGTERM, it waits until every account has taken back its probe. Leaves to others: what is
+asked of an account (`file/accounts/checkup/checkup.py`).
+"""
+
+import asyncio
+import dataclasses
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from file.accounts.checkup.checklist import CHECKS, CheckState
+from file.accounts.checkup.checkup import CheckUp
+from file.accounts.checkup.cures import told as told_keys
+from file.logic.values import Account
+
+_SIGNS = {CheckState.OK: "✓", CheckState.WARNED: "!", CheckState.FAILED: "✗", CheckState.NOT_ASKED: "-"}
+_VERSIONS = {True: "yes", False: "no", None: "-"}
+_VERSIONED = "(keeps versions)"
+_GAP = "  "
+
+Told = Callable[[Sequence[CheckUp]], None]
+
+
+def check_accounts(accounts: Sequence[Account], told: Told) -> tuple[Sequence[CheckUp], bool]:
+    """The check-ups, and whether they came to their end. `told` is called after every check of every account."""
+    checkups: list[CheckUp] = []
+    try:
+        asyncio.run(_checked(accounts, checkups, told))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return checkups, False
+    return checkups, True
+
+
+def is_whole(checkups: Sequence[CheckUp]) -> bool:
+    """Everything was done in every account, and nothing is left behind."""
+    return all(
+        len(checkup.results) == len(CHECKS)
+        and not checkup.interrupted
+        and not checkup.left
+        and all(result.state is not CheckState.FAILED for result in checkup.results)
+        for checkup in checkups
+    )
+
+
+def progress(checkups: Sequence[CheckUp]) -> str:
+    return _GAP.join(f"{checkup.account.name} {len(checkup.results)}/{len(CHECKS)}" for checkup in checkups)
+
+
+def as_lines(checkups: Sequence[CheckUp]) -> Iterator[str]:
+    """A row a check, a column an account; then a line for each cross, and for what should be looked at."""
+    signs = [{result.check: _SIGNS[result.state] for result in checkup.results} for checkup in checkups]
+    names = [checkup.account.name for checkup in checkups]
+    yield _row("", names, names)
+    for check in CHECKS:
+        yield _row(check, [row.get(check, "-") for row in signs], names)
+    yield _row(_VERSIONED, [_VERSIONS[checkup.versioned] for checkup in checkups], names)
+    told = [(checkup, result) for checkup in checkups for result in checkup.results]
+    for state in (CheckState.WARNED, CheckState.FAILED):
+        found = [(checkup, result) for checkup, result in told if result.state is state]
+        for checkup, result in found:
+            yield f"{_SIGNS[state]} {checkup.account.name}, {result.check}: {result.detail}."
+    for checkup in checkups:
+        name = checkup.account.name
+        if not checkup.is_usable:
+            yield f"{name}: this store cannot be used; docs/stores.md says which can."
+        elif checkup.cures:
+            yield f"{name}: write {told_keys(checkup.cures)} into AWS_ACCOUNT_{name}, and check again."
+    if is_whole(checkups):
+        yield "Everything that the service does works in every account."
+
+
+def as_json(checkups: Sequence[CheckUp]) -> dict[str, Any]:
+    return {
+        "whole": is_whole(checkups),
+        "accounts": {
+            checkup.account.name: {
+                "bucket": checkup.account.s3_bucket_name,
+                "region": checkup.account.region_name,
+                "versioned": checkup.versioned,
+                "left": checkup.left,
+                "set_to_false": list(checkup.cures),
+                "usable": checkup.is_usable,
+                "checks": [dataclasses.asdict(result) for result in checkup.results],
+            }
+            for checkup in checkups
+        },
+    }
+
+
+async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], told: Told) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    upload = dataclasses.replace(settings.UPLOAD, accounts=tuple(accounts))
+    async with import_string("mentumfileupload.asgi.s3_buckets")(upload)() as buckets:
+        checkups += [CheckUp(bucket.client) for bucket in buckets]
+        async with asyncio.TaskGroup() as group:
+            for checkup in checkups:
+                group.create_task(checkup.run(lambda: told(checkups)))
+
+
+def _row(title: str, cells: Sequence[str], names: Sequence[str]) -> str:
+    width = max(map(len, (*CHECKS, _VERSIONED)))
+    columns = (cell.ljust(max(len(name), 3)) for cell, name in zip(cells, names, strict=True))
+    return _GAP.join((title.ljust(width), *columns)).rstrip()

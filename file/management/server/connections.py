@@ -1,0 +1,255 @@
+"""An eye on the connections: a short limit for heads of requests and for answers, and room for more connections.
+
+Granian has one timeout for idle connections and for heads: it begins when a connection is opened or becomes idle, and
+only a whole head ends it. So it is as long as a connection may be idle, and heads that take longer than they may are
+found here. Linux tells of every connection how many bytes have arrived (TCP_INFO), and the application is told when a
+request begins: bytes that arrive while a connection has no request belong to a head that is not whole. If that lasts,
+we end the connection's reading, and the server closes it. Idle connections end in the same way when connections become
+scarce (`eviction.py`).
+
+The same look finds answers that are not taken. The server has the whole answer then, so no request is under way any
+more, and it waits for the client without a limit (a file that is still being read has a minimum rate of its own:
+`file/api/endpoints/get.py`). Linux tells how many bytes the client has acknowledged, and how many of ours are not sent.
+
+This costs a request a few operations on a set and a dictionary; the process a look at each of its
+open files four times a limit, and a count of them ten times a second. Without TCP_INFO (macOS) the server's timeout is
+the only one, and nothing makes room.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from file.logic import metrics
+from file.management.server.eviction import Idle, Peer, address_of, is_scarce, to_end
+
+# Of Linux's `struct tcp_info`, since 4.6: `tcpi_last_data_recv` (milliseconds ago), `tcpi_bytes_acked`,
+# `tcpi_bytes_received` and `tcpi_notsent_bytes`.
+_TCP_INFO = struct.Struct("=52xI64xQQ8xI")
+# Closing it breaks the connection off at once, and frees what the kernel has not sent.
+_NOT_LINGERING = struct.pack("ii", 1, 0)
+_FILES = "/proc/self/fd"
+# A head is too slow once that many looks, and one more, saw it unfinished. Looks, not seconds: while the event
+# loop is held up, no request can begin either.
+_LOOKS = 4
+_FILES_AT_ONCE = 64
+_COUNT_SECONDS = 0.1
+_RECOUNT_SECONDS = 1.0  # how long it is believed which of the open files are no connections
+# A connection that was ended and is still there has an answer that is not read.
+_LAST_SECONDS = 5.0
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Quiet:
+    """A connection without a request. `arrived`: bytes, when it became so; None until the next look."""
+
+    arrived: int | None = 0
+    looks: int = 0  # in a row, that saw more than these
+    taken: int | None = None  # bytes of ours that the client had acknowledged at the last look
+    stuck: int = 0  # looks in a row between which it took too few of those that there are
+    since: float = field(default_factory=time.monotonic)
+    ended_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Look:
+    """What one look at the connections saw. `regular`: it counts for the limit of heads."""
+
+    regular: bool
+    met: set[Peer] = field(default_factory=set)
+    by_address: Counter[str | bytes] = field(default_factory=Counter)
+    idle: list[Idle] = field(default_factory=list)
+    slow: int = 0  # heads that were ended
+    untaken: int = 0  # answers that were ended
+
+
+def can_be_seen() -> bool:
+    """Whether this system tells what `ConnectionWatch` needs to know."""
+    if sys.platform != "linux":
+        return False
+    with socket.socket() as trial:
+        told = trial.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    return len(told) == _TCP_INFO.size
+
+
+class ConnectionWatch:
+    """The application, and an eye on the connections to `port` for as long as the application lives.
+
+    `seconds` is how long a head may take, and how long an answer may be taken more slowly than `min_bytes_per_second`;
+    `most` is how many connections the server accepts.
+    """
+
+    def __init__(
+        self, application: ASGIApp, port: int, *, seconds: float, most: int, min_bytes_per_second: int = 0
+    ) -> None:
+        self._application = application
+        self._port = port
+        self._seconds = seconds
+        self._most = most
+        self._least_bytes = min_bytes_per_second * seconds / _LOOKS  # that are taken between two looks
+        self._busy: dict[Peer, object] = {}
+        self._quiet: dict[Peer, _Quiet] = {}
+        self._others = 0  # open files that were no connections when they were last looked at
+        self._looked_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._live(scope, receive, send)
+            return
+        peer = _peer(*scope["client"])
+        self._quiet.pop(peer, None)
+        turn = self._busy[peer] = object()
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            if self._busy.get(peer) is turn:  # or the next request has begun meanwhile
+                del self._busy[peer]
+                self._quiet[peer] = _Quiet(None)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+
+    async def _watch(self) -> None:
+        pause = self._seconds / _LOOKS
+        due = time.monotonic() + pause
+        while True:
+            await asyncio.sleep(min(pause, _COUNT_SECONDS))
+            regular = time.monotonic() >= due
+            try:
+                if regular or self._may_be_scarce():
+                    await self.look(regular=regular)
+            except OSError as error:  # no file can be opened any more
+                _log.warning("slow_heads_not_seen", detail=error.strerror)
+            if regular:
+                due = time.monotonic() + pause
+
+    def _may_be_scarce(self) -> bool:
+        """By the number of open files alone, which costs next to nothing (a look: 5 us a file)."""
+        files = os.stat(_FILES).st_size or len(os.listdir(_FILES))  # noqa: PTH116, PTH208 - before Linux 6.2 it is 0
+        if not is_scarce(files, self._most):
+            return False
+        return is_scarce(files - self._others, self._most) or time.monotonic() - self._looked_at > _RECOUNT_SECONDS
+
+    async def look(self, *, regular: bool) -> None:
+        """Look at every connection once, and end those that may not go on."""
+        before, look = set(self._quiet), _Look(regular)
+        files = os.listdir(_FILES)  # noqa: PTH208 - they are many, and only numbers
+        for number, file in enumerate(files, 1):
+            if number % _FILES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            with borrowed(int(file)) as connection:
+                if connection is not None:
+                    self._see(int(file), connection, look)
+        for peer in before - look.met:  # they were closed
+            self._quiet.pop(peer, None)
+        self._others = len(files) - look.by_address.total()
+        self._looked_at = time.monotonic()
+        if look.slow:
+            _log.info("slow_heads_ended", connections=look.slow)
+        if look.untaken:
+            metrics.SLOW_READERS.inc(look.untaken)
+            _log.info("untaken_answers_ended", connections=look.untaken)
+        if ended := sum(map(self._end_idle, to_end(look.idle, look.by_address, self._most))):
+            metrics.IDLE_CONNECTIONS_ENDED.inc(ended)
+            _log.warning("idle_connections_ended", connections=ended, of=look.by_address.total(), most=self._most)
+
+    def _see(self, file: int, connection: socket.socket, look: _Look) -> None:
+        try:
+            here = connection.getsockname()
+            if not isinstance(here, tuple) or not isinstance(here[0], str) or here[1] != self._port:
+                return
+            peer = _peer(*connection.getpeername()[:2])
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            silent, taken, arrived, unsent = _TCP_INFO.unpack(told)
+            # One port of a client and two addresses of ours: it is not known which has the request.
+            if peer in look.met:
+                self._quiet[peer] = _Quiet(None)
+                return
+            look.met.add(peer)
+            if peer not in self._busy:
+                quiet = self._quiet.setdefault(peer, _Quiet())
+                if quiet.ended_at is not None:
+                    if time.monotonic() - quiet.ended_at > _LAST_SECONDS:
+                        connection.shutdown(socket.SHUT_RDWR)
+                    return
+                if look.regular and self._is_not_taken(quiet, taken, unsent):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOT_LINGERING)
+                    connection.shutdown(socket.SHUT_RDWR)
+                    look.untaken += 1
+                    return
+                if look.regular and _is_slow(quiet, arrived):
+                    connection.shutdown(socket.SHUT_RD)
+                    look.slow += 1
+                    return
+                look.idle.append(Idle(file, peer, quiet.since, silent / 1000))
+            look.by_address[address_of(peer)] += 1
+        except OSError:
+            return  # the listening socket, or a client that has gone
+
+    def _is_not_taken(self, quiet: _Quiet, taken: int, unsent: int) -> bool:
+        is_stuck = unsent and quiet.taken is not None and taken - quiet.taken < self._least_bytes
+        quiet.stuck = quiet.stuck + 1 if is_stuck else 0
+        quiet.taken = taken
+        return quiet.stuck > _LOOKS
+
+    def _end_idle(self, idle: Idle) -> bool:
+        """If it is still the same connection, and still idle."""
+        quiet = self._quiet.get(idle.peer)
+        if quiet is None or quiet.since != idle.since:
+            return False
+        with borrowed(idle.file) as connection:
+            try:
+                if connection is None or _peer(*connection.getpeername()[:2]) != idle.peer:
+                    return False
+                connection.shutdown(socket.SHUT_RD)
+            except OSError:
+                return False
+        quiet.ended_at = time.monotonic()
+        return True
+
+
+def _is_slow(quiet: _Quiet, arrived: int) -> bool:
+    if quiet.arrived is None or quiet.arrived > arrived:
+        quiet.arrived = arrived
+    quiet.looks = quiet.looks + 1 if arrived > quiet.arrived else 0
+    return quiet.looks > _LOOKS
+
+
+@contextmanager
+def borrowed(file: int) -> Iterator[socket.socket | None]:
+    """The socket behind the number of a file, if it is one. It stays the server's.
+
+    No file may be closed here, nor a second number of it: if it is the ledger's (SQLite), the locks that this process
+    holds on the database would go with it (POSIX), and two processes would write at once.
+    """
+    try:
+        # Its addresses tell which family it is of, where there is room for those of IPv6; not to ask is faster.
+        connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=file)
+    except OSError:  # closed, or no socket
+        yield None
+        return
+    try:
+        yield connection
+    finally:
+        connection.detach()
+
+
+def _peer(host: str, port: str | int) -> Peer:
+    """An address of IPv6 has more than one spelling."""
+    return (socket.inet_pton(socket.AF_INET6, host.partition("%")[0]) if ":" in host else host, str(port))

@@ -1,0 +1,175 @@
+"""The clean-up: what has to go, of a file that is erased, or of an upload whose process died or account was silent.
+
+Runs as long as the service does, in each of its processes. Each account is cleaned by itself, so that one that is down
+holds up no other; its clean-up stays open until it is back. Only objects that carry the file's id and uploads that are
+known to be the file's are touched; see `Inventory`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+
+import structlog
+
+from file.ledger.read.records import Records
+from file.ledger.work.claims import Due, Leases
+from file.ledger.work.holding import close_uploads, held, is_shown
+from file.ledger.work.results import Settling
+from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError
+from file.logic.ports import Inventory
+from file.logic.values import ReplicaState, Stored
+
+_log = structlog.get_logger()
+_AT_ONCE = 4  # an account
+
+
+class Cleaner:
+    """`breakers`: one an account. `compare` compares the ledger with the accounts, and marks it if it is behind.
+    `erased` is told when the ledger has no key of a file any more.
+
+    `pause_seconds`: how often it looks when there is nothing to do.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        settling: Settling,
+        records: Records,
+        inventories: Sequence[Inventory],
+        breakers: Mapping[str, Breaker],
+        *,
+        compare: Callable[[], Awaitable[None]],
+        pause_seconds: float,
+        erased: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._compare = compare
+        self._erased = erased
+        self._is_compared = False
+        self._leases = leases
+        self._settling = settling
+        self._records = records
+        self._inventories = {inventory.account.name: inventory for inventory in inventories}
+        self._breakers = breakers
+        self._pause_seconds = pause_seconds
+        self._erasing: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._over_and_over(self._take_over))
+                for inventory in self._inventories.values():
+                    group.create_task(self._over_and_over(partial(self._clean_if_there, inventory)))
+                    group.create_task(self._over_and_over(partial(self.sweep, inventory)))
+        finally:
+            for task in self._erasing:
+                task.cancel()
+            if self._erasing:
+                await asyncio.wait(self._erasing)
+
+    @property
+    def answering(self) -> list[str]:
+        """The names of the accounts that are not left alone at the moment."""
+        return [name for name in self._inventories if not self._breakers[name].is_open]
+
+    async def erase(self, claimed: Sequence[Due], seconds: float) -> None:
+        """Now, for so long; what is not done by then goes on."""
+        tasks = {asyncio.create_task(self._settle_safely(due, self._inventories[due.account])) for due in claimed}
+        for task in tasks:
+            self._erasing.add(task)
+            task.add_done_callback(self._erasing.discard)
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def clean(self, inventory: Inventory) -> int:
+        """Remove what has to go from one account now. Returns how many replicas were looked at."""
+        claimed = await self._leases.claim(inventory.account.name, ReplicaState.ERASING, _AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for due in claimed:
+                group.create_task(self._settle_safely(due, inventory))
+        return len(claimed)
+
+    async def sweep(self, inventory: Inventory) -> int:
+        """Abort what may be open in an account where nothing else would look for it."""
+        for lost in await self._settling.lost_uploads(inventory.account.name):
+            if lost.bucket != inventory.account.s3_bucket_name:
+                continue
+            try:
+                if lost.upload_id is not None:
+                    await inventory.abort(lost.object_key, lost.upload_id)
+                else:
+                    await inventory.abort_lost(lost.object_key, since=lost.since, until=lost.until)
+            except AccountError as error:
+                _log.warning("sweeping_failed", account=error.account, code=error.code, detail=error.detail)
+                if error.retryable:
+                    break
+                continue
+            await self._settling.aborted(lost)
+        return 0
+
+    async def _over_and_over(self, work: Callable[[], Awaitable[int]]) -> None:
+        while True:
+            try:
+                done = await work()
+            except LedgerUnavailableError as error:
+                _log.warning("cleaner_waits", detail=error.detail)
+                done = 0
+            except Exception:  # noqa: BLE001 - one row's nonsense must not end the clean-up of all others
+                _log.exception("cleaner_crashed")
+                done = 0
+            if not done:
+                await asyncio.sleep(self._pause_seconds)
+
+    async def _take_over(self) -> int:
+        """In an older copy of the ledger, what was being received may have been acknowledged since: so it is compared
+        first, once in each process.
+        """
+        if not self._is_compared and await self._leases.has_expired():
+            await self._compare()
+            self._is_compared = True
+        taken = await self._leases.take_over()
+        if taken:
+            _log.warning("uploads_taken_over", count=taken)
+        return taken
+
+    async def _clean_if_there(self, inventory: Inventory) -> int:
+        await self._breakers[inventory.account.name].passes()
+        return await self.clean(inventory)
+
+    async def _settle_safely(self, due: Due, inventory: Inventory) -> None:
+        told = {"id": due.file_id, "account": due.account}
+        breaker = self._breakers[due.account]
+        try:
+            try:
+                await held(self._leases, due, self._settle(due, inventory))
+            except AccountError as error:
+                _log.warning("cleaning_failed", **told, code=error.code, detail=error.detail)
+                if not isinstance(error, NoSourceError | TakenBackError):
+                    breaker.failed(error)
+                await self._settling.failed(due, error)
+            else:
+                breaker.succeeded()
+        except LedgerUnavailableError as error:  # the claim runs out
+            _log.warning("cleaning_unrecorded", **told, detail=error.detail)
+        except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out; the others go on
+            _log.exception("cleaning_crashed", **told)
+
+    async def _settle(self, due: Due, inventory: Inventory) -> None:
+        await close_uploads(due, inventory)
+        if due.file_lives and not await self._is_elsewhere(due):
+            raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
+        strangers = await inventory.remove(due.object_key, due.file_id, due.version_id, due.etag)
+        if await self._settling.gone(due, strangers):
+            self._erased()
+        _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
+
+    async def _is_elsewhere(self, due: Due) -> bool:
+        """Of a file that stays, where an account is to lose it: another one shows that it has it, at this moment."""
+        receipt = await self._records.receipt(due.file_id)
+        others = [
+            (outcome.account, outcome.object_key)
+            for outcome in (() if receipt is None else receipt.outcomes)
+            if isinstance(outcome, Stored) and outcome.account != due.account
+        ]
+        return await is_shown(others, due.file_id, due.checksum, self._inventories)

@@ -1,0 +1,290 @@
+"""What S3 refuses, in our errors: the one table from its error codes (first) and statuses (second).
+
+The words are for whoever operates the account: they name the key of `AWS_ACCOUNT_<name>` to look at and end with S3's
+code. Of what a store wrote nothing else gets into them, no free text: a code that the table knows or that looks like
+one, and a region's name. Pure. Leaves to others: retrying, clock skew, and what a 404 or 412 means to who asked.
+"""
+
+from file.logic.accounts.endpoints import is_on_aws
+from file.logic.errors import (
+    AccessRefusedError,
+    AccountError,
+    AccountFailingError,
+    AccountThrottledError,
+    AccountUnreachableError,
+    BucketMissingError,
+    KeyOccupiedError,
+    PartRefusedError,
+    ReplicaMissingError,
+    WrongRegionError,
+)
+from file.logic.values import Account
+from file.s3.fields import CODE, REGION, Secrets
+
+# What an account's policy must allow, an operation; docs/operations.md has the whole policy.
+_ACTIONS = {
+    "put": "s3:PutObject",
+    "begin": "s3:PutObject",
+    "part": "s3:PutObject",
+    "complete": "s3:PutObject",
+    "abort": "s3:AbortMultipartUpload",
+    "head": "s3:GetObject and s3:ListBucket",  # without the second, an object that is not there is a 403, too
+    "get": "s3:GetObject",
+    "delete": "s3:DeleteObjectVersion",
+    "list_versions": "s3:ListBucketVersions",
+    "list_uploads": "s3:ListBucketMultipartUploads",
+    "list_parts": "s3:ListMultipartUploadParts",
+    "probe": "s3:ListBucket",
+    "list_objects": "s3:ListBucket",
+}
+_ENCRYPTS = frozenset(("put", "begin", "part", "complete"))
+_ABOUT_THE_BUCKET = frozenset(("put", "begin", "list_versions", "list_uploads", "list_objects", "probe"))
+
+_DENIED = "{denied}"  # filled in by `_denied`
+_REDIRECTED = "redirects us, which is not followed: check its region_name and endpoint_url"
+_UNREADABLE = "answers in a way that S3 does not: check its endpoint_url"
+
+_CODES: tuple[tuple[type[AccountError], str | None, str], ...] = (
+    (AccessRefusedError, _DENIED, "AccessDenied AccessDeniedException Forbidden"),
+    (
+        AccessRefusedError,
+        "refused our credentials: its secret_access_key does not belong to its access_key_id",
+        "SignatureDoesNotMatch InvalidSignature",
+    ),
+    (AccessRefusedError, "refused our credentials: its access_key_id is not known there", "InvalidAccessKeyId"),
+    (
+        AccessRefusedError,
+        "refused our credentials: its session_token has expired",
+        "ExpiredToken ExpiredTokenException TokenRefreshRequired",
+    ),
+    (
+        AccessRefusedError,
+        "refused our credentials: its session_token is not valid, or not that of its access_key_id",
+        "InvalidToken InvalidTokenId InvalidClientTokenId UnrecognizedClientException",
+    ),
+    (
+        AccessRefusedError,
+        "refused our request: our clock and its clock differ by too much",
+        "RequestTimeTooSkewed RequestExpired",
+    ),
+    (
+        AccessRefusedError,
+        "cannot use its kms_key_id",
+        "KMS.DisabledException KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException",
+    ),
+    (
+        AccessRefusedError,
+        "is closed to us: its owner has something to settle with the provider",
+        "AccountProblem AllAccessDisabled NotSignedUp InvalidPayer UnauthorizedAccess UnauthorizedAccessError "
+        "UnexpectedIPError",
+    ),
+    (
+        AccessRefusedError,
+        None,
+        "InvalidSecurity MissingAuthenticationToken MissingSecurityHeader UnsupportedSignature CredentialsNotSupported",
+    ),
+    (BucketMissingError, None, "NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPointAliasError"),
+    (
+        WrongRegionError,
+        None,
+        "PermanentRedirect PermanentRedirectControlError IllegalLocationConstraintException IncorrectEndpoint "
+        "EndpointNotFound InvalidRegion InvalidLocationConstraint",
+    ),
+    (
+        WrongRegionError,
+        "did not accept the region that we signed for (region_name), or the form of its access_key_id",
+        "AuthorizationHeaderMalformed",
+    ),
+    (
+        AccountThrottledError,
+        None,
+        "SlowDown SlowDownRead SlowDownWrite ServiceUnavailable RequestLimitExceeded RequestThrottled Throttling "
+        "ThrottlingException TooManyRequests TooManyRequestsException BandwidthLimitExceeded KMS.ThrottlingException",
+    ),
+    (AccountFailingError, None, "InternalError InternalFailure InternalServerError ServiceFailure"),
+    (AccountFailingError, "is busy with another request for this key", "OperationAborted ConditionalRequestConflict"),
+    (
+        AccountFailingError,
+        "redirects us for now, as it does while a new bucket becomes known",
+        "TemporaryRedirect Redirect",
+    ),
+    (AccountUnreachableError, "gave up waiting for our bytes", "RequestTimeout IncompleteBody"),
+    (KeyOccupiedError, None, "PreconditionFailed"),
+    (
+        PartRefusedError,
+        "received other bytes than we sent: they were damaged on the way",
+        "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
+    ),
+    (PartRefusedError, "could not read the checksum that we sent", "InvalidDigest"),
+    (PartRefusedError, "does not have the upload any more", "NoSuchUpload"),
+    (PartRefusedError, "does not have the object any more", "NoSuchKey NoSuchVersion"),
+    (PartRefusedError, "keeps the object in an archive", "InvalidObjectState"),
+    (PartRefusedError, "does not have every part that we sent", "InvalidPart InvalidPartOrder"),
+    (
+        PartRefusedError,
+        "refused the key: with its prefix it is too long, or not allowed there",
+        "KeyTooLongError InvalidURI",
+    ),
+    (PartRefusedError, "refused the size of the file or of a part", "EntityTooLarge EntityTooSmall"),
+    (
+        PartRefusedError,
+        "refused the metadata: there is too much of it",
+        "MetadataTooLarge RequestHeaderSectionTooLarge MaxMessageLengthExceeded",
+    ),
+    (PartRefusedError, "does not know its storage_class", "InvalidStorageClass"),
+    (PartRefusedError, "does not accept its server_side_encryption", "InvalidEncryptionAlgorithmError"),
+    (PartRefusedError, "does not accept its expected_bucket_owner", "InvalidBucketOwnerAWSAccountID"),
+    (PartRefusedError, "does not accept how it is addressed: see addressing", "InvalidHostHeader"),
+    (PartRefusedError, "has no room left", "QuotaExceeded XMinioStorageFull XMinioAdminBucketQuotaExceeded"),
+    (PartRefusedError, "does not support what we asked", "NotImplemented UnsupportedArgument"),  # or see `_cure`
+)
+# To a question for an object as it was stored, these say that it is not there, or another is.
+_READ_CODES = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "PreconditionFailed", "InvalidRange")
+_NOT_AS_STORED = (404, 405, 412, 416)
+
+# What stores say that do not know a header of ours, and to a question that they do not know.
+_UNKNOWN_HEADER = ("NotImplemented", "UnsupportedArgument", "InvalidArgument", "ExcessHeaderValues", "InvalidDigest")
+_MAYBE_UNKNOWN_HEADER = ("InvalidRequest", "MalformedXML")  # only where the answer names the header
+_UNKNOWN_QUESTION = ("NotImplemented", "MethodNotAllowed")
+_NO_VERSIONS = 'if its bucket keeps none, set "versions": false'
+UNKNOWN_QUESTIONS = {
+    "list_versions": f"does not list versions: {_NO_VERSIONS}",
+    "delete": f"does not delete a version: {_NO_VERSIONS}",
+    "list_uploads": "does not list open uploads: an upload whose id got lost stays, so this store cannot be used",
+    "list_parts": "does not list an upload's parts: whether one has ended is not known, so this store cannot be used",
+    "abort": "does not end an upload that is given up: this store cannot be used",
+}
+# The account's keys that may be switched off, with the operations that send what they stand for.
+_SWITCHES = {
+    "checksums": ("put", "begin", "part", "complete"),
+    "conditional_writes": ("put", "complete"),
+}
+
+_NO_CHECKSUM = 'does not answer a question for a checksum: set "checksums": false'
+_DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch")
+_OTHER_CHECKSUM = (
+    "joined other bytes than we sent, or has another checksum of the whole than S3: `manage.py accounts --check` finds "
+    'out whether to set "checksums": false'
+)
+_OTHER_HEADERS = ("server_side_encryption", "storage_class")  # sent as the account says, and only then
+
+_BY_CODE = {code: (kind, detail) for kind, detail, codes in _CODES for code in codes.split()}
+
+_BY_STATUS: dict[int, tuple[type[AccountError], str | None]] = {
+    301: (WrongRegionError, _REDIRECTED),
+    302: (WrongRegionError, _REDIRECTED),
+    303: (WrongRegionError, _REDIRECTED),
+    307: _BY_CODE["TemporaryRedirect"],
+    308: (WrongRegionError, _REDIRECTED),
+    401: (AccessRefusedError, None),
+    403: (AccessRefusedError, _DENIED),
+    407: (AccountUnreachableError, "cannot be reached: the proxy wants credentials (HTTPS_PROXY)"),
+    408: _BY_CODE["RequestTimeout"],
+    409: _BY_CODE["OperationAborted"],
+    412: _BY_CODE["PreconditionFailed"],
+    425: (AccountFailingError, None),
+    429: (AccountThrottledError, None),
+    501: _BY_CODE["NotImplemented"],
+    503: (AccountThrottledError, None),
+    507: _BY_CODE["QuotaExceeded"],
+}
+
+
+def account_error(
+    account: Account,
+    operation: str,
+    status: int,
+    code: str | None,
+    *,
+    region: str | None = None,
+    lacks: str | None = None,
+) -> AccountError:
+    """The error for an answer that is not what was hoped for.
+
+    `region` is where S3 says that the bucket lies, `lacks` the account's key because of which we sent what is refused.
+    """
+    if code not in _BY_CODE:
+        is_code = code is not None and CODE.fullmatch(code) is not None and not Secrets(account).are_in(code)
+        code = code if is_code else None
+    kind: type[AccountError]
+    detail: str | None
+    moved = region is not None and REGION.fullmatch(region) is not None and region != account.region_name
+    if operation == "get" and code in _READ_CODES:
+        kind, detail = ReplicaMissingError, None
+    elif code in _BY_CODE:
+        kind, detail = _BY_CODE[code]
+    elif status == 400 and code is None and moved:
+        kind, detail = WrongRegionError, None  # a HEAD's answer has no body to say it in
+    else:
+        kind, detail = _by_status(operation, status)
+    if kind is WrongRegionError and moved:
+        detail = f"keeps its bucket in region {region}, not in {account.region_name} (region_name)"
+    if detail is _DENIED:
+        detail = _denied(account, operation)
+    if kind is PartRefusedError and (cure := _cure(account, operation, status, code, lacks)) is not None:
+        detail = cure
+    return kind(
+        account.name,
+        operation,
+        f"{detail or kind.message} ({code or f'status {status}'})",
+        # A gateway's word, not S3's: what it passed on may be carried out yet.
+        unanswered=code is None and status in (502, 504),
+        s3_code=code,
+    )
+
+
+def _cure(account: Account, operation: str, status: int, code: str | None, lacks: str | None) -> str | None:
+    """What to write into the account's JSON, or that the store cannot be used, where the answer makes it plain.
+
+    AWS has all that we ask for; there, these codes mean a value.
+    """
+    if is_on_aws(account):
+        return None
+    if operation in UNKNOWN_QUESTIONS and (code in _UNKNOWN_QUESTION or (code is None and status in (405, 501))):
+        is_about_versions = operation in ("list_versions", "delete")
+        return None if is_about_versions and not account.versions else UNKNOWN_QUESTIONS[operation]
+    if operation == "complete" and code in _DAMAGED and account.checksums:
+        return _OTHER_CHECKSUM
+    if operation == "head":  # the answer has no body to say it in, so that the question has to do
+        if code is not None or status not in (400, 501) or lacks is None or not getattr(account, lacks):
+            return None
+        return f"does not answer a question for a version: {_NO_VERSIONS}" if lacks == "versions" else _NO_CHECKSUM
+    keys = [key for key, operations in _SWITCHES.items() if operation in operations and getattr(account, key)]
+    is_plain = code in _UNKNOWN_HEADER or (code in _MAYBE_UNKNOWN_HEADER and lacks in keys)
+    if not keys or not (is_plain or (code is None and status == 501)):
+        return None
+    if lacks in keys:
+        keys = [lacks]
+    elif code == "InvalidDigest":
+        keys = ["checksums"] if "checksums" in keys else keys
+    others = [] if lacks in keys or operation not in ("put", "begin") else _OTHER_HEADERS
+    ways = [f'set "{key}": false' for key in keys]
+    ways += [f"look at its {key}" for key in others if getattr(account, key) is not None]
+    ask = "" if len(ways) == 1 else "; `manage.py accounts --check` finds out which"
+    return f"does not know a header or a value that we send: {' or '.join(ways)}{ask}"
+
+
+def _by_status(operation: str, status: int) -> tuple[type[AccountError], str | None]:
+    if operation == "get" and status in _NOT_AS_STORED:
+        return ReplicaMissingError, None
+    if status == 404:
+        if operation in _ABOUT_THE_BUCKET:
+            return BucketMissingError, None
+        return PartRefusedError, "does not have the object or upload any more"
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if 400 <= status < 500:
+        return PartRefusedError, None
+    return AccountFailingError, None if status >= 500 else _UNREADABLE
+
+
+def _denied(account: Account, operation: str) -> str:
+    """Every setting that S3 may have meant: its one word for all of them is AccessDenied."""
+    actions = _ACTIONS.get(operation)
+    what = f"do {actions} on bucket" if actions else "use bucket"
+    reasons = [f"they may not {what} {account.s3_bucket_name}"]
+    if account.kms_key_id is not None and operation in _ENCRYPTS:
+        reasons.append("they may not do kms:GenerateDataKey and kms:Decrypt with its kms_key_id")
+    if account.expected_bucket_owner is not None:
+        reasons.append("the bucket belongs to another than its expected_bucket_owner")
+    return f"refused our credentials: {', or '.join(reasons)}"

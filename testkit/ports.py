@@ -1,0 +1,81 @@
+"""Blocks of free TCP ports on loopback, safe for many processes that look for them at once.
+
+A store listens on the ports P to P+14 and P+10004. Blocks are multiples of sixteen: the sixteenth port is never
+listened on, binding it is the claim on the block, and the kernel gives it back when the claimer ends, however it ends.
+All blocks lie below the ephemeral ports, so no outgoing connection of anybody can sit on one by accident.
+
+For five of its ports a store also listens on a Unix socket in /tmp, under a name made of the port, and it takes away
+whatever it finds there. Network namespaces have their own ports but share /tmp, so these count as ports in use, too.
+"""
+
+import random
+import socket
+from pathlib import Path
+
+from testkit.errors import StoreError
+
+HOST = "127.0.0.1"
+BLOCK = 16
+FIRST = 10_240
+LAST = 20_224  # LAST + 14 < FIRST + ADMIN_OFFSET: no block reaches into another block's far port
+ADMIN_OFFSET = 10_004  # weed opens a second admin port there and has no option to choose another
+
+
+def ports_of(first: int) -> list[int]:
+    """The ports that a store at `first` listens on."""
+    return [*range(first, first + 15), first + ADMIN_OFFSET]
+
+
+def sockets_of(first: int) -> dict[int, Path]:
+    """The Unix sockets of a store at `first`, by port: in /tmp, whatever TMPDIR says."""
+    roles = {"s3": 10, "master": 11, "volume": 12, "filer": 13, "admin": ADMIN_OFFSET}
+    return {first + far: Path(f"/tmp/seaweedfs-{role}-grpc-{first + far}.sock") for role, far in roles.items()}
+
+
+def remove_sockets(first: int) -> None:
+    """Take away what a server that was killed has left; never the sockets of one that lives."""
+    for path in sockets_of(first).values():
+        if not _is_listened_on(path):
+            path.unlink(missing_ok=True)
+
+
+def port_in_use(first: int) -> int | None:
+    """The first port of the block that somebody listens on, or None."""
+    for port in ports_of(first):
+        with socket.socket() as probe:
+            # As the server does it: a port that only has connections in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return port
+    return next((port for port, path in sockets_of(first).items() if _is_listened_on(path)), None)
+
+
+def free_port_block() -> tuple[int, socket.socket]:
+    """Claim a free block. It stays ours until the socket that comes with it is closed."""
+    blocks = list(range(FIRST, LAST + 1, BLOCK))
+    random.SystemRandom().shuffle(blocks)  # not the seeded generator: parallel test workers share its seed
+    for first in blocks:
+        claim = socket.socket()
+        try:
+            claim.bind((HOST, first + BLOCK - 1))
+        except OSError:
+            claim.close()
+            continue
+        if port_in_use(first) is None:
+            return first, claim
+        claim.close()
+    raise StoreError(f"No block of {BLOCK} free ports between {FIRST} and {LAST + BLOCK}.")
+
+
+def _is_listened_on(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True  # somebody does, too busy to answer
+        except OSError:
+            return False
+    return True

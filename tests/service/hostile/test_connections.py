@@ -1,0 +1,205 @@
+"""Many connections that ask for nothing: the health check is answered, and uploads are stored, all the same.
+
+The service may have few open files here, so that a few hundred idle connections are more than it can take.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from file.management.server.connections import can_be_seen
+from file.management.server.eviction import Idle, address_of, to_end
+from file.management.server.openfiles import MOST_CONNECTIONS, OpenFiles
+from testkit.serviceprocess import ServerProcess, ServerProcessError
+from tests.service.conftest import Accounts, assert_stored
+from tests.service.hostile.flood import flooded
+from tests.service.services import service
+from tests.serving import running
+from tests.unit.api.expectations import assert_everywhere, assert_nothing_left, assert_problem, three
+from tests.unit.api.rawhttp import Answer, Connection, connected, exchange, form_head, form_part, head, in_chunks
+
+FILES = 512
+REQUESTS = 4
+ROUNDS = 4
+CONNECTIONS = FILES - 64 - 3 * (REQUESTS + 48 + 16)
+HEALTH = head("GET", "/_/health")
+pytestmark = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell which connections are idle")
+
+
+def with_files(soft: int, hard: int) -> tuple[str, str]:
+    """What Python runs in place of manage.py, with these limits of open files."""
+    limits = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))"
+    return ("-c", f"import resource, runpy; {limits}; runpy.run_path('manage.py', run_name='__main__')")
+
+
+def limited(folder: Path, accounts: Accounts, *, soft: int, hard: int, **environment: str) -> ServerProcess:
+    told = {
+        "UPLOAD_ACCOUNT_REQUESTS": str(REQUESTS),
+        "UPLOAD_IDLE_SECONDS": "600",
+        "UPLOAD_CLIENT_GRACE_SECONDS": "300",
+        **environment,
+    }
+    url = f"sqlite:///{folder / 'ledger.sqlite3'}"
+    return service(folder, url, *accounts.values(), command=with_files(soft, hard), **told)
+
+
+def lines_of(process: ServerProcess, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("begin", [b"", b"G"], ids=["idle", "begun"])
+async def test_health_and_uploads_are_answered_when_idle_connections_flood(
+    tmp_path: Path, accounts: Accounts, begin: bytes
+) -> None:
+    process = limited(tmp_path, accounts, soft=128, hard=FILES)
+    try:
+        await asyncio.to_thread(process.start)
+        await flood_with_idle_connections(process, begin)
+    finally:
+        await asyncio.to_thread(process.kill)
+    assert_stored(accounts.values(), {"slow": b"abc", **{str(number): b"x" for number in range(ROUNDS)}})
+    assert sum(line["connections"] for line in lines_of(process, "idle_connections_ended")) > CONNECTIONS
+    assert not [line for line in lines_of(process, "request") if line["status"] >= 500]
+
+
+async def flood_with_idle_connections(process: ServerProcess, begin: bytes) -> None:
+    [told] = lines_of(process, "open_files")
+    assert (told["limit"], told["connections"]) == (FILES, CONNECTIONS)
+    async with connected(process) as kept, connected(process) as slow:
+        assert await health(kept) == 200
+        await slow.send(head("PUT", "/files/slow", "content-length: 3"), b"a")
+        async with flooded(process.url, connections=3 * CONNECTIONS, address="127.0.0.2", begin=begin) as flood:
+            for number in range(ROUNDS):
+                assert (await asked(process, HEALTH)).status_code == 200
+                answer = await asked(process, head("PUT", f"/files/{number}", "content-length: 1") + b"x")
+                assert answer.status_code == 201, answer.json()
+            assert flood.opened > 3 * CONNECTIONS  # some were closed, and came back
+            assert await health(kept) == 200  # another address has more
+        await slow.send(b"bc")
+        assert (await slow.answer()).status_code == 201  # it was no idle one
+
+
+async def asked(process: ServerProcess, request: bytes) -> Answer:
+    """On a new connection, which may wait until others were closed."""
+    async with asyncio.timeout(30), connected(process) as connection:
+        await connection.send(request)
+        return await connection.answer()
+
+
+async def health(connection: Connection) -> int:
+    await connection.send(HEALTH)
+    return (await connection.answer()).status_code
+
+
+async def test_the_start_is_refused_when_too_few_files_may_be_open(tmp_path: Path, accounts: Accounts) -> None:
+    process = limited(tmp_path, accounts, soft=256, hard=256)
+    with pytest.raises(ServerProcessError):
+        await asyncio.to_thread(process.start)
+    assert "(file.E003) The limit of open files is 256, and 268 are for the accounts" in process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("limit", "connections", "is_fault"),
+    [(1 << 20, MOST_CONNECTIONS, False), (1024, 524, False), (564, 64, False), (563, 63, True), (256, -244, True)],
+)
+def test_what_the_limit_leaves_is_for_clients(limit: int, connections: int, is_fault: bool) -> None:
+    files = OpenFiles(limit, reserve=500)
+    assert (files.connections, files.fault is not None) == (connections, is_fault)
+
+
+# --- which of them end
+
+
+def idle(address: str, *since: float, silent: float = 60.0) -> list[Idle]:
+    return [Idle(number, (address, str(number)), each, silent) for number, each in enumerate(since)]
+
+
+def ended(connections: list[Idle], most: int, **busy: int) -> list[tuple[str | bytes, float]]:
+    counted = Counter({address_of((f"10.0.0.{name[1:]}", "1")): number for name, number in busy.items()})
+    counted.update(address_of(each.peer) for each in connections)
+    return [(each.peer[0], each.since) for each in to_end(connections, counted, most)]
+
+
+def test_none_ends_when_there_is_room() -> None:
+    assert ended(idle("10.0.0.1", *range(59)), 80) == []
+
+
+def test_those_of_the_address_with_the_most_end_first_and_the_longest_idle_before_others() -> None:
+    few, many = idle("10.0.0.1", *range(10)), idle("10.0.0.2", *range(90, 40, -1))
+    assert ended([*few, *many], 80) == [("10.0.0.2", since) for since in range(41, 71)]
+
+
+def test_all_addresses_end_alike_when_none_has_more_than_the_others() -> None:
+    connections = [each for number in range(60) for each in idle(f"10.0.1.{number}", 100 - number)]
+    assert [since for _, since in ended(connections, 80)] == list(range(41, 61))
+
+
+def test_one_address_keeps_a_quarter_when_there_is_no_room() -> None:
+    connections = idle("10.0.0.1", *range(70))
+    assert len(ended(connections, 80)) == 50
+
+
+def test_those_with_a_request_stay_when_there_is_no_room() -> None:
+    assert len(ended(idle("10.0.0.1", *range(5)), 80, a1=75)) == 5
+
+
+def test_who_just_sent_something_stays_when_not_all_is_taken() -> None:
+    """Its next request may be on the way."""
+    busy = idle("10.0.0.1", *range(60), silent=0.1)
+    assert ended(busy, 80) == []
+    assert [since for _, since in ended([*busy, *idle("10.0.0.1", *range(60, 70))], 80)] == list(range(60, 70))
+    assert len(ended(idle("10.0.0.1", *range(76), silent=0.1), 80)) == 56
+
+
+def test_who_just_sent_something_ends_last() -> None:
+    connections = [*idle("10.0.0.1", *range(30), silent=0.1), *idle("10.0.0.1", *range(30, 60))]
+    assert [since for _, since in ended(connections, 80)][:30] == list(range(30, 60))
+
+
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    one, same, other = bytes.fromhex("20010db8" + "00" * 12), bytes.fromhex("20010db8" + "00" * 11 + "07"), b"\x20" * 16
+    assert address_of((one, "1")) == address_of((same, "2")) != address_of((other, "1"))
+    mapped = bytes(10) + b"\xff\xff"
+    assert address_of((mapped + b"\x0a\0\0\1", "1")) != address_of((mapped + b"\x0a\0\0\2", "1"))
+
+
+# --- bodies in many small pieces
+
+FORM_START = form_part("file", b"", filename="f")[:-2]
+
+
+@pytest.mark.parametrize("way", ["put", "form"])
+async def test_the_body_is_refused_when_it_comes_in_too_many_small_pieces(way: str) -> None:
+    buckets = three()
+    pieces = b"1\r\nx\r\n" * 20_000
+    async with running(buckets) as serving:
+        chunked = "transfer-encoding: chunked"
+        first = head("PUT", "/files/k", chunked) if way == "put" else form_head(chunked)
+        begin = b"" if way == "put" else b"%x\r\n%b\r\n" % (len(FORM_START), FORM_START)
+        answer = await exchange(serving, first, begin, pieces)
+        assert_problem(answer, 413, "request_too_large")
+        assert "16384" in answer.json()["detail"]
+        assert_nothing_left(serving, buckets)
+
+
+async def test_the_body_is_not_read_on_when_it_was_answered_and_comes_in_small_pieces() -> None:
+    async with running(three()) as serving, connected(serving) as connection:
+        await connection.send(b"PUT /files/k HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert_problem(await connection.answer(), 401, "token_missing")
+        await connection.send(b"1\r\nx\r\n" * 20_000)
+        assert await connection.ended()
+
+
+@pytest.mark.parametrize(("size", "of"), [(5_600_000, 1024), (400_000, 20), (5_000, 1)])
+async def test_the_file_is_stored_when_its_chunks_are_small(size: int, of: int) -> None:
+    buckets = three()
+    async with running(buckets) as serving:
+        pieces = b"".join(in_chunks(b"x" * size, of))
+        answer = await exchange(serving, head("PUT", "/files/k", "transfer-encoding: chunked"), pieces)
+        assert answer.status_code == 201
+    assert_everywhere(buckets, "k", b"x" * size)

@@ -1,0 +1,170 @@
+"""An account whose every request meets a mistake of ours: the upload, the reading and the work of the others go on."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from file.audit.findings import AccountFindings, Findings
+from file.audit.verify import Asked, Plan, Verify
+from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.verification import Verification
+from file.ledger.database.threads import ReadingThreads
+from file.logic.errors import AccountFailingError
+from file.logic.values import Ack, Digests, KiB, MiB, ObjectDescription, Part, Stored
+from file.s3.bucket import S3Bucket, S3Upload
+from file.s3.client import Network, S3Client
+from file.s3.listing import S3Listing
+from testkit.account import StoreAccount
+from tests.buckets import account_of, s3_buckets
+from tests.service.conftest import Accounts, assert_nothing_left, assert_stored, content, put, serving
+from tests.serving import Running, running
+
+ONE_PART = 5 * KiB
+MANY_PARTS = 5 * MiB + 256 * KiB
+NO_HEADER = "\ud800"  # cannot be encoded: it stands for a mistake that no rule about settings or answers prevents
+SETTINGS: dict[str, Any] = {"part_size": 5 * MiB, "max_request_bytes": 0, "settle_seconds": 0.1}
+
+
+@asynccontextmanager
+async def crashing(store: StoreAccount) -> AsyncIterator[S3Bucket]:
+    """A bucket in which every request raises `UnicodeEncodeError` before it is sent."""
+    account = dataclasses.replace(account_of(store), expected_bucket_owner=NO_HEADER)
+    client = S3Client(account, Network())
+    try:
+        yield S3Bucket(client, requests=8)
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def crashing_first(accounts: Accounts, **settings: Any) -> AsyncIterator[Running]:
+    """The service with an account A that crashes, and B and C as they are."""
+    async with AsyncExitStack() as stack:
+        bad = await stack.enter_async_context(crashing(accounts["A"]))
+        good = await stack.enter_async_context(s3_buckets(accounts["B"], accounts["C"]))
+        yield await stack.enter_async_context(running([bad, *good], **{**SETTINGS, **settings}))
+
+
+def codes_of(answer: httpx.Response) -> dict[str, str | None]:
+    return {name: (told.get("error") or {}).get("code") for name, told in answer.json()["accounts"].items()}
+
+
+@pytest.mark.parametrize("size", [ONE_PART, MANY_PARTS])
+async def test_an_upload_that_needs_the_account_is_refused_with_every_outcome(accounts: Accounts, size: int) -> None:
+    async with crashing_first(accounts) as service:
+        answer = await put(service, size)
+        assert answer.status_code == 502
+        assert codes_of(answer)["A"] == AccountFailingError.code
+    assert_nothing_left([accounts["B"], accounts["C"]])
+
+
+@pytest.mark.parametrize("size", [ONE_PART, MANY_PARTS])
+async def test_an_upload_that_does_not_need_the_account_is_stored(accounts: Accounts, size: int) -> None:
+    async with crashing_first(accounts, ack=Ack("2")) as service:
+        answer = await put(service, size)
+        assert answer.status_code == 202, answer.text
+        states = {name: told["status"] for name, told in answer.json()["accounts"].items()}
+        assert states == {"A": "pending", "B": "stored", "C": "stored"}
+    assert_stored([accounts["B"], accounts["C"]], {"k": content(size)})
+
+
+async def test_a_file_is_read_from_another_account_told_of_and_erased_there(
+    accounts: Accounts, sqlite_database: str
+) -> None:
+    async with serving(*accounts.values(), database=sqlite_database) as service:
+        assert (await put(service, ONE_PART)).status_code == 201
+    async with (
+        crashing_first(accounts, database=sqlite_database) as service,
+        service.client(verify=False) as client,
+    ):
+        assert (await client.get("/files/k")).content == content(ONE_PART)
+        told = (await client.get("/_/accounts")).json()["accounts"]
+        assert {name: state.get("error", {}).get("code") for name, state in told.items()} == {
+            "A": AccountFailingError.code,
+            "B": None,
+            "C": None,
+        }
+        answer = await client.delete("/files/k")
+        assert answer.status_code == 202, answer.text
+        states = {name: told["status"] for name, told in answer.json()["accounts"].items()}
+        assert states == {"A": "erasing", "B": "erased", "C": "erased"}
+    assert_nothing_left([accounts["B"], accounts["C"]])
+
+
+async def test_verifying_tells_of_the_account_and_looks_into_the_others(
+    accounts: Accounts, sqlite_database: str
+) -> None:
+    async with serving(*accounts.values(), database=sqlite_database) as service:
+        assert (await put(service, ONE_PART)).status_code == 201
+    findings = Findings({name: AccountFindings() for name in accounts})
+    threads = ReadingThreads(sqlite_database, count=1)
+    async with crashing(accounts["A"]) as bad, s3_buckets(accounts["B"], accounts["C"]) as good:
+        asked = [Asked(S3Listing(bucket.client), bucket) for bucket in (bad, *good)]
+        parts = Verifiable(threads, sqlite_database), Verification(threads, sqlite_database)
+        await Verify(*parts, asked, Plan(), findings, others=[bad, *good]).run()
+    await threads.close()
+    assert isinstance(findings.accounts["A"].error, AccountFailingError)
+    assert (findings.accounts["B"].good, findings.accounts["C"].good) == (1, 1)
+
+
+DESCRIPTION = ObjectDescription(key="k", file_id="0" * 36, content_type="a/b", metadata={})
+PART = Part(1, b"x", 0)
+STORED = Stored(
+    account="A", bucket="b", object_key="k", etag='"e"', version_id=None, request_id=None, checked_by="crc64nvme"
+)
+
+
+async def read(bucket: S3Bucket) -> None:
+    async with bucket.read(STORED, file_id="i", start=0, stop=1, size=1) as pieces:
+        async for _ in pieces:
+            pass
+
+
+async def walk(pages: Any) -> None:
+    async for _ in pages:
+        pass
+
+
+NOW = datetime.now(UTC)
+CALLS: dict[str, Callable[[S3Bucket], Awaitable[object]]] = {
+    "put": lambda bucket: bucket.put(DESCRIPTION, PART),
+    "begin": lambda bucket: bucket.begin(DESCRIPTION),
+    "find": lambda bucket: bucket.find("k", "i"),
+    "remove": lambda bucket: bucket.remove("k", "i"),
+    "abort": lambda bucket: bucket.abort("k", "u"),
+    "abort_lost": lambda bucket: bucket.abort_lost("k", since=NOW, until=NOW),
+    "read": read,
+    "keys_behind": lambda bucket: bucket.keys_behind("k"),
+    "look": lambda bucket: bucket.look("k"),
+    "probe": lambda bucket: bucket.probe(),
+    "upload.send": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").send(PART),
+    "upload.complete": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").complete(Digests(1, b"", 0)),
+    "upload.abort": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").abort(),
+    "listing.pages": lambda bucket: walk(S3Listing(bucket.client).pages()),
+    "listing.uploads": lambda bucket: walk(S3Listing(bucket.client).uploads()),
+    "listing.keys_behind": lambda bucket: S3Listing(bucket.client, pause_seconds=0).keys_behind("k"),
+    "listing.look": lambda bucket: S3Listing(bucket.client, pause_seconds=0).look("k"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_no_call_of_an_account_raises_anything_else(call: str, accounts: Accounts) -> None:
+    async with crashing(accounts["A"]) as bucket, asyncio.timeout(20):
+        with pytest.raises(AccountFailingError) as caught:
+            await CALLS[call](bucket)
+        assert caught.value.unanswered
+        assert isinstance(caught.value.__cause__, UnicodeEncodeError)
+
+
+def test_every_call_is_here() -> None:
+    """A method that is added to a bucket, an upload or a listing is tried here, too."""
+    offered = {name for name in vars(S3Bucket) if not name.startswith("_")} - {"has_room"}
+    offered |= {f"upload.{name}" for name in vars(S3Upload) if not name.startswith("_")}
+    offered |= {f"listing.{name}" for name in vars(S3Listing) if not name.startswith("_")}
+    assert offered == set(CALLS)

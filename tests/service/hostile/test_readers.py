@@ -1,0 +1,164 @@
+"""Clients that read slowly or not at all: they hold what they may, and no more; others read, and catch-up goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from file.logic import metrics
+from file.logic.values import READER_BYTES, KiB, Limits, MiB
+from file.management.server.connections import can_be_seen
+from testkit.account import StoreAccount
+from testkit.faults.faults import Fault
+from testkit.serviceprocess import ServerProcess
+from tests.buckets import s3_buckets
+from tests.processes import memory_of
+from tests.service.conftest import PATIENT, Accounts, Proxied, content
+from tests.service.hostile.readers import IdleReader, idle_readers, until_answered
+from tests.service.receipts import receipt_when
+from tests.service.services import service as new_service
+from tests.serving import HEADERS, TOKEN, Running, running
+from tests.unit.api.expectations import assert_problem
+
+HOSTILE = "the-token-of-a-hostile-client"
+SEVERAL = {"tests": TOKEN, "hostile": HOSTILE}
+MEMORY = 32 * MiB
+READERS = Limits(memory=MEMORY).readers
+OF_AN_ACCOUNT = READERS * 3 // 4
+LARGE = content(3 * MiB)  # more than the service takes before a client has read any of it
+PATIENTLY = {"client_grace_seconds": 100.0}
+PLAIN: dict[str, Any] = {"verify": False}
+on_linux = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell what a client has taken")
+
+
+@asynccontextmanager
+async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[Running]:
+    """With as many reads an account as the service gives it for that memory."""
+    told = {**PATIENT, "memory": MEMORY, "wait_seconds": 1.0, **settings}
+    async with s3_buckets(*accounts, reads=READERS) as buckets, running(buckets, **told) as service:
+        yield service
+
+
+async def put(service: Running, key: str, body: bytes, **headers: str) -> httpx.Response:
+    async with service.client(**PLAIN) as client:
+        return await client.put(f"/files/{key}", content=body, headers=headers)
+
+
+async def until_logged(logs: list[Any], event: str, **fields: str) -> None:
+    async with asyncio.timeout(30):
+        while not any(line["event"] == event and fields.items() <= line.items() for line in logs):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # a log has no signal
+
+
+# --- many who read nothing
+
+
+async def test_others_read_when_one_token_has_many_connections_that_read_nothing(accounts: Accounts) -> None:
+    async with serving(accounts["A"], accounts["B"], tokens=SEVERAL, **PATIENTLY) as service:
+        assert (await put(service, "large", LARGE)).status_code == 201
+        with idle_readers(service, 3 * READERS, "/files/large", HOSTILE) as readers:
+            await until_answered(readers, 200, READERS // 2)
+            refused = await until_answered(readers, 503, len(readers) - READERS // 2)
+            assert b"retry-after: " in refused[0].head().lower()
+            assert service.application.readings.places.held == {"hostile": READERS // 2}
+            async with service.client(**PLAIN) as client:
+                assert (await client.get("/files/large")).content == LARGE
+                other = {"authorization": f"Bearer {HOSTILE}"}
+                assert (await client.head("/files/large", headers=other)).status_code == 200
+                assert_problem(await client.get("/files/large", headers=other), 503, "busy")
+            assert service.application.readings.places.held == {"hostile": READERS // 2}
+
+
+async def test_catch_up_and_head_go_on_when_all_who_may_read_an_account_read_nothing(
+    accounts: Accounts, proxied: Proxied
+) -> None:
+    behind = proxied("B")
+    behind.refuse_connections()
+    quick = {"lease_seconds": 1.0, "grace_seconds": 0.2}
+    async with serving(accounts["A"], behind.account, **PATIENTLY, **quick) as service:
+        stored = await put(service, "large", LARGE, **{"upload-ack": "any"})
+        assert stored.status_code == 202
+        with idle_readers(service, 3 * READERS, "/files/large", TOKEN) as readers:
+            await until_answered(readers, 200, OF_AN_ACCOUNT)
+            await until_answered(readers, 503, len(readers) - OF_AN_ACCOUNT)
+            behind.accept_connections()
+            async with service.client(**PLAIN) as client:
+                assert (await client.head("/files/large")).status_code == 200
+                await receipt_when(client, stored.json()["id"], lambda receipt: receipt["status"] == "stored")
+            assert service.application.readings.places.held == {"tests": OF_AN_ACCOUNT}
+
+
+# --- too slow, and slow for another reason
+
+
+async def broken_off(reader: IdleReader, size: int) -> bool:
+    return await asyncio.to_thread(reader.read_to_the_end) < size
+
+
+async def test_a_reader_is_broken_off_when_it_reads_nothing(proxied: Proxied) -> None:
+    proxy, before = proxied("A"), metrics.SLOW_READERS._value.get()
+    async with serving(proxy.account, client_grace_seconds=0.5) as service:
+        assert (await put(service, "large", LARGE)).status_code == 201
+        with capture_logs() as logs, idle_readers(service, 1, "/files/large", TOKEN) as [reader]:
+            await until_logged(logs, "request", code="reader_too_slow")
+            await proxy.wait_until("get", ended=True)
+            assert not service.application.readings.places.held
+            assert await broken_off(reader, len(LARGE))
+    assert metrics.SLOW_READERS._value.get() == before + 1
+
+
+async def test_a_reader_gets_the_file_when_it_is_the_account_that_is_slow(proxied: Proxied) -> None:
+    proxy = proxied("A")
+    body = LARGE[: 512 * KiB]
+    hasty = {"client_grace_seconds": 0.1, "min_bytes_per_second": 1024 * MiB}
+    async with serving(proxy.account, **hasty) as service:
+        assert (await put(service, "k", body)).status_code == 201
+        proxy.add(Fault.slows(512 * KiB, operation="get"))
+        async with service.client(**PLAIN) as client:
+            assert (await client.get("/files/k")).content == body
+
+
+@on_linux
+async def test_a_connection_is_ended_when_an_answer_is_not_taken_that_the_server_has_whole(accounts: Accounts) -> None:
+    body = LARGE[: 450 * KiB]
+    async with serving(accounts["A"], head_seconds=0.4) as service:
+        assert (await put(service, "k", body)).status_code == 201
+        with capture_logs() as logs, idle_readers(service, 1, "/files/k", TOKEN) as [reader]:
+            await until_logged(logs, "request", path="/files/k", method="GET")
+            await until_logged(logs, "untaken_answers_ended")
+            assert await broken_off(reader, len(body))
+
+
+# --- what they may hold
+
+
+@pytest.fixture
+def service(accounts: Accounts, tmp_path: Path) -> ServerProcess:
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    told = {"UPLOAD_MEMORY": str(MEMORY), "UPLOAD_WAIT_SECONDS": "1", "UPLOAD_CLIENT_GRACE_SECONDS": "100"}
+    return new_service(tmp_path, url, accounts["A"], accounts["B"], **told)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(service: ServerProcess) -> None:
+    with service:
+        process_id = service.process_id
+        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60, trust_env=False) as client:
+            body = content(16 * MiB)  # more than a reader may hold
+            assert (await client.put("/files/large", content=body)).status_code == 201
+            assert (await client.get("/files/large")).content == body
+            base = memory_of(process_id, "VmHWM")
+            with idle_readers(service, 250, "/files/large", TOKEN) as readers:
+                await until_answered(readers, 200, READERS)
+                await until_answered(readers, 503, len(readers) - READERS)
+                held = 0
+                while held != (held := memory_of(process_id, "VmRSS")):  # noqa: ASYNC110 - S3 is read no more then
+                    await asyncio.sleep(1)
+                peak = memory_of(process_id, "VmHWM")
+    assert READERS * READER_BYTES == MEMORY
+    assert peak <= base + READERS * READER_BYTES + 250 * 64 * KiB, f"{base=} {peak=}"

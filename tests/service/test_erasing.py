@@ -1,0 +1,236 @@
+"""DELETE takes a file out of every account, tells how far it is, goes on by itself, and never claims it too soon."""
+
+import asyncio
+import threading
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault
+from tests.buckets import NewBucket
+from tests.service.conftest import (
+    MANY_PARTS,
+    ONE_PART,
+    SHORT,
+    Accounts,
+    Proxied,
+    asking,
+    assert_nothing_left,
+    assert_stored,
+    content,
+    serving,
+)
+from tests.service.receipts import BOUND_SECONDS, answer_when, receipt_of, receipt_when, statuses
+
+QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
+LETS_GO: dict[str, Any] = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}  # of what the ack does not need
+PLAIN: dict[str, Any] = {"verify": False}
+
+
+@pytest.fixture
+def proxy(proxied: Proxied) -> FaultProxy:
+    return proxied("B")
+
+
+async def stored(client: httpx.AsyncClient, size: int = ONE_PART, key: str = "k") -> dict[str, Any]:
+    answer = await client.put(f"/files/{key}", content=content(size), headers={"x-amz-meta-colour": "blue"})
+    assert answer.status_code == 201, answer.json()
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def is_erased(receipt: Any) -> bool:
+    return bool(receipt["status"] == "erased")
+
+
+@pytest.mark.parametrize("size", [0, ONE_PART, MANY_PARTS])
+async def test_nothing_of_it_is_anywhere_when_it_was_erased(accounts: Accounts, size: int) -> None:
+    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+        told = await stored(client, size)
+        answer = await client.delete("/files/k")
+        erased = answer.json()
+        assert answer.status_code == 200, erased
+        assert (erased["id"], erased["status"], erased["size"]) == (told["id"], "erased", size)
+        assert statuses(erased) == dict.fromkeys("ABC", "erased")
+        assert_nothing_left(accounts.values())
+        assert (await client.get("/files/k")).status_code == 404
+        assert (await client.get("/files")).json()["files"] == []
+        # Asked again, as who lost the answer does, it tells the same; and so does the receipt.
+        again = await client.delete("/files/k")
+        assert (again.status_code, again.json()) == (200, erased)
+        assert await receipt_of(client, told["id"]) == erased
+        assert not any(word in again.text for word in ('"k"', "blue", told["sha256"]))
+        # The key is free.
+        assert (await stored(client, ONE_PART))["id"] != told["id"]
+
+
+async def test_a_file_that_there_never_was_is_not_found(accounts: Accounts) -> None:
+    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+        answer = await client.delete("/files/k")
+        assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
+        assert (await client.delete("/files/k", headers={"authorization": "Bearer wrong"})).status_code == 401
+
+
+async def test_only_the_file_that_is_meant_is_erased_when_the_request_has_a_condition(accounts: Accounts) -> None:
+    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+        await stored(client)
+        refused = await client.delete("/files/k", headers={"if-match": '"another"'})
+        assert (refused.status_code, refused.json()["code"]) == (412, "condition_failed")
+        assert_stored(accounts.values(), {"k": content(ONE_PART)})
+        etag = (await client.head("/files/k")).headers["etag"]
+        assert (await client.delete("/files/k", headers={"if-match": etag})).status_code == 200
+    assert_nothing_left(accounts.values())
+
+
+async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, proxy: FaultProxy) -> None:
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
+        service.client(**PLAIN) as client,
+    ):
+        told = await stored(client)
+        proxy.refuse_connections()
+        answer = await client.delete("/files/k")
+        assert answer.status_code == 202
+        assert statuses(answer.json()) == {"A": "erased", "B": "erasing", "C": "erased"}
+        assert answer.json()["accounts"]["B"]["error"] == {"code": "account_unreachable"}
+        assert (await client.get("/files/k")).status_code == 404
+        busy = await client.put("/files/k", content=b"x")
+        assert (busy.status_code, busy.json()["code"]) == (409, "key_busy")
+        assert_nothing_left([accounts["A"], accounts["C"]])
+        proxy.accept_connections()
+        await receipt_when(client, told["id"], is_erased)
+    assert_nothing_left(accounts.values())
+
+
+@pytest.mark.parametrize("operation", ["list_versions", "head", "delete"])
+@pytest.mark.parametrize("kind", ["refuses", "loses_reply", "stalls", "drops_connection"])
+async def test_it_ends_well_when_it_meets_a_fault(
+    accounts: Accounts, proxy: FaultProxy, operation: str, kind: str
+) -> None:
+    brief = {"brief_seconds": 3.0} if kind == "stalls" else {}
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **QUICK, **brief) as service,
+        service.client(**PLAIN) as client,
+    ):
+        told = await stored(client)
+        arguments = ["SlowDown"] if kind == "refuses" else []
+        proxy.add(getattr(Fault, kind)(*arguments, operation=operation, times=2))
+        assert (await client.delete("/files/k")).status_code in (200, 202)
+        await receipt_when(client, told["id"], is_erased)
+    assert_nothing_left(accounts.values())
+
+
+async def test_it_says_what_blocks_it_when_the_permission_is_missing(accounts: Accounts, proxy: FaultProxy) -> None:
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
+        service.client(**PLAIN) as client,
+    ):
+        told = await stored(client)
+        proxy.add(Fault.refuses("AccessDenied", operation="delete", times=None))
+        answer = await client.delete("/files/k")
+        assert answer.status_code == 202
+        blocked = await receipt_when(client, told["id"], lambda receipt: "error" in receipt["accounts"]["B"])
+        assert blocked["accounts"]["B"] == {
+            "status": "erasing",
+            "bucket": accounts["B"].s3_bucket_name,
+            "error": {"code": "access_refused"},
+        }
+        assert blocked["status"] == "erasing"
+        proxy.clear()
+        answer = await answer_when(lambda: client.delete("/files/k"), lambda answer: answer.status_code == 200)
+    assert_nothing_left(accounts.values())
+
+
+async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versions(
+    accounts: Accounts, new_bucket: NewBucket
+) -> None:
+    versioned = new_bucket("B", f"erasing-{uuid4().hex[:12]}", versioned=True)
+    owner, bucket = asking(versioned), versioned.s3_bucket_name
+    three = (accounts["A"], versioned, accounts["C"])
+    async with serving(*three, **QUICK) as service, service.client(**PLAIN) as client:
+        await stored(client)
+        owner.put_object(Bucket=bucket, Key="k", Body=b"the owner's")
+        answer = await client.delete("/files/k")
+        assert answer.status_code == 200
+        told = answer.json()["accounts"]
+        assert (told["B"]["status"], told["B"]["strangers"]) == ("erased", 1)
+        assert "strangers" not in told["A"]
+    assert_nothing_left([accounts["A"], accounts["C"]])
+    assert_stored([versioned], {"k": b"the owner's"})
+
+
+@pytest.mark.parametrize(("operation", "size"), [("put", ONE_PART), ("part", MANY_PARTS), ("complete", MANY_PARTS)])
+async def test_it_stays_erased_when_it_was_still_being_uploaded(
+    accounts: Accounts, proxy: FaultProxy, operation: str, size: int
+) -> None:
+    quick = {**QUICK, "stall_seconds": 10.0, "complete_seconds": 10.0}
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **quick) as service,
+        service.client(**PLAIN) as client,
+    ):
+        erased = threading.Event()
+        proxy.add(Fault.holds_reply(erased, operation=operation))
+        uploading = asyncio.create_task(client.put("/files/k", content=content(size)))
+        await proxy.wait_until(operation)
+        answer = await client.delete("/files/k")
+        erased.set()
+        assert answer.status_code == 202
+        assert statuses(answer.json()) == dict.fromkeys("ABC", "erasing")
+        refused = await uploading
+        assert refused.status_code in (502, 503), refused.json()
+        assert (await client.get("/files/k")).status_code == 404
+        await receipt_when(client, answer.json()["id"], is_erased)
+    assert_nothing_left(accounts.values())
+
+
+async def test_it_is_erased_everywhere_when_an_account_still_follows(accounts: Accounts, proxy: FaultProxy) -> None:
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
+        service.client(**PLAIN) as client,
+    ):
+        erased = threading.Event()
+        proxy.add(Fault.holds_reply(erased, operation="put"))
+        answer = await client.put("/files/k", content=b"x", headers={"upload-ack": "2"})
+        assert answer.status_code == 202
+        deleted = await client.delete("/files/k")
+        erased.set()
+        assert deleted.status_code == 202
+        assert (await client.get("/files/k")).status_code == 404
+        await receipt_when(client, answer.json()["id"], is_erased)
+    assert_nothing_left(accounts.values())
+
+
+async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_everything_before_the_erasure(
+    accounts: Accounts, proxy: FaultProxy
+) -> None:
+    """Where a bucket locks what it gets, it would be locked in vain."""
+    async with (
+        serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
+        service.client(**PLAIN) as client,
+    ):
+        erased = threading.Event()
+        proxy.add(Fault.refuses("SlowDown", held_until=lambda: erased.wait(BOUND_SECONDS), operation="part"))
+        answer = await client.put("/files/k", content=content(MANY_PARTS), headers={"upload-ack": "2"})
+        assert answer.status_code == 202
+        assert (await client.delete("/files/k")).status_code == 202
+        erased.set()
+        await receipt_when(client, answer.json()["id"], is_erased)
+        assert len(proxy.seen("part")) == 3  # both, and the first once more
+        assert not proxy.seen("complete")
+    assert_nothing_left(accounts.values())
+
+
+async def test_readers_are_told_the_methods(accounts: Accounts) -> None:
+    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+        answer = await client.patch("/files/k")
+        assert answer.status_code == 405
+        assert {method.strip() for method in answer.headers["allow"].split(",")} == {
+            "GET",
+            "HEAD",
+            "PUT",
+            "DELETE",
+            "OPTIONS",
+        }

@@ -1,0 +1,60 @@
+"""The memory formula of docs/operations.md, measured on a process of its own with real accounts."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from testkit.account import StoreAccount
+from testkit.serviceprocess import ServerProcess
+from tests.processes import memory_of
+from tests.serving import HEADERS, TOKEN, free_port
+
+MiB = 1024 * 1024
+BUDGET = 32 * MiB
+CONNECTIONS = 24
+CONNECTION = 1024 * 1024
+
+
+@pytest.fixture
+def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> ServerProcess:
+    environment = {
+        "DEBUG": "true",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
+        "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
+        "UPLOAD_MAX_REQUEST_BYTES": "0",
+        "UPLOAD_MEMORY": str(BUDGET),
+        "UPLOAD_WAIT_SECONDS": "100",
+    }
+    for account in accounts.values():
+        environment |= account.environment()
+    return ServerProcess(free_port(), environment, tmp_path / "service.log")
+
+
+@pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/status").exists(), reason="reads /proc")
+async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at_once(service: ServerProcess) -> None:
+    async def body(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size // (256 * 1024)):
+            yield bytes(256 * 1024)
+
+    with service:
+        assert service.process_id is not None
+        base = memory_of(service.process_id, "VmRSS")
+        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=100) as client:
+            puts = [
+                client.put(
+                    f"/files/{number}",
+                    content=body(12 * MiB),
+                    headers={"content-length": str(12 * MiB)} if number % 2 else {},
+                )
+                for number in range(CONNECTIONS)
+            ]
+            answers = await asyncio.gather(*puts)
+        peak = memory_of(service.process_id, "VmHWM")
+    assert {answer.status_code for answer in answers} == {201}
+    warm = 8 * MiB  # what the first requests open once: threads, connections to three accounts
+    assert peak <= base + warm + BUDGET + CONNECTIONS * CONNECTION, f"{base=} {peak=}"

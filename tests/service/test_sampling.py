@@ -1,0 +1,104 @@
+"""The sweep behind the service: it comes upon what is wrong by itself, marks and logs it, and is up to nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from file.audit.compare import Verdict
+from file.audit.scrub import Sampled, Sampling
+from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.verification import Verification
+from file.logic.accounts.circuitbreaker import Breaker
+from testkit.account import StoreAccount
+from testkit.faults.faults import Fault
+from tests.service.conftest import ONE_PART, Accounts, Proxied, put, serving
+from tests.service.receipts import answer_when
+from tests.service.verifying import delete, opened, overwrite, states_of
+from tests.unit.ledger.looking import ledger_on, replicas_in
+
+A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
+
+
+@asynccontextmanager
+async def sampling(
+    database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND
+) -> AsyncIterator[tuple[Sampling, Sequence[Sampled]]]:
+    """On the writer of a ledger, as the service has it."""
+    async with opened(database, accounts) as (_, buckets, listings), ledger_on(database) as ledger:
+        among = [Sampled(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)]
+        breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
+        verifiable, verification = Verifiable(ledger.writer, database), Verification(ledger.writer, database)
+        yield Sampling(verifiable, verification, among, breakers, per_day=per_day), among
+
+
+@asynccontextmanager
+async def under_way(sampling: Sampling) -> AsyncIterator[None]:
+    task = asyncio.create_task(sampling.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def upload(database: str, *accounts: StoreAccount) -> None:
+    async with serving(*accounts, database=database) as service:
+        assert (await put(service, ONE_PART)).status_code == 201
+
+
+async def test_what_is_wrong_is_found_and_marked_while_the_service_runs(
+    accounts: Accounts, sqlite_database: str
+) -> None:
+    await upload(sqlite_database, *accounts.values())
+    delete(accounts["A"])
+    overwrite(accounts["B"], b"theirs")
+    with capture_logs() as log:
+        async with sampling(sqlite_database, *accounts.values()) as (sweep, _), under_way(sweep):
+            await answer_when(
+                lambda: states_of(sqlite_database), lambda states: states["A"][0] != "stored" != states["B"][0]
+            )
+            await answer_when(
+                lambda: replicas_in(sqlite_database), lambda replicas: replicas["C"].verified_at is not None
+            )
+    states = await states_of(sqlite_database)
+    assert (states["A"], states["B"]) == (("pending", "replica_missing"), ("blocked", "replaced"))
+    assert (states["file"], states["C"]) == (("partial", None), ("stored", None))
+    found = {(line["account"], line["code"], line["became"]) for line in log if line["event"] == "replica_is_wrong"}
+    assert found == {("A", "replica_missing", "pending"), ("B", "replaced", "blocked")}
+
+
+async def test_the_sweep_goes_on_when_an_account_failed(
+    accounts: Accounts, proxied: Proxied, sqlite_database: str
+) -> None:
+    proxy = proxied("A")
+    await upload(sqlite_database, accounts["A"])
+    proxy.add(Fault.refuses("AccessDenied", operation="head", times=2))
+    with capture_logs() as log:
+        async with sampling(sqlite_database, proxy.account) as (sweep, _), under_way(sweep):
+            await answer_when(
+                lambda: replicas_in(sqlite_database), lambda replicas: replicas["A"].verified_at is not None
+            )
+    assert [line["code"] for line in log if line["event"] == "sampling_failed"] == ["access_refused"] * 2
+    assert (await states_of(sqlite_database))["A"] == ("stored", None)
+
+
+async def test_one_replica_is_verified_at_a_time(accounts: Accounts, sqlite_database: str) -> None:
+    async with sampling(sqlite_database, *accounts.values()) as (sweep, [first, *_]):
+        assert await sweep.verify_one(first) is None  # there is none
+        await upload(sqlite_database, *accounts.values())
+        while (verdict := await sweep.verify_one(first)) is None:
+            """It began behind the last one of this account."""
+        assert verdict is Verdict.GOOD
+        delete(accounts["A"])
+        while (verdict := await sweep.verify_one(first)) is None:
+            """As above."""
+        assert verdict is Verdict.MISSING
+
+
+async def test_nothing_is_sampled_when_it_is_switched_off(accounts: Accounts, sqlite_database: str) -> None:
+    async with sampling(sqlite_database, accounts["A"], per_day=0) as (sweep, _):
+        await asyncio.wait_for(sweep.run(), timeout=10)

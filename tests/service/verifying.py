@@ -1,0 +1,96 @@
+"""Verifying as `manage.py verify` does it, in the test's own event loop, and what an owner does behind our back."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Any
+
+from file.audit.findings import AccountFindings, Findings
+from file.audit.orphans import Strangers
+from file.audit.verify import Asked, Plan, Verify
+from file.ledger.audit.installations import Installations
+from file.ledger.audit.known import Acquaintance
+from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.verification import Verification
+from file.ledger.database.threads import ReadingThreads
+from file.s3.bucket import S3Bucket
+from file.s3.listing import S3Listing
+from testkit.account import StoreAccount
+from tests.buckets import s3_buckets
+from tests.service.conftest import asking
+from tests.unit.ledger.looking import files_in, replicas_in
+
+WITHOUT_PAUSE = 0.01  # seconds, before a listing asks again
+
+
+@asynccontextmanager
+async def opened(
+    database: str, accounts: Sequence[StoreAccount], **changes: Any
+) -> AsyncIterator[tuple[ReadingThreads, list[S3Bucket], list[S3Listing]]]:
+    """Threads on the ledger, the accounts' buckets, and their listings."""
+    threads = ReadingThreads(database, count=1)
+    try:
+        async with s3_buckets(*accounts, **changes) as buckets:
+            yield threads, buckets, [S3Listing(bucket.client, pause_seconds=WITHOUT_PAUSE) for bucket in buckets]
+    finally:
+        await threads.close()
+
+
+async def verify(database: str, *accounts: StoreAccount, only: str | None = None, **plan: Any) -> Findings:
+    """Of the replicas only; in one account, as with `--account`."""
+    findings = Findings({account.name: AccountFindings() for account in accounts if only in (None, account.name)})
+    async with opened(database, accounts) as (threads, buckets, listings):
+        asked = [Asked(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)]
+        asked = [each for each in asked if each.name in findings.accounts]
+        parts = Verifiable(threads, database), Verification(threads, database)
+        await Verify(*parts, asked, Plan(**plan), findings, others=buckets).run()
+    return findings
+
+
+async def look_around(
+    database: str, *accounts: StoreAccount, changes: Mapping[str, str] = MappingProxyType({}), **options: Any
+) -> Findings:
+    """For strangers only. `changes`: of the accounts' JSON."""
+    findings = Findings({account.name: AccountFindings() for account in accounts})
+    async with opened(database, accounts, **changes) as (threads, buckets, listings):
+        walked = list(zip(listings, buckets, strict=True))
+        strangers = Strangers(
+            Acquaintance(threads, database), Installations(threads, database), walked, findings, **options
+        )
+        await strangers.check()
+        await strangers.run()
+    return findings
+
+
+def problems_of(findings: Findings) -> list[tuple[str, str, str, str]]:
+    """Account, key, code, and what became of it."""
+    return sorted((p.account, p.object_key, p.code, p.became) for p in findings.problems)
+
+
+async def states_of(database: str, key: str = "k") -> dict[str, tuple[str, str | None]]:
+    """State and error code by account; and the file's own as `file`."""
+    replicas = await replicas_in(database, key)
+    states: dict[str, tuple[str, str | None]] = {name: (row.state, row.error_code) for name, row in replicas.items()}
+    return {"file": ((await files_in(database))[key].state, None), **states}
+
+
+def delete(account: StoreAccount, key: str = "k") -> None:
+    asking(account).delete_object(Bucket=account.s3_bucket_name, Key=key)
+
+
+def overwrite(account: StoreAccount, body: bytes, key: str = "k", **options: Any) -> str | None:
+    """As an owner does it. Returns the version, if the bucket keeps versions."""
+    answer = asking(account).put_object(Bucket=account.s3_bucket_name, Key=key, Body=body, **options)
+    version: str | None = answer.get("VersionId")
+    return version
+
+
+def metadata_of(account: StoreAccount, key: str = "k") -> dict[str, str]:
+    """Ours, and the sender's."""
+    found: dict[str, str] = asking(account).head_object(Bucket=account.s3_bucket_name, Key=key)["Metadata"]
+    return found
+
+
+def body_of(account: StoreAccount, key: str = "k") -> bytes:
+    body: bytes = asking(account).get_object(Bucket=account.s3_bucket_name, Key=key)["Body"].read()
+    return body

@@ -1,0 +1,231 @@
+"""Which account a file is read from, how a body ends when one fails, and readers who are slow or leave."""
+
+import asyncio
+import dataclasses
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from file.logic.values import MiB, Pending
+from testkit.memorybucket import PIECE, MemoryBucket
+from tests.files import bytes_of
+from tests.readers import TOKEN, Reader, reading
+from tests.unit.api.expectations import assert_problem, three, until
+
+CONTENT = bytes_of(2 * PIECE + 100)
+SMALL = b"content"
+
+
+def asked(buckets: list[MemoryBucket]) -> str:
+    """The accounts that were asked for a file, once for each time."""
+    return "".join(bucket.account.name * bucket.calls["get"] for bucket in buckets)
+
+
+async def broken_off(reader: Reader, path: str) -> int:
+    """How many bytes came before the connection broke; a body that ends well is a failure."""
+    received = 0
+    async with reader.client() as client:
+        try:
+            async with client.stream("GET", path) as answer:
+                assert answer.status_code in (200, 206)
+                async for piece in answer.aiter_raw():
+                    received += len(piece)
+        except httpx.RemoteProtocolError:
+            return received
+    pytest.fail("The body ended well.")
+
+
+def _accounts(answer: httpx.Response) -> list[tuple[str, dict[str, dict[str, object]]]]:
+    return list(answer.json()["accounts"].items())
+
+
+# --- which account
+
+
+async def test_the_accounts_are_asked_in_order_when_the_first_ones_fail() -> None:
+    buckets = [
+        MemoryBucket("A", faults={"refuses_get": 9}),
+        MemoryBucket("B"),
+        MemoryBucket("C", faults={"drops_connection": 9}),
+    ]
+    for order, expected in (([], "AB"), (["C", "A"], "ABC"), (["B"], "B"), (["C"], "ABC")):
+        for bucket in buckets:
+            bucket.calls.clear()
+        async with reading(buckets, order=order) as reader:
+            receipt = await reader.store("k", CONTENT, into=buckets[1:2])
+            stored = receipt.outcomes[0]
+            both = [dataclasses.replace(stored, account=name, bucket=f"bucket-{name.lower()}") for name in "AC"]
+            reader.records.add(dataclasses.replace(receipt, outcomes=(*both, *receipt.outcomes)))
+            answer = await reader.get("/files/k")
+            assert (answer.status_code, answer.content) == (200, CONTENT)
+            assert asked(buckets) == expected
+            assert (await reader.get("/files/k", "HEAD")).status_code == 200
+            buckets[1].objects.clear()
+
+
+async def test_an_account_is_not_asked_when_it_does_not_have_the_file_yet() -> None:
+    buckets = three()
+    pending = Pending(account="A", bucket="bucket-a", object_key="k")
+    async with reading(buckets) as reader:
+        await reader.store("k", CONTENT, into=buckets[1:2], outcomes=(pending,))
+        assert (await reader.get("/files/k")).content == CONTENT
+        assert asked(buckets) == "B"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_every_accounts_reason_is_told_when_none_can_give_the_file(method: str) -> None:
+    buckets = three(refuses_get=1)
+    buckets[0].faults["drops_connection"] = 0
+    async with reading(buckets) as reader:
+        await reader.store("k", CONTENT)
+        del buckets[2].objects["k"]
+        buckets[0].faults["drops_connection"] = 1
+        answer = await reader.get("/files/k", method)
+        assert answer.status_code == 502
+        if method == "GET":
+            assert_problem(answer, 502, "file_unreadable")
+            told = {name: (each["error"]["code"], each["error"]["retryable"]) for name, each in _accounts(answer)}
+            assert told == {
+                "A": ("account_unreachable", True),
+                "B": ("access_refused", False),
+                "C": ("replica_missing", False),
+            }
+            assert answer.json()["retryable"] is True
+
+
+async def test_the_reason_is_told_when_no_account_that_has_the_file_is_configured() -> None:
+    elsewhere = MemoryBucket("Z")
+    async with reading(three()) as reader:
+        await reader.store("k", CONTENT, into=[elsewhere])
+        answer = await reader.get("/files/k")
+        assert_problem(answer, 502, "file_unreadable")
+        assert answer.json()["accounts"]["Z"]["error"]["detail"] == "Account Z is not configured any more."
+
+
+# --- in the middle
+
+
+@pytest.mark.parametrize("wanted", [None, "bytes=7-"])
+async def test_another_account_goes_on_when_one_breaks_in_the_middle(wanted: str | None) -> None:
+    buckets = [MemoryBucket(name, faults={"breaks_in_the_middle": 1}) for name in "AB"]
+    async with reading([*buckets, MemoryBucket("C")]) as reader:
+        await reader.store("k", CONTENT)
+        headers = {} if wanted is None else {"Range": wanted}
+        answer = await reader.get("/files/k", **headers)
+        assert answer.content == CONTENT[7 if wanted else 0 :]
+        assert [bucket.calls["get"] for bucket in buckets] == [1, 1]
+
+
+async def test_an_account_is_asked_again_when_it_gave_something_and_no_other_is_left() -> None:
+    bucket, content = MemoryBucket("A", faults={"breaks_in_the_middle": 2}), bytes_of(7 * PIECE)
+    async with reading([bucket]) as reader:
+        await reader.store("k", content)
+        assert (await reader.get("/files/k")).content == content
+        assert bucket.calls["get"] == 3
+
+
+async def test_the_connection_breaks_when_no_account_is_left_in_the_middle() -> None:
+    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
+    async with reading([bucket]) as reader:
+        await reader.store("k", CONTENT)
+        with capture_logs() as logs:
+            receiving = asyncio.ensure_future(broken_off(reader, "/files/k"))
+            await asyncio.wait_for(bucket.stalled.wait(), 10)
+            bucket.faults |= {"breaks_in_the_middle": 1, "refuses_get": 1}
+            bucket.released.set()
+            assert await receiving < len(CONTENT)
+            await until(lambda: any(line["event"] == "request" for line in logs))
+        [line] = [line for line in logs if line["event"] == "request"]
+        assert (line["code"], line["status"]) == ("file_unreadable", 200)
+        assert [line["code"] for line in logs if line["event"] == "read_failed"] == [
+            "account_unreachable",
+            "access_refused",
+        ]
+
+
+async def test_the_connection_breaks_when_the_bytes_are_not_those_that_were_stored() -> None:
+    bucket = MemoryBucket("A", faults={"damages_a_piece": 1})
+    async with reading([bucket]) as reader:
+        await reader.store("k", CONTENT)
+        assert await broken_off(reader, "/files/k") < len(CONTENT)
+        assert (await reader.get("/files/k")).content == CONTENT
+
+
+async def test_another_account_is_asked_when_damaged_bytes_were_not_handed_on_yet() -> None:
+    buckets = [MemoryBucket("A", faults={"damages_a_piece": 9}), MemoryBucket("B")]
+    async with reading(buckets) as reader:
+        await reader.store("k", SMALL)
+        assert (await reader.get("/files/k")).content == SMALL
+        buckets[1].faults["damages_a_piece"] = 9
+        answer = await reader.get("/files/k")
+        assert_problem(answer, 502, "file_unreadable")
+        assert [each["error"]["code"] for _, each in _accounts(answer)] == ["account_failing"] * 2
+
+
+# --- readers who are slow, or leave, and a service that ends
+
+
+async def test_the_account_is_left_when_the_reader_leaves() -> None:
+    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
+    async with reading([bucket]) as reader:
+        await reader.store("k", CONTENT)
+        with capture_logs() as logs:
+            async with reader.client() as client, client.stream("GET", "/files/k") as answer:
+                assert answer.status_code == 200
+                await asyncio.wait_for(bucket.stalled.wait(), 10)
+                assert bucket.being_read == 1
+            await until(lambda: bucket.being_read == 0)
+            await until(lambda: any(line["event"] == "request" for line in logs))
+        assert [line["code"] for line in logs if line["event"] == "request"] == ["client_gone"]
+        assert reader.readings.under_way == 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_little_is_read_ahead_when_the_reader_is_slow(leaves: bool) -> None:
+    bucket, content = MemoryBucket("A"), bytes(64 * MiB)
+    async with reading([bucket]) as reader:
+        await reader.store("k", content)
+        host, _, port = reader.url.removeprefix("http://").partition(":")
+        incoming, outgoing = await asyncio.open_connection(host, int(port), limit=PIECE)
+        outgoing.write(f"GET /files/k HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        taken = -1
+        while taken != bucket.given or not taken:  # until nothing more is taken
+            taken = bucket.given
+            await asyncio.sleep(0.3)
+        assert taken <= 16 * MiB  # what the kernel keeps for both ends
+        if leaves:
+            outgoing.transport.abort()
+        else:
+            await incoming.readuntil(b"\r\n\r\n")
+            received = 0
+            while received < len(content):
+                received += len(await incoming.read(PIECE))
+                assert bucket.given - received <= 16 * MiB
+            outgoing.close()
+        await until(lambda: bucket.being_read == 0)
+        assert (bucket.given < len(content)) == leaves
+
+
+async def test_reads_are_broken_off_when_the_time_to_drain_is_over() -> None:
+    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
+    async with reading([bucket]) as reader:
+        await reader.store("k", CONTENT)
+        receiving = asyncio.ensure_future(broken_off(reader, "/files/k"))
+        await asyncio.wait_for(bucket.stalled.wait(), 10)
+        await asyncio.wait_for(reader.readings.drain(0.05), 10)
+        assert await receiving < len(CONTENT)
+        assert bucket.being_read == 0
+        assert_problem(await reader.get("/files/k"), 503, "shutting_down")
+
+
+async def test_reads_finish_when_the_service_drains() -> None:
+    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
+    async with reading([bucket]) as reader:
+        await reader.store("k", CONTENT)
+        receiving = asyncio.ensure_future(reader.get("/files/k"))
+        await asyncio.wait_for(bucket.stalled.wait(), 10)
+        draining = asyncio.ensure_future(reader.readings.drain(30))
+        bucket.released.set()
+        assert (await receiving).content == CONTENT
+        await asyncio.wait_for(draining, 10)

@@ -1,0 +1,192 @@
+"""Lists and URLs that look right and would match nothing, or lead to another host: a line each, without the value."""
+
+from collections.abc import Callable
+
+import pytest
+from django.http.request import host_validation_re, split_domain_port, validate_host
+
+from mentumfileupload.config.uploadsettings import ProjectSettings
+
+Read = Callable[..., ProjectSettings]
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["p@ss/w#rd", "SECRET@x", "SECRET/x", "SECRET#x", "SECRET?x", "12/SECRET", "12?SECRET", "12#SECRET", "@", "x/"],
+)
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_no_other_host_is_taken_for_the_database_s_when_the_password_is_not_encoded(
+    password: str, scheme: str, read: Read
+) -> None:
+    project = read(DATABASE_URL=f"{scheme}://me:{password}@db.example:5432/mentum")
+    (fault,) = project.faults
+    assert fault.startswith("DATABASE_URL: has an @, /, ? or # ")
+    assert "@ is %40, / is %2F, ? is %3F, # is %23" in fault
+    assert "SECRET" not in fault
+    assert "w#rd" not in fault
+    assert project.database == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgres://me:p%40ss%2Fw%23r%3Fd@db.example:5432/mentum", "mentum"),
+        ("postgres://me:p:s[s]+!$&*@db.example/mentum?sslmode=require&connect_timeout=5", "mentum"),
+        ("postgres://db.example/mentum", "mentum"),
+        ("postgres:///mentum", "mentum"),
+    ],
+)
+def test_a_database_s_url_is_taken_when_it_is_encoded(url: str, name: str, read: Read) -> None:
+    project = read(DATABASE_URL=url)
+    assert project.faults == ()
+    assert project.database["NAME"] == name
+    assert project.database["HOST"] in ("db.example", "")
+
+
+@pytest.mark.parametrize("url", ["sqlite:////srv/a#SECRET.sqlite3", "sqlite:///a?SECRET.sqlite3"])
+def test_no_other_file_is_made_when_the_end_of_its_name_would_be_lost(url: str, read: Read) -> None:
+    (fault,) = read(DATABASE_URL=url).faults
+    assert fault.startswith("DATABASE_URL: has an @, /, ? or # ")
+    assert "SECRET" not in fault
+    assert read(DATABASE_URL="sqlite:////srv/a@b.sqlite3?timeout=5").database["NAME"] == "/srv/a@b.sqlite3"
+
+
+def test_no_other_proxy_is_taken_when_its_password_is_not_encoded(read: Read) -> None:
+    for password in ("p@ss/w#rd", "SECRET@x", "SECRET/x", "SECRET#x", "SECRET?x"):
+        project = read(HTTPS_PROXY=f"http://me:{password}@proxy.example:3128")
+        (fault,) = project.faults
+        assert fault.startswith("HTTPS_PROXY: has an @, /, ? or # ")
+        assert password not in fault
+        assert project.upload.https_proxy is None
+    good = "http://me:p%40ss@proxy.example:3128"
+    assert read(HTTPS_PROXY=good).upload.https_proxy == good
+
+
+@pytest.mark.parametrize(
+    "name", ["ALLOWED_HOSTS", "CORS_ORIGINS", "NO_PROXY", "UPLOAD_READ_ORDER", "HTTPS_PROXY", "UPLOAD_METRICS_ADDRESS"]
+)
+@pytest.mark.parametrize(
+    "text", ['["SECRET", "b"]', "['SECRET']", "[SECRET.example,b.example]", '{"SECRET": 1}', '"[\\"SECRET\\"]"', "[]"]
+)
+def test_json_is_a_fault_when_a_list_or_an_address_is_wanted(name: str, text: str, read: Read) -> None:
+    (fault,) = read(**{name: text}).faults
+    assert fault.startswith(f"{name}: ")
+    assert "SECRET" not in fault
+    if name not in ("HTTPS_PROXY", "UPLOAD_METRICS_ADDRESS"):
+        assert "is a list in JSON" in fault
+
+
+@pytest.mark.parametrize("name", ["ALLOWED_HOSTS", "CORS_ORIGINS", "NO_PROXY", "UPLOAD_READ_ORDER"])
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [('"a.example","b.example"', (1, 2)), ('"a.example", "b.example", "c"', (1, 2, 3)), ("“a.example”", (1,))],
+)
+def test_each_entry_has_a_line_when_it_stands_in_quotes(
+    name: str, text: str, places: tuple[int, ...], read: Read
+) -> None:
+    faults = read(**{name: text}).faults
+    assert faults == tuple(f"{name}: entry {place} has a quote; write it without quotes" for place in places)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("https://files.example.com", "has a scheme"),
+        ("http://localhost:8000", "has a scheme"),
+        ("//files.example.com", "has a path"),
+        ("files.example.com/", "has a path"),
+        ("files.example.com:8000", "has a port"),
+        ("[::1]:8000", "has a port"),
+        (".example.com:443", "has a port"),
+        ("::1", "IPv6 address without brackets"),
+        ("*.example.com", ".example.com stands for"),
+        ("files.example.com.", "ends in a dot"),
+        ("files example.com", "separate entries by commas"),
+        ("my_host", "is no host"),
+        ("müller.example", "xn--"),
+        ("user@host", "is no host"),
+    ],
+)
+def test_an_allowed_host_is_a_fault_when_it_could_match_nothing(entry: str, says: str, read: Read) -> None:
+    project = read(ALLOWED_HOSTS=f"good.example,{entry}")
+    (fault,) = project.faults
+    assert fault.startswith("ALLOWED_HOSTS: entry 2 ")
+    assert says in fault
+    assert entry not in fault
+    assert project.allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host"),
+    [
+        ("files.example.com", "files.example.com:8000"),
+        ("Files.Example.com", "FILES.example.com"),
+        (".example.com", "a.b.example.com"),
+        ("localhost", "localhost:8000"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("[::1]", "[::1]:8000"),
+        ("*", "anything.example"),
+        ("xn--mller-kva.example", "xn--mller-kva.example"),
+    ],
+)
+def test_an_allowed_host_is_taken_when_django_can_match_it(pattern: str, host: str, read: Read) -> None:
+    project = read(ALLOWED_HOSTS=f" {pattern} , other.example")
+    assert project.faults == ()
+    assert host_validation_re.match(host.lower())
+    assert validate_host(split_domain_port(host)[0], project.allowed_hosts)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("a.example", "has no scheme"),
+        ("null", "has no scheme"),
+        ("*", "has no scheme"),
+        ("ftp://a.example", "must begin with https:// or http://"),
+        ("HTTPS://a.example", "small letters"),
+        ("https://a.example/", "has a path, or a slash at its end"),
+        ("https://a.example/app", "has a path"),
+        ("https://*.a.example", "has a *"),
+        ("https://A.example", "has capital letters"),
+        ("https://a.example:443", "has the port that its scheme has anyway"),
+        ("http://a.example:80", "has the port that its scheme has anyway"),
+        ("https://a.example:99999", "is no origin"),
+        ("https://", "is no origin"),
+    ],
+)
+def test_an_origin_is_a_fault_when_no_browser_sends_it(entry: str, says: str, read: Read) -> None:
+    project = read(CORS_ORIGINS=f"https://good.example,{entry}")
+    (fault,) = project.faults
+    assert fault.startswith("CORS_ORIGINS: entry 2 ")
+    assert says in fault
+    assert project.upload.cors_origins == ()
+
+
+def test_an_origin_is_taken_when_a_browser_sends_it(read: Read) -> None:
+    for good in ("https://a.example:80", "http://a.example:443", "http://[::1]:3000", "https://a-b.example:8443"):
+        assert read(CORS_ORIGINS=good).upload.cors_origins == (good,)
+
+
+def test_exceptions_of_the_proxy_are_taken_as_machines_write_them(read: Read) -> None:
+    text = "localhost, 127.0.0.1,.svc,*.internal,10.0.0.0/8,[::1],fd00::/8,host:8080"
+    project = read(NO_PROXY=text)
+    assert project.faults == ()
+    assert project.upload.no_proxy == text
+    (fault,) = read(NO_PROXY="localhost,http://SECRET.example").faults
+    assert fault == "NO_PROXY: entry 2 has a scheme; write the host alone"
+
+
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1:9100", "127.0.0.1:9100/metrics", "9100", ":9100", "::1:9100", "a b:1"]
+)
+def test_the_metrics_address_is_a_fault_when_it_is_more_or_less_than_host_and_port(text: str, read: Read) -> None:
+    project = read(UPLOAD_METRICS_ADDRESS=text)
+    assert project.faults == ("UPLOAD_METRICS_ADDRESS: must be host:port, such as 127.0.0.1:9100",)
+    assert project.upload.metrics_address is None
+
+
+@pytest.mark.parametrize("text", ['http://"SECRET"', "http://SECRET,http://b", "https//SECRET", "ftp://SECRET:21"])
+def test_a_proxy_is_a_fault_when_its_host_is_none(text: str, read: Read) -> None:
+    (fault,) = read(HTTPS_PROXY=text).faults
+    assert fault.startswith("HTTPS_PROXY: must be a proxy's address")
+    assert "SECRET" not in fault

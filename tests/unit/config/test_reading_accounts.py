@@ -1,0 +1,408 @@
+"""`AWS_ACCOUNT_*`: what is an account, what is a fault, and that no fault shows a value."""
+
+import json
+from collections.abc import Callable, Mapping
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from file.logic.values import Account
+from file.s3.address import address_of
+from mentumfileupload.config.accounts import KEYS, doubts, read_accounts
+
+Write = Callable[..., str]
+
+
+def read_nothing(path: str) -> str:
+    raise FileNotFoundError(2, "No such file or directory", path)
+
+
+def read(environment: Mapping[str, str]) -> tuple[tuple[Account, ...], tuple[str, ...]]:
+    return read_accounts(environment, read_nothing)
+
+
+def all_regions() -> list[str]:
+    """As botocore knows them."""
+    session = boto3.Session()
+    partitions = session.get_available_partitions()
+    return sorted({region for one in partitions for region in session.get_available_regions("s3", one)})
+
+
+def fault_of(text: str) -> str:
+    accounts, faults = read({"AWS_ACCOUNT_A": text})
+    assert not accounts
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+def test_every_variable_is_an_account_when_its_name_begins_so(account_json: Write) -> None:
+    environment = {
+        f"AWS_ACCOUNT_{name}": account_json(s3_bucket_name=f"files-{name.lower()}") for name in ("B", "A", "EU1")
+    }
+    accounts, faults = read({**environment, "AWS_REGION": "x", "HOME": "/"})
+    assert faults == ()
+    assert [account.name for account in accounts] == ["A", "B", "EU1"]
+    assert accounts[2].s3_bucket_name == "files-eu1"
+    assert accounts[0].secret_access_key == "$ecret/with+signs="
+
+
+def test_the_sdk_s_own_variables_are_no_accounts_when_they_are_set(account_json: Write) -> None:
+    accounts, faults = read(
+        {"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "preferred", "AWS_ACCOUNT_A": account_json()}
+    )
+    assert [account.name for account in accounts] == ["A"]
+    assert faults == ()
+
+
+def test_at_least_one_account_is_asked_for_when_there_is_none() -> None:
+    accounts, faults = read({"AWS_ACCOUNT_ID": "123456789012"})
+    assert accounts == ()
+    assert len(faults) == 1
+    assert "at least one" in faults[0]
+
+
+def test_all_keys_arrive_when_all_are_given(account_json: Write) -> None:
+    optional = {
+        "endpoint_url": "http://127.0.0.1:8333",
+        "allow_http": True,
+        "session_token": "token",
+        "prefix": "in/ü/",
+        "expected_bucket_owner": "012345678901",
+        "server_side_encryption": "aws:kms",
+        "kms_key_id": "alias/key",
+        "storage_class": "STANDARD_IA",
+        "addressing": "virtual",
+        "conditional_writes": False,
+        "checksums": False,
+        "versions": False,
+    }
+    text = account_json(**optional)
+    assert set(json.loads(text)) == set(KEYS)
+    (account,), faults = read({"AWS_ACCOUNT_A": text})
+    assert faults == ()
+    assert {key: getattr(account, key) for key in optional} == optional
+
+
+@pytest.mark.parametrize("outer", ["{}", " {} ", "'{}'"])
+def test_an_account_is_read_when_docker_left_the_quotes(outer: str, account_json: Write) -> None:
+    (account,), faults = read({"AWS_ACCOUNT_A": outer.replace("{}", account_json())})
+    assert faults == ()
+    assert account.access_key_id == "AKIAEXAMPLE"
+
+
+def test_an_account_is_read_when_docker_left_double_quotes_and_backslashes(account_json: Write) -> None:
+    (account,), faults = read({"AWS_ACCOUNT_A": json.dumps(account_json(prefix="in/"))})
+    assert faults == ()
+    assert account.prefix == "in/"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "AWS_ACCOUNT_A: is empty"),
+        ("  ", "AWS_ACCOUNT_A: is empty"),
+        ("''", "AWS_ACCOUNT_A: not valid JSON at line 1 column 1 (Expecting value)"),
+        ('{"access_key_id": "SECRETSECRET" ', "AWS_ACCOUNT_A: not valid JSON at line 1 column 33"),
+        ('{"access_key_id": "SECRET\\q"}', "column 26 (Invalid \\escape)"),
+        ('["SECRET"]', "must be a JSON object"),
+        ('"SECRET"', "not valid JSON"),
+        ("[" * 100_000, "too deeply nested"),
+        ("1" * 5_000, "too long"),
+        ('{"prefix": "a", "prefix": "b"}', "the key 'prefix' stands there twice"),
+    ],
+)
+def test_a_fault_names_the_place_when_the_json_is_wrong(text: str, says: str) -> None:
+    fault = fault_of(text)
+    assert fault.startswith("AWS_ACCOUNT_A: ")
+    assert says in fault
+    assert "SECRET" not in fault
+    assert "\n" not in fault
+
+
+@pytest.mark.parametrize("key", ["access_key_id", "secret_access_key", "region_name", "s3_bucket_name"])
+def test_a_fault_names_the_key_when_a_needed_one_is_missing(key: str, account_json: Write) -> None:
+    assert fault_of(account_json(**{key: None})) == f"AWS_ACCOUNT_A: the key {key!r} is missing"
+
+
+def test_a_fault_names_the_nearest_key_when_one_is_unknown(account_json: Write) -> None:
+    assert fault_of(account_json(endpoint="x")).endswith(
+        "the key 'endpoint' is unknown; the nearest known one is 'endpoint_url'"
+    )
+
+
+def test_a_fault_does_not_repeat_an_unknown_key_when_it_may_be_a_secret(account_json: Write) -> None:
+    assert "Xk29" not in fault_of(account_json(**{"Xk29secretSECRET/+": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("access_key_id", "", "is empty"),
+        ("prefix", "", "is empty"),
+        ("secret_access_key", 12, "must be text"),
+        ("session_token", ["x"], "must be text"),
+        ("allow_http", "true", "true or false"),
+        ("checksums", 0, "true or false"),
+        ("access_key_id", "AKIA/X", "slashes"),
+        ("secret_access_key", "with space ", "no spaces"),
+        ("secret_access_key", "line\nbreak", "no spaces"),
+        ("region_name", "eu central", "region"),
+        ("region_name", "EU-CENTRAL-1", "small letters"),
+        ("expected_bucket_owner", "12345", "12 digits"),
+        ("expected_bucket_owner", "１２３４５６７８９０１２", "12 digits"),
+        ("expected_bucket_owner", 123456789012, "must be text"),
+        ("server_side_encryption", "aes256", "AES256"),
+        ("kms_key_id", "alias/x", "server_side_encryption"),
+        ("storage_class", "cold", "storage class"),
+        ("addressing", "Path", "virtual or path"),
+        ("s3_bucket_name", "ab", "bucket"),
+        ("s3_bucket_name", "Files", "bucket"),
+        ("s3_bucket_name", "a..b", "bucket"),
+        ("s3_bucket_name", "10.0.0.1", "bucket"),
+        ("s3_bucket_name", "xn--files", "general purpose"),
+        ("s3_bucket_name", "files--use1-az4--x-s3", "general purpose"),
+        ("s3_bucket_name", "arn:aws:s3:::files", "bucket"),
+        ("prefix", "/in", "slash"),
+        ("prefix", "a/../b", "segment"),
+        ("prefix", "./a", "segment"),
+        ("prefix", "a\u0000b", "control"),
+        ("prefix", "a\u0085b", "control"),
+        ("prefix", "\ud800", "surrogate"),
+        ("prefix", "ü" * 257, "512 bytes"),
+        ("endpoint_url", "ftp://host", "https://"),
+        ("endpoint_url", "127.0.0.1:9000", "https://"),
+        ("endpoint_url", "http://host:9000", "allow_http"),
+        ("endpoint_url", "https://user:pass@host", "password"),
+        ("endpoint_url", "https://@host", "password"),
+        ("endpoint_url", "https://host/?x=1", "query"),
+        ("endpoint_url", "https://host/#", "fragment"),
+        ("endpoint_url", "https://host/../x", "path"),
+        ("endpoint_url", "https://", "host"),
+        ("endpoint_url", "https://host:99999", "port"),
+        ("endpoint_url", "https://[::1", "host"),
+        ("endpoint_url", "https://ho st", "spaces"),
+        ("endpoint_url", "https://höst", "characters"),
+        ("endpoint_url", "https://files-a.region.provider", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://FILES-A.region.provider:8443/", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://files-a.s3.eu-central-1.amazonaws.com", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://files-a.s3-accelerate.amazonaws.com", "not https://bucket.region.provider"),
+        ("endpoint_url", "https://host/files-a", "not https://host/bucket"),
+        ("endpoint_url", "https://host:8443/base/files-a/", "not https://host/bucket"),
+        ("endpoint_url", "https://s3.eu-central-1.amazonaws.com/files-a", "not https://host/bucket"),
+        ("versions", False, "other stores only"),
+    ],
+)
+def test_a_fault_names_variable_and_key_when_a_value_cannot_work(
+    key: str, value: object, says: str, account_json: Write
+) -> None:
+    fault = fault_of(account_json(**{key: value}))
+    assert fault.startswith(f"AWS_ACCOUNT_A: the key {key!r} ")
+    assert says in fault
+    assert "\n" not in fault
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoint_url": "https://files-ab.region.provider"},
+        {"endpoint_url": "https://files-a"},
+        {"endpoint_url": "https://host/files-a/base"},
+        {"endpoint_url": "https://host/my-files-a"},
+        {"endpoint_url": "https://127.0.0.1:9000", "s3_bucket_name": "127"},
+        {"endpoint_url": "https://minio.company.org", "s3_bucket_name": "minio", "addressing": "path"},
+        {"endpoint_url": "https://bucket.vpce-1-2.s3.eu-central-1.vpce.amazonaws.com", "s3_bucket_name": "bucket"},
+        {"endpoint_url": "https://storage.example", "versions": False},
+    ],
+)
+def test_an_endpoint_is_taken_when_the_bucket_s_name_is_not_what_it_begins_or_ends_with(
+    changes: dict[str, str], account_json: Write
+) -> None:
+    accounts, faults = read({"AWS_ACCOUNT_A": account_json(**changes)})
+    assert (len(accounts), faults) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("addressing", {"addressing": "path"}),
+        ("s3_bucket_name", {"s3_bucket_name": "files.a"}),
+        ("s3_bucket_name", {"s3_bucket_name": "Files_a"}),
+    ],
+)
+def test_a_fault_names_the_key_when_transfer_acceleration_cannot_have_it(
+    key: str, changes: dict[str, str], account_json: Write
+) -> None:
+    fault = fault_of(account_json(endpoint_url="https://s3-accelerate.amazonaws.com", **changes))
+    assert fault.startswith(f"AWS_ACCOUNT_A: the key {key!r} ")
+
+
+def test_http_is_allowed_when_the_account_says_so(account_json: Write) -> None:
+    accounts, faults = read({"AWS_ACCOUNT_A": account_json(endpoint_url="http://[::1]:9000/store", allow_http=True)})
+    assert faults == ()
+    assert accounts[0].allow_http
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ({}, {}, True),
+        ({}, {"region_name": "us-east-1"}, True),
+        ({}, {"prefix": "other/"}, True),
+        ({}, {"endpoint_url": "https://s3.eu-central-1.amazonaws.com"}, True),
+        ({}, {"region_name": "cn-north-1"}, False),
+        ({}, {"region_name": "us-gov-west-1"}, False),
+        ({}, {"endpoint_url": "https://store.example"}, False),
+        ({"endpoint_url": "https://store.example"}, {"endpoint_url": "https://STORE.example.:443/"}, True),
+        ({"endpoint_url": "https://store.example"}, {"endpoint_url": "https://store.example:8443"}, False),
+        ({"endpoint_url": "https://store.example/a"}, {"endpoint_url": "https://store.example/b"}, False),
+        ({}, {"s3_bucket_name": "files-b"}, False),
+        ({}, {"endpoint_url": "https://s3-fips.us-east-1.amazonaws.com"}, True),
+        ({}, {"endpoint_url": "https://s3.dualstack.us-east-1.amazonaws.com."}, True),
+        ({}, {"endpoint_url": "https://s3-eu-west-1.amazonaws.com", "addressing": "virtual"}, True),
+        ({}, {"endpoint_url": "https://s3-accelerate.dualstack.amazonaws.com"}, True),
+        (
+            {"region_name": "us-iso-east-1"},
+            {"endpoint_url": "https://s3.c2s.ic.gov", "region_name": "us-iso-east-1"},
+            True,
+        ),
+        ({"region_name": "us-iso-east-1"}, {"region_name": "us-isob-east-1"}, False),
+        ({}, {"endpoint_url": "https://amazonaws.com.example"}, False),
+        ({"endpoint_url": "https://s.example"}, {"endpoint_url": "https://S.example/", "addressing": "virtual"}, True),
+        ({"endpoint_url": "https://s.example"}, {"endpoint_url": "http://s.example", "allow_http": True}, True),
+        ({"endpoint_url": "https://s.example//a/"}, {"endpoint_url": "https://s.example/a"}, True),
+        ({"endpoint_url": "https://s.example"}, {"endpoint_url": "https://s.example:80"}, False),
+        ({"endpoint_url": "https://[::1]:9000"}, {"endpoint_url": "https://[0:0:0:0:0:0:0:1]:9000"}, True),
+        (
+            {"endpoint_url": "https://s.example"},
+            {"endpoint_url": "https://files-a.s.example", "addressing": "path"},
+            True,
+        ),
+    ],
+)
+def test_two_accounts_with_one_bucket_are_a_fault_when_it_is_the_same_bucket(
+    first: dict[str, str], second: dict[str, str], shared: bool, account_json: Write
+) -> None:
+    _, faults = read({"AWS_ACCOUNT_A": account_json(**first), "AWS_ACCOUNT_B": account_json(**second)})
+    expected = "AWS_ACCOUNT_B: the key 's3_bucket_name' names the same bucket as AWS_ACCOUNT_A"
+    assert faults == ((expected,) if shared else ())
+
+
+@pytest.mark.parametrize(
+    ("plain", "with_bucket"),
+    [
+        ("https://region.provider", "https://files-a.region.provider"),
+        ("https://region.provider:443/", "https://FILES-A.Region.provider/"),
+        ("https://host:8443", "https://host:8443/files-a"),
+        ("https://host/base", "https://host:443/base/files-a/"),
+        (None, "https://files-a.s3.eu-central-1.amazonaws.com"),
+        (None, "https://s3.amazonaws.com/files-a"),
+    ],
+)
+def test_both_are_told_when_one_of_two_accounts_has_the_bucket_in_its_endpoint(
+    plain: str | None, with_bucket: str, account_json: Write
+) -> None:
+    environment = {
+        "AWS_ACCOUNT_A": account_json(endpoint_url=plain),
+        "AWS_ACCOUNT_B": account_json(endpoint_url=with_bucket),
+    }
+    accounts, faults = read(environment)
+    assert [account.name for account in accounts] == ["A"]
+    assert len(faults) == 2
+    assert faults[0].startswith("AWS_ACCOUNT_B: the key 'endpoint_url' has the bucket's name ")
+    assert faults[1] == "AWS_ACCOUNT_B: the key 's3_bucket_name' names the same bucket as AWS_ACCOUNT_A"
+
+
+@pytest.mark.parametrize(
+    ("region", "likely"),
+    [
+        ("eu-central-1a", "eu-central-1"),
+        ("aws-global", "us-east-1"),
+        ("us-east1", "us-east-1"),
+        ("useast-1", "us-east-1"),
+        ("eu-centrall-1", "eu-central-1"),
+        ("ap-southeast-02", "ap-southeast-2"),
+        ("eu", "eu-west-1"),
+        ("garage", None),
+    ],
+)
+@pytest.mark.parametrize("endpoint", [None, "https://s3-accelerate.amazonaws.com"])
+def test_the_likely_region_is_named_when_aws_cannot_have_the_one_that_is_given(
+    region: str, likely: str | None, endpoint: str | None, account_json: Write
+) -> None:
+    accounts, faults = read({"AWS_ACCOUNT_A": account_json(region_name=region, endpoint_url=endpoint)})
+    assert faults == ()
+    (doubt,) = doubts(accounts)
+    assert doubt.startswith("AWS_ACCOUNT_A: the key 'region_name' is not a name that a region of AWS can have; ")
+    assert doubt.endswith(f"{likely} is probably meant" if likely else "the bucket's properties tell it")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"region_name": region} for region in all_regions()),
+        *({"region_name": region} for region in ("eu-west-99", "us-gov-central-1", "eusc-fr-west-1", "sa-west-2")),
+        {"region_name": "auto", "endpoint_url": "https://store.example"},
+        {"region_name": "garage", "endpoint_url": "https://store.example"},
+    ],
+)
+def test_no_region_is_doubted_when_it_is_one_of_aws_or_the_store_is_another(
+    changes: dict[str, str], account_json: Write
+) -> None:
+    accounts, _ = read({"AWS_ACCOUNT_A": account_json(**changes)})
+    assert len(accounts) == 1
+    assert doubts(accounts) == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("AWS_ACCOUNT_", "name is made of"),
+        ("AWS_ACCOUNT_EU-WEST", "name is made of"),
+        ("AWS_ACCOUNT__FILE", "name is made of"),
+        ("AWS_ACCOUNT_ID_FILE", "AWS SDK"),
+        ("AWS_ACCOUNT_X_FILE_FILE", "cannot end in _FILE"),
+        ("AWS_ACCOUNT_X_FILE", "cannot end in _FILE"),
+    ],
+)
+def test_a_fault_says_why_when_a_name_is_impossible(variable: str, says: str, account_json: Write) -> None:
+    accounts, faults = read({variable: account_json()})
+    assert accounts == ()
+    assert len(faults) == 1
+    assert faults[0].startswith(f"{variable}: ")
+    assert says in faults[0]
+
+
+def test_two_spellings_of_one_name_are_a_fault_when_both_are_set(account_json: Write) -> None:
+    _, faults = read({"AWS_ACCOUNT_EU": account_json(), "AWS_ACCOUNT_eu": account_json(s3_bucket_name="files-b")})
+    assert faults == ("AWS_ACCOUNT_eu: describes the same account as AWS_ACCOUNT_EU; keep one of them",)
+
+
+def test_no_fault_shows_a_value_when_the_text_breaks_off_anywhere(account_json: Write) -> None:
+    whole = account_json(access_key_id="Q" * 20, secret_access_key="Q" * 40, session_token="Q" * 60, prefix="Q\\/Q")
+    for end in range(1, len(whole)):
+        for text in (whole[:end], whole[end:], whole[:end] + "\\x" + whole[end:]):
+            _, faults = read({"AWS_ACCOUNT_A": text})
+            assert not any("QQ" in fault for fault in faults), faults
+
+
+@settings(deadline=None)
+@given(
+    bucket=some.text("aZ0.-_", min_size=1, max_size=70),
+    region=some.sampled_from(["us-east-1", "auto", "RegionOne"]) | some.text("aZ0-", min_size=1, max_size=10),
+    endpoint=some.none()
+    | some.builds(
+        "http{}://{}{}".format,
+        some.sampled_from(["", "s"]),
+        some.text("aZ0.:-_[]@", max_size=12),
+        some.text("/a.~%", max_size=6),
+    ),
+)
+def test_an_account_has_an_address_when_no_fault_was_found(bucket: str, region: str, endpoint: str | None) -> None:
+    found = {"access_key_id": "a", "secret_access_key": "b", "region_name": region, "s3_bucket_name": bucket}
+    text = json.dumps({**found, "allow_http": True, **({"endpoint_url": endpoint} if endpoint else {})})
+    accounts, faults = read({"AWS_ACCOUNT_A": text})
+    assert bool(accounts) != bool(faults)
+    for account in accounts:
+        assert address_of(account).host

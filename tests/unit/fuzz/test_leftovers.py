@@ -1,0 +1,40 @@
+"""What the fuzzer finds in the accounts when something was left there, or has gone."""
+
+import asyncio
+
+from fuzz import leftovers
+from fuzz.leftovers import compare
+from soak.looking import Asking
+from soak.oracle import LEFT, LOST
+from testkit.account import StoreAccount
+from tests.buckets import s3_buckets
+from tests.serving import TOKEN, running
+
+
+async def test_each_thing_is_told_when_it_is_left_or_has_gone(accounts: dict[str, StoreAccount]) -> None:
+    chosen = {name: accounts[name] for name in ("A", "B")}
+    async with s3_buckets(*chosen.values()) as buckets, running(buckets) as service, service.client() as client:
+        for key in ("right", "gone", "erased"):
+            assert (await client.put(f"/files/{key}", content=b"x")).status_code == 201
+        only_a = await client.put("/files/only-a", content=b"x", headers={"upload-accounts": "A"})
+        assert only_a.status_code == 201
+        erased = (await client.delete("/files/erased")).json()["id"]
+        asking = Asking(service.url, TOKEN)
+
+        def look(*acknowledged: str) -> leftovers.State:
+            return compare(chosen, asking, acknowledged, {erased})
+
+        before = await asyncio.to_thread(look, erased)
+        assert (before.findings, before.files, len(before.expected)) == ([], 3, 5)
+        store, bucket = accounts["A"].boto3(), accounts["A"].s3_bucket_name
+        store.delete_object(Bucket=bucket, Key="gone")
+        store.put_object(Bucket=bucket, Key="stray", Body=b"x")
+        store.create_multipart_upload(Bucket=bucket, Key="open")
+        after = await asyncio.to_thread(look, erased, "an-id-that-nothing-knows")
+    assert [(finding.kind, finding.account) for finding in after.findings] == [
+        (LEFT, "A"),
+        (LOST, "A"),
+        (LEFT, "A"),
+        (LOST, None),
+    ]
+    assert len(after.expected) == 4

@@ -1,0 +1,55 @@
+"""`manage.py` on a ledger of the test's own, as its users run it: nothing of the environment but what is given."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+
+from testkit.processes import run_process
+
+ROOT = Path(__file__).resolve().parents[3]
+ACCOUNT = json.dumps(
+    {
+        "access_key_id": "AKIAEXAMPLE",
+        "secret_access_key": "SECRET-of-the-account",
+        "region_name": "eu-central-1",
+        "s3_bucket_name": "files-a",
+        "endpoint_url": "http://127.0.0.1:9",
+        "allow_http": True,
+    }
+)
+
+
+def environment(database_url: str) -> dict[str, str]:
+    """Enough for the service to start: one account, at which nothing listens."""
+    return {
+        "DATABASE_URL": database_url,
+        "AWS_ACCOUNT_A": ACCOUNT,
+        "SECRET_KEY": settings.SECRET_KEY,  # as the services in the tests' own process have it
+        "ALLOWED_HOSTS": "files.example,127.0.0.1",
+        "UPLOAD_OPEN": "true",
+    }
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{quote(str(path))}"
+
+
+def run_python(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return run_process(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=ROOT,
+        env={**kept, "UPLOAD_ENV_FILE": "", **environment(database_url), **changes},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def run_manage(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return run_python(database_url, "manage.py", *arguments, **changes)

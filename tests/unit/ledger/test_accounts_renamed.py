@@ -1,0 +1,94 @@
+"""Renaming, as the ledger's rows show it: everything has the new name, or nothing. On both databases."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db.models.functions import Now
+
+from file.ledger.accounts.renaming import RenamingRefusedError, rename
+from file.ledger.accounts.retirement import retire
+from file.logic.values import Account, Ack, FileState
+from file.models import File, OpenUpload, Replica, RetiredAccount
+from testkit.memorybucket import account
+from tests.unit.ledger.rows import AGO, LATER, PREFIX, change, make_file, state_of, states
+
+D = account("D", PREFIX)
+
+
+def named(database: str, new: Account = D, old: str = "C") -> int:
+    return rename(database, old, new, lambda renamed: None)
+
+
+def moved(database: str) -> None:
+    """C's bucket is D's."""
+    Replica.objects.using(database).filter(account="C").exclude(bucket="").update(bucket="bucket-d")
+
+
+def test_an_account_has_its_new_name_everywhere_when_it_is_renamed(database: str) -> None:
+    for key, state in (("stored", "stored"), ("lacks", "blocked"), ("gone", "erased")):
+        make_file(database, key, {"A": "stored", "C": state})
+    change(database, "lacks", "C", error_code="account_missing", next_attempt_at=AGO)
+    make_file(database, "erasing", {"A": "erased", "C": "erasing"}, state=FileState.ERASING)
+    dead = make_file(database, "dead", {}, state=FileState.RECEIVING, lease_until=AGO, wanted={"C": "x/", "A": "y/"})
+    OpenUpload.objects.using(database).create(file_id=dead, account="C", upload_id="u", created_at=Now())
+    moved(database)
+    retire(database, "C", keeps=True, configured="ABC", ack=Ack("any"), told=lambda done: None)
+    assert named(database) == 4
+    assert not Replica.objects.using(database).filter(account="C").exists()
+    assert OpenUpload.objects.using(database).get().account == "D"
+    assert RetiredAccount.objects.using(database).get().name == "D"
+    wanted = {key: set(File.objects.using(database).get(key=key).wanted) for key in ("erasing", "dead", "stored")}
+    assert wanted == {"erasing": {"A", "D"}, "dead": {"A", "D"}, "stored": {"A", "C"}}
+    with pytest.raises(RenamingRefusedError, match="knows no account C"):
+        named(database)
+
+
+def test_what_waited_for_the_old_name_is_due_when_it_is_renamed(database: str) -> None:
+    make_file(database, "k", {"A": "stored", "C": "blocked"})
+    change(database, "k", "C", error_code="account_missing", next_attempt_at=AGO, bucket="bucket-d")
+    assert named(database) == 1
+    assert states(database, "k")["D"] == ("pending", None)
+
+
+Trouble = Callable[[str], object]
+TROUBLES: dict[str, tuple[Trouble, str]] = {
+    "being received": (
+        lambda alias: make_file(alias, "r", {}, state="receiving", lease_until=LATER, wanted={"C": "x/"}),
+        "1 files for C are being received",
+    ),
+    "worked on": (
+        lambda alias: change(alias, "p", "C", owner="somebody", next_attempt_at=LATER),
+        "1 replicas of C are being worked on",
+    ),
+    "two accounts": (lambda alias: make_file(alias, "two", {"C": "stored", "D": "stored"}), "they are two"),
+    "another bucket": (lambda alias: change(alias, "k", "C", bucket="elsewhere"), "C has files in elsewhere"),
+    "another prefix": (lambda alias: change(alias, "p", "C", object_key="elsewhere/p"), "under another prefix"),
+    "moved": (lambda alias: change(alias, "latest", "C", object_key="elsewhere/k"), "lies under another prefix"),
+    "unknown": (lambda alias: Replica.objects.using(alias).filter(account="C").delete(), "knows no account C"),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_an_account_keeps_its_name_when_something_stands_in_the_way(database: str, trouble: str) -> None:
+    make_file(database, "k", {"A": "stored", "C": "stored"})
+    make_file(database, "p", {"A": "stored", "C": "pending"})
+    make_file(database, "latest", {"A": "stored", "C": "stored"})
+    moved(database)
+    strike, message = TROUBLES[trouble]
+    strike(database)
+    if trouble == "two accounts":
+        moved(database)
+    before = list(Replica.objects.using(database).order_by("pk").values("account", "bucket", "state"))
+    with pytest.raises(RenamingRefusedError, match=message):
+        named(database)
+    assert list(Replica.objects.using(database).order_by("pk").values("account", "bucket", "state")) == before
+
+
+def test_the_old_name_is_forgotten_when_a_rebuild_had_it_from_the_objects(database: str) -> None:
+    make_file(database, "k", {"A": "stored", "C": "pending", "D": "stored"})
+    make_file(database, "lacking", {"A": "stored", "C": "pending"})
+    Replica.objects.using(database).filter(account="C").update(bucket="", next_attempt_at=None)
+    assert named(database) == 1
+    assert set(states(database, "k")) == {"A", "D"}
+    assert state_of(database, "k") == FileState.STORED
+    assert set(states(database, "lacking")) == {"A", "D"}

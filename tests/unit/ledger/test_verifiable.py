@@ -1,0 +1,208 @@
+"""What verifying asks the ledger, on both databases: which replicas there are, and what is known of what was listed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from bench.filled_ledger import fill
+from bench.ledger_rows import whole_tables_in
+from file.ledger.audit.known import Acquaintance, Fate, Met, Standing
+from file.ledger.audit.replicas import Verifiable
+from file.logic.naming import begun_at, new_file_id
+from file.logic.values import MiB, ReplicaState
+from file.models import File, GivenUpFile, OpenUpload, Replica, RetiredAccount
+from testkit.memorybucket import account
+from tests.intents import PREFIX, intent, receipt
+from tests.unit.ledger.looking import ask, ledger_on
+from tests.unit.ledger.verified import add, change, recorded_in, threads_on
+
+A = account("A", PREFIX)
+
+
+async def test_what_an_account_is_to_show_is_what_is_stored_there(database: str) -> None:
+    await add(database, "a/1", "a/2", "b/1")
+    await add(database, "a/behind", behind="A")
+    found = await recorded_in(database, "A")
+    assert sorted(found) == ["a/1", "a/2", "b/1"]
+    one = found["a/1"]
+    assert (one.account, one.bucket, one.object_key, one.etag) == ("A", "bucket-a", PREFIX + "a/1", '"etag"')
+    assert (one.version_id, one.state, one.digests.size, one.digests.crc64nvme) == ("v1", ReplicaState.STORED, 3, 7)
+    assert sorted(await recorded_in(database, "A", "a/")) == ["a/1", "a/2"]
+    assert sorted(await recorded_in(database, "B", "a/")) == ["a/1", "a/2", "a/behind"]
+    assert await recorded_in(database, "A", "c") == await recorded_in(database, "A", "\0") == {}
+    assert await recorded_in(database, "Z") == {}
+
+
+@pytest.mark.parametrize("prefix", ["", "team-1"])
+async def test_everything_is_met_once_when_there_are_many_windows(database: str, prefix: str) -> None:
+    await ask(database, lambda: fill(database, 4_000))
+    query = Replica.objects.using(database).filter(
+        account="A", state="stored", file__state__in=("stored", "partial"), file__key__startswith=prefix
+    )
+    expected = await ask(database, lambda: sorted(query.values_list("pk", flat=True)))
+    assert len(expected) > 500
+    async with threads_on(database) as threads:
+        batches = [batch async for batch in Verifiable(threads, database).batches("A", prefix)]
+    assert len(batches) > 2
+    assert sorted(recorded.id for batch, _ in batches for recorded in batch) == expected
+    assert max(len(batch) for batch, _ in batches) <= 1_500
+    assert [reached for _, reached in batches] == sorted(reached for _, reached in batches)
+    assert batches[-1][1] == (0.0 if prefix else 1.0)
+
+
+@pytest.mark.parametrize(("count", "prefix"), [(10, ""), (1_000, ""), (100_000, ""), (7, "team-1"), (1, "nobody's")])
+async def test_a_sample_is_as_large_as_asked_for_and_none_comes_twice(database: str, count: int, prefix: str) -> None:
+    await ask(database, lambda: fill(database, 4_000))
+    there = {recorded.id for recorded in (await recorded_in(database, "A", prefix)).values()}
+    async with threads_on(database) as threads:
+        batches = [batch async for batch in Verifiable(threads, database).sample("A", count, prefix)]
+    drawn = [recorded.id for batch in batches for recorded in batch]
+    assert len(drawn) == len(set(drawn)) == min(count, len(there))
+    assert set(drawn) <= there
+
+
+async def test_one_is_drawn_that_was_never_verified_when_there_is_one(database: str) -> None:
+    await add(database, "k0", "k1", "k2")
+    await change(database, "A", verified_at=Now())
+    await ask(
+        database,
+        lambda: Replica.objects.using(database).filter(account="A", file__key="k2").update(verified_at=None),
+    )
+    async with threads_on(database) as threads:
+        drawn = [await Verifiable(threads, database).one("A") for _ in range(20)]
+        assert await Verifiable(threads, database).one("Z") is None
+    keys = {one.key for one in drawn if one is not None}  # None: the draw began behind the last
+    assert keys == {"k2"}
+
+
+async def test_nothing_is_drawn_from_an_empty_ledger(database: str) -> None:
+    async with threads_on(database) as threads:
+        verifiable = Verifiable(threads, database)
+        assert await verifiable.one("A") is None
+        assert [batch async for batch in verifiable.sample("A", 3)] == []
+        assert [batch async for batch in verifiable.batches("A")] == []
+        assert await verifiable.elsewhere(["A"]) == {}
+        assert await Acquaintance(threads, database).last_begun() is None
+
+
+async def test_accounts_that_nobody_configured_are_told(database: str) -> None:
+    await add(database, "k", "other")
+    await add(database, "third", behind="C")
+    async with threads_on(database) as threads:
+        assert await Verifiable(threads, database).elsewhere(["A"]) == {"B": 3, "C": 2}
+        assert await Verifiable(threads, database).elsewhere(["A", "B", "C"]) == {}
+        retired = RetiredAccount.objects.using(database)
+        await ask(database, lambda: retired.create(name="C", keeps=True, retired_at=Now()))
+        assert await Verifiable(threads, database).elsewhere(["A"]) == {"B": 3}
+
+
+async def test_keys_are_known_when_a_file_is_there_or_on_its_way(database: str) -> None:
+    await add(database, "stored")
+    await add(database, "behind", behind="A")
+    elsewhere = intent("elsewhere", places=intent("elsewhere").places[1:])
+    received = intent("received")
+    async with ledger_on(database) as ledger:
+        await ledger.intend(elsewhere)
+        assert await ledger.conclude(receipt(elsewhere))
+        await ledger.intend(received)
+        keys = ["stored", "behind", "elsewhere", "received", "nobody's", "no\0body's"]
+        async with threads_on(database) as threads:
+            acquaintance = Acquaintance(threads, database)
+            known = await acquaintance.known(A, [PREFIX + key for key in keys])
+            assert known == {PREFIX + key for key in ("stored", "behind", "received")}
+            assert await acquaintance.known(account("A"), ["stored", "received"]) == set()
+            assert await acquaintance.known(replace(A, s3_bucket_name="x"), [PREFIX + "stored"]) == set()
+            given_up = new_file_id()
+            rows = GivenUpFile.objects.using(database)
+            await ask(database, lambda: rows.create(id=given_up, given_up_at=Now()))
+            fates = await acquaintance.fates([received.id, elsewhere.id, given_up, intent().id])
+            assert fates == {received.id: Fate.KEPT, elsewhere.id: Fate.KEPT, given_up: Fate.GONE}
+            assert await acquaintance.last_begun() == begun_at(received.id)
+
+
+async def test_open_uploads_are_told_apart(database: str) -> None:
+    [done, noted] = await add(database, "done", "noted")
+    [behind] = await add(database, "behind", behind="A")
+    received, now = intent("received"), datetime.now(UTC)
+    rows = OpenUpload.objects.using(database)
+    for file_id, upload_id in ((noted.id, "noted"), (behind.id, "behind")):
+        await ask(
+            database,
+            lambda file_id=file_id, upload_id=upload_id: rows.create(  # type: ignore[misc]
+                file_id=file_id, account="A", upload_id=upload_id, created_at=Now()
+            ),
+        )
+    await ask(
+        database,
+        lambda: (
+            File.objects.using(database)
+            .filter(pk=done.id)
+            .update(created_at=Now() - timedelta(hours=2), part_size=8 * MiB)
+        ),
+    )
+    met = [
+        Met(object_key=PREFIX + key, upload_id=upload_id, begun=begun)
+        for key, upload_id, begun in (
+            ("noted", "noted", now),
+            ("behind", "behind", now),
+            ("received", "x", now),
+            ("done", "x", now - timedelta(hours=1)),
+            ("done", "y", now - timedelta(hours=3)),
+            ("done", "y", now + timedelta(hours=1)),
+            ("done", "z", None),
+            ("nobody's", "x", now),
+        )
+    ]
+    async with ledger_on(database) as ledger, threads_on(database) as threads:
+        await ledger.intend(received)
+        acquaintance = Acquaintance(threads, database)
+        judged = await acquaintance.judge(A, met)
+        assert [one.standing for one in judged] == [
+            Standing.LEFT,
+            Standing.UNDER_WAY,
+            Standing.UNDER_WAY,
+            Standing.LEFT,
+            *[Standing.STRANGER] * 4,
+        ]
+        assert [one.noted for one in judged[:4]] == [True, True, False, False]
+        assert judged[3].since is not None
+        assert judged[3].until is not None
+        assert judged[3].until - judged[3].since > timedelta(hours=1, minutes=59)
+        await acquaintance.aborted("A", "noted")
+    assert await ask(database, lambda: [note.upload_id for note in rows.all()]) == ["behind"]
+
+
+def test_windows_and_draws_use_an_index_when_the_ledger_is_large(database: str) -> None:
+    fill(database, 20_000)
+    statements: list[tuple[str, Any]] = []
+
+    def remember(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append((sql, params))
+        return execute(sql, params, many, context)
+
+    nobody: Any = None
+    verifiable = Verifiable(nobody, database)
+    first, last = verifiable._ends()  # the two ends of the table itself
+    with connections[database].execute_wrapper(remember):
+        end = verifiable._end_of_window(first + 5_000, last)
+        assert verifiable._chosen("A", first + 9, last)
+        assert verifiable._loaded("A", Q(pk__gt=first + 5_000, pk__lte=first + 5_100))
+        page = verifiable._keys("team-1", "")
+        assert verifiable._loaded("A", Q(file_id__in=[file_id for file_id, _ in page[:20]]))
+        acquaintance = Acquaintance(nobody, database)
+        acquaintance._known(A, [PREFIX + key for _, key in page])
+        acquaintance._last_begun()
+        acquaintance._fates([str(file_id) for file_id, _ in page])
+    assert end == first + 6_500
+    assert len(page) == 500
+    explain = "EXPLAIN " if connections[database].vendor == "postgresql" else "EXPLAIN QUERY PLAN "
+    with connections[database].cursor() as cursor:
+        for sql, params in statements:
+            cursor.execute(explain + sql, params)
+            plan = "\n".join(" ".join(map(str, row)) for row in cursor.fetchall())
+            assert not whole_tables_in(plan), (sql, plan)

@@ -1,0 +1,192 @@
+"""All that lies in an account: pages as S3 and others send them, and a real server with every kind of key in it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from awscrt.checksums import crc64nvme
+
+from file.logic.errors import AccessRefusedError, AccountFailingError, AccountUnreachableError
+from file.s3.listing import S3Listing
+from file.s3.xml import ObjectPage, UnreadableAnswerError, objects
+from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
+from testkit.faults.faults import Fault
+from tests.buckets import s3_buckets
+from tests.files import bytes_of, described, part_of
+from tests.unit.s3.conftest import LARGE, OpenBucket, upload
+from tests.unit.s3.network import listening
+from tests.unit.s3.rawserver import ok
+
+PREFIX = "of our own/"
+KEYS = ["ü/ñ 空 +&?=%41#x", "a-b", "a/b", "plain", "z<>&'\""]
+ACCOUNT = StoreAccount(
+    name="A",
+    access_key_id="id",
+    secret_access_key="secret",
+    region_name="eu-central-1",
+    s3_bucket_name="bucket-a",
+    endpoint_url="",
+)
+Accounts = dict[str, StoreAccount]
+
+
+def page(*entries: str, more: str = "") -> bytes:
+    contents = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in entries)
+    return f'<ListBucketResult xmlns="urn:x">{more}{contents}</ListBucketResult>'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (page(), ObjectPage((), ())),
+        (page("a b+c%41", "&#252;"), ObjectPage(("a b+c%41", "ü"), ())),
+        (page("a+b%2Bc", more="<EncodingType>url</EncodingType>"), ObjectPage(("a b+c",), ())),
+        (
+            page("a", more="<IsTruncated>true</IsTruncated><NextContinuationToken>a+b%41=</NextContinuationToken>"),
+            ObjectPage(("a",), (("continuation-token", "a+b%41="),)),
+        ),
+        (page("a", more="<NextContinuationToken>t</NextContinuationToken>"), ObjectPage(("a",), ())),
+    ],
+)
+def test_a_page_is_read_when_it_is_whole(body: bytes, expected: ObjectPage) -> None:
+    assert objects(body) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        page("a", more="<IsTruncated>true</IsTruncated>"),
+        page("&#1;"),
+        page(""),
+        b"<ListVersionsResult/>",
+        b"<html></html>",
+        b"",
+    ],
+)
+def test_a_page_is_refused_when_something_of_it_would_be_lost(body: bytes) -> None:
+    with pytest.raises(UnreadableAnswerError):
+        objects(body)
+
+
+@asynccontextmanager
+async def answering_by_query(bodies: Mapping[bytes, bytes]) -> AsyncIterator[str]:
+    """A server that answers with the first of these that the request's query has the name of."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        query = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+        writer.write(ok(next(body for name, body in bodies.items() if name in query), "Connection: close"))
+
+    async with listening(connected) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def listing(account: StoreAccount, **changes: Any) -> AsyncIterator[S3Listing]:
+    async with s3_buckets(account, **changes) as [bucket]:
+        yield S3Listing(bucket.client, pause_seconds=0.01)
+
+
+async def keys_of(listing: S3Listing) -> list[str]:
+    return sorted([key async for page in listing.pages() for key in page])
+
+
+async def test_keys_are_whole_when_a_real_server_lists_them(accounts: Accounts) -> None:
+    account = accounts["A"]
+    client = account.boto3()
+    for key in [*(PREFIX + key for key in KEYS), "outside", "of our"]:
+        client.put_object(Bucket=account.s3_bucket_name, Key=key, Body=b"x")
+    async with listing(account, prefix=PREFIX) as found:
+        assert await keys_of(found) == sorted(PREFIX + key for key in KEYS)
+    async with listing(account) as found:
+        assert len(await keys_of(found)) == len(KEYS) + 2
+
+
+async def test_every_page_is_listed_when_there_are_several(accounts: Accounts) -> None:
+    account = accounts["A"]
+    client = account.boto3()
+    expected = [f"listed/{number:04} ä+b" for number in range(1001)]
+    for key in expected:
+        client.put_object(Bucket=account.s3_bucket_name, Key=key, Body=b"")
+    async with listing(account) as found:
+        pages = [list(page) async for page in found.pages()]
+    assert [len(page) for page in pages] == [1000, 1]
+    assert sorted(key for page in pages for key in page) == expected
+
+
+async def test_an_object_tells_what_it_is_when_it_was_one_part_or_several(accounts: Accounts) -> None:
+    async with s3_buckets(accounts["A"], prefix=PREFIX) as [bucket]:
+        for key, body in (("small", bytes_of(10)), ("large", LARGE)):
+            description = described(key)
+            if body is LARGE:
+                stored = await upload(bucket, description, body)
+            else:
+                stored = await bucket.put(description, part_of(body))
+            found = await S3Listing(bucket.client).look(PREFIX + key)
+            assert found is not None
+            assert (found.size, found.content_type) == (len(body), description.content_type)
+            assert dict(found.metadata) == description.metadata
+            assert found.crc64nvme == crc64nvme(body)
+            assert (found.stored.etag, found.stored.version_id) == (stored.etag, stored.version_id)
+            assert found.stored.object_key == stored.object_key
+        assert await S3Listing(bucket.client).look(f"{PREFIX}nothing") is None
+    async with s3_buckets(accounts["A"], prefix=PREFIX, checksums=False) as [bucket]:
+        found = await S3Listing(bucket.client).look(f"{PREFIX}small")
+        assert found is not None
+        assert (found.crc64nvme, found.stored.checked_by) == (None, "md5")
+
+
+async def test_listing_goes_on_when_an_account_fails_now_and_then(
+    accounts: Accounts, proxied: Callable[[str], FaultProxy]
+) -> None:
+    account = accounts["A"]
+    account.boto3().put_object(Bucket=account.s3_bucket_name, Key="k", Body=b"x")
+    proxy = proxied("A")
+    proxy.add(Fault.refuses("SlowDown", times=2))
+    proxy.add(Fault.drops_connection(times=1))
+    async with listing(proxy.account) as found:
+        assert await keys_of(found) == ["k"]
+        proxy.add(Fault.refuses("InternalError", times=3))
+        assert await found.look("k") is not None
+
+
+async def test_the_account_s_error_is_told_when_it_fails_for_good(
+    accounts: Accounts, proxied: Callable[[str], FaultProxy]
+) -> None:
+    proxy = proxied("A")
+    async with listing(proxy.account) as found:
+        proxy.add(Fault.refuses("AccessDenied", times=1))
+        with pytest.raises(AccessRefusedError, match="s3:ListBucket"):
+            await keys_of(found)
+        proxy.add(Fault.refuses("InternalError", times=None))
+        with pytest.raises(AccountFailingError):
+            await keys_of(found)
+        proxy.clear()
+        proxy.add(Fault.drops_connection(times=None))
+        with pytest.raises(AccountUnreachableError):
+            await found.look("k")
+
+
+async def test_a_page_is_asked_for_once_more_when_plain_xml_cannot_carry_a_key(open_bucket: OpenBucket) -> None:
+    encoded = page("%01+x", "k", more="<EncodingType>url</EncodingType>")
+    answers = {b"encoding-type=url": encoded, b"list-type": page("&#1; x", "k")}
+    async with answering_by_query(answers) as address:
+        bucket = await open_bucket(ACCOUNT.at(address))
+        assert await keys_of(S3Listing(bucket.client)) == ["\x01 x", "k"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><body>Sign in</body></html>",
+        page("k", more="<IsTruncated>true</IsTruncated><NextContinuationToken>the same</NextContinuationToken>"),
+    ],
+    ids=["a page of another kind", "no end"],
+)
+async def test_a_listing_fails_when_it_cannot_be_believed(open_bucket: OpenBucket, body: bytes) -> None:
+    async with answering_by_query({b"list-type": body}) as address:
+        bucket = await open_bucket(ACCOUNT.at(address))
+        with pytest.raises(AccountFailingError):
+            await keys_of(S3Listing(bucket.client, pause_seconds=0.01))

@@ -1,0 +1,56 @@
+"""The limits of the house: lines per file, class and function, and modules per package (CONTRIBUTING.md).
+
+A place that is over a limit is named in `OVER` or `CROWDED`. A name there that is within
+the limits again fails the test, too.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("file", "mentumfileupload", "testkit", "demo", "soak", "fuzz", "bench", "tests")
+FILE, CLASS, FUNCTION, MODULES = 500, 200, 60, 12
+
+OVER = {
+    "file/accounts/checkup/checkup.py::CheckUp",
+    "file/accounts/checkup/probes.py::Probe",
+    "file/audit/rebuild.py::Rebuild",
+    "file/logic/fanout/lane.py::Lane",
+    "file/repair/catchup.py::CatchUp",
+    "file/s3/client.py::S3Client",
+    "testkit/seaweed.py::Seaweed",
+}
+CROWDED = {"file/s3": 14}
+
+
+def sources() -> Iterator[Path]:
+    for folder in FOLDERS:
+        yield from (path for path in sorted((ROOT / folder).rglob("*.py")) if path.parent.name != "migrations")
+
+
+def too_large(path: Path) -> Iterator[str]:
+    """What of this file is over a limit, as `file: lines` or `file::name: lines`."""
+    name, text = path.relative_to(ROOT).as_posix(), path.read_text()
+    if text.count("\n") > FILE:
+        yield name
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
+            limit = CLASS if isinstance(node, ast.ClassDef) else FUNCTION
+            if node.end_lineno - node.lineno + 1 > limit:
+                yield f"{name}::{node.name}"
+
+
+def test_no_file_class_or_function_is_over_its_limit() -> None:
+    assert sorted(large for path in sources() for large in too_large(path)) == sorted(OVER)
+
+
+@pytest.mark.parametrize("folder", ["file", "mentumfileupload", "testkit"])
+def test_no_package_has_too_many_modules(folder: str) -> None:
+    paths = (ROOT / folder).rglob("*.py")
+    counts = Counter(path.parent for path in paths if path.name != "__init__.py" and path.parent.name != "migrations")
+    crowded = {path.relative_to(ROOT).as_posix(): count for path, count in counts.items() if count > MODULES}
+    assert crowded == {name: count for name, count in CROWDED.items() if name.split("/")[0] == folder}
