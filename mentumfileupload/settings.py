@@ -2,8 +2,8 @@
 
 Promises: importing it never fails for what somebody configured, so that an image can be built and tests run without
 any of it; the faults stand in `UPLOAD_FAULTS`, what was left aside in `UPLOAD_NOTES`, and `file/checks.py` turns both
-into system checks. Everything of ours is in `UPLOAD`, whose attributes `uploadsettings.py` describes; docs/settings.md
-describes each variable.
+into system checks. Everything of ours is in `UPLOAD`, whose attributes `file/service/settings.py` describes;
+docs/settings.md describes each variable.
 """
 
 import os
@@ -54,7 +54,6 @@ MIDDLEWARE = [
     "mentumfileupload.errorpages.PlainNotFound",
 ]
 ROOT_URLCONF = "mentumfileupload.urls"
-ASGI_APPLICATION = "mentumfileupload.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

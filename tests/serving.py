@@ -7,16 +7,18 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import httpx
 from starlette.types import Receive, Scope, Send
 
 from file.api.app import AccountBucket
+from file.logic.values import Account
 from file.management.server.serving import ConnectionLimits, new_server
-from mentumfileupload.asgi import Application, compose
-from mentumfileupload.config.uploadsettings import UploadSettings, read_settings
+from file.service.application import Application, create_application
+from file.service.settings import UploadSettings
+from mentumfileupload.config.uploadsettings import read_settings
 from tests.databases import scratch_sqlite
 
 TOKEN = "the-token-of-the-tests"
@@ -68,7 +70,8 @@ async def running(
     """Serve these buckets until the block ends; then everything under way is cancelled.
 
     `database` is the alias of the ledger's; without one it gets a new SQLite file. `changes`: of the settings, and of
-    what else `compose` takes. Nothing is compared with the accounts by itself, unless `first_look_seconds` says so.
+    what else `create_application` takes. The ledger is not compared with the accounts, unless `first_look_seconds` says
+    so.
     """
     async with AsyncExitStack() as stack:
         if database is None:
@@ -84,12 +87,13 @@ async def running(
 async def _running(
     buckets: Sequence[AccountBucket], composed: Mapping[str, Any], settings: UploadSettings
 ) -> AsyncIterator[Running]:
+    by_name = {bucket.account.name: bucket for bucket in buckets}
+    settings = dataclasses.replace(settings, accounts=tuple(bucket.account for bucket in buckets))
 
-    @asynccontextmanager
-    async def open_buckets() -> AsyncIterator[Sequence[AccountBucket]]:
-        yield buckets
+    def connect(account: Account) -> AbstractAsyncContextManager[AccountBucket]:
+        return nullcontext(by_name[account.name])
 
-    application = compose(settings, no_pages, open_buckets, **composed)
+    application = create_application(settings, connect=connect, pages=no_pages, **composed)
     port = free_port()
     limits = ConnectionLimits(settings.idle_seconds, settings.head_seconds, settings.min_bytes_per_second)
     server = new_server(application, "127.0.0.1", port, limits)

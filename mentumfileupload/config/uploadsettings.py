@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from file.logic.values import Account, Ack, Limits
+from file.logic.values import Limits
+from file.service.settings import UploadSettings
+from mentumfileupload import __version__
 from mentumfileupload.config.accounts import PREFIX as ACCOUNT_PREFIX
 from mentumfileupload.config.accounts import SDK_NAMES, is_of_the_platform, nearest, read_accounts
 from mentumfileupload.config.platformvariables import is_service_link
@@ -119,36 +121,6 @@ TABLE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadSettings:
-    """What the API, the flow and the wire are told. Its `repr` is safe to log."""
-
-    max_request_bytes: int
-    max_uploads: int
-    account_requests: int
-    min_bytes_per_second: int
-    client_grace_seconds: float
-    idle_seconds: float
-    head_seconds: float
-    shutdown_seconds: float
-    catchup_concurrency: int
-    verified_a_day: int
-    lease_seconds: float
-    ack: Ack
-    read_order: tuple[str, ...]
-    metrics_address: tuple[str, int] | None
-    limits: Limits
-    log_level: str
-    cors_origins: tuple[str, ...]
-    tokens: Mapping[str, str] = field(repr=False)
-    open: bool
-    allowed_hosts: tuple[str, ...]
-    accounts: tuple[Account, ...]
-    https_proxy: str | None = field(repr=False)
-    no_proxy: str | None
-    ca_file: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
     """All that `settings.py` takes over. `database` is empty, which Django refuses to use, if its URL is faulty.
 
@@ -199,6 +171,7 @@ def _read_upload_settings(reader: SettingReader, allowed_hosts: tuple[str, ...])
     if tokens and is_open:
         reader.fault("UPLOAD_OPEN", "is true, and UPLOAD_TOKENS has tokens; keep the one that is meant")
     return UploadSettings(
+        version=__version__,
         max_request_bytes=reader.whole("UPLOAD_MAX_REQUEST_BYTES"),
         max_uploads=reader.whole("UPLOAD_MAX_UPLOADS"),
         account_requests=reader.whole("UPLOAD_ACCOUNT_REQUESTS"),

@@ -15,7 +15,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
-from django.utils.module_loading import import_string
 
 from file.audit.inventory import Findings
 from file.audit.rebuild import Rebuild
@@ -29,6 +28,7 @@ from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
 from file.management.reports.rebuild import as_json, as_lines, is_right
 from file.s3.listing import S3Listing
+from file.service.accounts import s3_accounts
 
 _REBUILD = """\
 Restores files and replicas from what lies in the accounts: every object says whose it is. Nothing that the ledger has
@@ -182,7 +182,7 @@ class Command(Leaving):
 
     async def _rebuilt(self, alias: str | None, options: dict[str, Any]) -> Findings:
         show = self._count(options)
-        async with import_string("mentumfileupload.asgi.s3_buckets")(settings.UPLOAD)() as buckets:
+        async with s3_accounts(settings.UPLOAD) as buckets:
             listings = [S3Listing(bucket.client) for bucket in buckets]
             findings = await Rebuild(
                 alias,

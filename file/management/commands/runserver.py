@@ -11,12 +11,13 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils.module_loading import import_string
 
 from file.checks import open_files
 from file.ledger.database.opening import LedgerRefusedError, open_ledger
 from file.management.server import openfiles
 from file.management.server.serving import ConnectionLimits, run
+from file.service.application import create_application
+from file.service.logs import configure
 
 _log = structlog.get_logger()
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):)?(?P<port>\d{1,5})")
@@ -42,9 +43,9 @@ class Command(BaseCommand):
         if not upload.tokens and not upload.open:
             # The checks let this through with DEBUG only: a token for this run, so that the first try just works.
             token = secrets.token_urlsafe(24)
-            upload = settings.UPLOAD = dataclasses.replace(upload, tokens={"debug": token})
-        application = import_string(settings.ASGI_APPLICATION)
-        import_string("file.service.logs.configure")(upload.log_level)
+            upload = dataclasses.replace(upload, tokens={"debug": token})
+        application = create_application(upload)
+        configure(upload.log_level)
         self._greet(host, port, token)
         try:
             limits = ConnectionLimits(

@@ -9,14 +9,13 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
-from django.utils.module_loading import import_string
 
 from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import CleaningRefusedError, Strangers
@@ -31,8 +30,8 @@ from file.ledger.database.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
 from file.management.reports.verify import as_json, as_lines, as_progress
-from file.s3.bucket import S3Bucket
 from file.s3.listing import S3Listing
+from file.service.accounts import s3_accounts
 
 _TERMINAL_SECONDS, _LINE_SECONDS = 0.2, 10.0  # between two signs of life
 _ABOUT = """\
@@ -108,8 +107,8 @@ class Command(Leaving):
         threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
         plan = Plan(**{name: options[name] for name in ("deep", "prefix", "sample", "replace", "dry_run")})
         try:
-            async with import_string("mentumfileupload.asgi.s3_buckets")(settings.UPLOAD)() as opened:
-                buckets: Sequence[S3Bucket] = [bucket for bucket in opened if bucket.account.name in findings.accounts]
+            async with s3_accounts(settings.UPLOAD) as opened:
+                buckets = [bucket for bucket in opened if bucket.account.name in findings.accounts]
                 listings = [S3Listing(bucket.client, under=plan.prefix) for bucket in buckets]
                 strangers = Strangers(
                     Acquaintance(threads, DEFAULT_DB_ALIAS),

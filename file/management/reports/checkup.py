@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 from file.accounts.checkup.checklist import CHECKS, CheckState
 from file.accounts.checkup.checkup import CheckUp
 from file.accounts.checkup.cures import told as told_keys
 from file.logic.values import Account
+from file.service.accounts import s3_accounts
 
 _SIGNS = {CheckState.OK: "✓", CheckState.WARNED: "!", CheckState.FAILED: "✗", CheckState.NOT_ASKED: "-"}
 _VERSIONS = {True: "yes", False: "no", None: "-"}
@@ -97,7 +97,7 @@ async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], told: T
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     upload = dataclasses.replace(settings.UPLOAD, accounts=tuple(accounts))
-    async with import_string("mentumfileupload.asgi.s3_buckets")(upload)() as buckets:
+    async with s3_accounts(upload) as buckets:
         checkups += [CheckUp(bucket.client) for bucket in buckets]
         async with asyncio.TaskGroup() as group:
             for checkup in checkups:

@@ -40,7 +40,7 @@ def main() -> None:
     limits = dataclasses.replace(settings.UPLOAD.limits, part_size=PART_BYTES)
     settings.UPLOAD = dataclasses.replace(settings.UPLOAD, limits=limits)
     django.setup()
-    for module in ("mentumfileupload.asgi", "file.management.commands.runserver", "mentumfileupload.urls"):
+    for module in ("file.service.application", "file.management.commands.runserver", "mentumfileupload.urls"):
         importlib.import_module(module)
     child, die_with_parent = 0, dies_with_us()
     for line in sys.stdin:

@@ -1,0 +1,175 @@
+"""The composition root: the API in front, Django's pages behind, and what begins and ends with the service.
+
+`create_application` puts everything together from the settings. The server, external ASGI servers and the tests all
+call it; nothing is composed by an import. Leaves to others: what the parts do.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from django.db import DEFAULT_DB_ALIAS
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from file.api.admission import Gate
+from file.api.app import AccountBucket, Api
+from file.api.auth import Access
+from file.api.body import BodyLimits
+from file.api.discarding import Discarding
+from file.api.endpoints.get import ReaderLimits, Readings
+from file.api.endpoints.metrics import Metrics
+from file.api.middleware import Edge
+from file.api.uploads import Uploads
+from file.ledger.commit.ledger import DatabaseLedger
+from file.ledger.keyed import account_hashes
+from file.ledger.read.records import Records
+from file.logic.values import Account
+from file.service.accounts import s3_connector
+from file.service.background import Background
+from file.service.pages import django_pages
+from file.service.settings import UploadSettings
+
+_EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
+    *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
+    *("retry-after", "idempotent-replayed", "location", "accept-ranges", "allow", "www-authenticate"),
+)
+Connect = Callable[[Account], AbstractAsyncContextManager[AccountBucket]]
+
+
+class Application:
+    """The whole service as one ASGI application. Its public attributes are for a look inside."""
+
+    def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
+        self.uploads = api.uploads
+        self.ledger = ledger
+        self.discarding = discarding
+        self.readings = api.readings
+        self._asgi = asgi
+        self._drains: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._asgi(scope, receive, send)
+
+    async def drain(self, seconds: float) -> None:
+        """Let in no more uploads; wait for those under way, for what goes on after their answers, and for readers.
+
+        A second call while the first one runs may give less time.
+        """
+        drain = asyncio.ensure_future(self._drain(seconds))
+        self._drains.add(drain)
+        await asyncio.shield(drain)
+
+    async def until_drained(self) -> None:
+        """Returns before anything is closed that uploads need. A service that was not told to drain gets no time."""
+        if not self._drains:
+            await self.drain(0)
+        await asyncio.wait(self._drains)
+
+    async def _drain(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        reading = asyncio.ensure_future(self.readings.drain(seconds))
+        await self.uploads.gate.drain(seconds)
+        await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
+        await reading
+        self.discarding.end_soon()
+
+
+def create_application(
+    settings: UploadSettings,
+    *,
+    connect: Connect | None = None,
+    pages: ASGIApp | None = None,
+    database: str = DEFAULT_DB_ALIAS,
+    figures_seconds: float = 10.0,
+    first_look_seconds: float = 20.0,
+    discarding: Discarding | None = None,
+) -> Application:
+    """The service of these settings; Django is to be set up before.
+
+    `connect` gives an account's bucket (by default by S3), `pages` answers what is not the API's (by default Django).
+    `database`: Django's alias of the ledger's database. `figures_seconds`: how often its figures are read.
+    `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
+    """
+    access = Access(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
+    gate = Gate(settings.max_uploads, share=access.share)
+    hashes = account_hashes()
+    ledger = _ledger(settings, database)
+    uploads = Uploads(access=access, gate=gate, ack=settings.ack, limits=settings.limits, ledger=ledger, hashes=hashes)
+    records = Records(database)
+    background = Background(
+        ledger,
+        records,
+        database,
+        limits=settings.limits,
+        budget=uploads.budget,
+        lease_seconds=settings.lease_seconds,
+        concurrency=settings.catchup_concurrency,
+        read_order=settings.read_order,
+        verified_a_day=settings.verified_a_day,
+        retire=uploads.retire,
+        first_look_seconds=first_look_seconds,
+        hashes=hashes,
+    )
+    connected = connect or s3_connector(settings)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Sequence[AccountBucket]]:
+        """The accounts, the ledger, and what goes on between them."""
+        async with AsyncExitStack() as stack:
+            buckets = [await stack.enter_async_context(connected(account)) for account in settings.accounts]
+            await stack.enter_async_context(ledger)
+            stack.push_async_callback(records.close)
+            await stack.enter_async_context(metrics.serving([bucket.account.name for bucket in buckets]))
+            await background.begin(buckets)
+            try:
+                yield buckets
+            finally:
+                await application.until_drained()
+                await background.end()
+
+    metrics = Metrics(
+        uploads, records, settings.metrics_address, version=settings.version, read_seconds=figures_seconds
+    )
+    readings = Readings(records, _reader_limits(settings, access), order=settings.read_order)
+    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=settings.version)
+    limits = BodyLimits(settings.max_request_bytes, settings.min_bytes_per_second, settings.client_grace_seconds)
+    discarding = discarding or Discarding()
+    wrap = partial(_with_cors, settings.cors_origins)
+    asgi = Edge(api, pages or django_pages(), limits=limits, gate=gate, discarding=discarding, wrap=wrap)
+    application = Application(api, ledger, discarding, asgi)
+    return application
+
+
+def _ledger(settings: UploadSettings, database: str) -> DatabaseLedger:
+    return DatabaseLedger(
+        database,
+        lease_seconds=settings.lease_seconds,
+        wait_seconds=settings.limits.wait_seconds,
+        settle_seconds=settings.limits.settle_seconds,
+    )
+
+
+def _reader_limits(settings: UploadSettings, access: Access) -> ReaderLimits:
+    return ReaderLimits(
+        at_once=settings.limits.readers,
+        share=access.share,
+        wait_seconds=settings.limits.wait_seconds,
+        min_bytes_per_second=settings.min_bytes_per_second,
+        grace_seconds=settings.client_grace_seconds,
+    )
+
+
+def _with_cors(origins: Sequence[str], asgi: ASGIApp) -> ASGIApp:
+    """The layer that lets pages of these sites in; without such sites there is none."""
+    if not origins:
+        return asgi
+    return CORSMiddleware(
+        asgi,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+    )

@@ -1,0 +1,41 @@
+"""What the service is told: one frozen value, which `mentumfileupload/config` makes of the environment.
+
+Knows neither the environment nor Django, so that tests and commands can make one, too. docs/settings.md describes
+each variable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from file.logic.values import Account, Ack, Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSettings:
+    """All settings of the application. Its `repr` is safe to log. `version` is that of the service."""
+
+    version: str
+    max_request_bytes: int
+    max_uploads: int
+    account_requests: int
+    min_bytes_per_second: int
+    client_grace_seconds: float
+    idle_seconds: float
+    head_seconds: float
+    shutdown_seconds: float
+    catchup_concurrency: int
+    verified_a_day: int
+    lease_seconds: float
+    ack: Ack
+    read_order: tuple[str, ...]
+    metrics_address: tuple[str, int] | None
+    limits: Limits
+    log_level: str
+    cors_origins: tuple[str, ...]
+    tokens: Mapping[str, str] = field(repr=False)
+    open: bool
+    allowed_hosts: tuple[str, ...]
+    accounts: tuple[Account, ...]
+    https_proxy: str | None = field(repr=False)
+    no_proxy: str | None
+    ca_file: str | None
