@@ -1,4 +1,4 @@
-"""A bucket in memory: the seam's promises without S3, and faults by name.
+"""A bucket in memory: the promises of `StorageAccount` without S3, and faults by name.
 
 `tests/contract/` holds it to the same promises as the real one, so that what the flow is tested against is no fiction.
 Faults: `refuses_put`, `refuses_begin`, `refuses_part`, `refuses_complete`, `stalls_at_part`, `drops_connection`,
@@ -23,10 +23,11 @@ from file.logic.errors import (
     PartRefusedError,
     ReplicaMissingError,
 )
-from file.logic.ports import FoundObject
+from file.logic.ports import FoundObject, ListedUpload
 from file.logic.values import FILE_ID, Account, Digests, KiB, ObjectDescription, Part, Stored, checksum_text
 
 PIECE = 64 * KiB  # what reading hands out at a time
+PAGE = 2  # keys that a listing hands out at a time
 
 
 @dataclass
@@ -156,6 +157,20 @@ class MemoryBucket:
         for upload_id, upload in list(self.uploads.items()):
             if upload.key == object_key and since <= upload.begun <= until:
                 del self.uploads[upload_id]
+
+    async def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
+        keys = sorted(key for key in self.objects if key.startswith(self.account.prefix + under))
+        for start in range(0, len(keys), PAGE):
+            await self._meet("list")
+            yield keys[start : start + PAGE]
+
+    async def open_uploads(self, under: str = "") -> AsyncGenerator[Sequence[ListedUpload]]:
+        await self._meet("list_uploads")
+        yield [
+            ListedUpload(object_key=upload.key, upload_id=upload_id, begun=upload.begun)
+            for upload_id, upload in self.uploads.items()
+            if upload.key.startswith(self.account.prefix + under)
+        ]
 
     async def keys_behind(self, object_key: str) -> Sequence[str]:
         await self._meet("list")

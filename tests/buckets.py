@@ -28,6 +28,7 @@ async def s3_buckets(
     network: Network | None = None,
     reads: int = 64,
     stall_seconds: float = 30.0,
+    pause_seconds: float = 0.5,
     brief_seconds: float = BRIEF_SECONDS,
     **changes: Any,
 ) -> AsyncIterator[list[S3Bucket]]:
@@ -37,5 +38,7 @@ async def s3_buckets(
         for store in stores:
             client = S3Client(account_of(store, **changes), network or Network(), brief_seconds=brief_seconds)
             stack.push_async_callback(client.close)
-            buckets.append(S3Bucket(client, requests=64, reads=reads, stall_seconds=stall_seconds))
+            buckets.append(
+                S3Bucket(client, requests=64, reads=reads, stall_seconds=stall_seconds, pause_seconds=pause_seconds)
+            )
         yield buckets

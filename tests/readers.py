@@ -14,7 +14,7 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from file.api.admission import Gate
-from file.api.app import AccountBucket, Api
+from file.api.app import Api
 from file.api.auth import Access
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
@@ -24,7 +24,7 @@ from file.api.middleware import Edge
 from file.api.uploads import Uploads
 from file.ledger.read.records import Records
 from file.logic.naming import name_of, new_file_id
-from file.logic.ports import Bucket
+from file.logic.ports import StorageAccount
 from file.logic.values import FILE_ID, Ack, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
 from file.management.server.serving import ConnectionLimits, new_server
 from testkit.account import StoreAccount
@@ -105,7 +105,7 @@ class Reader:
     url: str
     records: MemoryRecords
     readings: Readings
-    buckets: Sequence[AccountBucket]
+    buckets: Sequence[StorageAccount]
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """With the token, unless told otherwise."""
@@ -120,7 +120,9 @@ class Reader:
                 method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
             )
 
-    async def store(self, key: str, content: bytes, *, into: Sequence[Bucket] | None = None, **changes: Any) -> Receipt:
+    async def store(
+        self, key: str, content: bytes, *, into: Sequence[StorageAccount] | None = None, **changes: Any
+    ) -> Receipt:
         """The file in these accounts, by default in all of them."""
         receipt = receipt_of(key, content, **changes)
         metadata = {**receipt.metadata, FILE_ID: receipt.id}
@@ -139,11 +141,11 @@ class _Eraser:
 
 
 @asynccontextmanager
-async def reading(buckets: Sequence[AccountBucket], *, order: Sequence[str] = ()) -> AsyncIterator[Reader]:
+async def reading(buckets: Sequence[StorageAccount], *, order: Sequence[str] = ()) -> AsyncIterator[Reader]:
     """Serve readers of these accounts until the block ends."""
 
     @asynccontextmanager
-    async def open_buckets() -> AsyncIterator[Sequence[AccountBucket]]:
+    async def open_buckets() -> AsyncIterator[Sequence[StorageAccount]]:
         yield buckets
 
     records, gate = MemoryRecords(), Gate(1)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from file.api.app import AccountBucket
+from file.logic.ports import StorageAccount
 from file.logic.values import Account
 from file.management.server.serving import ConnectionLimits, new_server
 from file.service.application import Application, create_application
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(
-    buckets: Sequence[AccountBucket], *, database: str | None = None, **changes: Any
+    buckets: Sequence[StorageAccount], *, database: str | None = None, **changes: Any
 ) -> AsyncIterator[Running]:
     """Serve these buckets until the block ends; then everything under way is cancelled.
 
@@ -85,12 +85,12 @@ async def running(
 
 @asynccontextmanager
 async def _running(
-    buckets: Sequence[AccountBucket], composed: Mapping[str, Any], settings: UploadSettings
+    buckets: Sequence[StorageAccount], composed: Mapping[str, Any], settings: UploadSettings
 ) -> AsyncIterator[Running]:
     by_name = {bucket.account.name: bucket for bucket in buckets}
     settings = dataclasses.replace(settings, accounts=tuple(bucket.account for bucket in buckets))
 
-    def connect(account: Account) -> AbstractAsyncContextManager[AccountBucket]:
+    def connect(account: Account) -> AbstractAsyncContextManager[StorageAccount]:
         return nullcontext(by_name[account.name])
 
     application = create_application(settings, connect=connect, pages=no_pages, **composed)

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from http import HTTPStatus
-from typing import Protocol
 
 import structlog
 from starlette.convertors import Convertor, register_url_convertor
@@ -16,13 +15,9 @@ from file.api.counting import PAGES, UNKNOWN
 from file.api.endpoints import delete, form, get, listing, metrics, probes, put
 from file.api.uploads import Uploads
 from file.logic.errors import MalformedRequestError
-from file.service.background import Served
+from file.logic.ports import StorageAccount
 
 _log = structlog.get_logger()
-
-
-class AccountBucket(Served, Protocol):
-    """What the service keeps an account: it stores, gives back, is cleaned up, and can be asked how it is."""
 
 
 class _Key(Convertor[str]):
@@ -78,7 +73,7 @@ async def _file(request: Request) -> Response:
     return await endpoints.get(request.method, get.get_file)(request)
 
 
-OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[AccountBucket]]]
+OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[StorageAccount]]]
 
 
 class Api:

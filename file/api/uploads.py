@@ -19,7 +19,7 @@ from file.logic.errors import BusyError, IdempotencyKeyRefusedError, RequestErro
 from file.logic.fanout.stragglers import Stragglers
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
 from file.logic.memory.budget import Budget
-from file.logic.ports import Bucket, Ledger
+from file.logic.ports import Ledger, StorageAccount
 from file.logic.values import Ack, IncomingFile, Limits, Receipt
 
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
@@ -33,7 +33,7 @@ class Uploads:
     ) -> None:
         self.access = access
         self.gate = gate
-        self.buckets: Sequence[Bucket] = ()
+        self.buckets: Sequence[StorageAccount] = ()
         self.budget = Budget(limits.memory, share=access.share)
         self.stragglers = Stragglers(ledger, limits)
         self._retired: frozenset[str] = frozenset()
@@ -94,7 +94,7 @@ class Uploads:
             metrics.UPLOADS_BY_OUTCOME[outcome].inc()
             metrics.UPLOAD_SECONDS.observe(time.perf_counter() - began)
 
-    def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[Bucket]]:
+    def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[StorageAccount]]:
         """Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
         ack = self._ack
         if "upload-ack" in headers:

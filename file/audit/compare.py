@@ -11,14 +11,14 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from awscrt.checksums import crc64nvme
 
 from file.ledger.audit.replicas import REPLACED, Recorded
 from file.logic.errors import AccountError, AccountFailingError, BucketMissingError, ReplicaMissingError
-from file.logic.ports import FoundObject, Probed, Source
-from file.logic.values import FILE_ID, Account, Digests, Stored
+from file.logic.ports import FoundObject, StorageAccount
+from file.logic.values import FILE_ID, Digests, Stored
 
 T = TypeVar("T")
 
@@ -47,26 +47,13 @@ class Seen:
     why: str = ""
 
 
-class Looks(Protocol):
-    """An account that can be asked for an object by its key: a `Listing`."""
-
-    account: Account
-
-    async def look(self, object_key: str) -> FoundObject | None:
-        """See `Listing.look`."""
-
-
-class Readable(Source, Probed, Protocol):
-    """An account's bucket, as verifying needs it."""
-
-
-async def judge(recorded: Recorded, listing: Looks, bucket: Readable, *, deep: bool = False) -> Seen:
+async def judge(recorded: Recorded, bucket: StorageAccount, *, deep: bool = False) -> Seen:
     """Raises `AccountError` if the account does not tell."""
     account = bucket.account
     if recorded.bucket != account.s3_bucket_name:  # what lies in this one says nothing about that one
         raise BucketMissingError(account.name, "head", f"no longer has the bucket {recorded.bucket} configured")
     for _ in range(_LOOKS):
-        found = await listing.look(recorded.object_key)
+        found = await bucket.look(recorded.object_key)
         if found is None:
             await patiently(bucket.probe)  # a bucket that is gone is asked for its objects with 404, too
             return Seen(Verdict.MISSING, why="is not there")
@@ -103,7 +90,7 @@ def _is_same(recorded: Recorded, found: FoundObject) -> bool:
     return bool(recorded.etag) and found.stored.etag.strip('"') == (recorded.etag or "").strip('"')
 
 
-async def _read_through(recorded: Recorded, stored: Stored, bucket: Readable) -> Seen:
+async def _read_through(recorded: Recorded, stored: Stored, bucket: StorageAccount) -> Seen:
     """Raises `ReplicaMissingError` if it is not there any more."""
     for _ in range(_READINGS):
         if await patiently(lambda: _hashed(recorded, stored, bucket)) == recorded.digests:
@@ -123,7 +110,7 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     raise AssertionError  # the last attempt returns or raises
 
 
-async def _hashed(recorded: Recorded, stored: Stored, bucket: Readable) -> Digests:
+async def _hashed(recorded: Recorded, stored: Stored, bucket: StorageAccount) -> Digests:
     size, sha256, checksum, count = recorded.digests.size, hashlib.sha256(), 0, 0
     async with bucket.read(stored, file_id=recorded.file_id, start=0, stop=size, size=size) as pieces:
         async for piece in pieces:

@@ -11,18 +11,16 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import structlog
 
-from file.audit.compare import Looks
 from file.ledger.audit.installations import NO_INSTALLATION, Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.errors import AccountError, LedgerUnavailableError
 from file.logic.naming import begun_at, can_be_ours
-from file.logic.ports import FoundObject
+from file.logic.ports import FoundObject, StorageAccount
 from file.logic.values import FILE_ID, FILE_INSTALLATION
 
 _log = structlog.get_logger()
@@ -33,13 +31,6 @@ _NEW = timedelta(days=1)  # a ledger that is no older, beside objects of other i
 _AT_FIRST_SECONDS = 10.0
 
 
-class Leafed(Looks, Protocol):
-    """An account whose listing can be opened anywhere."""
-
-    async def keys_behind(self, object_key: str) -> Sequence[str]:
-        """See `Listing.keys_behind`."""
-
-
 class Freshness:
     """`breakers`: one an account. `first_seconds`: at most so long after the start the first look is taken."""
 
@@ -48,7 +39,7 @@ class Freshness:
         acquaintance: Acquaintance,
         installations: Installations,
         verifiable: Verifiable,
-        accounts: Sequence[Leafed],
+        accounts: Sequence[StorageAccount],
         breakers: Mapping[str, Breaker],
         *,
         first_seconds: float,
@@ -75,7 +66,7 @@ class Freshness:
         if late:
             await asyncio.wait(late)
 
-    async def _watch(self, account: Leafed) -> None:
+    async def _watch(self, account: StorageAccount) -> None:
         seconds = self._first_seconds
         while True:
             # Never in step with other processes: many may start at once.
@@ -84,7 +75,7 @@ class Freshness:
             await self._breakers[account.account.name].passes()
             await self._look_safely(account)
 
-    async def _look_safely(self, account: Leafed) -> None:
+    async def _look_safely(self, account: StorageAccount) -> None:
         name = account.account.name
         try:
             await self.look(account)
@@ -95,7 +86,7 @@ class Freshness:
         except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
             _log.exception("freshness_crashed", account=name)
 
-    async def look(self, account: Leafed) -> bool:
+    async def look(self, account: StorageAccount) -> bool:
         """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
         ownership = await self._installations.read()
         last = await self._acquaintance.last_begun()
@@ -113,7 +104,7 @@ class Freshness:
             _log.error("ledger_is_new", account=name, installations=whose, cure=cure)
         return not lost
 
-    async def _unknown(self, account: Leafed, last: datetime | None) -> list[tuple[str, FoundObject]]:
+    async def _unknown(self, account: StorageAccount, last: datetime | None) -> list[tuple[str, FoundObject]]:
         """Objects with a file's id that the ledger does not know, of a few pages."""
         prefix = account.account.prefix
         chosen = await self._verifiable.one(account.account.name)
@@ -128,7 +119,7 @@ class Freshness:
         fates = await self._acquaintance.fates({seen.metadata[FILE_ID] for seen in found.values()})
         return [(key, seen) for key, seen in sorted(found.items()) if seen.metadata[FILE_ID] not in fates]
 
-    async def _unknown_of(self, account: Leafed, object_keys: Sequence[str]) -> dict[str, FoundObject]:
+    async def _unknown_of(self, account: StorageAccount, object_keys: Sequence[str]) -> dict[str, FoundObject]:
         """Of one page: what carries a file's id, under keys that the ledger does not know."""
         known = await self._acquaintance.known(account.account, object_keys)
         prefix = account.account.prefix
@@ -140,7 +131,7 @@ class Freshness:
                 found[key] = seen
         return found
 
-    async def _seen(self, account: Leafed, object_key: str) -> FoundObject | None:
+    async def _seen(self, account: StorageAccount, object_key: str) -> FoundObject | None:
         """None also for an object of which the account says nothing for good; it may say it of others."""
         try:
             return await account.look(object_key)

@@ -20,7 +20,7 @@ from typing import Any
 from file.ledger.audit.installations import NO_INSTALLATION
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
-from file.logic.ports import FoundObject, Listing
+from file.logic.ports import FoundObject, StorageAccount
 from file.logic.values import FILE_ID, FILE_INSTALLATION, Stored
 
 SHOWN = 100  # strangers and problems that are told one by one; all are counted
@@ -185,13 +185,13 @@ def scratch(ours: Collection[str]) -> Iterator[Sightings]:
 
 
 async def survey(
-    listings: Sequence[Listing], sightings: Sightings, findings: Findings, told: Callable[[], None]
+    accounts: Sequence[StorageAccount], sightings: Sightings, findings: Findings, told: Callable[[], None]
 ) -> None:
     """List all accounts. `told` is called whenever `findings` has become more."""
     try:
         async with asyncio.TaskGroup() as group:
-            for listing in listings:
-                group.create_task(_Surveyor(listing, sightings, findings).run(told))
+            for account in accounts:
+                group.create_task(_Surveyor(account, sightings, findings).run(told))
     except ExceptionGroup as errors:  # no account's, but the scratch database's, or a bug
         raise errors.exceptions[0] from errors
 
@@ -199,16 +199,16 @@ async def survey(
 class _Surveyor:
     """Of one account."""
 
-    def __init__(self, listing: Listing, sightings: Sightings, findings: Findings) -> None:
-        self._listing = listing
-        self._account = listing.account
+    def __init__(self, bucket: StorageAccount, sightings: Sightings, findings: Findings) -> None:
+        self._bucket = bucket
+        self._account = bucket.account
         self._sightings = sightings
         self._findings = findings
-        self._own = findings.accounts[listing.account.name]
+        self._own = findings.accounts[bucket.account.name]
 
     async def run(self, told: Callable[[], None]) -> None:
         try:
-            async with aclosing(self._listing.pages()) as pages:
+            async with aclosing(self._bucket.pages()) as pages:
                 async for keys in pages:
                     looked = await asyncio.gather(*(self._look(object_key) for object_key in keys))
                     self._sightings.add([sighting for sighting in looked if sighting is not None])
@@ -227,7 +227,7 @@ class _Surveyor:
             self._findings.add_stranger(self._account.name, object_key)
             return None
         try:
-            found = await self._listing.look(object_key)
+            found = await self._bucket.look(object_key)
         except AccountError as error:
             self._refuse(key, error)
             return None

@@ -8,9 +8,8 @@ then on nothing else is removed either. Leaves to others: replicas (`verify.py`)
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
 
 from file.audit.findings import AccountFindings, Findings, Problem, Stranger
 from file.audit.verify import together
@@ -18,22 +17,14 @@ from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance, Fate, Judged, Met, Standing
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
-from file.logic.ports import FoundObject, Inventory, Listing
+from file.logic.ports import FoundObject, ListedUpload, StorageAccount
 from file.logic.values import FILE_ID, FILE_INSTALLATION
-from file.s3.listing import ListedUpload
 
 _AT_ONCE = 16  # looks, an account
 
 
 class CleaningRefusedError(Exception):
     """The ledger is older than what lies in the accounts."""
-
-
-class Walked(Listing, Protocol):
-    """An account that is listed, and its open uploads, too."""
-
-    def uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
-        """Page by page. Raises `AccountError`."""
 
 
 class Strangers:
@@ -43,9 +34,10 @@ class Strangers:
         self,
         acquaintance: Acquaintance,
         installations: Installations,
-        accounts: Sequence[tuple[Walked, Inventory]],
+        accounts: Sequence[StorageAccount],
         findings: Findings,
         *,
+        under: str = "",
         clean: bool = False,
         dry_run: bool = False,
         told: Callable[[], None] = lambda: None,
@@ -54,6 +46,7 @@ class Strangers:
         self._installations = installations
         self._accounts = accounts
         self._findings = findings
+        self._under = under
         self._clean = clean
         self._dry_run = dry_run
         self._told = told
@@ -67,31 +60,30 @@ class Strangers:
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`."""
         ours = (await self._installations.read()).ours
-        await together([self._walk(listing, inventory, ours) for listing, inventory in self._accounts])
+        await together([self._walk(account, ours) for account in self._accounts])
 
-    async def _walk(self, listing: Walked, inventory: Inventory, ours: frozenset[str]) -> None:
-        own = self._findings.accounts[listing.account.name]
+    async def _walk(self, bucket: StorageAccount, ours: frozenset[str]) -> None:
+        own = self._findings.accounts[bucket.account.name]
         if own.error is not None:
             return
         own.is_listed()
         walk = _Walk(
             self._acquaintance,
             ours,
-            listing,
-            inventory,
+            bucket,
             self._findings,
             clean=self._clean,
             dry_run=self._dry_run,
         )
         self._walks.append(walk)
         try:
-            async with aclosing(listing.pages()) as pages:
+            async with aclosing(bucket.pages(self._under)) as pages:
                 async for keys in pages:
                     await walk.objects(keys)
                     if walk.is_behind:
                         await self._behind()
                     self._told()
-            async with aclosing(listing.uploads()) as uploads:
+            async with aclosing(bucket.open_uploads(self._under)) as uploads:
                 async for page in uploads:
                     await walk.uploads(page)
         except AccountError as error:
@@ -112,8 +104,7 @@ class _Walk:
         self,
         acquaintance: Acquaintance,
         ours: frozenset[str],
-        listing: Walked,
-        inventory: Inventory,
+        bucket: StorageAccount,
         findings: Findings,
         *,
         clean: bool,
@@ -123,11 +114,10 @@ class _Walk:
         self.is_behind = False  # something was met that a later state of the ledger acknowledged
         self._acquaintance = acquaintance
         self._ours = ours
-        self._listing = listing
-        self._inventory = inventory
-        self._account = listing.account
+        self._bucket = bucket
+        self._account = bucket.account
         self._findings = findings
-        self._own: AccountFindings = findings.accounts[listing.account.name]
+        self._own: AccountFindings = findings.accounts[bucket.account.name]
         self._dry_run = dry_run
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -166,7 +156,7 @@ class _Walk:
             return
         async with self._slots:
             try:
-                found = await self._listing.look(object_key)
+                found = await self._bucket.look(object_key)
             except AccountError as error:
                 if error.retryable:  # it was asked again and again
                     raise
@@ -212,7 +202,7 @@ class _Walk:
             became = "removed"
         elif clean:
             try:
-                await self._inventory.remove(object_key, file_id)
+                await self._bucket.remove(object_key, file_id)
                 became = "removed"
             except AccountError as error:
                 if error.retryable:
@@ -239,10 +229,10 @@ class _Walk:
     async def _abort(self, judged: Judged) -> None:
         met = judged.met
         if judged.noted:
-            await self._inventory.abort(met.object_key, met.upload_id)
+            await self._bucket.abort(met.object_key, met.upload_id)
             await self._acquaintance.aborted(self._account.name, met.upload_id)
         elif judged.since is not None and judged.until is not None:
-            await self._inventory.abort_lost(met.object_key, since=judged.since, until=judged.until)
+            await self._bucket.abort_lost(met.object_key, since=judged.since, until=judged.until)
 
     def _tell(self, object_key: str, code: str, became: str, detail: str, file_id: str | None = None) -> None:
         self._findings.add_problem(

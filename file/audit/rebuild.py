@@ -30,7 +30,7 @@ from file.ledger.work.claims import forget_received
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.errors import AccountError, AccountUnreachableError, ReplicaMissingError
 from file.logic.naming import begun_at
-from file.logic.ports import Listing, Source
+from file.logic.ports import StorageAccount
 from file.logic.values import FILE_ID, Digests, FileState, ReplicaState, checksum_text
 from file.models import File, GivenUpFile, Replica
 
@@ -67,8 +67,7 @@ class Rebuild:
     def __init__(
         self,
         alias: str | None,
-        listings: Sequence[Listing],
-        sources: Sequence[Source],
+        accounts: Sequence[StorageAccount],
         *,
         hashes: AccountHashes,
         former: Sequence[str] = (),
@@ -79,9 +78,8 @@ class Rebuild:
         told: Callable[[Findings], None] = lambda findings: None,
     ) -> None:
         self._alias = alias
-        self._listings = {listing.account.name: listing for listing in listings}
-        self._sources = {source.account.name: source for source in sources}
-        self._places = {listing.account.name: listing.account for listing in listings}
+        self._buckets = {bucket.account.name: bucket for bucket in accounts}
+        self._places = {bucket.account.name: bucket.account for bucket in accounts}
         self._wanted = WantedAccounts(hashes)
         self._wanted.know(self._places)
         self._wanted.know(former)
@@ -89,7 +87,7 @@ class Rebuild:
         self._adopted = adopted
         self._older_copy = older_copy
         self._dry_run = dry_run
-        self._findings = Findings({name: AccountFindings() for name in self._listings})
+        self._findings = Findings({name: AccountFindings() for name in self._buckets})
         self._show = told
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
@@ -100,7 +98,7 @@ class Rebuild:
             if self._older_copy and self._alias is not None and not self._dry_run:
                 await threads.run(forget_received, self._alias)
             with scratch(await self._ours(threads)) as sightings:
-                await survey(list(self._listings.values()), sightings, self._findings, self._told)
+                await survey(list(self._buckets.values()), sightings, self._findings, self._told)
                 for files in _batches(sightings.files()):
                     await self._restore(files, sightings, threads)
                     self._told()
@@ -242,7 +240,7 @@ class Rebuild:
 
     async def _is_still_there(self, sighting: Sighting, failed: dict[str, str]) -> bool:
         try:
-            found = await self._listings[sighting.account].look(sighting.found.stored.object_key)
+            found = await self._buckets[sighting.account].look(sighting.found.stored.object_key)
         except AccountError as error:
             failed[sighting.account] = error.code
             self._tell("not_looked_at", sighting, error.detail, account=sighting.account)
@@ -277,7 +275,7 @@ class Rebuild:
 
     async def _read(self, sighting: Sighting) -> Digests:
         size, sha256, checksum = sighting.found.size, hashlib.sha256(), 0
-        source = self._sources[sighting.account]
+        source = self._buckets[sighting.account]
         stored = sighting.found.stored
         async with source.read(stored, file_id=sighting.file_id, start=0, stop=size, size=size) as pieces:
             async for piece in pieces:

@@ -8,26 +8,18 @@ by itself; one that is down is left alone.
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
-from file.audit.compare import Looks, Readable, Verdict, judge
+from file.audit.compare import Verdict, judge
 from file.ledger.audit.replicas import MISSING, REPLACED, Verifiable
 from file.ledger.audit.verification import Verification
 from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.errors import AccountError, LedgerUnavailableError
+from file.logic.ports import StorageAccount
 
 _log = structlog.get_logger()
 _DAY_SECONDS = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """One account: what it is asked by."""
-
-    listing: Looks
-    bucket: Readable
 
 
 class Sampling:
@@ -37,7 +29,7 @@ class Sampling:
         self,
         verifiable: Verifiable,
         verification: Verification,
-        accounts: Sequence[Sampled],
+        accounts: Sequence[StorageAccount],
         breakers: Mapping[str, Breaker],
         *,
         per_day: int,
@@ -53,30 +45,30 @@ class Sampling:
         if not self._per_day:
             return
         async with asyncio.TaskGroup() as group:
-            for sampled in self._accounts:
-                group.create_task(self._sample(sampled))
+            for account in self._accounts:
+                group.create_task(self._sample(account))
 
-    async def _sample(self, sampled: Sampled) -> None:
+    async def _sample(self, account: StorageAccount) -> None:
         while True:
             # Never in step with the other accounts, nor with other processes.
             await asyncio.sleep(_DAY_SECONDS / self._per_day * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-            await self._breakers[sampled.bucket.account.name].passes()
+            await self._breakers[account.account.name].passes()
             try:
-                await self.verify_one(sampled)
+                await self.verify_one(account)
             except LedgerUnavailableError as error:
                 _log.warning("sampling_waits", detail=error.detail)
             except Exception:  # noqa: BLE001 - one row's nonsense must not end the sampling of all others
                 _log.exception("sampling_crashed")
 
-    async def verify_one(self, sampled: Sampled) -> Verdict | None:
+    async def verify_one(self, account: StorageAccount) -> Verdict | None:
         """One replica by chance. None: there is none, or its account did not tell. Raises `LedgerUnavailableError`."""
-        name = sampled.bucket.account.name
+        name = account.account.name
         recorded = await self._verifiable.one(name)
         if recorded is None:
             return None
         told = {"id": recorded.file_id, "account": name}
         try:
-            seen = await judge(recorded, sampled.listing, sampled.bucket)
+            seen = await judge(recorded, account)
         except AccountError as error:
             _log.warning("sampling_failed", **told, code=error.code, detail=error.detail)
             self._breakers[name].failed(error)

@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from file.audit.compare import Looks, Readable, Seen, Verdict, judge, patiently
+from file.audit.compare import Seen, Verdict, judge, patiently
 from file.audit.findings import AccountFindings, Findings, Problem
 from file.ledger.audit.replicas import MISSING, REPLACED, Recorded, Verifiable
 from file.ledger.audit.verification import Change, Verification
 from file.ledger.work.holding import is_shown
 from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, NoSourceError
-from file.logic.ports import Inventory
+from file.logic.ports import StorageAccount
 from file.logic.values import ReplicaState, Stored, checksum_text
 
 _AT_ONCE = 16  # looks, an account
@@ -27,22 +27,6 @@ _FAILURES = 16  # in a row: then the account is not asked any more
 _REMOVE_SECONDS = 300.0  # far less than a claim lasts
 _ALONE = "not removed: no other account shows the file at the moment"
 _REMEMBERED = 100_000  # files of which a dry run remembers where they are not
-
-
-class Keeps(Readable, Inventory, Protocol):
-    """An account's bucket, to look into and to remove ours from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One account: what it is asked by."""
-
-    listing: Looks
-    bucket: Keeps
-
-    @property
-    def name(self) -> str:
-        return self.bucket.account.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +60,11 @@ class Verify:
         self,
         verifiable: Verifiable,
         verification: Verification,
-        accounts: Sequence[Asked],
+        accounts: Sequence[StorageAccount],
         plan: Plan,
         findings: Findings,
         *,
-        others: Sequence[Inventory],
+        others: Sequence[StorageAccount],
         told: Callable[[], None] = lambda: None,
     ) -> None:
         self._verifiable = verifiable
@@ -94,7 +78,7 @@ class Verify:
 
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`; what was found until then stays."""
-        await together([self._verify_account(asked) for asked in self._accounts])
+        await together([self._verify_account(bucket) for bucket in self._accounts])
 
     async def look_for_others(self) -> None:
         """Accounts that have replicas, as the ledger says, and are not configured: they cannot be asked."""
@@ -102,15 +86,15 @@ class Verify:
             error = AccountUnreachableError(name, "head", "has replicas, and is not configured")
             self._findings.accounts[name] = AccountFindings(unanswered=count, reached=1.0, error=error)
 
-    async def _verify_account(self, asked: Asked) -> None:
-        own = self._findings.accounts[asked.name]
+    async def _verify_account(self, bucket: StorageAccount) -> None:
+        own = self._findings.accounts[bucket.account.name]
         try:
-            await patiently(asked.bucket.probe)
+            await patiently(bucket.probe)
         except AccountError as error:
             own.error = error
             return
-        account = _Account(self._verification, asked, self._plan, self._findings, self._bad, self._inventories)
-        async with aclosing(self._batches(asked.name)) as batches:
+        account = _Account(self._verification, bucket, self._plan, self._findings, self._bad, self._inventories)
+        async with aclosing(self._batches(bucket.account.name)) as batches:
             async for batch, reached in batches:
                 await account.verify(batch)
                 own.reached = reached
@@ -139,18 +123,18 @@ class _Account:
     def __init__(
         self,
         verification: Verification,
-        asked: Asked,
+        bucket: StorageAccount,
         plan: Plan,
         findings: Findings,
         bad: dict[str, set[str]],
-        inventories: Mapping[str, Inventory],
+        inventories: Mapping[str, StorageAccount],
     ) -> None:
         self.last_error: AccountError | None = None
         self._verification = verification
-        self._asked = asked
+        self._bucket = bucket
         self._plan = plan
         self._findings = findings
-        self._own = findings.accounts[asked.name]
+        self._own = findings.accounts[bucket.account.name]
         self._bad = bad
         self._inventories = inventories
         self._slots = asyncio.Semaphore(_READ_AT_ONCE if plan.deep else _AT_ONCE)
@@ -168,7 +152,7 @@ class _Account:
                 return
             self._own.asked += 1
             try:
-                seen = await judge(recorded, self._asked.listing, self._asked.bucket, deep=self._plan.deep)
+                seen = await judge(recorded, self._bucket, deep=self._plan.deep)
             except AccountError as error:
                 self._fail(recorded, error)
                 return
@@ -242,14 +226,14 @@ class _Account:
 
     async def _remove(self, recorded: Recorded) -> bool:
         """Looked at once more, under the claim. Whether it was removed. Raises `AccountError`."""
-        seen = await judge(recorded, self._asked.listing, self._asked.bucket)
+        seen = await judge(recorded, self._bucket)
         if seen.verdict is not Verdict.DIFFERS or not seen.is_ours:
             return False
         if not await self._is_elsewhere(recorded):
             raise NoSourceError(recorded.account, "delete")
         try:
             async with asyncio.timeout(_REMOVE_SECONDS):
-                await self._asked.bucket.remove(recorded.object_key, recorded.file_id)
+                await self._bucket.remove(recorded.object_key, recorded.file_id)
         except TimeoutError:
             raise AccountStalledError(recorded.account, "delete", unanswered=True) from None
         return True

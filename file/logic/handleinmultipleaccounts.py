@@ -27,7 +27,7 @@ from file.logic.fanout.stragglers import Stragglers
 from file.logic.memory.budget import Budget
 from file.logic.metadata import describe, intent_of, log_outcomes
 from file.logic.parts import PartReader, SharedPart
-from file.logic.ports import Bucket, Ledger
+from file.logic.ports import Ledger, StorageAccount
 from file.logic.values import Ack, Identity, IncomingFile, Limits, Outcome, Receipt
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 async def handle_in_multiple_accounts(
     file: IncomingFile,
-    buckets: Sequence[Bucket],
+    buckets: Sequence[StorageAccount],
     *,
     ack: Ack,
     limits: Limits,

@@ -8,7 +8,7 @@ from file.logic.accounts.hashes import AccountHashes
 from file.logic.fanout.lane import Lane
 from file.logic.naming import check_metadata, encode_name
 from file.logic.parts import PartReader, part_size_of
-from file.logic.ports import Bucket
+from file.logic.ports import StorageAccount
 from file.logic.values import (
     FILE_ACCOUNT_HASHES,
     FILE_HEADERS,
@@ -62,7 +62,12 @@ def describe(
 
 
 def intent_of(
-    file: IncomingFile, identity: Identity, buckets: Sequence[Bucket], ack: Ack, limits: Limits, reader: PartReader
+    file: IncomingFile,
+    identity: Identity,
+    buckets: Sequence[StorageAccount],
+    ack: Ack,
+    limits: Limits,
+    reader: PartReader,
 ) -> Intent:
     """The ledger's first entry, once the first part was read."""
     known = reader.checked

@@ -1,7 +1,7 @@
-"""The seams between the job and the world: a bucket, an upload in it, what lies in it, and the ledger.
+"""The ports between the job and the world: an account with its bucket, an upload in it, and the ledger.
 
-Everything here raises `AccountError` and nothing else for what goes wrong in an account, so that the flow needs no
-knowledge of S3. `tests/contract/` says what each promise means, for the memory bucket and for real servers alike.
+Promises: what goes wrong in an account raises `AccountError` and nothing else, so that the flow needs no knowledge of
+S3. `tests/contract/` says what each promise means, for the memory bucket and for real servers alike.
 """
 
 import asyncio
@@ -29,54 +29,6 @@ class Upload(Protocol):
         """Give it up. Returns when S3 no longer knows it; one that is completed or gone already is no error."""
 
 
-class Bucket(Protocol):
-    """One account's bucket. `slots` bounds the writes under way in it; the lane takes one before each."""
-
-    account: Account
-    slots: asyncio.Semaphore
-
-    async def put(self, description: ObjectDescription, part: Part) -> Stored:
-        """Store a file that fits one part. Never overwrites; a lost answer is found again by the file's id."""
-
-    async def begin(self, description: ObjectDescription) -> Upload:
-        """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
-
-    async def remove(
-        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
-    ) -> int:
-        """Leave no object and no version of this file under the key; others are not touched.
-
-        `version_id`, `etag`: what the account said when it stored the object, if that is known. Ours is what carries
-        the file's id, and what has that version, or that ETag and no file's id. Returning means that S3 was asked and
-        said so. Raises `AccountError` when it cannot be ruled out: in a bucket that keeps versions and does not let us
-        list them; `OwnershipUnknownError` for an object that may be ours and does not show it.
-        Returns how many versions of others lie under the key.
-        """
-
-    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
-        """Abort the uploads under exactly this key begun between `since` and `until`: a `begin` of ours got lost."""
-
-
-class Inventory(Protocol):
-    """What lies in one account, for whoever settles what others left there. Keys are whole, with the prefix."""
-
-    account: Account
-
-    async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
-        """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
-
-    async def remove(
-        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
-    ) -> int:
-        """See `Bucket.remove`."""
-
-    async def abort(self, object_key: str, upload_id: str) -> None:
-        """Give an upload up. Returns when S3 no longer knows it; one that is completed or gone already is no error."""
-
-    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
-        """See `Bucket.abort_lost`."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
     """What an account says of an object. `metadata` is all of it, ours too; not every store shows its `crc64nvme`.
@@ -94,19 +46,13 @@ class FoundObject:
     content_headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Listing(Protocol):
-    """All that lies in one account under its prefix, whoever put it there. Both raise `AccountError`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUpload:
+    """An open multipart upload. `begun` by our clock; None where the account does not say."""
 
-    account: Account
-
-    def pages(self) -> AsyncGenerator[Sequence[str]]:
-        """The keys, whole and with the prefix, page by page and in any order."""
-
-    async def keys_behind(self, object_key: str) -> Sequence[str]:
-        """One page of keys, in the order of the listing, from behind this one, which need not be there."""
-
-    async def look(self, object_key: str) -> FoundObject | None:
-        """The object under the key now, if there is one."""
+    object_key: str
+    upload_id: str
+    begun: datetime | None
 
 
 class Source(Protocol):
@@ -128,33 +74,62 @@ class Source(Protocol):
         """
 
 
-class Probed(Protocol):
-    """An account that can be asked."""
+class StorageAccount(Source, Protocol):
+    """One account and its bucket: everything that the service does there.
 
-    account: Account
+    Object keys are whole, with the account's prefix, but for those in an `ObjectDescription`. `slots` bounds the writes
+    under way: take one before each.
+    """
+
+    slots: asyncio.Semaphore
+
+    async def put(self, description: ObjectDescription, part: Part) -> Stored:
+        """Store a file that fits one part. Never overwrites; a lost answer is found again by the file's id."""
+
+    async def begin(self, description: ObjectDescription) -> Upload:
+        """Open a multipart upload. Refuses early (`KeyOccupiedError`) if the key has an object."""
+
+    async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
+        """Our object under the key, or None if there is none or another's; or one that shows another `checksum`."""
+
+    async def remove(
+        self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
+    ) -> int:
+        """Leave no object and no version of this file under the key; others are not touched.
+
+        `version_id`, `etag`: what the account said when it stored the object, if that is known. Ours is what carries
+        the file's id, and what has that version, or that ETag and no file's id. Returning means that S3 was asked and
+        said so. Raises `AccountError` when it cannot be ruled out: in a bucket that keeps versions and does not let us
+        list them; `OwnershipUnknownError` for an object that may be ours and does not show it.
+        Returns how many versions of others lie under the key.
+        """
+
+    async def abort(self, object_key: str, upload_id: str) -> None:
+        """Give an upload up. Returns when S3 no longer knows it; one that is completed or gone already is no error."""
+
+    async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
+        """Abort the uploads under exactly this key begun between `since` and `until`: a `begin` of ours got lost."""
+
+    def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
+        """All object keys under the account's prefix and `under`, whoever put them there: page by page, in any order.
+
+        Raises `AccountError`.
+        """
+
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """One page of keys, in the order of the listing, from behind this one, which need not be there."""
+
+    def open_uploads(self, under: str = "") -> AsyncGenerator[Sequence[ListedUpload]]:
+        """The open multipart uploads there, page by page. Raises `AccountError`."""
+
+    async def look(self, object_key: str) -> FoundObject | None:
+        """The object under the key now, if there is one."""
 
     async def probe(self) -> None:
         """Returns if the account would take a file, as far as one cheap question can tell. Raises `AccountError`."""
 
 
-class Following(Protocol):
-    """What the ledger has to say to an account that goes on after the receipt, in which it was `Pending`."""
-
-    async def may_publish(self, file_id: str, account: str) -> bool:
-        """Whether the file is still to be there, and the lease is still the caller's; if not, nothing is published.
-
-        Raises `LedgerUnavailableError`.
-        """
-
-    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
-        """What became of it: it has the file, or does not yet.
-
-        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
-        stored.
-        """
-
-
-class Ledger(Following, Protocol):
+class Ledger(Protocol):
     """The record of files. A key belongs to one file as long as it lives.
 
     From `intend` to `conclude` the upload has a lease, which the ledger renews by itself; so has a `Pending` replica
@@ -187,4 +162,17 @@ class Ledger(Following, Protocol):
         An acknowledged receipt: returns False if the lease was lost, and then the caller takes everything back; raises
         `LedgerUnavailableError` if it cannot be known, and then the caller deletes nothing. A receipt with failures
         frees the key, once nothing is left (`Removal.PENDING`: the clean-up goes on); never raises for these.
+        """
+
+    async def may_publish(self, file_id: str, account: str) -> bool:
+        """Whether the file is still to be there, and the lease is still the caller's; if not, nothing is published.
+
+        Raises `LedgerUnavailableError`.
+        """
+
+    async def follow(self, file_id: str, outcome: Stored | Pending) -> bool:
+        """What became of it: it has the file, or does not yet.
+
+        Gives the lease back. Returns False if the file is not to be there any more: the caller takes back what it
+        stored.
         """

@@ -11,13 +11,13 @@ from file.logic.errors import TakenBackError
 from file.logic.fanout.lane import Lane
 from file.logic.memory.budget import Portion
 from file.logic.parts import PartReader
-from file.logic.ports import Bucket
+from file.logic.ports import StorageAccount
 from file.logic.values import IncomingFile, Limits, ObjectDescription, Stored
 
 
 async def bring(
     file: IncomingFile,
-    bucket: Bucket,
+    bucket: StorageAccount,
     description: ObjectDescription,
     *,
     limits: Limits,

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -35,16 +34,12 @@ from file.logic.errors import (
 )
 from file.logic.memory.budget import Fair, Share
 from file.logic.metadata import describe
-from file.logic.ports import Bucket, Inventory, Source
+from file.logic.ports import StorageAccount
 from file.logic.reading import Reading, in_order
 from file.logic.replicate import bring
 from file.logic.values import DeclaredDigest, Identity, IncomingFile, Limits, Receipt, ReplicaState, Stored
 
 _log = structlog.get_logger()
-
-
-class Reachable(Bucket, Inventory, Source, Protocol):
-    """An account that can be given a file, and can give one."""
 
 
 class CatchUp:
@@ -59,7 +54,7 @@ class CatchUp:
         leases: Leases,
         settling: Settling,
         records: Records,
-        accounts: Sequence[Reachable],
+        accounts: Sequence[StorageAccount],
         breakers: Mapping[str, Breaker],
         *,
         installation: str,
@@ -91,7 +86,7 @@ class CatchUp:
             for account in self._accounts:
                 group.create_task(self._serve(account))
 
-    async def _serve(self, account: Reachable) -> None:
+    async def _serve(self, account: StorageAccount) -> None:
         """One account, over and over."""
         async with children() as under_way:
             while True:
@@ -106,7 +101,7 @@ class CatchUp:
                 if not started:
                     await asyncio.sleep(self._pause_seconds)
 
-    async def start(self, account: Reachable, under_way: set[asyncio.Task[None]]) -> int:
+    async def start(self, account: StorageAccount, under_way: set[asyncio.Task[None]]) -> int:
         """Begin to bring what is due in the account, as far as there is room. Returns how many."""
         name = account.account.name
         await self._turns.take(name)
@@ -153,7 +148,7 @@ class CatchUp:
         self._turns.give(most)  # now: all that is left of it is to close its upload, which a slow account does slowly
         _log.info("turn_taken_back", account=most, given_to=name)
 
-    async def _bring_safely(self, due: Due, account: Reachable) -> None:
+    async def _bring_safely(self, due: Due, account: StorageAccount) -> None:
         breaker = self._breakers[due.account]
         told = {"id": due.file_id, "account": due.account}
         try:
@@ -176,7 +171,7 @@ class CatchUp:
         else:
             breaker.succeeded()
 
-    async def _settle(self, due: Due, account: Reachable) -> None:
+    async def _settle(self, due: Due, account: StorageAccount) -> None:
         await close_uploads(due, account)
         stored = await account.find(due.object_key, due.file_id, due.checksum)
         brought = stored is None
@@ -197,7 +192,7 @@ class CatchUp:
         _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
         return None
 
-    async def _bring(self, due: Due, receipt: Receipt, account: Reachable) -> Stored:
+    async def _bring(self, due: Due, receipt: Receipt, account: StorageAccount) -> Stored:
         digests = receipt.digests
         assert digests is not None  # what was acknowledged has them
         having = {outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)}

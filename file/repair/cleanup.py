@@ -2,7 +2,7 @@
 
 Runs as long as the service does, in each of its processes. Each account is cleaned by itself, so that one that is down
 holds up no other; its clean-up stays open until it is back. Only objects that carry the file's id and uploads that are
-known to be the file's are touched; see `Inventory`.
+known to be the file's are touched; see `StorageAccount`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from file.ledger.work.holding import close_uploads, held, is_shown
 from file.ledger.work.results import Settling
 from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError
-from file.logic.ports import Inventory
+from file.logic.ports import StorageAccount
 from file.logic.values import ReplicaState, Stored
 
 _log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Cleaner:
         leases: Leases,
         settling: Settling,
         records: Records,
-        inventories: Sequence[Inventory],
+        inventories: Sequence[StorageAccount],
         breakers: Mapping[str, Breaker],
         *,
         compare: Callable[[], Awaitable[None]],
@@ -82,7 +82,7 @@ class Cleaner:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
-    async def clean(self, inventory: Inventory) -> int:
+    async def clean(self, inventory: StorageAccount) -> int:
         """Remove what has to go from one account now. Returns how many replicas were looked at."""
         claimed = await self._leases.claim(inventory.account.name, ReplicaState.ERASING, _AT_ONCE)
         async with asyncio.TaskGroup() as group:
@@ -90,7 +90,7 @@ class Cleaner:
                 group.create_task(self._settle_safely(due, inventory))
         return len(claimed)
 
-    async def sweep(self, inventory: Inventory) -> int:
+    async def sweep(self, inventory: StorageAccount) -> int:
         """Abort what may be open in an account where nothing else would look for it."""
         for lost in await self._settling.lost_uploads(inventory.account.name):
             if lost.bucket != inventory.account.s3_bucket_name:
@@ -133,11 +133,11 @@ class Cleaner:
             _log.warning("uploads_taken_over", count=taken)
         return taken
 
-    async def _clean_if_there(self, inventory: Inventory) -> int:
+    async def _clean_if_there(self, inventory: StorageAccount) -> int:
         await self._breakers[inventory.account.name].passes()
         return await self.clean(inventory)
 
-    async def _settle_safely(self, due: Due, inventory: Inventory) -> None:
+    async def _settle_safely(self, due: Due, inventory: StorageAccount) -> None:
         told = {"id": due.file_id, "account": due.account}
         breaker = self._breakers[due.account]
         try:
@@ -155,7 +155,7 @@ class Cleaner:
         except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out; the others go on
             _log.exception("cleaning_crashed", **told)
 
-    async def _settle(self, due: Due, inventory: Inventory) -> None:
+    async def _settle(self, due: Due, inventory: StorageAccount) -> None:
         await close_uploads(due, inventory)
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")

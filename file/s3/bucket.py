@@ -1,4 +1,4 @@
-"""The seam `Bucket`, made of S3 requests: put, the multipart calls, and the question that settles a lost answer.
+"""The port `StorageAccount`, made of S3 requests: put, the multipart calls, and what settles a lost answer.
 
 Every object carries our file's id. After a 412, a `NoSuchUpload` or an answer that never came, HEAD tells whether the
 object under the key is ours; an equal object of somebody else's is never adopted. Bodies are sent with a CRC64NVME
@@ -8,13 +8,13 @@ computed as the bytes came in, so that S3 refuses a damaged one (or Content-MD5,
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 from file.logic.errors import AccountError, KeyOccupiedError, OwnershipUnknownError, PartRefusedError
 from file.logic.fanout.containment import contained
-from file.logic.ports import FoundObject
+from file.logic.ports import FoundObject, ListedUpload
 from file.logic.values import Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.client import Call, S3Client
 from file.s3.download import Reads
@@ -35,17 +35,26 @@ _CHECKSUM = "x-amz-checksum-crc64nvme"
 
 
 class S3Bucket:
-    """One account's bucket. `slots` bounds the writes under way in it."""
+    """One account's bucket. `requests`, `reads`: how many may be under way. `pause_seconds`: see `S3Listing`."""
 
-    def __init__(self, client: S3Client, *, requests: int, reads: int = 64, stall_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        *,
+        requests: int,
+        reads: int = 64,
+        stall_seconds: float = 30.0,
+        pause_seconds: float = 0.5,
+    ) -> None:
         self.account = client.account
         self.slots = asyncio.Semaphore(requests)
         self.client = client
         self._reads = Reads(client, at_once=reads, stall_seconds=stall_seconds)
+        self._listing = S3Listing(client, pause_seconds=pause_seconds)
 
     @contained("put")
     async def put(self, description: ObjectDescription, part: Part) -> Stored:
-        """One PutObject. See `Bucket.put`."""
+        """One PutObject. See `StorageAccount.put`."""
         if not self.account.conditional_writes:
             await self._refuse_occupied(description)
         headers = {**self._headers(description), **self._integrity(part), **self._condition()}
@@ -59,7 +68,7 @@ class S3Bucket:
 
     @contained("begin")
     async def begin(self, description: ObjectDescription) -> "S3Upload":
-        """CreateMultipartUpload. See `Bucket.begin`."""
+        """CreateMultipartUpload. See `StorageAccount.begin`."""
         await self._refuse_occupied(description)
         headers = self._headers(description)
         if self.account.checksums:
@@ -72,46 +81,52 @@ class S3Bucket:
 
     @contained("head")
     async def find(self, object_key: str, file_id: str, checksum: str | None = None) -> Stored | None:
-        """See `Inventory.find`."""
+        """See `StorageAccount.find`."""
         return await find_object(self.client, object_key, file_id, checksum)
 
     @contained("delete")
     async def remove(
         self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
     ) -> int:
-        """Delete every version that is the file's. See `Bucket.remove`."""
+        """Delete every version that is the file's. See `StorageAccount.remove`."""
         return await remove_versions(self.client, object_key, Written(file_id, version_id, etag))
 
     @contained("abort")
     async def abort(self, object_key: str, upload_id: str) -> None:
-        """See `Inventory.abort`."""
+        """See `StorageAccount.abort`."""
         await abort_upload(self.client, object_key, upload_id)
 
     @contained("list_uploads")
     async def abort_lost(self, object_key: str, *, since: datetime, until: datetime) -> None:
-        """See `Bucket.abort_lost`."""
+        """See `StorageAccount.abort_lost`."""
         await abort_uploads_between(self.client, object_key, since, until)
 
     @property
     def has_room(self) -> bool:
-        """See `Source.has_room`."""
+        """See `StorageAccount.has_room`."""
         return self._reads.has_room
 
     def read(
         self, stored: Stored, *, file_id: str, start: int, stop: int, size: int
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """See `Source.read`."""
+        """See `StorageAccount.read`."""
         return self._reads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
 
-    @contained("list_objects")
-    async def keys_behind(self, object_key: str) -> Sequence[str]:
-        """See `Listing.keys_behind`."""
-        return await S3Listing(self.client).keys_behind(object_key)
+    def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
+        """See `StorageAccount.pages`."""
+        return self._listing.pages(under)
 
-    @contained("head")
+    def open_uploads(self, under: str = "") -> AsyncGenerator[Sequence[ListedUpload]]:
+        """See `StorageAccount.open_uploads`."""
+        return self._listing.open_uploads(under)
+
+    async def keys_behind(self, object_key: str) -> Sequence[str]:
+        """See `StorageAccount.keys_behind`."""
+        return await self._listing.keys_behind(object_key)
+
     async def look(self, object_key: str) -> FoundObject | None:
-        """See `Listing.look`."""
-        return await S3Listing(self.client).look(object_key)
+        """See `StorageAccount.look`."""
+        return await self._listing.look(object_key)
 
     @contained("probe")
     async def probe(self) -> None:

@@ -1,4 +1,4 @@
-"""The seam `Source`, made of S3 requests: the bytes of an object, if it is still the one that was stored.
+"""The port `Source`, made of S3 requests: the bytes of an object, if it is still the one that was stored.
 
 Version, ETag, size and our file's id are compared before the first byte is handed on: a key may have been given away
 since, and an equal object of somebody else's is not ours. The body is read in pieces and never held whole.

@@ -9,13 +9,11 @@ import asyncio
 import base64
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 from file.logic.errors import AccountError, AccountFailingError
 from file.logic.fanout.containment import contained, containing
-from file.logic.ports import FoundObject
+from file.logic.ports import FoundObject, ListedUpload
 from file.logic.values import CONTENT_HEADERS
 from file.s3.client import Answer, Call, S3Client
 from file.s3.fields import METADATA, moment_of_header
@@ -30,37 +28,25 @@ _LONGEST_PAUSE_SECONDS = 5.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedUpload:
-    """An open multipart upload. `begun` by our clock; None where the account does not say."""
-
-    object_key: str
-    upload_id: str
-    begun: datetime | None
-
-
 class S3Listing:
-    """The seam `Listing`, of one account. `pause_seconds` is the longest before the second attempt; then it doubles.
+    """Of one account. `pause_seconds` is the longest before the second attempt; then it doubles."""
 
-    `under`: only what begins so behind the account's prefix is listed.
-    """
-
-    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5, under: str = "") -> None:
+    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5) -> None:
         self.account = client.account
         self._client = client
         self._pause_seconds = pause_seconds
-        self._prefix = client.account.prefix + under
+        self._prefix = client.account.prefix
 
-    async def pages(self) -> AsyncGenerator[Sequence[str]]:
-        """See `Listing.pages`."""
+    async def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
+        """See `StorageAccount.pages`."""
         with containing(self.account.name, _OPERATION):
-            async for keys in self._pages():
+            async for keys in self._pages(self._prefix + under):
                 yield keys
 
-    async def _pages(self) -> AsyncGenerator[Sequence[str]]:
+    async def _pages(self, prefix: str) -> AsyncGenerator[Sequence[str]]:
         pages = Pages(self.account.name, _OPERATION)
         while True:
-            query = [("list-type", "2"), ("prefix", self._prefix), *pages.markers]
+            query = [("list-type", "2"), ("prefix", prefix), *pages.markers]
             page = await self._patiently(lambda query=query: self._page(query))  # type: ignore[misc]
             yield page.keys
             if not page.next_markers:
@@ -69,21 +55,18 @@ class S3Listing:
 
     @contained(_OPERATION)
     async def keys_behind(self, object_key: str) -> Sequence[str]:
-        """See `Listing.keys_behind`."""
+        """See `StorageAccount.keys_behind`."""
         query = [("list-type", "2"), ("prefix", self._prefix), *([("start-after", object_key)] if object_key else [])]
         return (await self._patiently(lambda: self._page(query))).keys
 
-    async def uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
-        """The open uploads, page by page. What fails ends it: a page cannot be asked for by itself.
-
-        Raises `AccountError`.
-        """
+    async def open_uploads(self, under: str = "") -> AsyncGenerator[Sequence[ListedUpload]]:
+        """See `StorageAccount.open_uploads`. What fails ends it: a page cannot be asked for by itself."""
         with containing(self.account.name, "list_uploads"):
-            async for uploads in self._uploads():
+            async for uploads in self._open_uploads(self._prefix + under):
                 yield uploads
 
-    async def _uploads(self) -> AsyncGenerator[Sequence[ListedUpload]]:
-        async for page, ahead in upload_pages(self._client, self._prefix):
+    async def _open_uploads(self, prefix: str) -> AsyncGenerator[Sequence[ListedUpload]]:
+        async for page, ahead in upload_pages(self._client, prefix):
             yield [
                 ListedUpload(
                     object_key=upload.key,
@@ -95,7 +78,7 @@ class S3Listing:
 
     @contained("head")
     async def look(self, object_key: str) -> FoundObject | None:
-        """See `Listing.look`."""
+        """See `StorageAccount.look`."""
         answer = await self._patiently(lambda: look(self._client, object_key))
         return None if answer is None else self._found(object_key, answer)
 

@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.api.admission import Gate
-from file.api.app import AccountBucket, Api
+from file.api.app import Api
 from file.api.auth import Access
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
@@ -26,6 +26,7 @@ from file.api.uploads import Uploads
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import account_hashes
 from file.ledger.read.records import Records
+from file.logic.ports import StorageAccount
 from file.logic.values import Account
 from file.service.accounts import s3_connector
 from file.service.background import Background
@@ -36,7 +37,7 @@ _EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
     *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
     *("retry-after", "idempotent-replayed", "location", "accept-ranges", "allow", "www-authenticate"),
 )
-Connect = Callable[[Account], AbstractAsyncContextManager[AccountBucket]]
+Connect = Callable[[Account], AbstractAsyncContextManager[StorageAccount]]
 
 
 class Application:
@@ -116,7 +117,7 @@ def create_application(
     connected = connect or s3_connector(settings)
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Sequence[AccountBucket]]:
+    async def opened() -> AsyncIterator[Sequence[StorageAccount]]:
         """The accounts, the ledger, and what goes on between them."""
         async with AsyncExitStack() as stack:
             buckets = [await stack.enter_async_context(connected(account)) for account in settings.accounts]

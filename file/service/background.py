@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from file.accounts.presence import RollCall
-from file.audit.freshness import Freshness, Leafed
-from file.audit.scrub import Sampled, Sampling
+from file.audit.freshness import Freshness
+from file.audit.scrub import Sampling
 from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
@@ -21,17 +20,13 @@ from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.erasing import Erasure
 from file.logic.memory.budget import Budget, Share
-from file.logic.ports import Probed
+from file.logic.ports import StorageAccount
 from file.logic.values import Limits
-from file.repair.catchup import CatchUp, Reachable
+from file.repair.catchup import CatchUp
 from file.repair.cleanup import Cleaner
 from file.repair.forgetting import Forgetting
 
 _PAUSES = 6  # in the length of a lease
-
-
-class Served(Reachable, Probed, Leafed, Protocol):
-    """An account, as the background needs it."""
 
 
 class Background:
@@ -77,7 +72,7 @@ class Background:
         self._cleaner: Cleaner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def begin(self, accounts: Sequence[Served]) -> None:
+    async def begin(self, accounts: Sequence[StorageAccount]) -> None:
         """Returns once it is known which accounts get no new files."""
         roll_call = RollCall(
             self._writer,
@@ -123,7 +118,7 @@ class Background:
         sampling = Sampling(
             Verifiable(self._writer, self._alias),
             Verification(self._writer, self._alias),
-            [Sampled(account, account) for account in accounts],
+            accounts,
             breakers,
             per_day=self._verified_a_day,
         )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from file.api.app import AccountBucket
+from file.logic.ports import StorageAccount
 from file.logic.values import CONTENT_HEADERS
 from testkit.account import StoreAccount
 from testkit.memorybucket import MemoryBucket, MemoryObject, OpenUpload
@@ -32,7 +32,7 @@ class Found:
 class Inside(Protocol):
     """A bucket from inside. Keys are whole, the account's prefix included."""
 
-    bucket: AccountBucket
+    bucket: StorageAccount
 
     def listed(self, key: str) -> str:
         """How the store spells the key in its listings."""
@@ -56,7 +56,7 @@ class Inside(Protocol):
 class InsideMemory:
     def __init__(self) -> None:
         self._bucket = MemoryBucket("A", prefix=PREFIX)
-        self.bucket: AccountBucket = self._bucket
+        self.bucket: StorageAccount = self._bucket
 
     def listed(self, key: str) -> str:
         return key
@@ -81,7 +81,7 @@ class InsideMemory:
 
 
 class InsideS3:
-    def __init__(self, bucket: AccountBucket, account: StoreAccount) -> None:
+    def __init__(self, bucket: StorageAccount, account: StoreAccount) -> None:
         self.bucket = bucket
         self._account = account
         self._client = account.boto3()

@@ -1,4 +1,4 @@
-"""What the seam promises (`Bucket` and `Upload` in file/logic/ports.py), asked of the memory bucket and of real S3."""
+"""What `StorageAccount` and `Upload` promise of writing (file/logic/ports.py): of the memory bucket and of real S3."""
 
 import asyncio
 import gzip
@@ -8,7 +8,7 @@ import pytest
 
 from file.logic.errors import KeyOccupiedError, PartRefusedError
 from file.logic.naming import new_file_id
-from file.logic.ports import Bucket, Upload
+from file.logic.ports import StorageAccount, Upload
 from file.logic.values import ObjectDescription, Stored
 from tests.contract.conftest import PREFIX, Found, Inside
 from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of
@@ -17,7 +17,7 @@ LARGE = bytes_of(PART_BYTES + 1)
 KEYS = ["k", "ü/ñ 空 +&?=%41#x", "a//b"]
 
 
-async def begun(bucket: Bucket, description: ObjectDescription, body: bytes = LARGE) -> Upload:
+async def begun(bucket: StorageAccount, description: ObjectDescription, body: bytes = LARGE) -> Upload:
     """An upload with all its parts sent."""
     upload = await bucket.begin(description)
     for part in parts_of(body):
@@ -30,7 +30,7 @@ def found(description: ObjectDescription, body: bytes, key: str | None = None) -
     return {key or PREFIX + description.key: Found(body, *told)}
 
 
-def assert_is_told(stored: Stored, bucket: Bucket, description: ObjectDescription) -> None:
+def assert_is_told(stored: Stored, bucket: StorageAccount, description: ObjectDescription) -> None:
     account = bucket.account
     assert (stored.account, stored.bucket) == (account.name, account.s3_bucket_name)
     assert stored.object_key == PREFIX + description.key

@@ -1,6 +1,6 @@
-"""What `Inventory` promises (file/logic/ports.py), asked of the memory bucket and of real S3.
+"""What `StorageAccount` promises of what lies in an account (file/logic/ports.py): of the memory bucket and of real S3.
 
-Removing and aborting what got lost are `Bucket`'s promises, too: see `test_bucket.py`.
+Removing, and aborting what got lost: see `test_bucket.py`.
 """
 
 import pytest
@@ -75,3 +75,26 @@ async def test_object_stays_when_its_upload_is_aborted_by_its_id_after_all(insid
     await upload.complete(digests_of(LARGE))
     await inside.bucket.abort(f"{PREFIX}k", upload.id)
     assert await inside.bucket.find(f"{PREFIX}k", description.file_id) is not None
+
+
+async def test_what_lies_under_the_prefix_is_listed_whoever_put_it_there(inside: Inside) -> None:
+    for key in ("a", "b-1", "b-2"):
+        await inside.bucket.put(described(key), part_of(b"content"))
+    inside.put(f"{PREFIX}strange", b"content")
+    inside.put("elsewhere", b"content")
+
+    async def listed(under: str) -> list[str]:
+        return sorted([key async for page in inside.bucket.pages(under) for key in page])
+
+    assert await listed("") == [PREFIX + key for key in ("a", "b-1", "b-2", "strange")]
+    assert await listed("b-") == [PREFIX + key for key in ("b-1", "b-2")]
+    assert list(await inside.bucket.keys_behind(f"{PREFIX}b-1"))[:2] == [PREFIX + key for key in ("b-2", "strange")]
+
+
+async def test_uploads_that_are_open_are_listed_whoever_began_them(inside: Inside) -> None:
+    upload = await inside.bucket.begin(described("ours"))
+    inside.begin(f"{PREFIX}theirs")
+    listed = [found async for page in inside.bucket.open_uploads() for found in page]
+    assert sorted(found.object_key for found in listed) == [f"{PREFIX}ours", f"{PREFIX}theirs"]
+    assert [found.upload_id for found in listed if found.object_key == f"{PREFIX}ours"] == [upload.id]
+    assert [page async for page in inside.bucket.open_uploads("o") if len(page) != 1] == []

@@ -13,10 +13,9 @@ from structlog.testing import capture_logs
 from file.audit.rebuild import Rebuild
 from file.ledger.database.backup import _copy_pages, copy_ledger
 from file.ledger.keyed import account_hashes
-from file.logic.ports import FoundObject
 from file.logic.values import FILE_INSTALLATION
 from file.models import File
-from file.s3.listing import S3Listing
+from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
@@ -111,22 +110,15 @@ async def test_a_file_is_ours_when_an_earlier_release_wrote_some_of_its_copies(
         assert (found.stored, found.others) == (1, {})
 
 
-class Hooked:
-    """A listing behind whose end something happens."""
+class Hooked(S3Bucket):
+    """An account behind the end of whose listing something happens."""
 
-    def __init__(self, listing: S3Listing, hook: Callable[[], Awaitable[None]]) -> None:
-        self.account, self._listing, self._hook = listing.account, listing, hook
+    hook: Callable[[], Awaitable[None]]
 
-    async def look(self, object_key: str) -> FoundObject | None:
-        return await self._listing.look(object_key)
-
-    async def keys_behind(self, object_key: str) -> Sequence[str]:
-        return await self._listing.keys_behind(object_key)
-
-    async def pages(self) -> AsyncGenerator[Sequence[str]]:
-        async for page in self._listing.pages():
+    async def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
+        async for page in super().pages(under):
             yield page
-        await self._hook()
+        await self.hook()
 
 
 async def test_a_mark_that_comes_while_the_ledger_is_rebuilt_stays(
@@ -144,9 +136,10 @@ async def test_a_mark_that_comes_while_the_ledger_is_rebuilt_stays(
                 assert (await put(service, ONE_PART, "meanwhile")).status_code == 201
                 assert await looks_fresh(older, a) == [False]
 
-            async with opened(older, [a]) as (_, buckets, listings):
-                hooked = [Hooked(listings[0], hook)]
-                assert (await Rebuild(older, hooked, buckets, hashes=account_hashes()).run()).is_level
+            async with opened(older, [a]) as (_, [bucket]):
+                hooked = Hooked(bucket.client, requests=1)
+                hooked.hook = hook
+                assert (await Rebuild(older, [hooked], hashes=account_hashes()).run()).is_level
             assert sorted(await files_in(older)) == ["lost"]
             assert (await ownership_of(older)).behind_at is not None
 

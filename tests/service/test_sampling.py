@@ -8,10 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from file.audit.compare import Verdict
-from file.audit.scrub import Sampled, Sampling
+from file.audit.scrub import Sampling
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.ports import StorageAccount
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from tests.service.conftest import ONE_PART, Accounts, Proxied, put, serving
@@ -25,13 +26,12 @@ A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
 @asynccontextmanager
 async def sampling(
     database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND
-) -> AsyncIterator[tuple[Sampling, Sequence[Sampled]]]:
+) -> AsyncIterator[tuple[Sampling, Sequence[StorageAccount]]]:
     """On the writer of a ledger, as the service has it."""
-    async with opened(database, accounts) as (_, buckets, listings), ledger_on(database) as ledger:
-        among = [Sampled(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)]
+    async with opened(database, accounts) as (_, buckets), ledger_on(database) as ledger:
         breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
         verifiable, verification = Verifiable(ledger.writer, database), Verification(ledger.writer, database)
-        yield Sampling(verifiable, verification, among, breakers, per_day=per_day), among
+        yield Sampling(verifiable, verification, buckets, breakers, per_day=per_day), buckets
 
 
 @asynccontextmanager

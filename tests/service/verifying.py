@@ -7,14 +7,13 @@ from typing import Any
 
 from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import Strangers
-from file.audit.verify import Asked, Plan, Verify
+from file.audit.verify import Plan, Verify
 from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
 from file.s3.bucket import S3Bucket
-from file.s3.listing import S3Listing
 from testkit.account import StoreAccount
 from tests.buckets import s3_buckets
 from tests.service.conftest import asking
@@ -26,12 +25,12 @@ WITHOUT_PAUSE = 0.01  # seconds, before a listing asks again
 @asynccontextmanager
 async def opened(
     database: str, accounts: Sequence[StoreAccount], **changes: Any
-) -> AsyncIterator[tuple[ReadingThreads, list[S3Bucket], list[S3Listing]]]:
-    """Threads on the ledger, the accounts' buckets, and their listings."""
+) -> AsyncIterator[tuple[ReadingThreads, list[S3Bucket]]]:
+    """Threads on the ledger, and the accounts' buckets."""
     threads = ReadingThreads(database, count=1)
     try:
-        async with s3_buckets(*accounts, **changes) as buckets:
-            yield threads, buckets, [S3Listing(bucket.client, pause_seconds=WITHOUT_PAUSE) for bucket in buckets]
+        async with s3_buckets(*accounts, pause_seconds=WITHOUT_PAUSE, **changes) as buckets:
+            yield threads, buckets
     finally:
         await threads.close()
 
@@ -39,9 +38,8 @@ async def opened(
 async def verify(database: str, *accounts: StoreAccount, only: str | None = None, **plan: Any) -> Findings:
     """Of the replicas only; in one account, as with `--account`."""
     findings = Findings({account.name: AccountFindings() for account in accounts if only in (None, account.name)})
-    async with opened(database, accounts) as (threads, buckets, listings):
-        asked = [Asked(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)]
-        asked = [each for each in asked if each.name in findings.accounts]
+    async with opened(database, accounts) as (threads, buckets):
+        asked = [bucket for bucket in buckets if bucket.account.name in findings.accounts]
         parts = Verifiable(threads, database), Verification(threads, database)
         await Verify(*parts, asked, Plan(**plan), findings, others=buckets).run()
     return findings
@@ -52,10 +50,9 @@ async def look_around(
 ) -> Findings:
     """For strangers only. `changes`: of the accounts' JSON."""
     findings = Findings({account.name: AccountFindings() for account in accounts})
-    async with opened(database, accounts, **changes) as (threads, buckets, listings):
-        walked = list(zip(listings, buckets, strict=True))
+    async with opened(database, accounts, **changes) as (threads, buckets):
         strangers = Strangers(
-            Acquaintance(threads, database), Installations(threads, database), walked, findings, **options
+            Acquaintance(threads, database), Installations(threads, database), buckets, findings, **options
         )
         await strangers.check()
         await strangers.run()

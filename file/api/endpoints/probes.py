@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from file.api.responses import json_response
 from file.logic.errors import AccountError
-from file.logic.ports import Probed
+from file.logic.ports import StorageAccount
 
 _CACHED_SECONDS = 5.0
 
@@ -36,7 +36,7 @@ class AccountStates:
     """Each account's state, asked at most once in some seconds, however many ask us."""
 
     def __init__(self) -> None:
-        self.probed: tuple[Probed, ...] = ()
+        self.probed: tuple[StorageAccount, ...] = ()
         self._lock = asyncio.Lock()
         self._states: dict[str, Any] = {}
         self._asked = -_CACHED_SECONDS
@@ -50,7 +50,7 @@ class AccountStates:
                 self._asked = time.monotonic()
             return self._states
 
-    async def _state(self, bucket: Probed) -> dict[str, Any]:
+    async def _state(self, bucket: StorageAccount) -> dict[str, Any]:
         account = bucket.account
         state: dict[str, Any] = {"bucket": account.s3_bucket_name, "region": account.region_name}
         try:

@@ -11,7 +11,7 @@ import structlog
 
 from file.ledger.work.claims import Due, Leases
 from file.logic.errors import AccountError, BucketMissingError, LedgerUnavailableError, TakenBackError
-from file.logic.ports import Inventory
+from file.logic.ports import StorageAccount
 
 _log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ async def held(leases: Leases, due: Due, work: Coroutine[Any, Any, None]) -> Non
             del task  # or an error of the work holds this frame, and the frame the error
 
 
-async def close_uploads(due: Due, inventory: Inventory) -> None:
+async def close_uploads(due: Due, inventory: StorageAccount) -> None:
     """Abort every upload that may be open. Raises `AccountError`."""
     if due.bucket != inventory.account.s3_bucket_name:  # what lies in this one says nothing about that one
         raise BucketMissingError(due.account, "clean", f"no longer has the bucket {due.bucket} configured")
@@ -64,7 +64,7 @@ async def close_uploads(due: Due, inventory: Inventory) -> None:
 
 
 async def is_shown(
-    places: Iterable[tuple[str, str]], file_id: str, checksum: str | None, inventories: Mapping[str, Inventory]
+    places: Iterable[tuple[str, str]], file_id: str, checksum: str | None, inventories: Mapping[str, StorageAccount]
 ) -> bool:
     """Whether one of these accounts shows at this moment that it has the file, under that object key.
 

@@ -11,7 +11,7 @@ import structlog
 
 from file.logic import metrics
 from file.logic.errors import AccountError, UploadError
-from file.logic.ports import Probed
+from file.logic.ports import StorageAccount
 
 _log = structlog.get_logger()
 _FAILURES = 3
@@ -22,7 +22,7 @@ _LONGEST_SECONDS = 60.0
 class Breaker:
     """One account's. Belongs to one event loop."""
 
-    def __init__(self, account: Probed) -> None:
+    def __init__(self, account: StorageAccount) -> None:
         self._account = account
         self._name = account.account.name
         self._failures = 0

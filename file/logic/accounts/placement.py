@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from file.logic.errors import AccountsRefusedError, AckRefusedError
-from file.logic.ports import Bucket
+from file.logic.ports import StorageAccount
 from file.logic.values import Ack
 
 _ACK = re.compile(r"all|quorum|any|[1-9][0-9]{0,3}")
@@ -17,7 +17,7 @@ def ack_of(text: str) -> Ack:
     return Ack(text)
 
 
-def place(buckets: Sequence[Bucket], ack: Ack, names: Sequence[str] | None = None) -> Sequence[Bucket]:
+def place(buckets: Sequence[StorageAccount], ack: Ack, names: Sequence[str] | None = None) -> Sequence[StorageAccount]:
     """The buckets of the accounts that are named, in our order; all of them if none is.
 
     Raises `AccountsRefusedError`, and `AckRefusedError` if the ack wants more accounts than there are.

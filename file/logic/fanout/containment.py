@@ -1,6 +1,6 @@
 """A mistake of ours that one account's answer brings out is that account's failure, and no other's.
 
-The seams promise `AccountError` and nothing else (`file/logic/ports.py`). An unexpected answer could raise another
+The ports promise `AccountError` and nothing else (`file/logic/ports.py`). An unexpected answer could raise another
 error in our code, which would end the upload, the reading or the background task for all accounts. Here it is logged
 with its traceback, and raised as a failure of the account. What became of the request is not known then.
 """
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 
 class OfOneAccount(Protocol):
-    """A seam of one account."""
+    """What belongs to one account."""
 
     @property
     def account(self) -> Account: ...
@@ -52,7 +52,7 @@ def containing(account: str, operation: str) -> Iterator[None]:
 def contained(
     operation: str,
 ) -> Callable[[Callable[Concatenate[S, P], Awaitable[T]]], Callable[Concatenate[S, P], Coroutine[Any, Any, T]]]:
-    """A method of a seam that raises `AccountError`, and no other error."""
+    """A method of a port that raises `AccountError`, and no other error."""
 
     def decorate(
         method: Callable[Concatenate[S, P], Awaitable[T]],

@@ -12,7 +12,7 @@ from typing import Any
 
 from file.logic.fanout.lane import Lane
 from file.logic.parts import SharedPart
-from file.logic.ports import Bucket
+from file.logic.ports import StorageAccount
 from file.logic.values import Digests, Limits, ObjectDescription
 
 _TOLERANCE = 0.25  # of the time that an upload takes, for accounts that the ack does not need
@@ -25,7 +25,7 @@ class Crew:
 
     def __init__(
         self,
-        buckets: Sequence[Bucket],
+        buckets: Sequence[StorageAccount],
         description: ObjectDescription,
         limits: Limits,
         *,

@@ -22,7 +22,7 @@ from file.logic.errors import (
 from file.logic.fanout.containment import crashed
 from file.logic.fanout.retries import Attempts, may_have_happened
 from file.logic.parts import SharedPart
-from file.logic.ports import Bucket, Upload
+from file.logic.ports import StorageAccount, Upload
 from file.logic.values import Digests, Failed, Limits, ObjectDescription, Part, Pending, Removal, Stored
 
 _log = structlog.get_logger()
@@ -35,7 +35,7 @@ class Lane:
 
     def __init__(
         self,
-        bucket: Bucket,
+        bucket: StorageAccount,
         description: ObjectDescription,
         limits: Limits,
         *,

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from file.logic import metrics
 from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, without_frames
-from file.logic.ports import Bucket
+from file.logic.ports import StorageAccount
 from file.logic.values import Limits
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Attempts:
     `may_publish`, once it is set, is asked before each call that publishes.
     """
 
-    def __init__(self, bucket: Bucket, limits: Limits) -> None:
+    def __init__(self, bucket: StorageAccount, limits: Limits) -> None:
         self.left_traces = False
         self.unanswered = False
         self.count = 0

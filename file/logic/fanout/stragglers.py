@@ -14,7 +14,7 @@ import structlog
 
 from file.logic.errors import LedgerUnavailableError, UploadError
 from file.logic.fanout.lane import Lane
-from file.logic.ports import Following
+from file.logic.ports import Ledger
 from file.logic.values import KiB, Limits, Pending, Removal
 
 _log = structlog.get_logger()
@@ -25,7 +25,7 @@ _LEAST_BYTES = 64 * KiB  # what a lane counts for at least: its tasks and its re
 class Stragglers:
     """Belongs to one event loop; `drain` before it ends."""
 
-    def __init__(self, ledger: Following, limits: Limits) -> None:
+    def __init__(self, ledger: Ledger, limits: Limits) -> None:
         self._ledger = ledger
         self._most = limits.memory // _SHARE
         self._held: Counter[str] = Counter()

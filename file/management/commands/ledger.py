@@ -27,7 +27,6 @@ from file.ledger.keyed import account_hashes
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
 from file.management.reports.rebuild import as_json, as_lines, is_right
-from file.s3.listing import S3Listing
 from file.service.accounts import s3_accounts
 
 _REBUILD = """\
@@ -183,10 +182,8 @@ class Command(Leaving):
     async def _rebuilt(self, alias: str | None, options: dict[str, Any]) -> Findings:
         show = self._count(options)
         async with s3_accounts(settings.UPLOAD) as buckets:
-            listings = [S3Listing(bucket.client) for bucket in buckets]
             findings = await Rebuild(
                 alias,
-                listings,
                 buckets,
                 hashes=account_hashes(),
                 former=options["former_account"],

@@ -19,7 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, connection
 
 from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import CleaningRefusedError, Strangers
-from file.audit.verify import Asked, Plan, Verify
+from file.audit.verify import Plan, Verify
 from file.checks import TAGS_WITHOUT_SETTINGS
 from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance
@@ -30,7 +30,6 @@ from file.ledger.database.threads import ReadingThreads
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
 from file.management.reports.verify import as_json, as_lines, as_progress
-from file.s3.listing import S3Listing
 from file.service.accounts import s3_accounts
 
 _TERMINAL_SECONDS, _LINE_SECONDS = 0.2, 10.0  # between two signs of life
@@ -109,12 +108,12 @@ class Command(Leaving):
         try:
             async with s3_accounts(settings.UPLOAD) as opened:
                 buckets = [bucket for bucket in opened if bucket.account.name in findings.accounts]
-                listings = [S3Listing(bucket.client, under=plan.prefix) for bucket in buckets]
                 strangers = Strangers(
                     Acquaintance(threads, DEFAULT_DB_ALIAS),
                     Installations(threads, DEFAULT_DB_ALIAS),
-                    list(zip(listings, buckets, strict=True)),
+                    buckets,
                     findings,
+                    under=plan.prefix,
                     clean=options["clean"],
                     dry_run=plan.dry_run,
                     told=told,
@@ -123,7 +122,7 @@ class Command(Leaving):
                 verify = Verify(
                     Verifiable(threads, DEFAULT_DB_ALIAS),
                     Verification(threads, DEFAULT_DB_ALIAS),
-                    [Asked(listing, bucket) for listing, bucket in zip(listings, buckets, strict=True)],
+                    buckets,
                     plan,
                     findings,
                     others=opened,

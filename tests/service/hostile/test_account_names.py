@@ -62,8 +62,8 @@ async def test_no_account_is_told_the_name_of_another_one_when_files_come(accoun
 
 
 async def rebuilt(database: str, accounts: Sequence[StoreAccount], installation: str) -> Findings:
-    async with opened(database, accounts) as (_, buckets, listings):
-        rebuild = Rebuild(database, listings, buckets, hashes=account_hashes(), adopted=[installation])
+    async with opened(database, accounts) as (_, buckets):
+        rebuild = Rebuild(database, buckets, hashes=account_hashes(), adopted=[installation])
         return await rebuild.run()
 
 

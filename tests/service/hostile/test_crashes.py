@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from file.audit.findings import AccountFindings, Findings
-from file.audit.verify import Asked, Plan, Verify
+from file.audit.verify import Plan, Verify
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
@@ -19,7 +19,6 @@ from file.logic.errors import AccountFailingError
 from file.logic.values import Ack, Digests, KiB, MiB, ObjectDescription, Part, Stored
 from file.s3.bucket import S3Bucket, S3Upload
 from file.s3.client import Network, S3Client
-from file.s3.listing import S3Listing
 from testkit.account import StoreAccount
 from tests.buckets import account_of, s3_buckets
 from tests.service.conftest import Accounts, assert_nothing_left, assert_stored, content, put, serving
@@ -37,7 +36,7 @@ async def crashing(store: StoreAccount) -> AsyncIterator[S3Bucket]:
     account = dataclasses.replace(account_of(store), expected_bucket_owner=NO_HEADER)
     client = S3Client(account, Network())
     try:
-        yield S3Bucket(client, requests=8)
+        yield S3Bucket(client, requests=8, pause_seconds=0)
     finally:
         await client.close()
 
@@ -105,9 +104,8 @@ async def test_verifying_tells_of_the_account_and_looks_into_the_others(
     findings = Findings({name: AccountFindings() for name in accounts})
     threads = ReadingThreads(sqlite_database, count=1)
     async with crashing(accounts["A"]) as bad, s3_buckets(accounts["B"], accounts["C"]) as good:
-        asked = [Asked(S3Listing(bucket.client), bucket) for bucket in (bad, *good)]
         parts = Verifiable(threads, sqlite_database), Verification(threads, sqlite_database)
-        await Verify(*parts, asked, Plan(), findings, others=[bad, *good]).run()
+        await Verify(*parts, [bad, *good], Plan(), findings, others=[bad, *good]).run()
     await threads.close()
     assert isinstance(findings.accounts["A"].error, AccountFailingError)
     assert (findings.accounts["B"].good, findings.accounts["C"].good) == (1, 1)
@@ -140,16 +138,14 @@ CALLS: dict[str, Callable[[S3Bucket], Awaitable[object]]] = {
     "abort": lambda bucket: bucket.abort("k", "u"),
     "abort_lost": lambda bucket: bucket.abort_lost("k", since=NOW, until=NOW),
     "read": read,
+    "pages": lambda bucket: walk(bucket.pages()),
+    "open_uploads": lambda bucket: walk(bucket.open_uploads()),
     "keys_behind": lambda bucket: bucket.keys_behind("k"),
     "look": lambda bucket: bucket.look("k"),
     "probe": lambda bucket: bucket.probe(),
     "upload.send": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").send(PART),
     "upload.complete": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").complete(Digests(1, b"", 0)),
     "upload.abort": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").abort(),
-    "listing.pages": lambda bucket: walk(S3Listing(bucket.client).pages()),
-    "listing.uploads": lambda bucket: walk(S3Listing(bucket.client).uploads()),
-    "listing.keys_behind": lambda bucket: S3Listing(bucket.client, pause_seconds=0).keys_behind("k"),
-    "listing.look": lambda bucket: S3Listing(bucket.client, pause_seconds=0).look("k"),
 }
 
 
@@ -163,8 +159,7 @@ async def test_no_call_of_an_account_raises_anything_else(call: str, accounts: A
 
 
 def test_every_call_is_here() -> None:
-    """A method that is added to a bucket, an upload or a listing is tried here, too."""
+    """A method that is added to a bucket or an upload is tried here, too."""
     offered = {name for name in vars(S3Bucket) if not name.startswith("_")} - {"has_room"}
     offered |= {f"upload.{name}" for name in vars(S3Upload) if not name.startswith("_")}
-    offered |= {f"listing.{name}" for name in vars(S3Listing) if not name.startswith("_")}
     assert offered == set(CALLS)

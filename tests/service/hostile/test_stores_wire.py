@@ -216,7 +216,7 @@ async def test_only_an_account_error_comes_out_when_moments_lie_at_the_end_of_ti
     store.says["list_uploads"] = lambda asked: answer("200 OK", f"Date: {date}", body=body)
     with suppress(AccountError):
         await bucket.abort_lost("k", since=datetime.now(UTC), until=datetime.now(UTC))
-    assert [len(page) async for page in S3Listing(bucket.client).uploads()] == [1]
+    assert [len(page) async for page in S3Listing(bucket.client).open_uploads()] == [1]
     store.says["head"] = lambda asked: answer("200 OK", 'ETag: "e"', f"Date: {date}", f"Last-Modified: {moment}")
     with suppress(AccountError):
         await bucket.remove("k", FILE.file_id)

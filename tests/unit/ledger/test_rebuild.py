@@ -1,7 +1,7 @@
 """The ledger is made again from what lies in the accounts, on both databases; the accounts are in memory here."""
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,7 +44,7 @@ CONTENT_HEADERS = {"content-encoding": "gzip", "cache-control": "no-store"}
 
 
 class ListedBucket(MemoryBucket):
-    """A memory bucket that can be listed, in pages of two. `before_second_look` is called before an object's."""
+    """A memory bucket as some store shows it. `before_second_look` is called before an object's."""
 
     shows_checksums = True
     before_second_look: Callable[[str], object] | None = None
@@ -52,12 +52,6 @@ class ListedBucket(MemoryBucket):
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **{"prefix": PREFIX, **options})
         self._looked: set[str] = set()
-
-    async def pages(self) -> AsyncGenerator[Sequence[str]]:
-        keys = sorted(self.objects)
-        for start in range(0, len(keys), 2):
-            await self._meet("list")
-            yield keys[start : start + 2]
 
     async def look(self, object_key: str) -> FoundObject | None:
         if object_key in self._looked and self.before_second_look is not None:
@@ -105,7 +99,7 @@ def put(
 
 async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> Findings:
     options = {"hashes": HASHES, "adopted": [OURS], **options}
-    return await Rebuild(database, list(buckets.values()), list(buckets.values()), **options).run()
+    return await Rebuild(database, list(buckets.values()), **options).run()
 
 
 async def rows_in(database: str) -> list[dict[str, Any]]:

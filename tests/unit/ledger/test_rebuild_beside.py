@@ -7,7 +7,6 @@ from pathlib import Path
 from file.audit.rebuild import Rebuild
 from file.ledger.keyed import account_hashes
 from file.models import File
-from file.s3.listing import S3Listing
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from tests.buckets import s3_buckets
@@ -34,9 +33,8 @@ async def test_nothing_comes_back_that_was_taken_back_when_the_service_is_runnin
 
     async def rebuild_again_and_again() -> None:
         async with s3_buckets(*accounts.values()) as buckets:
-            listings = [S3Listing(bucket.client) for bucket in buckets]
             while not done.is_set():
-                rounds.append(await Rebuild(sqlite_database, listings, buckets, hashes=account_hashes()).run())
+                rounds.append(await Rebuild(sqlite_database, buckets, hashes=account_hashes()).run())
 
     async with serving(accounts["A"], accounts["B"], proxy.account, database=sqlite_database) as service:
         rebuilding = asyncio.create_task(rebuild_again_and_again())
