@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from testkit.ports import free_port
 from testkit.processes import dies_with_us
-from tests.serving import free_port
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reverse-proxies.md"
 START_SECONDS = 30.0

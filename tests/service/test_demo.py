@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from testkit.ports import free_port
 from testkit.processes import start_process
 from tests.processes import processes_with
-from tests.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_DEMO"

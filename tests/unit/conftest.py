@@ -4,9 +4,7 @@ A run sees only what the test says: no .env file of whoever runs the tests, and 
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,7 @@ from typing import Any
 import pytest
 
 from mentumfileupload.config.uploadsettings import ProjectSettings, read_settings
-from testkit.processes import run_process
-
-ROOT = Path(__file__).resolve().parents[2]
-
-SECRET_KEY = "the-secret-key-of-the-tests-which-is-long-enough-for-it"
+from testkit import processes
 
 Run = subprocess.CompletedProcess[str]
 
@@ -52,20 +46,8 @@ def read(account_json: Callable[..., str]) -> Callable[..., ProjectSettings]:
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., Run]:
     def run(*arguments: str, **environment: str) -> Run:
-        kept = {
-            name: os.environ[name]
-            for name in ("PATH", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
-            if name in os.environ
-        }
-        database = f"sqlite:///{tmp_path}/ledger.sqlite3"
-        return run_process(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={**kept, "UPLOAD_ENV_FILE": "", "DATABASE_URL": database, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        told = {"DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3", **environment}
+        return processes.run_python(*arguments, **told)
 
     return run
 

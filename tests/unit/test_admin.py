@@ -1,15 +1,14 @@
 """The ledger in the admin: everything is to be seen, nothing to be changed, and no secret is on any page."""
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from testkit.serviceprocess import ServerProcess
-from tests.unit.ledger.commands import environment, run_manage, run_python, sqlite_url
+from tests.unit.api.processes import service_alone
+from tests.unit.ledger.commands import run_manage, run_python, sqlite_url
 
 # Logs in with a browser's cookies and token, over https, and tells what every page says.
 SCRIPT = """
@@ -132,17 +131,11 @@ def test_pages_end_at_a_bound_when_there_are_more_files(database_url: str) -> No
     assert keys_on(narrowed[2]) == ["0001"]
 
 
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
-
-
 def test_a_stranger_sees_a_login_and_its_style_when_the_service_runs(tmp_path: Path) -> None:
-    port = free_port()
-    url = sqlite_url(tmp_path / "ledger.sqlite3")
-    log = tmp_path / "log"
-    with ServerProcess(port, environment(url), log) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        service_alone(tmp_path, DEBUG="false", ALLOWED_HOSTS="127.0.0.1") as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
         answers: dict[str, Any] = {
             path: client.get(path)
             for path in (

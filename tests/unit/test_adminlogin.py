@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from file.adminlogin import _MOST_KEPT, FAILURES_A_NAME, FAILURES_AN_ADDRESS, Attempts
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.databases import sqlite_template
-from tests.serving import free_port
-from tests.unit.ledger.commands import environment, run_python, sqlite_url
+from tests.unit.api.processes import service_alone
+from tests.unit.ledger.commands import run_python, sqlite_url
 
 PASSWORD = "password-of-root"
 SUPERUSERS = """
@@ -30,19 +30,19 @@ for name in ("root", "boss"):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """With two superusers; DEBUG is on, or a browser's cookies would want https."""
     folder = tmp_path_factory.mktemp("admin")
     shutil.copyfile(sqlite_template(), folder / "ledger.sqlite3")
     url = sqlite_url(folder / "ledger.sqlite3")
     made = run_python(url, "-c", SUPERUSERS, PASSWORD)
     assert made.returncode == 0, made.stderr
-    with ServerProcess(free_port(), environment(url) | {"DEBUG": "true"}, folder / "log") as running:
+    with service_alone(folder) as running:
         yield running
 
 
 @pytest.fixture
-def client(service: ServerProcess) -> Iterator[httpx.Client]:
+def client(service: ServiceProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, trust_env=False, timeout=30) as client:
         yield client
 
@@ -54,7 +54,7 @@ def log_in(client: httpx.Client, name: str, password: str) -> httpx.Response:
     return client.post("/admin/login/", data=told)
 
 
-def status_of(service: ServerProcess, target: bytes, cookies: str) -> int:
+def status_of(service: ServiceProcess, target: bytes, cookies: str) -> int:
     """The target goes out as it is; 0 for a connection that was closed without an answer."""
     place = urlsplit(service.url)
     with closing(socket.create_connection((place.hostname or "", place.port or 0), timeout=30)) as connection:
@@ -74,7 +74,7 @@ PATHS = [b"/", b"/admin/", b"/admin/file/file/", b"/admin/auth/user/", b"/static
 QUERIES = [b"/admin/login/?next=", b"/admin/file/file/?q=", b"/admin/file/file/?p=", b"/admin/auth/user/?username="]
 
 
-def test_a_malformed_path_is_not_found(service: ServerProcess, client: httpx.Client) -> None:
+def test_a_malformed_path_is_not_found(service: ServiceProcess, client: httpx.Client) -> None:
     """For a stranger, and for a superuser, whose request goes as far as the database."""
     assert log_in(client, "root", PASSWORD).status_code == 302
     known = "; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar)
@@ -110,7 +110,7 @@ def test_a_page_loads_and_runs_only_what_is_served_here(client: httpx.Client) ->
             assert f"'sha256-{digest}'" in rules["style-src"] or (name == "/" and "unsafe-inline" in rules["style-src"])
 
 
-def test_no_password_is_tried_any_more_when_too_many_failed(client: httpx.Client, service: ServerProcess) -> None:
+def test_no_password_is_tried_any_more_when_too_many_failed(client: httpx.Client, service: ServiceProcess) -> None:
     """Last in its module for what it leaves is a log-in that is closed, but only of this name."""
     answers = [log_in(client, "boss", f"wrong-{number}") for number in range(FAILURES_A_NAME)]
     assert {answer.status_code for answer in answers} == {200}

@@ -11,7 +11,7 @@ from django.test import RequestFactory, override_settings
 from django.views.debug import technical_500_response
 
 from mentumfileupload.errorpages import PlainNotFound, Reporter
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.databases import Postgres
 from tests.unit.api.processes import service_alone
 
@@ -21,7 +21,7 @@ SECRETS = (PASSWORD, "DATABASES", "INSTALLED_APPS", "UploadSettings", "127.0.0.1
 
 
 @pytest.fixture(scope="module")
-def service(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def service(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """With `DEBUG` on; its database is gone since it started."""
     name = f"gone_{uuid4().hex[:8]}"
     postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE template_of_tests")
@@ -31,12 +31,12 @@ def service(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory)
         yield running
 
 
-def ask(service: ServerProcess, **headers: str) -> httpx.Response:
+def ask(service: ServiceProcess, **headers: str) -> httpx.Response:
     return httpx.get(f"{service.url}/admin/", headers={**SESSION, **headers}, timeout=30, trust_env=False)
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_no_secret_is_on_the_page_when_the_database_is_down(service: ServerProcess, accept: str) -> None:
+def test_no_secret_is_on_the_page_when_the_database_is_down(service: ServiceProcess, accept: str) -> None:
     answer = ask(service, accept=accept)
     assert answer.status_code == 500
     assert "OperationalError" in answer.text
@@ -46,21 +46,23 @@ def test_no_secret_is_on_the_page_when_the_database_is_down(service: ServerProce
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-host"])
-def test_the_page_is_plain_when_a_proxy_passed_the_request_on(service: ServerProcess, accept: str, header: str) -> None:
+def test_the_page_is_plain_when_a_proxy_passed_the_request_on(
+    service: ServiceProcess, accept: str, header: str
+) -> None:
     answer = ask(service, **{"accept": accept, header: "203.0.113.9"})
     assert answer.status_code == 500
     assert "cannot be shown" in answer.text
     assert len(answer.text) < 500
 
 
-def test_no_page_is_shown_when_the_host_is_foreign(service: ServerProcess) -> None:
+def test_no_page_is_shown_when_the_host_is_foreign(service: ServiceProcess) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:8000"):
         answer = ask(service, host=host)
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
         assert len(answer.text) < 500
 
 
-def test_no_secret_is_in_the_log_when_the_database_is_down(service: ServerProcess) -> None:
+def test_no_secret_is_in_the_log_when_the_database_is_down(service: ServiceProcess) -> None:
     ask(service)
     told = service.log.read_text()
     (*_, line) = [line for line in map(json.loads, told.splitlines()[1:]) if line.get("logger") == "django.request"]

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.unit.conftest import SECRET_KEY
+from testkit.serviceprocess import SECRET_KEY
 
 Run = Callable[..., CompletedProcess[str]]
 

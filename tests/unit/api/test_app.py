@@ -14,22 +14,20 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from file.logic.errors import S3ApiMissingError
-from testkit.serviceprocess import ServerProcess, wait_for
-from tests.serving import free_port
+from testkit.serviceprocess import ServiceProcess, wait_for
 from tests.unit.api.expectations import assert_problem
-from tests.unit.ledger.commands import environment, sqlite_url
+from tests.unit.api.processes import service_alone
 
 
 @pytest.fixture(scope="module", params=["false", "true"], ids=["", "debug"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    folder = tmp_path_factory.mktemp("unrouted")
-    told = environment(sqlite_url(folder / "ledger.sqlite3")) | {"DEBUG": request.param}
-    with ServerProcess(free_port(), told, folder / "log") as running:
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    told = {"DEBUG": request.param, "UPLOAD_OPEN": "true", "UPLOAD_TOKENS": "", "ALLOWED_HOSTS": "127.0.0.1"}
+    with service_alone(tmp_path_factory.mktemp("unrouted"), **told) as running:
         yield running
 
 
 @pytest.fixture
-def client(service: ServerProcess) -> Iterator[httpx.Client]:
+def client(service: ServiceProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, trust_env=False) as client:
         yield client
 
@@ -38,7 +36,7 @@ def sentence_of(operation: str) -> str:
     return f"An error occurred (NotImplemented) when calling the {operation} operation: {S3ApiMissingError.message}"
 
 
-def lines_of(service: ServerProcess, request_id: str) -> list[dict[str, Any]]:
+def lines_of(service: ServiceProcess, request_id: str) -> list[dict[str, Any]]:
     """Of a request that was answered: its own line is written just after."""
 
     def found() -> list[dict[str, Any]]:
@@ -51,7 +49,7 @@ def lines_of(service: ServerProcess, request_id: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/nothing", "/upload/", "/<b>none", "/filesystem/x", "/index.html", "/static/none"])
 def test_an_unknown_path_is_a_problem_and_one_line(
-    service: ServerProcess, client: httpx.Client, method: str, path: str
+    service: ServiceProcess, client: httpx.Client, method: str, path: str
 ) -> None:
     for headers in ({}, {"host": "unlisted.example"}, {"accept": "text/html", "authorization": "Bearer wrong"}):
         answer = client.request(method, path, headers=headers, content=b"x" if method in ("POST", "PUT") else None)
@@ -71,7 +69,7 @@ def test_head_of_an_unknown_path_has_no_body(client: httpx.Client) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_pages_are_djangos_and_one_line_when_they_exist(service: ServerProcess, client: httpx.Client) -> None:
+def test_pages_are_djangos_and_one_line_when_they_exist(service: ServiceProcess, client: httpx.Client) -> None:
     for method, path, status in (
         *(("GET", "/", 200), ("POST", "/", 405), ("GET", "/admin", 302), ("GET", "/admin/", 302)),
         *(("GET", "/admin/login/", 200), ("GET", "/admin/nothing/", 302)),
@@ -83,7 +81,7 @@ def test_pages_are_djangos_and_one_line_when_they_exist(service: ServerProcess, 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/"])
 def test_a_page_is_a_problem_and_one_line_when_its_host_is_not_listed(
-    service: ServerProcess, client: httpx.Client, path: str
+    service: ServiceProcess, client: httpx.Client, path: str
 ) -> None:
     answer = client.get(path, headers={"host": "unlisted.example"})
     assert_problem(answer, 400, "malformed_request")
@@ -91,7 +89,7 @@ def test_a_page_is_a_problem_and_one_line_when_its_host_is_not_listed(
     assert len(lines_of(service, answer.headers["x-request-id"])) == 1
 
 
-def test_the_server_as_a_whole_is_no_page(service: ServerProcess) -> None:
+def test_the_server_as_a_whole_is_no_page(service: ServiceProcess) -> None:
     """`OPTIONS *`, which no HTTP library sends as a path of its own."""
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=10)
     connection.request("OPTIONS", "*")
@@ -101,14 +99,14 @@ def test_the_server_as_a_whole_is_no_page(service: ServerProcess) -> None:
     connection.close()
 
 
-def s3_client(service: ServerProcess, **config: Any) -> Any:
+def s3_client(service: ServiceProcess, **config: Any) -> Any:
     keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
     config = {"s3": {"addressing_style": "path"}, "proxies": {}, **config}
     return boto3.client("s3", endpoint_url=service.url, config=Config(**config), **keys)
 
 
 @pytest.mark.parametrize("signature", ["s3v4", "s3"])
-def test_boto3_shows_the_sentence_when_it_is_pointed_at_the_service(service: ServerProcess, signature: str) -> None:
+def test_boto3_shows_the_sentence_when_it_is_pointed_at_the_service(service: ServiceProcess, signature: str) -> None:
     client = s3_client(service, signature_version=signature)
     where = {"Bucket": "bucket", "Key": "a/key"}
     parts = {"Parts": [{"PartNumber": 1, "ETag": '"x"'}]}
@@ -126,14 +124,14 @@ def test_boto3_shows_the_sentence_when_it_is_pointed_at_the_service(service: Ser
         client.head_object(**where)
 
 
-def test_boto3_shows_the_sentence_when_it_writes_without_a_signature(service: ServerProcess) -> None:
+def test_boto3_shows_the_sentence_when_it_writes_without_a_signature(service: ServiceProcess) -> None:
     client = s3_client(service, signature_version=UNSIGNED)
     with pytest.raises(ClientError) as failed:
         client.put_object(Bucket="bucket", Key="k", Body=b"x")
     assert str(failed.value) == sentence_of("PutObject")
 
 
-def test_an_address_that_boto3_signed_is_answered_in_the_form_of_s3(service: ServerProcess) -> None:
+def test_an_address_that_boto3_signed_is_answered_in_the_form_of_s3(service: ServiceProcess) -> None:
     where = {"Bucket": "bucket", "Key": "k"}
     for signature in ("s3v4", "s3"):
         address = s3_client(service, signature_version=signature).generate_presigned_url("put_object", where)

@@ -3,7 +3,8 @@
 import pytest
 
 from file.api.auth import Access
-from tests.serving import TOKEN, running
+from testkit.serviceprocess import TOKEN
+from tests.serving import running
 from tests.unit.api.expectations import assert_everywhere, assert_nothing_left, assert_problem, three
 from tests.unit.api.rawhttp import exchange, form, form_part
 

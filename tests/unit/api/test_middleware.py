@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from testkit.memorybucket import MemoryBucket
 from testkit.processes import run_process
-from tests.serving import TOKEN, Running, running
+from testkit.serviceprocess import TOKEN
+from tests.serving import Running, running
 from tests.unit.api.expectations import ALWAYS, PART, three, until
 from tests.unit.api.rawhttp import exchange, form_part, head, post_form, put
 

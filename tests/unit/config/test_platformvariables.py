@@ -9,7 +9,7 @@ import pytest
 from mentumfileupload.config.accounts import read_accounts
 from mentumfileupload.config.platformvariables import is_service_link
 from mentumfileupload.config.uploadsettings import TABLE, ProjectSettings
-from tests.unit.conftest import SECRET_KEY
+from testkit.serviceprocess import SECRET_KEY
 
 Write = Callable[..., str]
 Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]

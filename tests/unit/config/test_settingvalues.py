@@ -9,7 +9,7 @@ import pytest
 
 from file.logic.values import Limits
 from mentumfileupload.config.uploadsettings import TABLE, ProjectSettings, read_settings
-from tests.unit.conftest import SECRET_KEY
+from testkit.serviceprocess import SECRET_KEY
 
 Write = Callable[..., str]
 Read = Callable[..., ProjectSettings]

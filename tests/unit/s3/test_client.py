@@ -4,8 +4,7 @@ A real store stands behind TLS of our own making; what lies in it is asked with 
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +18,10 @@ import trustme
 from file.logic.errors import AccountError, AccountUnreachableError
 from file.s3.client import Network
 from testkit.account import StoreAccount
-from testkit.serviceprocess import ServerProcess
+from testkit.ports import free_port
+from testkit.serviceprocess import ServiceProcess
 from tests.files import described, part_of
-from tests.serving import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS
 from tests.unit.s3.conftest import OpenBucket, refusal
 from tests.unit.s3.network import ConnectProxy, tls_before
 
@@ -167,28 +167,11 @@ async def test_credentials_are_given_to_the_proxy_and_to_nobody_else_when_it_wan
     assert "the%20pass" not in repr(error.__cause__)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., dict[str, str]]:
-    def write(*accounts: StoreAccount, **more: str) -> dict[str, str]:
-        environment = {
-            "DEBUG": "true",
-            "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
-            "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
-            **more,
-        }
-        for account in accounts:
-            environment |= account.environment()
-        return environment
-
-    return write
-
-
 async def test_settings_reach_the_wire_when_the_service_is_started_with_them(
     tls: Tls,
     accounts: Accounts,
     authority: trustme.CA,
     another: trustme.CA,
-    settings: Callable[..., dict[str, str]],
     tmp_path: Path,
 ) -> None:
     authorities = tmp_path / "authorities.pem"
@@ -196,14 +179,9 @@ async def test_settings_reach_the_wire_when_the_service_is_started_with_them(
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(ConnectProxy(tls.port).running())
         port = await stack.enter_async_context(tls_before(port_of(accounts["B"]), authority.issue_cert("localhost")))
-        environment = settings(
-            accounts["A"].at(UNKNOWN_HOST),
-            accounts["B"].at(f"https://localhost:{port}"),
-            HTTPS_PROXY=proxy.url,
-            NO_PROXY="127.0.0.1, localhost",
-            SSL_CERT_FILE=str(authorities),
-        )
-        service = ServerProcess(free_port(), environment, tmp_path / "service.log")
+        reached = [accounts["A"].at(UNKNOWN_HOST), accounts["B"].at(f"https://localhost:{port}")]
+        network = {"HTTPS_PROXY": proxy.url, "NO_PROXY": "127.0.0.1, localhost", "SSL_CERT_FILE": str(authorities)}
+        service = ServiceProcess(tmp_path, reached, network)
         await asyncio.to_thread(service.start)
         stack.push_async_callback(asyncio.to_thread, service.stop)
         client = await stack.enter_async_context(httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30))

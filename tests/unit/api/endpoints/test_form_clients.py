@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from urllib3 import encode_multipart_formdata
 
-from tests.serving import TOKEN
+from testkit.serviceprocess import TOKEN
 from tests.unit.api.expectations import Shared, assert_problem
 from tests.unit.api.rawhttp import Answer, exchange, head
 

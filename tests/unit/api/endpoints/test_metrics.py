@@ -14,9 +14,10 @@ from file.api.endpoints.metrics import Metrics
 from file.ledger.read.records import Records, Unfinished
 from file.logic.values import Ack, ReplicaState
 from testkit.faults.faults import Fault
+from testkit.ports import free_port
 from tests.service.conftest import MANY_PARTS, ONE_PART, SHORT, Accounts, Proxied, content, serving
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS, Running, free_port, running
+from tests.serving import HEADERS, Running, running
 from tests.unit.api.expectations import assert_problem, three, until
 
 Figures = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]

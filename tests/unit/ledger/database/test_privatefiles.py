@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from file.ledger.database.privatefiles import keep_private
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.unit.api.processes import service_alone
 from tests.unit.ledger.commands import run_manage, sqlite_url
 
@@ -19,18 +19,18 @@ def modes(folder: Path, beginning: str = "ledger") -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ServerProcess]]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ServiceProcess]]:
     folder = tmp_path_factory.mktemp("private")
     with service_alone(folder) as service:
         yield folder, service
 
 
-def test_the_ledger_and_its_log_are_private_when_the_service_made_them(served: tuple[Path, ServerProcess]) -> None:
+def test_the_ledger_and_its_log_are_private_when_the_service_made_them(served: tuple[Path, ServiceProcess]) -> None:
     folder, _ = served
     assert modes(folder) == {"ledger.sqlite3": 0o600, "ledger.sqlite3-wal": 0o600, "ledger.sqlite3-shm": 0o600}
 
 
-def test_a_copy_is_private_when_it_is_made(served: tuple[Path, ServerProcess], tmp_path: Path) -> None:
+def test_a_copy_is_private_when_it_is_made(served: tuple[Path, ServiceProcess], tmp_path: Path) -> None:
     folder, _ = served
     run = run_manage(sqlite_url(folder / "ledger.sqlite3"), "ledger", "backup", str(tmp_path / "copy"))
     assert run.returncode == 0, run.stderr

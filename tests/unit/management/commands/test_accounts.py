@@ -16,7 +16,7 @@ from file.accounts.checkup.checklist import CHECKS
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
-from tests.unit.conftest import SECRET_KEY
+from testkit.serviceprocess import SECRET_KEY
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from file.management.server.connections import can_be_seen
 from file.management.server.serving import ConnectionLimits, new_server
 from mentumfileupload.config.uploadsettings import read_settings
-from tests.serving import free_port, running
+from testkit.ports import free_port
+from tests.serving import running
 from tests.unit.api.expectations import assert_everywhere, three
 from tests.unit.api.processes import service_alone
 from tests.unit.api.rawhttp import Connection, Listening, connected, head
