@@ -7,7 +7,6 @@ by what lies in B.
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import tempfile
@@ -21,10 +20,9 @@ import httpx
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mentumfileupload.settings")
 django.setup()
 
-from testkit.account import StoreAccount
 from testkit.seaweed import start_stores, stop_stores
-from testkit.serviceprocess import ServerProcess
-from tests.serving import HEADERS, TOKEN, free_port
+from testkit.serviceprocess import ServiceProcess
+from tests.serving import HEADERS
 
 AT_ONCE = 16
 _LEFT = re.compile(r'^mentum_replicas\{account="B",.*\} (\S+)$', re.MULTILINE)
@@ -39,7 +37,7 @@ def main() -> None:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="drain-")))
         stores = start_stores(folder / "stores", ["A", "B", "C"])
         running.callback(stop_stores, stores)
-        service = service_of([store.account for store in stores], folder)
+        service = ServiceProcess(folder, [store.account for store in stores])
         running.callback(service.kill)
         out = stores[1]
         service.start()
@@ -60,18 +58,6 @@ def main() -> None:
         has = len(out.account.contents().versions)
         print(f"drained in {seconds:.0f} s: {asked.files / seconds:.0f} files a second; B has {has}", flush=True)
         assert has == asked.files
-
-
-def service_of(accounts: list[StoreAccount], folder: Path) -> ServerProcess:
-    environment = {
-        "DEBUG": "false",
-        "SECRET_KEY": "the-secret-key-of-the-bench-which-is-long-enough-for-it",
-        "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}",
-        "UPLOAD_TOKENS": json.dumps({"bench": TOKEN}),
-    }
-    for account in accounts:
-        environment |= account.environment()
-    return ServerProcess(free_port(), environment, folder / "service.log")
 
 
 async def upload(url: str, files: int, size: int) -> None:

@@ -2,7 +2,7 @@
 
 Makes a database, fills it with files of three replicas each, asks what the service and its admin ask, and prints the
 milliseconds and the index of each question. Exits with 1 if one reads a whole table. The tests ask the same questions
-of fewer files (`tests/unit/ledger/test_large_ledger.py`).
+of fewer files (`tests/unit/ledger/read/test_queries.py`).
 """
 
 import argparse

@@ -16,32 +16,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import testkit.processes
 from bench.errors import ContestantError
 from bench.folders import ROOT
+from testkit import processes
+from testkit.processes import inherited_environment
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SAMPLE_SECONDS = 0.02
 _STOP_SECONDS = 10.0
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def clean_environment(**added: str) -> dict[str, str]:
     """Ours without what would reach another account or take a proxy: all is on loopback."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "UPLOAD_", "RCLONE_", "S3_")) and name.upper() not in _PROXIES
-    }
-    return kept | {"PYTHONPATH": str(ROOT)} | added
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port
+    return inherited_environment("AWS_", "UPLOAD_", "RCLONE_", "S3_") | {"PYTHONPATH": str(ROOT)} | added
 
 
 def takes_connections(port: int) -> bool:
@@ -57,7 +45,7 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start it in a session of its own (Ctrl-C is for us to act on); what it says goes to `log`."""
     with log.open("ab") as output:
-        return testkit.processes.start_process(
+        return processes.start_process(
             [str(word) for word in command],
             cwd=ROOT,
             env=dict(environment) if environment is not None else clean_environment(),

@@ -16,17 +16,17 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demo.crash import show_crash
+from demo.crash import LEASE_SECONDS, show_crash
 from demo.outage import show_outage
 from testkit.errors import StoreError
 from testkit.seaweed import Seaweed, start_stores, stop_stores
-from testkit.serviceprocess import HTTP, ServerProcess, ServerProcessError
+from testkit.serviceprocess import HTTP, ServiceProcess, ServiceProcessError
 
 FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).resolve().parent.parent / ".demo")).resolve()
 MARKER = ".made-by-the-demo"  # only a folder with this file in it is ever emptied
@@ -55,7 +55,7 @@ def main() -> int:
     try:
         with ExitStack() as running:
             return run(running)
-    except (DemoError, ServerProcessError, StoreError) as error:
+    except (DemoError, ServiceProcessError, StoreError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def run(running: ExitStack) -> int:
     running.callback(stop_stores, stores)
     token = secrets.token_urlsafe(24)
     say(f"Starting the service on http://127.0.0.1:{PORT} ...")
-    service = running.enter_context(ServerProcess(PORT, environment(stores, token), FOLDER / "service.log"))
+    service = running.enter_context(service_of(stores, token, "service", {}, PORT))
 
     small = b"The small file of the demo.\n" * 64
     large = secrets.token_bytes(20 * MiB)
@@ -88,9 +88,9 @@ def run(running: ExitStack) -> int:
     say("\nAccount B is stopped, misses a file (Upload-Ack: any), and is started again; then the file is erased:\n")
     outage_is_over = show_outage(stores, service, token)
     say("\nThe service is killed (SIGKILL) in the middle of an upload of 24 MiB, and started again:\n")
-    other, port = secrets.token_urlsafe(24), free_port()
-    settings = environment(stores, other) | {"DATABASE_URL": f"sqlite:///{FOLDER / 'crash.sqlite3'}"}
-    crash_is_clean = show_crash(stores, settings, other, port, FOLDER / "crash.log")
+    other = secrets.token_urlsafe(24)
+    killed = service_of(stores, other, "crash", {"UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS)})
+    crash_is_clean = show_crash(stores, killed, other)
 
     curl = f'curl -F file=@README.md -H "Authorization: Bearer {token}" {service.url}/upload'
     print(f"\nTry it yourself:\n\n  {curl}\n", flush=True)
@@ -102,7 +102,7 @@ def run(running: ExitStack) -> int:
     return 0
 
 
-def show_reading(service: ServerProcess, token: str, key: str, content: bytes) -> bool:
+def show_reading(service: ServiceProcess, token: str, key: str, content: bytes) -> bool:
     """The file comes back through the service, from whichever account can give it."""
     request = urllib.request.Request(f"{service.url}/files/{key}", headers={"Authorization": f"Bearer {token}"})
     with HTTP.open(request, timeout=120) as answer:
@@ -143,33 +143,25 @@ def make_folder(folder: Path, running: ExitStack) -> None:
         raise DemoError(f"the folder {folder} cannot be used ({error.strerror}); set DEMO_FOLDER") from error
 
 
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port
-
-
-def environment(stores: Sequence[Seaweed], token: str) -> dict[str, str]:
-    accounts = [store.account.environment() for store in stores]
-    return {
+def service_of(
+    stores: Sequence[Seaweed], token: str, name: str, settings: Mapping[str, str], port: int | None = None
+) -> ServiceProcess:
+    """With a ledger and a log of that name."""
+    told = {
         "DEBUG": "true",
-        "DATABASE_URL": f"sqlite:///{FOLDER / 'mentum.sqlite3'}",
-        "UPLOAD_TOKENS": json.dumps({"demo": token}),
+        "DATABASE_URL": f"sqlite:///{FOLDER / name}.sqlite3",
         "UPLOAD_MAX_REQUEST_BYTES": str(64 * MiB),
-        **{name: value for account in accounts for name, value in account.items()},
+        **settings,
     }
+    return ServiceProcess(FOLDER, [store.account for store in stores], told, token=token, port=port, log=f"{name}.log")
 
 
 def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
     """The same service with one wrong secret: the answer must name the account, and nothing may be left."""
     say("\nThe same upload where account B's secret_access_key is wrong:\n")
     token = secrets.token_urlsafe(24)
-    settings = environment(stores, token)
-    wrong = json.loads(settings["AWS_ACCOUNT_B"]) | {"secret_access_key": "not-the-secret-of-account-b"}
-    settings["AWS_ACCOUNT_B"] = json.dumps(wrong)
-    service = ServerProcess(free_port(), settings, FOLDER / "wrong-secret.log")
-    with service:
+    wrong = replace(stores[1].account, secret_access_key="not-the-secret-of-account-b")  # noqa: S106 - it is wrong on purpose
+    with service_of(stores, token, "wrong-secret", wrong.environment()) as service:
         before = [store.account.contents() for store in stores]
         try:
             put(service, token, "demo/refused.txt", b"refused")
@@ -184,7 +176,7 @@ def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
     return before == after and problem["accounts"]["B"]["error"]["code"] == "access_refused"
 
 
-def post_form(service: ServerProcess, token: str, name: str, content: bytes) -> dict[str, Any]:
+def post_form(service: ServiceProcess, token: str, name: str, content: bytes) -> dict[str, Any]:
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
@@ -193,7 +185,7 @@ def post_form(service: ServerProcess, token: str, name: str, content: bytes) -> 
     return send(request, token)
 
 
-def put(service: ServerProcess, token: str, key: str, content: bytes) -> dict[str, Any]:
+def put(service: ServiceProcess, token: str, key: str, content: bytes) -> dict[str, Any]:
     return send(urllib.request.Request(f"{service.url}/files/{key}", data=content, method="PUT"), token)
 
 

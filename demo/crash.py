@@ -2,12 +2,11 @@
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from testkit.seaweed import Seaweed
-from testkit.serviceprocess import ServerProcess, wait_for
+from testkit.serviceprocess import ServiceProcess, wait_for
 
 MiB = 1024 * 1024
 KEY = "demo/cut-off.bin"
@@ -15,11 +14,10 @@ LEASE_SECONDS = 3
 _WAIT_SECONDS = 60.0
 
 
-def show_crash(stores: Sequence[Seaweed], environment: Mapping[str, str], token: str, port: int, log: Path) -> bool:
+def show_crash(stores: Sequence[Seaweed], service: ServiceProcess, token: str) -> bool:
     """Prints what lies in each account after SIGKILL, and after the restart. True if nothing is left."""
-    service = ServerProcess(port, {**environment, "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS)}, log)
     with service:
-        sending = _begin(port, token)
+        sending = _begin(service.port, token)
         with closing(sending):
             wait_for(lambda: all(_left(store) for store in stores))
             service.kill()

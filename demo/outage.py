@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from testkit.seaweed import Seaweed
-from testkit.serviceprocess import HTTP, ServerProcess, wait_for
+from testkit.serviceprocess import HTTP, ServiceProcess, wait_for
 
 KEY = "demo/missed.txt"
 
 
-def show_outage(stores: Sequence[Seaweed], service: ServerProcess, token: str) -> bool:
+def show_outage(stores: Sequence[Seaweed], service: ServiceProcess, token: str) -> bool:
     """Prints who has the file after each step. True if it was brought, and erased."""
     out = stores[1]
     out.stop()
@@ -30,7 +30,7 @@ def show_outage(stores: Sequence[Seaweed], service: ServerProcess, token: str) -
 
 
 def _ask(
-    service: ServerProcess, token: str, method: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    service: ServiceProcess, token: str, method: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Any:
     request = urllib.request.Request(f"{service.url}/files/{KEY}", body, headers or {}, method=method)
     request.add_header("Authorization", f"Bearer {token}")

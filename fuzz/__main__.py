@@ -19,7 +19,7 @@ from fuzz.run import Run
 from fuzz.world import running
 from soak.report import Progress, table, write_json
 from testkit.errors import StoreError
-from testkit.serviceprocess import ServerProcessError
+from testkit.serviceprocess import ServiceProcessError
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     print(f"Seed {seed}, {asked.requests:,} requests.", file=sys.stderr, flush=True)
     try:
         code = _fuzz(asked, seed, folder)
-    except (ServerProcessError, StoreError) as error:
+    except (ServiceProcessError, StoreError) as error:
         print(f"fuzz: {error}; the logs are in {folder}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,22 +10,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.__main__ import free_port
 from fuzz.connections import Addresses
 from fuzz.ingredients import MIB, TOKENS
 from fuzz.pace import Pace
 from fuzz.resources import Resources
 from soak.world import running_accounts
 from testkit.account import StoreAccount
-from testkit.serviceprocess import ServerProcess
+from testkit.ports import free_port
+from testkit.serviceprocess import ServiceProcess
 
 MEMORY_BYTES = 64 * MIB
 _REQUEST_BYTES = 12 * MIB
 _NAMES = ("A", "B")
 _WITH_VERSIONS = "B"
 _SETTINGS = {
-    "DEBUG": "false",
-    "SECRET_KEY": "Kq7-the-secret-key-of-the-fuzzer-9fWz-which-is-long-enough-for-it-3xPb",
     "ALLOWED_HOSTS": "x,localhost",
     "CORS_ORIGINS": "https://files.example.com",
     "UPLOAD_MAX_REQUEST_BYTES": str(_REQUEST_BYTES),
@@ -42,7 +40,7 @@ _SETTINGS = {
 class World:
     """`token` is the first of the service's."""
 
-    service: ServerProcess
+    service: ServiceProcess
     resources: Resources
     addresses: Addresses
     accounts: Mapping[str, StoreAccount]
@@ -51,19 +49,17 @@ class World:
 
 @contextmanager
 def running(folder: Path) -> Iterator[World]:
-    """Raises `StoreError`, `ServerProcessError`."""
+    """Raises `StoreError`, `ServiceProcessError`."""
     with ExitStack() as stack:
         _, accounts = stack.enter_context(running_accounts(folder, _NAMES, _WITH_VERSIONS))
-        port, metrics_port = free_port(), free_port()
-        environment = {
+        metrics_port = free_port()
+        settings = {
             **_SETTINGS,
-            "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}",
             "UPLOAD_TOKENS": json.dumps({f"client-{n}": token.decode() for n, token in enumerate(TOKENS)}),
             "UPLOAD_METRICS_ADDRESS": f"127.0.0.1:{metrics_port}",
         }
-        for account in accounts.values():
-            environment |= account.environment()
-        service = stack.enter_context(ServerProcess(port, environment, folder / "service.log"))
+        service = stack.enter_context(ServiceProcess(folder, accounts.values(), settings))
         assert service.process_id is not None
-        resources = Resources(service.process_id, (port, metrics_port))
-        yield World(service, resources, Addresses(port, metrics_port, Pace(port)), accounts, TOKENS[0].decode())
+        resources = Resources(service.process_id, (service.port, metrics_port))
+        addresses = Addresses(service.port, metrics_port, Pace(service.port))
+        yield World(service, resources, addresses, accounts, TOKENS[0].decode())

@@ -19,7 +19,7 @@ from soak.report import Progress, figures, findings, table, write_json
 from soak.run import Run
 from soak.world import DATABASES, running
 from testkit.errors import StoreError
-from testkit.serviceprocess import ServerProcessError
+from testkit.serviceprocess import ServiceProcessError
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     print(f"Seed {seed}, {asked.minutes:g} minutes, {asked.processes} processes on {asked.database}.", flush=True)
     try:
         code = _soak(asked, seed, folder)
-    except (ServerProcessError, StoreError) as error:
+    except (ServiceProcessError, StoreError) as error:
         print(f"soak: {error}; the logs are in {folder}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

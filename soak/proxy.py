@@ -6,7 +6,7 @@ from testkit.account import StoreAccount
 from testkit.faults.exchange import SeenRequest
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
-from testkit.operations import Operation
+from testkit.faults.operations import Operation
 
 
 class SoakProxy(FaultProxy):

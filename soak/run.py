@@ -20,7 +20,7 @@ from soak.oracle import LEFT, LOST, Finding, State, Verdict, judge
 from soak.trouble import Trouble
 from soak.world import World
 from testkit.errors import StoreError
-from testkit.serviceprocess import ServerProcessError
+from testkit.serviceprocess import ServiceProcessError
 
 DRAIN_SECONDS = 900.0
 STALE_SECONDS = 12.0  # the service reads its figures every ten
@@ -69,7 +69,7 @@ class Run:
         self._asking = [Asking(service.url, world.token) for service in world.services]
 
     async def run(self, *, deletes: bool) -> Result:
-        """The whole of it. Raises `ServerProcessError`, `StoreError` if something does not come back."""
+        """The whole of it. Raises `ServiceProcessError`, `StoreError` if something does not come back."""
         self.clients.deletes = deletes and await asyncio.to_thread(self._asking[0].deletes)
         if deletes and not self.clients.deletes:
             self._say("There is no DELETE /files/{key} yet: nothing is deleted.")
@@ -98,7 +98,7 @@ class Run:
                     group.create_task(self._trouble.run(account, stop))
                 await asyncio.sleep(self._seconds)
                 stop.set()
-        except* (ServerProcessError, StoreError) as errors:
+        except* (ServiceProcessError, StoreError) as errors:
             raise errors.exceptions[0] from None
 
     async def _watch(self, over: asyncio.Event) -> None:

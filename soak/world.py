@@ -3,8 +3,6 @@
 The third account's bucket keeps versions. What is started here is stopped when the block ends, however it ends.
 """
 
-import json
-import os
 import secrets
 import subprocess
 import sys
@@ -13,21 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.__main__ import free_port
 from soak.proxy import SoakProxy
 from soak.services import Service
 from testkit.account import StoreAccount
 from testkit.postgresql import PostgresqlServer
-from testkit.processes import run_process
+from testkit.processes import ROOT, run_process
 from testkit.seaweed import Seaweed, start_stores, stop_stores
+from testkit.serviceprocess import ServiceProcess
 
 DATABASES = ("sqlite", "postgresql")
-_ROOT = Path(__file__).resolve().parent.parent
 _NAMES = ("A", "B", "C")
 _WITH_VERSIONS = "C"
 _SETTINGS = {
-    "DEBUG": "false",
-    "SECRET_KEY": "the-secret-key-of-the-soak-which-is-long-enough-for-it",
     "UPLOAD_MAX_REQUEST_BYTES": "0",
     # Shorter than the defaults, so that half an hour has room for many of each. A server of an account that was killed
     # lets its first write wait for ten seconds, and carries it out, whoever gave up meanwhile: these are longer.
@@ -63,8 +58,8 @@ class World:
         """`manage.py` with the service's settings: its exit code, and the last line of what it said."""
         done = run_process(
             [sys.executable, "manage.py", *words],
-            cwd=_ROOT,
-            env={**_inherited(), "UPLOAD_ENV_FILE": "", **self.environment},
+            cwd=ROOT,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -90,35 +85,29 @@ def running_accounts(
 
 @contextmanager
 def running(folder: Path, processes: int, database: str, lease_seconds: float) -> Iterator[World]:
-    """Raises `StoreError`, `ServerProcessError`."""
+    """Raises `StoreError`, `ServiceProcessError`."""
     with ExitStack() as stack:
         stores, accounts = stack.enter_context(running_accounts(folder, _NAMES, _WITH_VERSIONS))
         proxies = {name: stack.enter_context(SoakProxy(account)) for name, account in accounts.items()}
         token = secrets.token_urlsafe(24)
-        environment = {
+        settings = {
             **_SETTINGS,
             "UPLOAD_LEASE_SECONDS": f"{lease_seconds:g}",
             "UPLOAD_SETTLE_SECONDS": f"{lease_seconds / 6:g}",  # what lands late is looked for 15 of these later
             "DATABASE_URL": stack.enter_context(_database(folder, database)),
-            "UPLOAD_TOKENS": json.dumps({"soak": token}),
         }
-        for proxy in proxies.values():
-            environment |= proxy.account.environment()
-        services = [Service(f"service-{n + 1}", free_port(), environment, folder) for n in range(processes)]
+        reached = [proxy.account for proxy in proxies.values()]
+        started = [ServiceProcess(folder, reached, settings, token=token) for _ in range(processes)]
+        services = [Service(f"service-{n}", process) for n, process in enumerate(started, 1)]
         for service in services:
             stack.callback(service.kill)
-        world = World(stores, accounts, proxies, services, environment, token, lease_seconds)
+        world = World(stores, accounts, proxies, services, started[0].environment, token, lease_seconds)
         if database == "postgresql":
             code, said = world.manage("migrate")
             assert code == 0, said
         for service in services:
             service.start()
         yield world
-
-
-def _inherited() -> dict[str, str]:
-    """Nothing of ours configures the service but what it is told."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UPLOAD_"))}
 
 
 @contextmanager

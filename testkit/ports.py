@@ -52,6 +52,14 @@ def port_in_use(first: int) -> int | None:
     return next((port for port, path in sockets_of(first).items() if _is_listened_on(path)), None)
 
 
+def free_port() -> int:
+    """A port that the kernel has just found free. Another process may take it before the caller does."""
+    with socket.socket() as trial:
+        trial.bind((HOST, 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
 def free_port_block() -> tuple[int, socket.socket]:
     """Claim a free block. It stays ours until the socket that comes with it is closed."""
     blocks = list(range(FIRST, LAST + 1, BLOCK))

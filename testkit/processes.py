@@ -15,12 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _PR_SET_PDEATHSIG = 1
 
 # The kernel ties "dies with its parent" to the *thread* that forked, so all processes are started by one thread that
 # lives as long as this process; a pool's or an event loop's worker thread would take them with it when it ends.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def inherited_environment(*without: str) -> dict[str, str]:
+    """Our own environment, without proxies and without the names that begin with one of these."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(without) and name.upper() not in _PROXIES
+    }
 
 
 def dies_with_us(last_signal: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
@@ -51,3 +62,17 @@ def run_process(command: Sequence[str | Path], **options: Any) -> subprocess.Com
     """Start it and wait until it has ended. `options` are those of `subprocess.run`; `check` is off."""
     # By this thread: it waits, so it lives for as long as the process does.
     return subprocess.run(command, preexec_fn=dies_with_us(), **{"check": False, **options})
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Our Python in the project's folder, with this environment only, and without `.env`."""
+    kept = ("PATH", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
+    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    return run_process(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**inherited, "UPLOAD_ENV_FILE": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

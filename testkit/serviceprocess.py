@@ -1,29 +1,35 @@
-"""The service in a process of its own: `manage.py runserver`, configured by its environment only."""
+"""The service in a process of its own: `manage.py runserver`, configured by its environment only.
 
-import os
+For the demo, the tests, the soak, the fuzzer and the benchmark alike. Nothing of our own environment configures it, and
+nothing of `mentumfileupload/.env`; proxies are not handed on, because the accounts are on loopback.
+"""
+
+import json
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
-from testkit.processes import start_process
+from testkit.account import StoreAccount
+from testkit.ports import free_port
+from testkit.processes import ROOT, inherited_environment, start_process
 
-_ROOT = Path(__file__).resolve().parent.parent
+SECRET_KEY = "the-secret-key-of-the-tests-which-is-long-enough-for-it"  # noqa: S105 - it protects nothing
+TOKEN = "the-token-of-the-tests"  # noqa: S105 - as well
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-# Loopback is reached directly, whatever proxy the environment names.
+# Loopback is reached directly, also if the environment names a proxy.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def wait_for(claim: Callable[[], bool], seconds: float = 90.0) -> bool:
-    """Whether it came true within that time. Nobody tells when it does: it is asked again."""
+    """Whether it became true within that time. Nothing signals it: the claim is asked again and again."""
     deadline = time.monotonic() + seconds
     while not claim():
         if time.monotonic() > deadline:
@@ -32,65 +38,97 @@ def wait_for(claim: Callable[[], bool], seconds: float = 90.0) -> bool:
     return True
 
 
-class ServerProcessError(Exception):
-    """One line on why the service is not there."""
+def is_ready(url: str) -> bool:
+    """Whether the service at `url` takes requests."""
+    try:
+        with HTTP.open(f"{url}/_/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
-class ServerProcess:
-    """A running service. `environment` is all that it is told; nothing of `mentumfileupload/.env` is read.
+def configuration(
+    database_url: str, accounts: Iterable[StoreAccount], settings: Mapping[str, str], *, token: str = TOKEN
+) -> dict[str, str]:
+    """The environment of a service with this ledger, these accounts and one token; `settings` win."""
+    told = {
+        "DEBUG": "false",
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": database_url,
+        "UPLOAD_TOKENS": json.dumps({"tests": token}),
+        "UPLOAD_ENV_FILE": "",
+    }
+    for account in accounts:
+        told |= account.environment()
+    return {**inherited_environment("AWS_", "UPLOAD_"), **told, **settings}
 
-    Proxies of our own environment are not handed on: the accounts are on loopback, too. `command` is what Python runs
-    instead of `manage.py`. It may be started again after it has ended, and never outlives the process that started it.
+
+class ServiceProcessError(Exception):
+    """One line on why the service does not run."""
+
+
+class ServiceProcess:
+    """A service on a port of its own. It can be started again after it has ended.
+
+    Its log lies in `folder`, and its ledger, unless the settings name a `DATABASE_URL`. `command` is what Python runs
+    instead of `manage.py`.
     """
 
     def __init__(
-        self, port: int, environment: Mapping[str, str], log: Path, *, command: Sequence[str] = ("manage.py",)
+        self,
+        folder: Path,
+        accounts: Iterable[StoreAccount] = (),
+        settings: Mapping[str, str] = MappingProxyType({}),
+        *,
+        token: str = TOKEN,
+        port: int | None = None,
+        log: str = "service.log",
+        command: Sequence[str] = ("manage.py",),
     ) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = log
-        self._port = port
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / log
+        self.environment = configuration(f"sqlite:///{folder / 'ledger.sqlite3'}", accounts, settings, token=token)
         self._command = command
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "UPLOAD_")) and name.upper() not in _PROXIES
-        }
-        self._environment = {**inherited, "UPLOAD_ENV_FILE": "", **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def process_id(self) -> int | None:
-        """While it runs."""
+        """Of the last start; None before the first."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises `ServerProcessError`."""
+        """Start it and wait until it is ready. Raises `ServiceProcessError`."""
         with self.log.open("wb") as log:
             self._process = start_process(
-                [sys.executable, *self._command, "runserver", f"127.0.0.1:{self._port}"],
-                cwd=_ROOT,
-                env=self._environment,
+                [sys.executable, *self._command, "runserver", self.url.removeprefix("http://")],
+                cwd=ROOT,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is ours to pass on, once the accounts need not be there any more
+                start_new_session=True,  # Ctrl-C is ours to pass on, once the accounts need not run any more
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not self._is_ready():
+        while not is_ready(self.url):
             if self._process.poll() is not None:
-                raise ServerProcessError(f"the service did not start: {self._last_line()}")
+                raise ServiceProcessError(f"the service did not start: {self._last_line()}")
             if time.monotonic() > deadline:
-                raise ServerProcessError(
+                raise ServiceProcessError(
                     f"the service was not ready within {_START_SECONDS:.0f} seconds; see {self.log}"
                 )
             time.sleep(0.05)  # nothing signals readiness but the answer itself
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it was started."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
 
     def stop(self) -> int:
         """SIGTERM, and wait. Returns the exit code."""
         if self._process is None:
             return 0
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         try:
             return self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -98,7 +136,7 @@ class ServerProcess:
             return self._process.wait()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL, and wait until it has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -115,13 +153,6 @@ class ServerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
-
-    def _is_ready(self) -> bool:
-        try:
-            with HTTP.open(f"{self.url}/_/ready", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
 
     def _last_line(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]

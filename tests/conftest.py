@@ -29,9 +29,9 @@ settings.load_profile("tests")
 
 # What takes longest, mostly by waiting. The slowest first.
 _LONGEST = (
-    "tests/service/soak/",
+    "tests/service/test_soak.py",
     "tests/kill/test_catch_up.py",
-    "tests/service/demo/",
+    "tests/service/test_demo.py",
     "tests/kill/",
     "tests/service/test_processes.py",
     "tests/service/test_postgresql_restarts.py",

@@ -29,10 +29,10 @@ from file.logic.values import FILE_ID, Ack, FileState, Limits, Listed, ObjectDes
 from file.management.server.serving import ConnectionLimits, new_server
 from testkit.account import StoreAccount
 from testkit.memoryledger import MemoryLedger
+from testkit.ports import free_port
 from tests.buckets import s3_buckets
 from tests.files import digests_of, part_of
 from tests.flow import HASHES
-from tests.serving import free_port
 
 TOKEN = "the-token-of-a-reader"
 AUTHORIZATION = {"authorization": f"Bearer {TOKEN}"}

@@ -1,11 +1,10 @@
 """The service in the test's own event loop, behind a real socket: real HTTP, and the test can look inside.
 
-For what only a process of its own can show (signals, memory, the log) there is `testkit.serviceprocess.ServerProcess`.
+For what only a process of its own shows (signals, memory, the log) there is `testkit.serviceprocess.ServiceProcess`.
 """
 
 import asyncio
 import dataclasses
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from typing import Any
@@ -19,9 +18,10 @@ from file.management.server.serving import ConnectionLimits, new_server
 from file.service.application import Application, create_application
 from file.service.settings import UploadSettings
 from mentumfileupload.config.uploadsettings import read_settings
+from testkit.ports import free_port
+from testkit.serviceprocess import TOKEN
 from tests.databases import scratch_sqlite
 
-TOKEN = "the-token-of-the-tests"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 _COMPOSED = ("figures_seconds", "first_look_seconds", "discarding")
 
@@ -54,13 +54,6 @@ async def no_pages(scope: Scope, receive: Receive, send: Send) -> None:
         pass
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

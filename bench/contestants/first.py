@@ -9,8 +9,9 @@ from pathlib import Path
 from bench.contestants.contestant import Gateway
 from bench.figures import MiB, Work
 from bench.folders import VENV
-from bench.processes import clean_environment, free_port, start_process, stop_process, takes_connections, wait_until
+from bench.processes import clean_environment, start_process, stop_process, takes_connections, wait_until
 from testkit.account import StoreAccount
+from testkit.ports import free_port
 
 
 class FirstDesign(Gateway):

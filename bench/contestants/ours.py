@@ -1,6 +1,5 @@
 """This service as installed by default: `runserver`, SQLite on disk, tokens on, logs to a file; no payload limit."""
 
-import json
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -8,9 +7,8 @@ from pathlib import Path
 
 from bench.contestants.contestant import Gateway
 from bench.errors import ContestantError
-from bench.processes import free_port
 from testkit.account import StoreAccount
-from testkit.serviceprocess import ServerProcess, ServerProcessError
+from testkit.serviceprocess import ServiceProcess, ServiceProcessError
 
 
 class Ours(Gateway):
@@ -31,26 +29,21 @@ class Ours(Gateway):
         self._accounts = accounts
         self._ack = ack
         self._ledger = ledger
-        self._service: ServerProcess | None = None
+        self._service: ServiceProcess | None = None
 
     def start(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         token = secrets.token_urlsafe(24)
         self.headers = (f"Authorization: Bearer {token}", *([f"Upload-Ack: {self._ack}"] if self._ack else []))
-        environment = {
-            "DEBUG": "false",
-            "SECRET_KEY": secrets.token_urlsafe(50),
-            "DATABASE_URL": f"sqlite:///{self._ledger or self.log.with_name('ledger.sqlite3')}",
-            "UPLOAD_TOKENS": json.dumps({"bench": token}),
-            "UPLOAD_MAX_REQUEST_BYTES": "0",
-        }
-        for account in self._accounts:
-            environment |= account.environment()
-        self._service = ServerProcess(free_port(), environment, self.log)
+        settings = {"UPLOAD_MAX_REQUEST_BYTES": "0"}
+        if self._ledger is not None:
+            settings["DATABASE_URL"] = f"sqlite:///{self._ledger}"
+        log = self.log
+        self._service = ServiceProcess(log.parent, self._accounts, settings, token=token, log=log.name)
         self.url = self._service.url
         try:
             self._service.start()
-        except ServerProcessError as error:
+        except ServiceProcessError as error:
             raise ContestantError(str(error)) from error
 
     def stop(self) -> None:

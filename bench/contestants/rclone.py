@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bench.contestants.contestant import Gateway
 from bench.folders import VENV
-from bench.processes import clean_environment, free_port, start_process, stop_process, wait_until
+from bench.processes import clean_environment, start_process, stop_process, wait_until
 from testkit.account import StoreAccount
+from testkit.ports import free_port
 
 # That which is told not to ask for what it has uploaded.
 SPARED = "rclone, no_head"

@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape
 import h11
 
 from testkit.faults.faults import Fault
+from testkit.faults.operations import Operation
 from testkit.faults.side import READ_BYTES, ServerGoneError, Side
-from testkit.operations import Operation
-from testkit.signing import signed_again
+from testkit.faults.signing import signed_again
 
 HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection")
 

@@ -25,8 +25,8 @@ import h11
 from testkit.account import StoreAccount
 from testkit.faults.exchange import DroppedError, Exchange, SeenRequest
 from testkit.faults.faults import Fault
+from testkit.faults.operations import Operation, recognise
 from testkit.faults.side import READ_BYTES, ClientGoneError, ServerGoneError, Side
-from testkit.operations import Operation, recognise
 from testkit.ports import HOST
 
 # What the kernel takes in on its own is not ours to slow down or stop, so it is kept far below the size of a part.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Self, TypedDict, Unpack
 
 from testkit.account import StoreAccount
-from testkit.operations import OPERATIONS, Operation
+from testkit.faults.operations import OPERATIONS, Operation
 
 # The status that S3 sends with each code: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 STATUSES = {

@@ -1,7 +1,6 @@
 """A service that is killed and started again, and the uploads that it is killed under."""
 
 import asyncio
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,12 +12,13 @@ import pytest
 from django.db import connections
 
 from testkit.account import StoreAccount
+from testkit.serviceprocess import configuration
 from tests.databases import Postgres
 from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
 from tests.service.conftest import content
-from tests.serving import HEADERS, TOKEN
+from tests.serving import HEADERS
 
 LEASE_SECONDS = 2.0
 LAST_PART_BYTES = 256 * 1024  # a byte more than one part is still one put
@@ -114,18 +114,13 @@ def new_victim(tmp_path: Path, ledger: Ledger) -> Iterator[NewVictim]:
     made: list[Victim] = []
 
     def new(*accounts: StoreAccount, **environment: str) -> Victim:
-        told = {
-            "DEBUG": "false",
-            "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
-            "DATABASE_URL": ledger.url,
-            "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
+        quick = {
             "UPLOAD_MAX_REQUEST_BYTES": "0",
             "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),
             "UPLOAD_SETTLE_SECONDS": "0.2",
         }
-        for account in accounts:
-            told |= account.environment()
-        made.append(Victim(Nursery({**told, **environment}, tmp_path / f"service{len(made)}.log"), ledger))
+        told = configuration(ledger.url, accounts, {**quick, **environment})
+        made.append(Victim(Nursery(told, tmp_path / f"service{len(made)}.log"), ledger))
         return made[-1]
 
     yield new

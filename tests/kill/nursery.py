@@ -8,16 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
-from testkit.processes import start_process
-from testkit.serviceprocess import HTTP
-from tests.serving import free_port
+from testkit.ports import free_port
+from testkit.processes import ROOT, start_process
+from testkit.serviceprocess import is_ready
 
-_ROOT = Path(__file__).resolve().parents[2]
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _START_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.01
 
@@ -28,16 +25,11 @@ class Nursery:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.url = ""
         self._log = log
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "UPLOAD_")) and name.upper() not in _PROXIES
-        }
         with log.open("ab") as errors:
             self._parent = start_process(
                 [sys.executable, "-m", "tests.kill.deadly"],
-                cwd=_ROOT,
-                env={**inherited, "UPLOAD_ENV_FILE": "", **environment},
+                cwd=ROOT,
+                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -58,7 +50,7 @@ class Nursery:
         with self._ending:
             self._service, self._code, self.url = self._answer(), None, f"http://{address}"
         deadline = time.monotonic() + _START_SECONDS
-        while not self._is_ready():
+        while not is_ready(self.url):
             if self._has_ended():
                 assert may_die, f"the service did not start; see {self._log}"
                 return
@@ -101,10 +93,3 @@ class Nursery:
     def _has_ended(self) -> bool:
         assert self._parent.stdout is not None
         return self._code is not None or bool(select.select([self._parent.stdout], [], [], 0)[0])
-
-    def _is_ready(self) -> bool:
-        try:
-            with HTTP.open(f"{self.url}/_/ready", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False

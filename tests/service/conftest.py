@@ -16,7 +16,7 @@ from file.logic.values import KiB, MiB
 from file.s3.client import BRIEF_SECONDS
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.buckets import s3_buckets
 from tests.databases import Postgres
 from tests.files import bytes_of
@@ -24,7 +24,7 @@ from tests.serving import Running, running
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]
-Start = Callable[[ServerProcess], Awaitable[None]]
+Start = Callable[[ServiceProcess], Awaitable[None]]
 
 PART_BYTES = 5 * MiB
 ONE_PART = 5 * KiB
@@ -116,9 +116,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """`await start(process)`; what was started is killed with the test."""
-    processes: list[ServerProcess] = []
+    processes: list[ServiceProcess] = []
 
-    async def start(process: ServerProcess) -> None:
+    async def start(process: ServiceProcess) -> None:
         processes.append(process)
         await asyncio.to_thread(process.start)
 

@@ -1,7 +1,6 @@
 """Services in processes of their own, several on one ledger, on either database: to be killed, stopped and held up."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,16 +9,17 @@ import httpx
 
 from file.logic.values import MiB
 from testkit.account import StoreAccount
-from testkit.serviceprocess import ServerProcess
+from testkit.ports import free_port
+from testkit.serviceprocess import ServiceProcess
 from tests.service.conftest import content
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS
 
 PART_BYTES = 8 * MiB  # the service's own
 THREE_PARTS = 2 * PART_BYTES + MiB
 LEASE_SECONDS = 1.5
 
-NewService = Callable[..., ServerProcess]
+NewService = Callable[..., ServiceProcess]
 
 
 def service(
@@ -28,23 +28,19 @@ def service(
     *accounts: StoreAccount,
     command: Sequence[str] = ("manage.py",),
     **environment: str,
-) -> ServerProcess:
+) -> ServiceProcess:
     """Not started yet."""
-    told = {
-        "DEBUG": "false",
-        "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
+    quick = {
         "DATABASE_URL": database_url,
-        "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
         "UPLOAD_MAX_REQUEST_BYTES": "0",
         "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),
         "UPLOAD_SETTLE_SECONDS": "0.2",
         "UPLOAD_WAIT_SECONDS": "2",
         "UPLOAD_SHUTDOWN_SECONDS": "1",
     }
-    for account in accounts:
-        told |= account.environment()
     port = free_port()
-    return ServerProcess(port, {**told, **environment}, folder / f"service-{port}.log", command=command)
+    log = f"service-{port}.log"
+    return ServiceProcess(folder, accounts, {**quick, **environment}, port=port, log=log, command=command)
 
 
 class Served(Protocol):
@@ -69,7 +65,7 @@ async def until_refused(service: Served) -> None:
             return
 
 
-async def put(process: ServerProcess, body: bytes, key: str = "k", **headers: str) -> httpx.Response | None:
+async def put(process: ServiceProcess, body: bytes, key: str = "k", **headers: str) -> httpx.Response | None:
     """None if the connection broke, as it does when a service is killed."""
     try:
         async with client_of(process) as client:
@@ -78,7 +74,7 @@ async def put(process: ServerProcess, body: bytes, key: str = "k", **headers: st
         return None
 
 
-async def put_when_free(process: ServerProcess, body: bytes, key: str = "k") -> httpx.Response:
+async def put_when_free(process: ServiceProcess, body: bytes, key: str = "k") -> httpx.Response:
     """The first answer that is not `key_busy`; nothing else tells that the clean-up is through."""
     async with client_of(process) as client:
         return await answer_when(lambda: client.put(f"/files/{key}", content=body), is_not_busy)

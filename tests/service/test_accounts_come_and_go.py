@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from testkit.account import StoreAccount
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.service import services
 from tests.service.conftest import (
     ONE_PART,
@@ -35,7 +35,7 @@ Manage = Callable[..., CompletedProcess[str]]
 def new_service(tmp_path: Path, database_url: str) -> services.NewService:
     """All of them on one ledger."""
 
-    def new(*accounts: StoreAccount) -> ServerProcess:
+    def new(*accounts: StoreAccount) -> ServiceProcess:
         return services.service(tmp_path, database_url, *accounts)
 
     return new
@@ -78,7 +78,7 @@ async def erase(client: httpx.AsyncClient, key: str) -> None:
     assert (gone.status_code, gone.json()["status"]) == (200, "erased"), gone.text
 
 
-async def stop(process: ServerProcess) -> None:
+async def stop(process: ServiceProcess) -> None:
     assert await asyncio.to_thread(process.stop) == 0
 
 

@@ -19,6 +19,7 @@ from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from testkit.seaweed import Seaweed
+from testkit.serviceprocess import TOKEN
 from tests.buckets import NewBucket
 from tests.service.conftest import (
     MANY_PARTS,
@@ -34,7 +35,6 @@ from tests.service.conftest import (
     put,
     serving,
 )
-from tests.serving import TOKEN
 
 SIZES = [ONE_PART, MANY_PARTS]
 

@@ -12,7 +12,7 @@ from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from testkit.seaweed import Seaweed
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.buckets import NewBucket
 from tests.kill.agreement import Ledger, SqliteLedger
 from tests.service import services
@@ -46,7 +46,7 @@ Two = tuple[FaultProxy, FaultProxy]
 def new_service(tmp_path: Path) -> services.NewService:
     """All of them on one SQLite file."""
 
-    def new(*accounts: StoreAccount, **environment: str) -> ServerProcess:
+    def new(*accounts: StoreAccount, **environment: str) -> ServiceProcess:
         return services.service(tmp_path, f"sqlite:///{tmp_path / 'ledger.sqlite3'}", *accounts, **environment)
 
     return new
@@ -63,7 +63,7 @@ def two(proxied: Proxied) -> Two:
     return proxied("A"), proxied("B")
 
 
-async def killed_among_parts(process: ServerProcess, two: Two) -> None:
+async def killed_among_parts(process: ServiceProcess, two: Two) -> None:
     """Killed when both accounts have an open upload with a part in it."""
     for proxy in two:
         proxy.add(Fault.stalls(operation="part", part_number=2))
@@ -76,7 +76,7 @@ async def killed_among_parts(process: ServerProcess, two: Two) -> None:
         proxy.clear()
 
 
-async def killed_after(process: ServerProcess, proxy: FaultProxy, operation: str, body: bytes) -> None:
+async def killed_after(process: ServiceProcess, proxy: FaultProxy, operation: str, body: bytes) -> None:
     """Killed when the account has done it, before the answer."""
     proxy.add(Fault.calls(process.kill, operation=operation, comes_after=True))
     assert await services.put(process, body) is None

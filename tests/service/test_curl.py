@@ -17,10 +17,9 @@ import pytest
 from file.logic.values import MiB
 from testkit.processes import run_process
 from testkit.seaweed import start_stores
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.files import bytes_of
 from tests.service.conftest import Accounts
-from tests.serving import TOKEN, free_port
 
 GiB = 1024 * MiB
 PEAK_BYTES = 256 * MiB
@@ -28,7 +27,7 @@ AUTHORIZATION = ("-H", f"Authorization: Bearer {TOKEN}")
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 
-Started = Callable[..., ServerProcess]
+Started = Callable[..., ServiceProcess]
 
 
 @pytest.fixture
@@ -36,15 +35,8 @@ def started(tmp_path: Path) -> Iterator[Started]:
     """`started(accounts, **environment)`: a running service with its defaults, but for `environment`."""
     with ExitStack() as running:
 
-        def start(accounts: Accounts, **environment: str) -> ServerProcess:
-            told = {
-                "DEBUG": "true",
-                "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
-                "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
-            }
-            for account in accounts.values():
-                told |= account.environment()
-            return running.enter_context(ServerProcess(free_port(), told | environment, tmp_path / "service.log"))
+        def start(accounts: Accounts, **environment: str) -> ServiceProcess:
+            return running.enter_context(ServiceProcess(tmp_path, accounts.values(), environment))
 
         yield start
 
@@ -85,7 +77,7 @@ def assert_every_account_has(accounts: Accounts, key: str, size: int, sha256: st
         assert (found["ContentLength"], digest.hexdigest()) == (size, sha256), account.name
 
 
-def assert_both_commands_work(service: ServerProcess, accounts: Accounts, folder: Path, size: int) -> None:
+def assert_both_commands_work(service: ServiceProcess, accounts: Accounts, folder: Path, size: int) -> None:
     content = bytes_of(size)
     sha256 = hashlib.sha256(content).hexdigest()
     (folder / "X").write_bytes(content)
@@ -136,7 +128,7 @@ def sha256_of_zeros(size: int) -> str:
     return digest.hexdigest()
 
 
-def peak_bytes_of_all(service: ServerProcess) -> list[int]:
+def peak_bytes_of_all(service: ServiceProcess) -> list[int]:
     """The most that each process of the service held: its own and those that it started."""
     peaks, found = [], [service.process_id]
     for process_id in found:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from testkit.faults.faults import Fault
+from testkit.serviceprocess import TOKEN
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import SETTLED_SECONDS, NewVictim, ledger, new_victim
 from tests.service.conftest import (
@@ -26,7 +27,6 @@ from tests.service.conftest import (
 )
 from tests.service.receipts import answer_when, receipt_of
 from tests.service.services import client_of
-from tests.serving import TOKEN
 from tests.unit.api.rawhttp import exchange, head
 
 __all__ = ["ledger", "new_victim"]

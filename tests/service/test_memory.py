@@ -1,7 +1,6 @@
 """The memory formula of docs/operations.md, measured on a process of its own with real accounts."""
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +9,9 @@ import httpx
 import pytest
 
 from testkit.account import StoreAccount
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.processes import memory_of
-from tests.serving import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS
 
 MiB = 1024 * 1024
 BUDGET = 32 * MiB
@@ -21,22 +20,13 @@ CONNECTION = 1024 * 1024
 
 
 @pytest.fixture
-def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> ServerProcess:
-    environment = {
-        "DEBUG": "true",
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
-        "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
-        "UPLOAD_MAX_REQUEST_BYTES": "0",
-        "UPLOAD_MEMORY": str(BUDGET),
-        "UPLOAD_WAIT_SECONDS": "100",
-    }
-    for account in accounts.values():
-        environment |= account.environment()
-    return ServerProcess(free_port(), environment, tmp_path / "service.log")
+def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> ServiceProcess:
+    settings = {"UPLOAD_MAX_REQUEST_BYTES": "0", "UPLOAD_MEMORY": str(BUDGET), "UPLOAD_WAIT_SECONDS": "100"}
+    return ServiceProcess(tmp_path, accounts.values(), settings)
 
 
 @pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/status").exists(), reason="reads /proc")
-async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at_once(service: ServerProcess) -> None:
+async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at_once(service: ServiceProcess) -> None:
     async def body(size: int) -> AsyncIterator[bytes]:
         for _ in range(size // (256 * 1024)):
             yield bytes(256 * 1024)

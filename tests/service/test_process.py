@@ -16,7 +16,7 @@ import pytest
 
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
-from testkit.serviceprocess import ServerProcess, ServerProcessError
+from testkit.serviceprocess import SECRET_KEY, TOKEN, ServiceProcess, ServiceProcessError
 from tests.service.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -27,7 +27,7 @@ from tests.service.conftest import (
     content,
 )
 from tests.service.services import until_refused
-from tests.serving import HEADERS, TOKEN, free_port
+from tests.serving import HEADERS
 from tests.unit.api.rawhttp import Answer, Connection, head
 
 SHUTDOWN_SECONDS = 1.0
@@ -35,28 +35,22 @@ REMOVE_SECONDS = 2.0
 LAST_ANSWERS_SECONDS = 5.0
 SLACK_SECONDS = 15.0  # a loaded machine is slow
 
-NewServer = Callable[..., ServerProcess]
-Started = Callable[..., Awaitable[ServerProcess]]
+NewServer = Callable[..., ServiceProcess]
+Started = Callable[..., Awaitable[ServiceProcess]]
 
 
 @pytest.fixture
 def new_server(tmp_path: Path) -> NewServer:
     """A service that is not started yet, with these accounts and `environment`."""
 
-    def new(*accounts: StoreAccount, port: int | None = None, **environment: str) -> ServerProcess:
-        told = {
-            "DEBUG": "false",
-            "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
-            "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
-            "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
+    def new(*accounts: StoreAccount, port: int | None = None, **environment: str) -> ServiceProcess:
+        quick = {
             "UPLOAD_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS),
             "UPLOAD_REMOVE_SECONDS": str(REMOVE_SECONDS),
             "UPLOAD_SETTLE_SECONDS": "0.3",
             "UPLOAD_MAX_REQUEST_BYTES": "0",
         }
-        for account in accounts:
-            told |= account.environment()
-        return ServerProcess(port or free_port(), {**told, **environment}, tmp_path / "service.log")
+        return ServiceProcess(tmp_path, accounts, {**quick, **environment}, port=port)
 
     return new
 
@@ -66,7 +60,7 @@ async def started(new_server: NewServer) -> AsyncIterator[Started]:
     """`await started(...)`: a running service, as `new_server` has it, ended with the test."""
     async with AsyncExitStack() as running:
 
-        async def start(*accounts: StoreAccount, **environment: str) -> ServerProcess:
+        async def start(*accounts: StoreAccount, **environment: str) -> ServiceProcess:
             service = new_server(*accounts, **environment)
             running.push_async_callback(asyncio.to_thread, service.stop)
             await asyncio.to_thread(service.start)
@@ -75,12 +69,7 @@ async def started(new_server: NewServer) -> AsyncIterator[Started]:
         yield start
 
 
-def send_signal(service: ServerProcess, number: signal.Signals) -> None:
-    assert service.process_id is not None
-    os.kill(service.process_id, number)
-
-
-async def exit_code(service: ServerProcess, within_seconds: float) -> int:
+async def exit_code(service: ServiceProcess, within_seconds: float) -> int:
     """Of a service that was told to end."""
     assert service.process_id is not None
     ending = os.pidfd_open(service.process_id)
@@ -92,13 +81,13 @@ async def exit_code(service: ServerProcess, within_seconds: float) -> int:
     return await asyncio.to_thread(service.stop)
 
 
-async def connection_to(service: ServerProcess) -> Connection:
+async def connection_to(service: ServiceProcess) -> Connection:
     url = httpx.URL(service.url)
     assert url.port is not None
     return Connection(*await asyncio.open_connection(url.host, url.port))
 
 
-async def answer_of_another(service: ServerProcess) -> int:
+async def answer_of_another(service: ServiceProcess) -> int:
     """What a new client gets, while the service drains: a status, or 0 for a connection that is refused."""
     try:
         async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
@@ -107,7 +96,7 @@ async def answer_of_another(service: ServerProcess) -> int:
         return 0
 
 
-def lines_of(service: ServerProcess) -> list[dict[str, Any]]:
+def lines_of(service: ServiceProcess) -> list[dict[str, Any]]:
     """The log, without what is said to people at the start."""
     return [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
 
@@ -121,7 +110,7 @@ async def test_upload_is_finished_when_the_service_is_told_to_end_meanwhile(
     connection = await connection_to(service)
     await connection.send(head("PUT", "/files/k", f"content-length: {len(body)}"), body[:-1])
     await proxy.wait_until("part", ended=True)
-    send_signal(service, signal.SIGTERM)
+    service.signal(signal.SIGTERM)
     await until_refused(service)
     assert await answer_of_another(service) in (0, 503)
     await connection.send(body[-1:])
@@ -144,7 +133,7 @@ async def test_upload_is_given_up_and_nothing_is_left_when_its_client_does_not_f
     await connection.send(head("PUT", "/files/k", f"content-length: {size}"), content(size)[:-1])
     await proxy.wait_until("part", ended=True)
     began = loop.time()
-    send_signal(service, signal.SIGTERM)
+    service.signal(signal.SIGTERM)
     answer = await connection.answer()
     assert_shutting_down(answer)
     assert loop.time() - began < SHUTDOWN_SECONDS + REMOVE_SECONDS + SLACK_SECONDS
@@ -168,9 +157,9 @@ async def test_service_ends_at_once_when_a_second_signal_comes(
     connection = await connection_to(service)
     await connection.send(head("PUT", "/files/k", "content-length: 1"), b"x")
     await proxy.wait_until("put")
-    send_signal(service, signal.SIGTERM)
+    service.signal(signal.SIGTERM)
     await until_refused(service)
-    send_signal(service, signal.SIGINT)
+    service.signal(signal.SIGINT)
     assert_shutting_down(await connection.answer())
     assert await exit_code(service, REMOVE_SECONDS + SLACK_SECONDS) == 0
     await connection.close()
@@ -182,7 +171,7 @@ async def test_service_ends_at_once_when_nothing_is_under_way(
     accounts: Accounts, started: Started, number: signal.Signals
 ) -> None:
     service = await started(accounts["A"])
-    send_signal(service, number)
+    service.signal(number)
     assert await exit_code(service, SLACK_SECONDS) == 0
 
 
@@ -203,7 +192,7 @@ async def test_log_tells_every_outcome_in_json_and_no_secret(
     secrets = [
         TOKEN,
         "of-a-stranger",
-        "the-secret-key-of-the-tests-which-is-long-enough-for-it",
+        SECRET_KEY,
         "Signature",
         "AWS4-HMAC",
     ]
@@ -235,7 +224,7 @@ def test_start_fails_with_one_line_when_the_port_is_in_use(accounts: Accounts, n
         taken.listen()
         port = taken.getsockname()[1]
         service = new_server(accounts["A"], port=port)
-        with pytest.raises(ServerProcessError, match="did not start"):
+        with pytest.raises(ServiceProcessError, match="did not start"):
             service.start()
     assert service.stop() == 1
     assert service.log.read_text() == f"CommandError: cannot serve on 127.0.0.1:{port}: Address already in use\n"
@@ -249,7 +238,7 @@ def test_start_fails_with_one_line_when_the_port_of_the_metrics_is_in_use(
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         service = new_server(accounts["A"], UPLOAD_METRICS_ADDRESS=address)
-        with pytest.raises(ServerProcessError, match="did not start"):
+        with pytest.raises(ServiceProcessError, match="did not start"):
             service.start()
     assert service.stop() == 1
     told = f"CommandError: UPLOAD_METRICS_ADDRESS: cannot serve on {address}: Address already in use\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testkit.serviceprocess import ServerProcessError
+from testkit.serviceprocess import ServiceProcessError
 from tests.databases import Postgres
 from tests.service import services
 from tests.service.conftest import (
@@ -93,7 +93,7 @@ async def test_a_service_on_postgresql_starts_once_it_is_migrated_and_lives_thro
     own_postgres.execute("CREATE DATABASE service")
     url = own_postgres.url("service")
     process = services.service(tmp_path, url, accounts["A"], accounts["B"])
-    with pytest.raises(ServerProcessError, match="lacks migrations"):
+    with pytest.raises(ServiceProcessError, match="lacks migrations"):
         await start(process)
     [line] = [line for line in process.log.read_text().splitlines() if line.strip()]
     assert line.startswith("CommandError: DATABASE_URL: the database lacks migrations (file.")

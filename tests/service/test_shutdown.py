@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testkit.faults.faults import Fault
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import ServiceProcess
 from tests.service.conftest import Accounts, Proxied, Start, assert_stored
 from tests.service.services import put, service, until_refused
 from tests.unit.api.rawhttp import Connection, head
@@ -27,7 +27,7 @@ def replicas(ledger: Path) -> dict[str, str]:
         return dict(connection.execute("SELECT account, state FROM file_replica"))
 
 
-async def end(process: ServerProcess, *numbers: signal.Signals, goes_on: threading.Event | None = None) -> None:
+async def end(process: ServiceProcess, *numbers: signal.Signals, goes_on: threading.Event | None = None) -> None:
     """Tell it to end, once for each signal, then let what is held go on; return when it has ended, in time."""
     assert process.process_id is not None
     ending = os.pidfd_open(process.process_id)

@@ -1,4 +1,4 @@
-"""The limits of the house: lines per file, class and function, and modules per package (CONTRIBUTING.md).
+"""The limits of the house: lines per file, class and function, modules per package, names of tests (CONTRIBUTING.md).
 
 A place that is over a limit is named in `OVER` or `CROWDED`. A name there that is within
 the limits again fails the test, too.
@@ -54,3 +54,15 @@ def test_no_package_has_too_many_modules(folder: str) -> None:
     counts = Counter(path.parent for path in paths if path.name != "__init__.py" and path.parent.name != "migrations")
     crowded = {path.relative_to(ROOT).as_posix(): count for path, count in counts.items() if count > MODULES}
     assert crowded == {name: count for name, count in CROWDED.items() if name.split("/")[0] == folder}
+
+
+def test_every_unit_test_is_named_after_the_module_that_it_tests() -> None:
+    """`tests/unit/api/endpoints/test_put.py`, and `test_put_<more>.py`, test `file/api/endpoints/put.py`."""
+    unit = ROOT / "tests" / "unit"
+    roots = (ROOT, ROOT / "file", ROOT / "mentumfileupload")
+    for test in unit.rglob("test_*.py"):
+        package, name = test.parent.relative_to(unit), test.stem.removeprefix("test_")
+        if package.parts[:1] == ("packaging",) or test == Path(__file__):
+            continue
+        modules = {path.stem for root in roots for path in (root / package).glob("*.py")}
+        assert any(name == module or name.startswith(f"{module}_") for module in modules), f"{test}: of which module?"

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from testkit.serviceprocess import ServerProcess
-from tests.serving import TOKEN, free_port
+from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.unit.api.rawhttp import head
 from tests.unit.s3.carelessstore import CarelessStore
 
@@ -18,7 +17,7 @@ TWO_TOKENS = json.dumps({"tests": TOKEN, "other": OTHER})
 @asynccontextmanager
 async def serving(
     folder: Path, *, command: Sequence[str] = ("manage.py",), **environment: str
-) -> AsyncIterator[ServerProcess]:
+) -> AsyncIterator[ServiceProcess]:
     """Its account refuses what has `refused` in its key, and gives back nothing whose key has `unreadable`."""
 
     def denies(operation: str, asked: str) -> bool:
@@ -27,14 +26,12 @@ async def serving(
     account = {"access_key_id": "id", "secret_access_key": "secret", "region_name": "eu-central-1", "allow_http": True}
     async with CarelessStore(denies=denies).running() as store:
         account |= {"s3_bucket_name": "bucket-a", "endpoint_url": store.url, "conditional_writes": False}
-        told = {
-            "DEBUG": "true",
-            "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
+        settings = {
             "UPLOAD_TOKENS": TWO_TOKENS,
             "UPLOAD_VERIFY_SAMPLE": "0",
             "AWS_ACCOUNT_A": json.dumps(account),
         }
-        service = ServerProcess(free_port(), {**told, **environment}, folder / "service.log", command=command)
+        service = ServiceProcess(folder, (), {**settings, **environment}, command=command)
         try:
             await asyncio.to_thread(service.start)
             yield service

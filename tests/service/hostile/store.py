@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from testkit.account import StoreAccount
-from testkit.operations import recognise
+from testkit.faults.operations import recognise
 from tests.unit.s3.network import listening
 
 TOKEN = "FwoGZXIvYXdzEBYaDKc0aXJkVG9rZW4hIyK" + "aB3+/x9" * 40  # looks as a session token does

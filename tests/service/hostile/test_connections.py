@@ -14,7 +14,7 @@ import pytest
 from file.management.server.connections import can_be_seen
 from file.management.server.eviction import Idle, address_of, to_end
 from file.management.server.openfiles import MOST_CONNECTIONS, OpenFiles
-from testkit.serviceprocess import ServerProcess, ServerProcessError
+from testkit.serviceprocess import ServiceProcess, ServiceProcessError
 from tests.service.conftest import Accounts, assert_stored
 from tests.service.hostile.flood import flooded
 from tests.service.services import service
@@ -36,7 +36,7 @@ def with_files(soft: int, hard: int) -> tuple[str, str]:
     return ("-c", f"import resource, runpy; {limits}; runpy.run_path('manage.py', run_name='__main__')")
 
 
-def limited(folder: Path, accounts: Accounts, *, soft: int, hard: int, **environment: str) -> ServerProcess:
+def limited(folder: Path, accounts: Accounts, *, soft: int, hard: int, **environment: str) -> ServiceProcess:
     told = {
         "UPLOAD_ACCOUNT_REQUESTS": str(REQUESTS),
         "UPLOAD_IDLE_SECONDS": "600",
@@ -47,7 +47,7 @@ def limited(folder: Path, accounts: Accounts, *, soft: int, hard: int, **environ
     return service(folder, url, *accounts.values(), command=with_files(soft, hard), **told)
 
 
-def lines_of(process: ServerProcess, event: str) -> list[dict[str, Any]]:
+def lines_of(process: ServiceProcess, event: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
 
@@ -67,7 +67,7 @@ async def test_health_and_uploads_are_answered_when_idle_connections_flood(
     assert not [line for line in lines_of(process, "request") if line["status"] >= 500]
 
 
-async def flood_with_idle_connections(process: ServerProcess, begin: bytes) -> None:
+async def flood_with_idle_connections(process: ServiceProcess, begin: bytes) -> None:
     [told] = lines_of(process, "open_files")
     assert (told["limit"], told["connections"]) == (FILES, CONNECTIONS)
     async with connected(process) as kept, connected(process) as slow:
@@ -84,7 +84,7 @@ async def flood_with_idle_connections(process: ServerProcess, begin: bytes) -> N
         assert (await slow.answer()).status_code == 201  # it was no idle one
 
 
-async def asked(process: ServerProcess, request: bytes) -> Answer:
+async def asked(process: ServiceProcess, request: bytes) -> Answer:
     """On a new connection, which may wait until others were closed."""
     async with asyncio.timeout(30), connected(process) as connection:
         await connection.send(request)
@@ -98,7 +98,7 @@ async def health(connection: Connection) -> int:
 
 async def test_the_start_is_refused_when_too_few_files_may_be_open(tmp_path: Path, accounts: Accounts) -> None:
     process = limited(tmp_path, accounts, soft=256, hard=256)
-    with pytest.raises(ServerProcessError):
+    with pytest.raises(ServiceProcessError):
         await asyncio.to_thread(process.start)
     assert "(file.E003) The limit of open files is 256, and 268 are for the accounts" in process.log.read_text()
 

@@ -15,7 +15,8 @@ import pytest_asyncio
 from file.ledger.database.privatefiles import ledger_file
 from testkit.memorybucket import MemoryBucket
 from testkit.processes import run_process
-from tests.serving import TOKEN, running
+from testkit.serviceprocess import TOKEN
+from tests.serving import running
 from tests.unit.api.expectations import ALWAYS, three
 
 BOUND_SECONDS = 60.0

@@ -13,9 +13,9 @@ import pytest_asyncio
 import structlog
 from structlog.testing import capture_logs
 
-from testkit.serviceprocess import ServerProcess, wait_for
+from testkit.serviceprocess import TOKEN, ServiceProcess, wait_for
 from tests.service.hostile.oddheads import API, ODD, PAGES, Odd
-from tests.serving import TOKEN, Running, running
+from tests.serving import Running, running
 from tests.unit.api.expectations import PART, three, until
 from tests.unit.api.processes import service_alone
 from tests.unit.api.rawhttp import Answer, Listening, connected, put
@@ -37,7 +37,7 @@ async def service() -> AsyncIterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """With Django's pages, and its files."""
     folder = tmp_path_factory.mktemp("heads")
     with service_alone(folder, CORS_ORIGINS=SITE, UPLOAD_MAX_REQUEST_BYTES="1000000") as running:
@@ -82,7 +82,7 @@ async def test_the_api_answers_and_logs_when_a_head_is_odd(service: Running, odd
     assert not [line for line in logs if line["log_level"] in ("error", "critical")]
 
 
-async def test_pages_answer_and_log_when_a_head_is_odd(process: ServerProcess) -> None:
+async def test_pages_answer_and_log_when_a_head_is_odd(process: ServiceProcess) -> None:
     told = {}
     for name, odd in ODD.items():
         answers = await asyncio.gather(*(answer_to(process, method, target, odd) for method, target in PAGES))

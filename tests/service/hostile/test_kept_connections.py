@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 
 from file.logic.values import KiB, MiB
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.service.hostile.oneaccount import put, serving
 from tests.service.hostile.sockets import sockets_of
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS, TOKEN
+from tests.serving import HEADERS
 from tests.unit.api.rawhttp import Listening, connected, exchange, form_head, form_part, head
 
 AT_ONCE = 6
@@ -30,7 +30,7 @@ PART = 8 * MiB
 
 def uncollected(
     folder: Path, *, max_uploads: int = 1000, grace_seconds: float = 1.0
-) -> AbstractAsyncContextManager[ServerProcess]:
+) -> AbstractAsyncContextManager[ServiceProcess]:
     return serving(
         folder,
         command=("-m", "tests.service.hostile.uncollected"),
@@ -80,7 +80,7 @@ async def gone(service: Listening, *pieces: bytes) -> None:
         await connection.cut()
 
 
-async def assert_nothing_is_kept(service: ServerProcess, before: int) -> None:
+async def assert_nothing_is_kept(service: ServiceProcess, before: int) -> None:
     """No more sockets than before, and no error in a cycle."""
 
     async def sockets() -> int:
@@ -95,7 +95,7 @@ async def assert_nothing_is_kept(service: ServerProcess, before: int) -> None:
     assert json.loads(line)["errors"] == []
 
 
-async def until_it_holds(service: ServerProcess, size: int) -> None:
+async def until_it_holds(service: ServiceProcess, size: int) -> None:
     """So much memory for parts."""
     async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, trust_env=False) as client:
 
@@ -106,7 +106,7 @@ async def until_it_holds(service: ServerProcess, size: int) -> None:
         await answer_when(holds, bool)
 
 
-def process_id(service: ServerProcess) -> int:
+def process_id(service: ServiceProcess) -> int:
     assert service.process_id is not None
     return service.process_id
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from file.service import logs
-from testkit.serviceprocess import ServerProcess, wait_for
+from testkit.serviceprocess import ServiceProcess, wait_for
 from tests.unit.api.processes import service_alone
 from tests.unit.api.rawhttp import exchange, head, put
 
@@ -82,7 +82,7 @@ def test_a_line_is_printable_when_a_library_or_the_service_tells_what_it_heard(c
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with service_alone(tmp_path_factory.mktemp("log"), UPLOAD_SETTLE_SECONDS="0") as running:
         yield running
 
@@ -97,7 +97,7 @@ REQUESTS = {
 }
 
 
-async def test_each_line_is_printable_and_short_whatever_is_asked(service: ServerProcess) -> None:
+async def test_each_line_is_printable_and_short_whatever_is_asked(service: ServiceProcess) -> None:
     answers = [await exchange(service, request) for request in REQUESTS.values()]
     answers.append(await put(service, "\u202e\u2028-key", b"x"))
     heard = [answer.headers["x-request-id"] for answer in answers if "x-request-id" in answer.headers]

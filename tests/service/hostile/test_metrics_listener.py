@@ -14,7 +14,8 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from file.api.endpoints.metricslistener import CONNECTIONS, HEAD_BYTES
-from tests.serving import free_port, running
+from testkit.ports import free_port
+from tests.serving import running
 from tests.unit.api.expectations import three
 from tests.unit.api.rawhttp import Connection, connected, exchange
 

@@ -15,14 +15,14 @@ from file.logic.values import READER_BYTES, KiB, Limits, MiB
 from file.management.server.connections import can_be_seen
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.buckets import s3_buckets
 from tests.processes import memory_of
 from tests.service.conftest import PATIENT, Accounts, Proxied, content
 from tests.service.hostile.readers import IdleReader, idle_readers, until_answered
 from tests.service.receipts import receipt_when
 from tests.service.services import service as new_service
-from tests.serving import HEADERS, TOKEN, Running, running
+from tests.serving import HEADERS, Running, running
 from tests.unit.api.expectations import assert_problem
 
 HOSTILE = "the-token-of-a-hostile-client"
@@ -138,14 +138,14 @@ async def test_a_connection_is_ended_when_an_answer_is_not_taken_that_the_server
 
 
 @pytest.fixture
-def service(accounts: Accounts, tmp_path: Path) -> ServerProcess:
+def service(accounts: Accounts, tmp_path: Path) -> ServiceProcess:
     url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     told = {"UPLOAD_MEMORY": str(MEMORY), "UPLOAD_WAIT_SECONDS": "1", "UPLOAD_CLIENT_GRACE_SECONDS": "100"}
     return new_service(tmp_path, url, accounts["A"], accounts["B"], **told)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(service: ServerProcess) -> None:
+async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(service: ServiceProcess) -> None:
     with service:
         process_id = service.process_id
         async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60, trust_env=False) as client:

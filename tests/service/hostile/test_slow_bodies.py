@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from file.logic.values import KiB, MiB
-from testkit.serviceprocess import ServerProcess
+from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.service.hostile.oneaccount import TWO_TOKENS, of_other, put, serving
-from tests.serving import TOKEN
 from tests.unit.api.rawhttp import connected, exchange
 
 MEMORY = 32 * MiB  # the least that may be set: four parts
@@ -19,7 +18,7 @@ SLOW_BYTES = 5_200_000
 ONE_TOKEN = json.dumps({"tests": TOKEN})
 
 
-async def begin_slow_bodies(service: ServerProcess, clients: AsyncExitStack) -> None:
+async def begin_slow_bodies(service: ServiceProcess, clients: AsyncExitStack) -> None:
     """Many at once, none of which ends; of each a little has arrived."""
     for number in range(SLOW):
         connection = await clients.enter_async_context(connected(service))

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.serving import TOKEN, running
+from testkit.serviceprocess import TOKEN
+from tests.serving import running
 from tests.unit.api.expectations import Shared, three
 from tests.unit.api.rawhttp import connected
 

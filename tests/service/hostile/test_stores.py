@@ -2,7 +2,6 @@
 others, and what gets into its answers, its ledger and its log.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +11,10 @@ import pytest
 
 from file.logic.values import MiB
 from testkit.seaweed import Seaweed
-from testkit.serviceprocess import ServerProcess, wait_for
+from testkit.serviceprocess import ServiceProcess, wait_for
 from tests.processes import memory_of
 from tests.service.hostile.store import TOKEN, Asked, HostileStore, answer, endless_versions, large, reflecting, refusal
-from tests.serving import HEADERS, free_port
-from tests.serving import TOKEN as CLIENT_TOKEN
+from tests.serving import HEADERS
 
 BUDGET = 32 * MiB
 WARM = 24 * MiB  # what the first requests open once: threads, connections
@@ -37,27 +35,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def process(hostile: HostileStore, stores: dict[str, Seaweed], folder: Path) -> Iterator[ServerProcess]:
+def process(hostile: HostileStore, stores: dict[str, Seaweed], folder: Path) -> Iterator[ServiceProcess]:
     """With a real account A and the hostile one."""
     stores["A"].account.empty()
-    environment = {
-        "DEBUG": "false",
-        "SECRET_KEY": "the-secret-key-of-the-tests-which-is-long-enough-for-it",
-        "DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}",
-        "UPLOAD_TOKENS": json.dumps({"tests": CLIENT_TOKEN}),
+    settings = {
         "UPLOAD_MEMORY": str(BUDGET),
         "UPLOAD_REMOVE_SECONDS": "5",
         "UPLOAD_SETTLE_SECONDS": "0.1",
-        **stores["A"].account.environment(),
         **hostile.environment(),
     }
-    with ServerProcess(free_port(), environment, folder / "service.log") as process:
+    with ServiceProcess(folder, [stores["A"].account], settings) as process:
         yield process
     stores["A"].account.empty()
 
 
 @pytest.fixture
-def service(process: ServerProcess, hostile: HostileStore) -> ServerProcess:
+def service(process: ServiceProcess, hostile: HostileStore) -> ServiceProcess:
     """The same for all, its peak of memory counted anew; the hostile account is honest until a test says otherwise."""
     hostile.is_honest_again()
     Path(f"/proc/{process.process_id}/clear_refs").write_text("5")
@@ -65,17 +58,17 @@ def service(process: ServerProcess, hostile: HostileStore) -> ServerProcess:
 
 
 @pytest.fixture
-def client(service: ServerProcess) -> Iterator[httpx.Client]:
+def client(service: ServiceProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, headers=HEADERS, timeout=60, trust_env=False) as client:
         yield client
 
 
-def log_of(service: ServerProcess) -> str:
+def log_of(service: ServiceProcess) -> str:
     return service.log.read_text()
 
 
 def test_memory_stays_and_others_are_served_when_a_listing_has_no_end(
-    hostile: HostileStore, service: ServerProcess, client: httpx.Client
+    hostile: HostileStore, service: ServiceProcess, client: httpx.Client
 ) -> None:
     keys = [f"k{number}" for number in range(3)]
     for key in keys:
@@ -94,7 +87,7 @@ def test_memory_stays_and_others_are_served_when_a_listing_has_no_end(
 
 
 def test_memory_stays_and_others_are_served_when_answers_to_writes_are_large(
-    hostile: HostileStore, service: ServerProcess, client: httpx.Client
+    hostile: HostileStore, service: ServiceProcess, client: httpx.Client
 ) -> None:
     assert client.put("/files/first", content=b"x").status_code == 201
     before = memory_of(service.process_id, "VmRSS")
@@ -111,7 +104,7 @@ def test_memory_stays_and_others_are_served_when_answers_to_writes_are_large(
 
 
 def test_the_service_goes_on_when_one_account_tells_an_impossible_time(
-    hostile: HostileStore, service: ServerProcess, client: httpx.Client
+    hostile: HostileStore, service: ServiceProcess, client: httpx.Client
 ) -> None:
     lie = "Date: Fri, 31 Dec 9999 23:59:59 GMT"
     assert client.put("/files/before", content=b"x").status_code == 201
@@ -127,7 +120,7 @@ def test_the_service_goes_on_when_one_account_tells_an_impossible_time(
 
 
 def test_no_proof_of_ours_is_kept_or_told_when_a_store_reflects_it(
-    hostile: HostileStore, service: ServerProcess, client: httpx.Client, folder: Path
+    hostile: HostileStore, service: ServiceProcess, client: httpx.Client, folder: Path
 ) -> None:
     signatures: list[str] = []
 

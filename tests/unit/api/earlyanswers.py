@@ -11,7 +11,7 @@ import pytest
 
 from file.logic.values import MiB
 from testkit.memorybucket import MemoryBucket
-from tests.serving import TOKEN
+from testkit.serviceprocess import TOKEN
 from tests.unit.api.expectations import ALWAYS, three
 from tests.unit.api.rawhttp import Listening
 

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from testkit.serviceprocess import ServerProcess
-from tests.serving import TOKEN, free_port
+from testkit.serviceprocess import ServiceProcess
 
 _ACCOUNT = {
     "access_key_id": "id",
@@ -15,12 +14,6 @@ _ACCOUNT = {
 }
 
 
-def service_alone(folder: Path, **environment: str) -> ServerProcess:
+def service_alone(folder: Path, **environment: str) -> ServiceProcess:
     """Not started yet."""
-    told = {
-        "DEBUG": "true",
-        "DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3",
-        "UPLOAD_TOKENS": json.dumps({"tests": TOKEN}),
-        "AWS_ACCOUNT_A": json.dumps(_ACCOUNT),
-    }
-    return ServerProcess(free_port(), {**told, **environment}, folder / "service.log")
+    return ServiceProcess(folder, (), {"DEBUG": "true", "AWS_ACCOUNT_A": json.dumps(_ACCOUNT), **environment})

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tests.serving import TOKEN
+from testkit.serviceprocess import TOKEN
 
 BOUND_SECONDS = 10.0
 BOUNDARY = "the-boundary"

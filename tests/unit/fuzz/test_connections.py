@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fuzz.cases import Case, Ending
 from fuzz.connections import Addresses
 from fuzz.pace import Pace
-from tests.serving import free_port
+from testkit.ports import free_port
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 

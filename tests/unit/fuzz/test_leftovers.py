@@ -7,8 +7,9 @@ from fuzz.leftovers import compare
 from soak.looking import Asking
 from soak.oracle import LEFT, LOST
 from testkit.account import StoreAccount
+from testkit.serviceprocess import TOKEN
 from tests.buckets import s3_buckets
-from tests.serving import TOKEN, running
+from tests.serving import running
 
 
 async def test_each_thing_is_told_when_it_is_left_or_has_gone(accounts: dict[str, StoreAccount]) -> None:

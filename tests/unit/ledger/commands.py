@@ -1,17 +1,14 @@
 """`manage.py` on a ledger of the test's own, as its users run it: nothing of the environment but what is given."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 from django.conf import settings
 
-from testkit.processes import run_process
+from testkit import processes
 
-ROOT = Path(__file__).resolve().parents[3]
 ACCOUNT = json.dumps(
     {
         "access_key_id": "AKIAEXAMPLE",
@@ -40,15 +37,7 @@ def sqlite_url(path: Path) -> str:
 
 
 def run_python(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return run_process(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=ROOT,
-        env={**kept, "UPLOAD_ENV_FILE": "", **environment(database_url), **changes},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return processes.run_python("-W", "error", *arguments, **{**environment(database_url), **changes})
 
 
 def run_manage(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:

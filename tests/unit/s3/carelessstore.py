@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape
 from awscrt.checksums import crc64nvme
 
 from file.logic.values import checksum_text
-from testkit.operations import recognise
-from tests.unit.s3.checkups import denial
+from testkit.faults.operations import recognise
+from tests.unit.accounts.checkup.checkups import denial
 from tests.unit.s3.network import listening
 from tests.unit.s3.rawserver import ok
 

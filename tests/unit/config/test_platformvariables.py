@@ -1,0 +1,199 @@
+"""What a platform sets by itself stops nothing; what somebody meant and misspelt still does."""
+
+import json
+from collections.abc import Callable, Mapping
+from subprocess import CompletedProcess
+
+import pytest
+
+from mentumfileupload.config.accounts import read_accounts
+from mentumfileupload.config.platformvariables import is_service_link
+from mentumfileupload.config.uploadsettings import TABLE, ProjectSettings
+from testkit.serviceprocess import SECRET_KEY
+
+Write = Callable[..., str]
+Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
+
+
+def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str, str]:
+    """What Kubernetes sets for a Service with one port that has a name."""
+    written = f"[{host}]" if ":" in host else host
+    address = f"tcp://{written}:{port}"
+    return {
+        f"{stem}_SERVICE_HOST": host,
+        f"{stem}_SERVICE_PORT": str(port),
+        f"{stem}_SERVICE_PORT_HTTP": str(port),
+        f"{stem}_PORT": address,
+        f"{stem}_PORT_{port}_TCP": address,
+        f"{stem}_PORT_{port}_TCP_PROTO": "tcp",
+        f"{stem}_PORT_{port}_TCP_PORT": str(port),
+        f"{stem}_PORT_{port}_TCP_ADDR": host,
+    }
+
+
+@pytest.fixture
+def faults_and_notes(
+    read: Callable[..., ProjectSettings],
+) -> Read:
+    def found(environment: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        project = read(**environment)
+        return project.faults, project.notes
+
+    return found
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "UPLOAD",
+        "UPLOAD_WEB",
+        "UPLOAD_MAX",
+        "UPLOAD_OPEN",
+        "UPLOAD_METRICS",
+        "UPLOAD_2",
+        "AWS_ACCOUNT_A",
+        "AWS_ACCOUNT_EU",
+    ],
+)
+@pytest.mark.parametrize("host", ["10.96.0.7", "fd00:10:96::7"])
+def test_the_start_goes_on_and_one_line_tells_it_when_kubernetes_names_a_service(
+    stem: str, host: str, faults_and_notes: Read
+) -> None:
+    variables = of_service(stem, host)
+    faults, notes = faults_and_notes(variables)
+    assert faults == ()
+    (note,) = notes
+    assert note.startswith(f"{stem}_PORT, {stem}_PORT_8000_TCP, ")
+    assert "and 4 more: set by Kubernetes for a Service" in note
+    assert "enableServiceLinks: false" in note
+    assert host not in note
+    for name, value in variables.items():
+        if not name.startswith((f"{stem}_SERVICE_PORT",)):  # a number alone could be anybody's
+            assert faults_and_notes({name: value})[0] == (), name
+
+
+def test_no_line_tells_anything_when_the_platform_set_nothing(faults_and_notes: Read) -> None:
+    quiet = {"AWS_ACCOUNT_ID": "123456789012", "UPLOAD_MAX_UPLOADS": "5", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert faults_and_notes(quiet) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("UPLOAD_PORT", "8000"),
+        ("UPLOAD_PORT", "tcp://SECRET:8000"),
+        ("UPLOAD_PORT", "http://10.0.0.1:8000"),
+        ("UPLOAD_METRICS_PORT", "9100"),
+        ("UPLOAD_HOST", "10.0.0.1"),
+        ("UPLOAD_SERVICE_HOST", "SECRET.example.com"),
+        ("UPLOAD_SERVICE_HOST", ""),
+        ("UPLOAD_SERVICE_PORT", "8000"),
+        ("UPLOAD_PORT_8000_TCP_PROTO", "http"),
+        ("UPLOAD_PORT_8000_TCP_PORT", "8001"),
+        ("UPLOAD_PORT_8000_TCP_ADDR", "SECRET"),
+        ("upload_service_host", "10.0.0.1"),
+        ("UPLOAD_MEMROY", "tcp://10.0.0.1:8000"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_a_fault_when_it_only_looks_like_a_service(
+    name: str, value: str, faults_and_notes: Read
+) -> None:
+    (fault,), notes = faults_and_notes({name: value})
+    assert fault.startswith(f"{name}: there is no such setting")
+    assert "SECRET" not in fault
+    assert notes == ()
+
+
+def test_a_name_of_the_table_is_the_setting_when_a_platform_s_value_stands_there(faults_and_notes: Read) -> None:
+    (fault,), notes = faults_and_notes({"UPLOAD_OPEN": "tcp://10.0.0.1:8000"})
+    assert fault == "UPLOAD_OPEN: must be true or false"
+    assert notes == ()
+    for row in TABLE:
+        for value in ("10.0.0.1", "8000", "tcp://10.0.0.1:8000", "tcp"):
+            assert not is_service_link(row.name, {row.name: value})
+
+
+@pytest.mark.parametrize(
+    ("ending", "value"),
+    [
+        ("ALIAS", "my-company-prod"),
+        ("ALIAS", ""),
+        ("ALIAS", "'my-company-prod'"),
+        ("NUMBER", "123456789012"),
+        ("NAME", "My Company, Production"),
+        ("EMAIL", "aws@example.com"),
+        ("OWNER", "team-a/platform"),
+        ("REGION", "eu-central-1"),
+        ("PROD_NAME", "prod"),
+        ("PROD", "123456789012"),
+        ("DEV", "1234-5678-9012"),
+        ("IDS", "123456789012,210987654321"),
+        ("ALL", "123456789012 210987654321"),
+        ("ROLE_ARN", "arn:aws:iam::123456789012:role/deploy"),
+        ("ROOT", "arn:aws-us-gov:iam::123456789012:root"),
+        ("CONTACT", "aws+prod@example.co.uk"),
+        ("EU-WEST", "123456789012"),
+    ],
+)
+def test_a_variable_that_tells_of_an_account_is_no_account_when_its_value_is_no_json(
+    ending: str, value: str, faults_and_notes: Read
+) -> None:
+    name = f"AWS_ACCOUNT_{ending}"
+    faults, notes = faults_and_notes({name: value})
+    assert faults == ()
+    assert notes == (f"{name}: tells of an AWS account, is no account in JSON, and is not read",)
+
+
+@pytest.mark.parametrize(
+    ("ending", "value"),
+    [
+        ("NAME", '{"access_key_id": "SECRET"'),
+        ("NAME", '"access_key_id": "SECRET"'),
+        ("NAME", "access_key_id: SECRET, secret_access_key: SECRET"),
+        ("NAME", "'access_key_id': 'SECRET'"),
+        ("ALIAS", "AKIASECRETSECRETSECR"),
+        ("OWNER", "SECRETSECRETSECRETSECRETSECRET/234567890"),
+        ("NUMBER", "eyJSECRETSECRETSECRETSECRET"),
+        ("ID", '{"access_key_id": "SECRET"}'),
+        ("B", "SECRET"),
+        ("B", ""),
+        ("B", "eu-files"),
+        ("B", "12345678901"),
+        ("B", "1234567890123"),
+        ("EU", "[123456789012]"),
+        ("B_FILE", "/run/secrets/SECRET"),
+        ("NUMBER_FILE", "/run/secrets/SECRET"),
+    ],
+)
+def test_a_mistake_in_an_account_stays_a_fault_when_it_was_meant_as_one(
+    ending: str, value: str, faults_and_notes: Read
+) -> None:
+    (fault,), notes = faults_and_notes({f"AWS_ACCOUNT_{ending}": value})
+    assert fault.startswith(f"AWS_ACCOUNT_{ending}: ")
+    assert "SECRET" not in fault
+    assert notes == ()
+
+
+def test_an_account_may_have_a_platform_s_word_as_its_name_when_it_is_json(account_json: Write) -> None:
+    accounts, faults = read_accounts({"AWS_ACCOUNT_NAME": account_json()}, str)
+    assert faults == ()
+    assert [account.name for account in accounts] == ["NAME"]
+
+
+def test_an_account_is_still_asked_for_when_only_the_platform_s_are_set() -> None:
+    accounts, (fault,) = read_accounts({"AWS_ACCOUNT_NUMBER": "123456789012", **of_service("AWS_ACCOUNT_A")}, str)
+    assert accounts == ()
+    assert "at least one" in fault
+
+
+def test_check_passes_and_warns_when_the_platform_set_variables(
+    manage: Callable[..., CompletedProcess[str]], account_json: Write
+) -> None:
+    variables = {**of_service("UPLOAD"), "AWS_ACCOUNT_ALIAS": "my-company"}
+    tokens = json.dumps({"me": "a-token-of-a-test"})
+    settings = {"SECRET_KEY": SECRET_KEY, "UPLOAD_TOKENS": tokens, "AWS_ACCOUNT_A": account_json()}
+    run = manage("check", **settings, **variables)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("(file.W002)") == 2
+    assert "10.96.0.7" not in run.stderr
+    assert manage("migrate", "--verbosity=0", **settings, **variables).stderr == ""

@@ -1,0 +1,398 @@
+"""The budget: never exceeded, never stuck, first come first served, and nobody is forgotten, whoever gives up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from file.logic.errors import BusyError
+from file.logic.memory.budget import Budget, Claim, Fair, Share
+from file.logic.memory.buffers import STEP_BYTES as STEP
+from file.logic.memory.buffers import Room
+from file.logic.parts import PartReader
+from file.logic.values import Identity, IncomingFile, KiB, Limits
+from tests.unit.logic.memory.budgetmodel import HOLDERS, LARGEST, MANY, Model, settled
+
+TOTAL = 100
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["claim", "claim", "claim", "grow", "grow", "fill", "settle", "release", "give_up", "check", "claim"]
+        ),
+        st.integers(0, 1 << 30),
+    ),
+    min_size=30,
+    max_size=120,
+)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@given(STEPS)
+@settings(max_examples=60, deadline=None)
+def test_nobody_is_stuck_and_nothing_exceeded_when_claims_come_grow_and_go_in_any_order(
+    share: float, steps: list[tuple[str, int]]
+) -> None:
+    async def play() -> None:
+        model = Model(share)
+        for step, number in steps:
+            if step == "check":
+                await model.check()
+            else:
+                getattr(model, step)(number)
+                await asyncio.sleep(0)
+        await model.check()
+        await model.end()
+
+    asyncio.run(play())
+
+
+class Uploads:
+    """Real readers of many parts, whose chunks come when a schedule says so, and whose parts are sent likewise."""
+
+    def __init__(self, budget: Budget, sizes: Sequence[int]) -> None:
+        self.budget = budget
+        self.limits = Limits(memory=budget.total, part_size=budget.largest_part, wait_seconds=60.0)
+        self.arrivals = [asyncio.Semaphore(0) for _ in sizes]
+        self.sending: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self.tasks = [asyncio.ensure_future(self._upload(number, size)) for number, size in enumerate(sizes)]
+
+    async def _upload(self, number: int, size: int) -> None:
+        async def arriving() -> AsyncIterator[bytes]:
+            for start in range(0, size, 100 * KiB):
+                await self.arrivals[number].acquire()
+                yield bytes(min(100 * KiB, size - start))
+
+        file = IncomingFile(
+            id="id", chunks=arriving(), identify=lambda: Identity("k", "k"), size=size, who=HOLDERS[number % 3]
+        )
+        reader = PartReader(file, self.limits, self.budget)
+        while (part := await reader.next()) is not None:
+            self.sending.put_nowait(part.let_go)
+        reader.digests()
+
+    def play(self, step: int) -> None:
+        """A chunk arrives, or the oldest part is sent."""
+        if step % 4 == 0 and not self.sending.empty():
+            self.sending.get_nowait()()
+        self.arrivals[step % len(self.arrivals)].release()
+
+    async def end(self) -> None:
+        for arrival in self.arrivals:
+            for _ in range(100):
+                arrival.release()
+        async with asyncio.timeout(30):
+            while not all(task.done() for task in self.tasks):
+                while not self.sending.empty():
+                    self.sending.get_nowait()()
+                await asyncio.sleep(0)
+        while not self.sending.empty():
+            self.sending.get_nowait()()
+        await asyncio.gather(*self.tasks)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@given(
+    st.lists(st.sampled_from([1, STEP, 5 * STEP, 8 * STEP, 12 * STEP]), min_size=4, max_size=9),
+    st.lists(st.integers(0, 1000), max_size=200),
+)
+@settings(max_examples=15, deadline=None)
+def test_every_upload_is_read_to_its_end_whatever_the_order_in_which_chunks_come_and_parts_are_sent(
+    share: float, sizes: list[int], schedule: list[int]
+) -> None:
+    async def play() -> None:
+        budget = Budget(32 * STEP, share=share, grace_seconds=0.0)
+        uploads = Uploads(budget, sizes)
+        for step in schedule:
+            uploads.play(step)
+            await asyncio.sleep(0)
+        await uploads.end()
+        assert budget.used == 0
+        assert budget.peak <= budget.total
+
+    asyncio.run(play())
+
+
+async def test_the_cancellation_arrives_when_memory_comes_free_in_the_same_moment() -> None:
+    budget = Budget(TOTAL)
+    held = await budget.claim(TOTAL)
+    first, second = (asyncio.ensure_future(budget.claim(TOTAL)) for _ in range(2))
+    await settled()
+    first.cancel()
+    held.release()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await asyncio.wait_for(second, 10)
+    assert budget.used == TOTAL
+
+
+async def test_the_turn_is_passed_on_when_it_comes_together_with_the_cancellation() -> None:
+    budget = Budget(TOTAL)
+    held = await budget.claim(TOTAL)
+    first, second = (asyncio.ensure_future(budget.claim(TOTAL)) for _ in range(2))
+    await settled()
+    held.release()  # the first one's turn has come, and it does not know yet
+    first.cancel()
+    await asyncio.wait_for(second, 10)
+    assert first.cancelled()
+    assert budget.used == TOTAL
+
+
+@pytest.mark.parametrize("wait_seconds", [0, 0.02])
+async def test_it_is_busy_when_no_memory_comes_free_in_time(wait_seconds: float) -> None:
+    budget = Budget(TOTAL)
+    await budget.claim(60)
+    large = asyncio.ensure_future(budget.claim(50, wait_seconds=wait_seconds))
+    small = asyncio.ensure_future(budget.claim(40))
+    await asyncio.sleep(0)
+    assert not small.done()  # behind the large one, though there is room for it
+    with pytest.raises(BusyError) as refused:
+        await large
+    assert refused.value.__context__ is None  # which would hold the task that waited, and that this error
+    assert "token" not in refused.value.detail
+    await asyncio.wait_for(small, 10)  # the one that stood in the way is gone
+    assert budget.used == budget.peak == TOTAL
+
+
+async def test_the_memory_is_given_at_once_when_there_is_enough_and_nobody_waits() -> None:
+    budget = Budget(TOTAL)
+    for size in (0, 30, 70, 0):
+        assert (await budget.claim(size, wait_seconds=0)).held == size
+    assert budget.used == TOTAL
+    assert budget.largest_part == TOTAL // 4
+
+
+async def test_each_gets_its_turn_in_order_when_many_wait() -> None:
+    budget = Budget(TOTAL)
+    order: list[int] = []
+
+    def upload(number: int) -> Callable[[], Awaitable[None]]:
+        async def runs() -> None:
+            claim = await budget.claim(25 + number % 70)
+            order.append(number)
+            await asyncio.sleep(0)
+            claim.release()
+
+        return runs
+
+    await asyncio.wait_for(asyncio.gather(*(upload(number)() for number in range(200))), 5)
+    assert order == list(range(200))
+    assert budget.used == 0
+    assert budget.peak <= TOTAL
+
+
+async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_more() -> None:
+    budget = Budget(TOTAL, share=0.5)
+    held = await budget.claim(50, who="a")
+    waiting = asyncio.ensure_future(budget.claim(1, who="a"))
+    with pytest.raises(BusyError) as refused:
+        await budget.claim(2, who="a", wait_seconds=0)
+    assert "this token" in refused.value.detail
+    assert (await budget.claim(30, who="b", wait_seconds=0)).held == 30
+    patient = await asyncio.wait_for(Share(budget).of("A").claim(20), 10)
+    assert not waiting.done()
+    assert patient.held == 20
+    held.release()
+    await asyncio.wait_for(waiting, 10)
+
+
+def slow(budget: Budget, claim: Claim, filled: int) -> Room:
+    """A part that has got so much of what it may become."""
+    claim.room = room = Room(claim.most, budget.rooms, grows=claim.held < claim.most)
+    for _ in range(0, filled, STEP):
+        room.take(bytes(STEP))
+    return room
+
+
+async def test_what_slow_parts_have_not_filled_goes_to_others_when_memory_is_short() -> None:
+    budget = Budget(MANY, grace_seconds=0.0)
+    claims = [await budget.claim(LARGEST) for _ in range(4)]
+    for claim in claims:
+        slow(budget, claim, 2 * STEP)
+    assert budget.used == MANY
+    further = [await asyncio.wait_for(budget.claim(STEP), 10) for _ in range(8)]
+    assert [claim.held for claim in further] == [STEP] * 8
+    assert claims[0].held == 2 * STEP  # the oldest first
+    await asyncio.wait_for(budget.claim(LARGEST), 10)
+    assert budget.used <= MANY
+
+
+async def test_nothing_is_taken_from_those_who_are_not_slow() -> None:
+    budget = Budget(MANY, grace_seconds=60.0)
+    claims = [await budget.claim(LARGEST) for _ in range(4)]
+    for claim in claims:
+        slow(budget, claim, 2 * STEP)
+    with pytest.raises(BusyError):
+        await budget.claim(STEP, wait_seconds=0.3)
+    assert [claim.held for claim in claims] == [LARGEST] * 4
+
+
+async def test_small_claims_go_on_when_large_ones_wait_to_grow() -> None:
+    budget = Budget(MANY, grace_seconds=0.0)
+    claims = [await budget.claim(LARGEST) for _ in range(3)]
+    for claim in claims:
+        slow(budget, claim, STEP)
+    others = [asyncio.ensure_future(budget.claim(LARGEST)) for _ in range(8)]
+    await asyncio.sleep(0.05)
+    growing = [asyncio.ensure_future(grown(claim)) for claim in claims]
+    growing += [asyncio.ensure_future(grown(other.result())) for other in others if other.done()]
+    await asyncio.sleep(0.05)
+    assert not all(task.done() for task in growing)  # memory is short
+    for _ in range(100):
+        small = await asyncio.wait_for(budget.claim(STEP), 10)
+        small.release()
+    for task in (*others, *growing):
+        task.cancel()
+    await asyncio.gather(*others, *growing, return_exceptions=True)
+
+
+async def grown(claim: Claim) -> int:
+    """How often it grew until it was whole."""
+    times = 0
+    while claim.held < claim.most:
+        await claim.grow(claim.held + 1)
+        times += 1
+    return times
+
+
+async def test_a_part_grows_a_few_times_only() -> None:
+    budget = Budget(1024 * STEP, grace_seconds=0.0)
+    claim = await budget.claim(32 * STEP)
+    room = slow(budget, claim, STEP)
+    claim.set(room.shrink(), claim.most)
+    assert claim.held == STEP
+    assert await grown(claim) == 5
+
+
+async def test_a_large_claim_is_not_starved_when_small_ones_come_all_the_time() -> None:
+    budget = Budget(MANY, grace_seconds=60.0)
+    smalls = [await budget.claim(STEP) for _ in range(MANY // STEP)]
+    large = asyncio.ensure_future(budget.claim(LARGEST))
+    for _ in range(4 * MANY // STEP):
+        await settled()
+        if large.done() or not smalls:
+            break
+        if (small := await replaced(budget, smalls.pop(0))) is not None:
+            smalls.append(small)
+    assert large.done()
+
+
+async def replaced(budget: Budget, claim: Claim) -> Claim | None:
+    """One goes and another comes, which may have to wait for the large one: then it is not waited for."""
+    claim.release()
+    try:
+        return await budget.claim(STEP, wait_seconds=0)
+    except BusyError:
+        return None
+
+
+class Wanting:
+    """Takes of something fair, and notes who was served, in order."""
+
+    def __init__(self, total: int = 4) -> None:
+        self.fair = Fair(total)
+        self.served: list[str] = []
+
+    async def take(self, account: str, size: int = 1) -> asyncio.Task[None]:
+        async def waits() -> None:
+            await self.fair.take(account, size)
+            self.served.append(account)
+
+        task = asyncio.ensure_future(waits())
+        await settled()
+        return task
+
+    async def give(self, account: str, size: int = 1) -> None:
+        self.fair.give(account, size)
+        await settled()
+
+
+async def test_one_account_has_everything_while_nobody_else_wants_any_and_then_no_more_than_others() -> None:
+    wanting = Wanting()
+    for _ in range(6):
+        await wanting.take("slow")
+    for _ in range(3):
+        await wanting.take("other")
+    assert wanting.served == ["slow"] * 4
+    assert not wanting.fair.has_more
+    assert wanting.fair.waiting == {"slow", "other"}
+    for _ in range(2):
+        await wanting.give("slow")
+    assert wanting.fair.held == {"slow": 2, "other": 2}
+    await wanting.give("slow")
+    await wanting.give("other")
+    assert wanting.served[4:] == ["other", "other", "slow", "other"]
+
+
+async def test_who_asked_first_is_served_first_when_two_hold_as_much() -> None:
+    wanting = Wanting(1)
+    for account in ("X", "B", "A", "B"):
+        await wanting.take(account)
+    for account in ("X", "B", "A"):
+        await wanting.give(account)
+    assert wanting.served == ["X", "B", "A", "B"]
+
+
+async def test_a_large_piece_is_not_starved_by_small_ones() -> None:
+    wanting = Wanting()
+    await wanting.take("small")
+    await wanting.take("large", 4)
+    await wanting.take("small")
+    assert wanting.served == ["small"]
+    await wanting.give("small")
+    assert wanting.served == ["small", "large"]
+    await wanting.give("large", 4)
+    assert wanting.served == ["small", "large", "small"]
+
+
+async def test_others_are_served_when_who_waits_gives_up_before_or_as_its_turn_comes() -> None:
+    wanting = Wanting(1)
+    await wanting.take("X")
+    early, late = await wanting.take("A"), await wanting.take("B")
+    await wanting.take("C")
+    early.cancel()
+    await settled()
+    wanting.fair.give("X")  # B's turn has come, and B does not know yet
+    late.cancel()
+    await settled()
+    assert wanting.served == ["X", "C"]
+    assert +wanting.fair.held == {"C": 1}
+
+
+async def test_the_next_is_served_when_who_waits_is_cancelled_in_the_moment_of_its_turn() -> None:
+    wanting = Wanting(1)
+    await wanting.take("X")
+    gone = await wanting.take("A")
+    await wanting.take("B")
+    gone.cancel()
+    wanting.fair.give("X")  # A does not know yet that it is gone
+    await settled()
+    assert wanting.served == ["X", "B"]
+    assert +wanting.fair.held == {"B": 1}
+
+
+async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
+    budget = Budget(TOTAL)
+    share = Share(budget)
+    slow, other = share.of("B"), share.of("C")
+    assert slow.largest_part == TOTAL // 4
+    held = await slow.claim(20)
+    waits = [asyncio.ensure_future(portion.claim(10)) for portion in (slow, other)]
+    await settled()
+    assert not any(wait.done() for wait in waits)
+    held.release()
+    await settled()
+    assert budget.used == 20
+    assert all(wait.done() for wait in waits)
+    await budget.claim(80)
+    last = asyncio.ensure_future(other.claim(1))
+    await settled()
+    last.cancel()
+    await settled()
+    for wait in waits:
+        wait.result().settle(5)
+        wait.result().release()
+    assert budget.used == 80
+    assert (await asyncio.wait_for(slow.claim(20), 10)).held == 20  # all of the share is there again

@@ -1,0 +1,191 @@
+"""The way out to S3: private authorities, and proxies that are used or gone round, as the settings say.
+
+A real store stands behind TLS of our own making; what lies in it is asked with boto3, around TLS and proxy.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import trustme
+
+from file.logic.errors import AccountError, AccountUnreachableError
+from file.s3.client import Network
+from testkit.account import StoreAccount
+from testkit.ports import free_port
+from testkit.serviceprocess import ServiceProcess
+from tests.files import described, part_of
+from tests.serving import HEADERS
+from tests.unit.s3.conftest import OpenBucket, refusal
+from tests.unit.s3.network import ConnectProxy, tls_before
+
+Accounts = dict[str, StoreAccount]
+UNKNOWN_HOST = "https://store.example"  # nobody can resolve it: only a proxy can lead there
+KEY = "certificate expired, connection refused: dns error.txt"  # a key says nothing about the connection
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def another() -> trustme.CA:
+    return trustme.CA()
+
+
+@dataclass
+class Tls:
+    """Account A behind TLS: `account` at its address there, whose certificate is for localhost and store.example."""
+
+    account: StoreAccount
+    port: int
+
+
+@pytest.fixture
+async def tls(accounts: Accounts, authority: trustme.CA) -> AsyncIterator[Tls]:
+    certificate = authority.issue_cert("localhost", "store.example")
+    async with tls_before(port_of(accounts["A"]), certificate) as port:
+        yield Tls(accounts["A"].at(f"https://localhost:{port}"), port)
+
+
+def port_of(account: StoreAccount) -> int:
+    port = urlsplit(account.endpoint_url).port
+    assert port is not None
+    return port
+
+
+def pem(*authorities: trustme.CA) -> bytes:
+    return b"".join(authority.cert_pem.bytes() for authority in authorities)
+
+
+def keys(account: StoreAccount) -> list[str]:
+    return [key for key, _ in account.contents().versions]
+
+
+async def test_file_is_stored_when_the_authority_is_any_of_those_trusted(
+    tls: Tls, accounts: Accounts, authority: trustme.CA, another: trustme.CA, open_bucket: OpenBucket
+) -> None:
+    for key, trusted in (
+        ("alone", pem(authority)),
+        ("first", pem(authority, another)),
+        ("last", pem(another, authority)),
+    ):
+        bucket = await open_bucket(tls.account, network=Network(ca_pem=trusted))
+        await bucket.put(described(key), part_of(b"x"))
+    assert keys(accounts["A"]) == ["alone", "first", "last"]
+
+
+async def refused(open_bucket: OpenBucket, account: StoreAccount, network: Network) -> AccountError:
+    bucket = await open_bucket(account, network=network)
+    error = await refusal(bucket, bucket.put(described(KEY), part_of(b"x")))
+    assert isinstance(error, AccountUnreachableError)
+    assert not error.unanswered
+    return error
+
+
+async def test_nothing_is_sent_when_the_certificate_is_not_trusted(
+    tls: Tls, accounts: Accounts, another: trustme.CA, open_bucket: OpenBucket
+) -> None:
+    for network in (Network(), Network(ca_pem=pem(another))):
+        error = await refused(open_bucket, tls.account, network)
+        assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
+    assert keys(accounts["A"]) == []
+
+
+async def test_nothing_is_sent_when_the_certificate_is_for_another_host_or_has_expired(
+    accounts: Accounts, authority: trustme.CA, open_bucket: OpenBucket
+) -> None:
+    network = Network(ca_pem=pem(authority))
+    expired = authority.issue_cert("localhost", not_after=datetime(2020, 1, 1))
+    for certificate, why in (
+        (authority.issue_cert("elsewhere.example"), "its certificate is for another host (endpoint_url)"),
+        (expired, "its certificate has expired"),
+    ):
+        async with tls_before(port_of(accounts["A"]), certificate) as port:
+            error = await refused(open_bucket, accounts["A"].at(f"https://localhost:{port}"), network)
+        assert str(error) == f"Account A cannot be reached: {why}."
+    assert keys(accounts["A"]) == []
+
+
+async def test_connection_is_refused_or_unknown_when_nobody_is_there(
+    accounts: Accounts, open_bucket: OpenBucket
+) -> None:
+    for url, why in (
+        (f"https://localhost:{free_port()}", "it refuses connections"),
+        (UNKNOWN_HOST, "its host is not known: check region_name and endpoint_url, or the network here"),
+    ):
+        error = await refused(open_bucket, accounts["A"].at(url), Network())
+        assert str(error) == f"Account A cannot be reached: {why}."
+
+
+async def test_file_goes_through_the_proxy_when_there_is_one(
+    tls: Tls, accounts: Accounts, authority: trustme.CA, open_bucket: OpenBucket
+) -> None:
+    async with ConnectProxy(tls.port).running() as proxy:
+        network = Network(https_proxy=proxy.url, no_proxy="localhost", ca_pem=pem(authority))
+        bucket = await open_bucket(accounts["A"].at(UNKNOWN_HOST), network=network)
+        await bucket.put(described("through"), part_of(b"x"))
+        assert proxy.asked == ["CONNECT store.example:443"]
+        # Not by http, and not to those that NO_PROXY names.
+        for key, around in (("around", tls.account), ("plain", accounts["A"])):
+            bucket = await open_bucket(around, network=network)
+            await bucket.put(described(key), part_of(b"x"))
+        assert proxy.asked == ["CONNECT store.example:443"]
+    assert keys(accounts["A"]) == ["around", "plain", "through"]
+
+
+async def test_certificate_is_checked_when_there_is_a_proxy(
+    tls: Tls, accounts: Accounts, open_bucket: OpenBucket
+) -> None:
+    async with ConnectProxy(tls.port).running() as proxy:
+        error = await refused(open_bucket, accounts["A"].at(UNKNOWN_HOST), Network(https_proxy=proxy.url))
+    assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
+    assert keys(accounts["A"]) == []
+
+
+async def test_credentials_are_given_to_the_proxy_and_to_nobody_else_when_it_wants_them(
+    tls: Tls, accounts: Accounts, authority: trustme.CA, open_bucket: OpenBucket
+) -> None:
+    account, trusted = accounts["A"].at(UNKNOWN_HOST), pem(authority)
+    async with ConnectProxy(tls.port, wants="user:the pass").running() as proxy:
+        right = Network(https_proxy=proxy.url.replace("//", "//user:the%20pass@"), ca_pem=trusted)
+        bucket = await open_bucket(account, network=right)
+        await bucket.put(described("k"), part_of(b"x"))
+        wrong = Network(https_proxy=proxy.url.replace("//", "//user:wrong-pass@"), ca_pem=trusted)
+        error = await refused(open_bucket, account, wrong)
+        assert str(error) == "Account A cannot be reached: the proxy wants credentials (HTTPS_PROXY)."
+        assert "wrong-pass" not in repr(error.__cause__)
+    error = await refused(open_bucket, account, right)  # it is gone by now
+    assert "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)" in str(error)
+    assert "the%20pass" not in repr(error.__cause__)
+
+
+async def test_settings_reach_the_wire_when_the_service_is_started_with_them(
+    tls: Tls,
+    accounts: Accounts,
+    authority: trustme.CA,
+    another: trustme.CA,
+    tmp_path: Path,
+) -> None:
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(pem(another, authority))
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(ConnectProxy(tls.port).running())
+        port = await stack.enter_async_context(tls_before(port_of(accounts["B"]), authority.issue_cert("localhost")))
+        reached = [accounts["A"].at(UNKNOWN_HOST), accounts["B"].at(f"https://localhost:{port}")]
+        network = {"HTTPS_PROXY": proxy.url, "NO_PROXY": "127.0.0.1, localhost", "SSL_CERT_FILE": str(authorities)}
+        service = ServiceProcess(tmp_path, reached, network)
+        await asyncio.to_thread(service.start)
+        stack.push_async_callback(asyncio.to_thread, service.stop)
+        client = await stack.enter_async_context(httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=30))
+        answer = await client.put(f"{service.url}/files/k", content=b"x")
+        assert answer.status_code == 201, answer.text
+        assert proxy.asked == ["CONNECT store.example:443"]
+    assert [keys(accounts[name]) for name in "AB"] == [["k"], ["k"]]
