@@ -33,14 +33,14 @@ from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from file.api.admission import Gate
+from file.api.admission import Admission
 from file.api.app import AccountBucket, Api, OpenBuckets
-from file.api.auth import Access
+from file.api.auth import Auth
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
 from file.api.endpoints.get import ReaderLimits, Readings
 from file.api.endpoints.metrics import Metrics
-from file.api.middleware import Edge
+from file.api.middleware import Middleware
 from file.api.uploads import Uploads
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import account_hashes
@@ -63,6 +63,7 @@ class Application:
     """The whole service as one ASGI application. Its public attributes are for a look inside."""
 
     def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
+        self.routes = api.routes
         self.uploads = api.uploads
         self.ledger = ledger
         self.discarding = discarding
@@ -91,7 +92,7 @@ class Application:
     async def _drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         reading = asyncio.ensure_future(self.readings.drain(seconds))
-        await self.uploads.gate.drain(seconds)
+        await self.uploads.admission.drain(seconds)
         await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
         await reading
         self.discarding.end_soon()
@@ -111,11 +112,13 @@ def compose(
 
     `first_look_seconds`: at most so long after the start the ledger is first compared with the accounts.
     """
-    access = Access(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
-    gate = Gate(upload.max_uploads, share=access.share)
+    auth = Auth(upload.tokens, open=upload.open, hosts=upload.allowed_hosts, origins=upload.cors_origins)
+    admission = Admission(upload.max_uploads, share=auth.share)
     hashes = account_hashes()
     ledger = _ledger(upload, database)
-    uploads = Uploads(access=access, gate=gate, ack=upload.ack, limits=upload.limits, ledger=ledger, hashes=hashes)
+    uploads = Uploads(
+        admission=admission, share=auth.share, ack=upload.ack, limits=upload.limits, ledger=ledger, hashes=hashes
+    )
     records = Records(database)
     background = Background(
         ledger,
@@ -148,12 +151,12 @@ def compose(
                 await background.end()
 
     metrics = Metrics(uploads, records, upload.metrics_address, version=__version__, read_seconds=figures_seconds)
-    readings = Readings(records, _reader_limits(upload, access), order=upload.read_order)
-    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=__version__)
+    readings = Readings(records, _reader_limits(upload, auth), order=upload.read_order)
+    api = Api(auth, uploads, readings, opened, eraser=background, figures=metrics, version=__version__)
     limits = BodyLimits(upload.max_request_bytes, upload.min_bytes_per_second, upload.client_grace_seconds)
     discarding = discarding or Discarding()
     wrap = partial(_with_cors, upload.cors_origins)
-    asgi = Edge(api, pages, limits=limits, gate=gate, discarding=discarding, wrap=wrap)
+    asgi = Middleware(api, pages, limits=limits, admission=admission, discarding=discarding, wrap=wrap)
     application = Application(api, ledger, discarding, asgi)
     return application
 
@@ -167,10 +170,10 @@ def _ledger(upload: UploadSettings, database: str) -> DatabaseLedger:
     )
 
 
-def _reader_limits(upload: UploadSettings, access: Access) -> ReaderLimits:
+def _reader_limits(upload: UploadSettings, auth: Auth) -> ReaderLimits:
     return ReaderLimits(
         at_once=upload.limits.readers,
-        share=access.share,
+        share=auth.share,
         wait_seconds=upload.limits.wait_seconds,
         min_bytes_per_second=upload.min_bytes_per_second,
         grace_seconds=upload.client_grace_seconds,
