@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from file.api.admission import Gate
+from file.api.admission import Admission
 from file.api.app import Api
-from file.api.auth import Access
+from file.api.auth import Auth
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
 from file.api.endpoints.get import ReaderLimits, Readings
 from file.api.endpoints.metrics import Metrics
-from file.api.middleware import Edge
+from file.api.middleware import Middleware
 from file.api.uploads import Uploads
 from file.ledger.read.records import Records
 from file.logic.naming import name_of, new_file_id
@@ -148,15 +148,17 @@ async def reading(buckets: Sequence[StorageAccount], *, order: Sequence[str] = (
     async def open_buckets() -> AsyncIterator[Sequence[StorageAccount]]:
         yield buckets
 
-    records, gate = MemoryRecords(), Gate(1)
-    access = Access({"reader": TOKEN}, open=False)
-    uploads = Uploads(access=access, gate=gate, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
+    records, admission = MemoryRecords(), Admission(1)
+    auth = Auth({"reader": TOKEN}, open=False)
+    uploads = Uploads(
+        admission=admission, share=auth.share, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES
+    )
     figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
-    limits = ReaderLimits(at_once=64, share=access.share, wait_seconds=10.0, min_bytes_per_second=0, grace_seconds=10.0)
+    limits = ReaderLimits(at_once=64, share=auth.share, wait_seconds=10.0, min_bytes_per_second=0, grace_seconds=10.0)
     readings = Readings(records, limits, order=order)
-    api = Api(uploads, readings, open_buckets, eraser=_Eraser(), figures=figures, version="0")
-    edge = Edge(api, _no_pages, limits=BodyLimits(0, 0, 30.0), gate=gate, discarding=Discarding())
-    served = _Served(edge, api)
+    api = Api(auth, uploads, readings, open_buckets, eraser=_Eraser(), figures=figures, version="0")
+    middleware = Middleware(api, _no_pages, limits=BodyLimits(0, 0, 30.0), admission=admission, discarding=Discarding())
+    served = _Served(middleware, api)
     port = free_port()
     server = new_server(served, "127.0.0.1", port, ConnectionLimits(idle_seconds=75, head_seconds=10))
     serving = asyncio.ensure_future(server.serve())
@@ -180,12 +182,12 @@ async def reading_from(*accounts: StoreAccount, order: Sequence[str] = (), **opt
 
 
 class _Served:
-    def __init__(self, edge: Edge, api: Api) -> None:
-        self._edge = edge
+    def __init__(self, middleware: Middleware, api: Api) -> None:
+        self._middleware = middleware
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._edge(scope, receive, send)
+        await self._middleware(scope, receive, send)
 
     async def drain(self, seconds: float) -> None:
         await self._api.readings.drain(seconds)

@@ -1,4 +1,4 @@
-"""The gate of the uploads: how many are under way, and how they end when the service does."""
+"""Admission of uploads: how many run at once, and how they end when the service ends."""
 
 import asyncio
 from collections import Counter
@@ -11,8 +11,8 @@ from file.logic.errors import BusyError, ShuttingDownError
 T = TypeVar("T")
 
 
-class Gate:
-    """Lets `max_uploads` in at once, of which one holder has `share` at most. Belongs to one event loop."""
+class Admission:
+    """Admits `max_uploads` at once. One principal has at most `share` of them. Belongs to one event loop."""
 
     def __init__(self, max_uploads: int, *, share: float = 1.0) -> None:
         self.draining = False
@@ -26,7 +26,7 @@ class Gate:
         return len(self._uploads)
 
     async def run(self, upload: Coroutine[Any, Any, T], *, who: str) -> T:
-        """Run an upload to its end, whatever becomes of the connection. Raises `BusyError` if it may not begin."""
+        """Run an upload to its end, also if its connection ends before. Raises `BusyError` if it is not admitted."""
         try:
             self._check(who)
         except BusyError:
@@ -43,7 +43,7 @@ class Gate:
                 raise ShuttingDownError from None
             raise
         finally:
-            del task  # or an error of the upload holds this frame, and the frame the error
+            del task  # an error of the upload would hold this frame, and the frame the error
 
     def _check(self, who: str) -> None:
         if self.draining:
@@ -58,7 +58,7 @@ class Gate:
         self._of[who] -= 1
 
     async def drain(self, seconds: float) -> None:
-        """Let nobody in any more; wait for those inside, then cancel them and wait until they have taken back."""
+        """Admit no more uploads; wait for those under way, then cancel them and wait for their roll-back."""
         self.draining = True
         if self._uploads:
             await asyncio.wait(self._uploads, timeout=seconds)

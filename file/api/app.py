@@ -1,79 +1,60 @@
-"""The API: which path leads where, and what begins and ends with the service."""
+"""The API: which path leads to which endpoint, what a request needs there, and what begins and ends with the service.
 
-from collections.abc import Awaitable, Callable, Sequence
+Each endpoint is declared once, in `_routes`, with the right that it needs. `_answer` is the one place that authorises:
+no request gets to an endpoint past it.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 import structlog
-from starlette.convertors import Convertor, register_url_convertor
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from file.api.auth import Auth
 from file.api.counting import PAGES, UNKNOWN
 from file.api.endpoints import delete, form, get, listing, metrics, probes, put
+from file.api.requests import Request, Right, request_of
 from file.api.uploads import Uploads
 from file.logic.errors import MalformedRequestError
 from file.logic.ports import StorageAccount
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+# A key may be anything, line breaks included: the endpoint says why a key is refused, a 404 would not.
+_PARAMETERS = {"key": "(?s:.*)", "id": "[^/]+"}
 _log = structlog.get_logger()
 
 
-class _Key(Convertor[str]):
-    """Whatever follows, line breaks included: `put_file` says why a key is refused, a 404 would not."""
-
-    regex = "(?s:.*)"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("key", _Key())
-
-
-Answer = Callable[[Request], Awaitable[Response]]
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
-
-
-class _Endpoint:
-    """A function as an ASGI application. Starlette's own wrapper looks for handlers of errors around each message;
-    here the outermost layer is the one place where an error becomes an answer.
-
-    OPTIONS is answered for all of them alike, and asks for no token: it tells the methods that there are.
-    """
-
-    def __init__(self, answer: Answer, methods: Sequence[str]) -> None:
-        self._answer = answer
-        self._methods = methods
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "OPTIONS":
-            response = _options(self._methods)
-        else:
-            response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
-
-
-def _route(path: str, answer: Answer, *methods: str) -> Route:
-    told = [*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
-    return Route(path, _Endpoint(answer, told), methods=told)
-
-
-def _options(methods: Sequence[str]) -> Response:
-    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": ", ".join(methods)})
-
-
-async def _file(request: Request) -> Response:
-    """One route, so that a refused method is told all that there are."""
-    endpoints = {"PUT": put.put_file, "DELETE": delete.delete_file}
-    return await endpoints.get(request.method, get.get_file)(request)
-
-
 OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[StorageAccount]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers one method of a path. `needs` is the right that a request needs; None: the endpoint is public."""
+
+    answer: Callable[[Request], Awaitable[Response]]
+    needs: Right | None
+
+
+class Route:
+    """All endpoints of one path. HEAD is answered by the endpoint of GET."""
+
+    def __init__(self, template: str, **endpoints: Endpoint) -> None:
+        self.template = template
+        self.endpoints: Mapping[str, Endpoint] = endpoints
+        if "GET" in endpoints:
+            self.endpoints = endpoints | {"HEAD": endpoints["GET"]}
+        self.allow = ", ".join((*self.endpoints, "OPTIONS"))
+        self.match = re.compile(re.sub(r"{(\w+)}", _group, template)).fullmatch
+
+
+def _group(parameter: re.Match[str]) -> str:
+    return f"(?P<{parameter[1]}>{_PARAMETERS[parameter[1]]})"
 
 
 class Api:
@@ -81,6 +62,7 @@ class Api:
 
     def __init__(
         self,
+        auth: Auth,
         uploads: Uploads,
         readings: get.Readings,
         open_buckets: OpenBuckets,
@@ -91,53 +73,79 @@ class Api:
     ) -> None:
         self.uploads = uploads
         self.readings = readings
-        self.eraser = eraser
-        self.metrics = figures
-        self.version = version
-        self.started = False
         self.account_states = probes.AccountStates()
+        self._started = False
+        self._auth = auth
         self._open_buckets = open_buckets
-        self._router = Router(
-            [
-                # The one that most come for first; they are tried in turn.
-                _route("/files/{key:key}", _file, "PUT", "GET", "DELETE"),
-                _route("/upload", form.upload_form, "POST"),
-                _route("/files", listing.list_files, "GET"),
-                _route("/receipts/{id}", listing.get_receipt, "GET"),
-                _route("/_/health", probes.health, "GET"),
-                _route("/_/ready", probes.ready, "GET"),
-                _route("/_/metrics", metrics.metrics, "GET"),
-                _route("/_/accounts", probes.accounts, "GET"),
-            ],
-            redirect_slashes=False,
+        self.routes = self._routes(eraser, figures, version)
+
+    def _routes(self, eraser: delete.Eraser, figures: metrics.Metrics, version: str) -> Sequence[Route]:
+        """In the order in which they are tried: the path of most requests comes first."""
+        uploads, readings, records = self.uploads, self.readings, self.readings.records
+        return (
+            Route(
+                "/files/{key}",
+                PUT=Endpoint(partial(put.put_file, uploads=uploads, records=records), needs="upload"),
+                GET=Endpoint(partial(get.get_file, readings=readings, uploads=uploads), needs="read"),
+                DELETE=Endpoint(
+                    partial(delete.delete_file, eraser=eraser, records=records, uploads=uploads), needs="erase"
+                ),
+            ),
+            Route("/upload", POST=Endpoint(partial(form.upload_form, uploads=uploads), needs="upload")),
+            Route("/files", GET=Endpoint(partial(listing.list_files, records=records), needs="list")),
+            Route("/receipts/{id}", GET=Endpoint(partial(listing.get_receipt, records=records), needs="read")),
+            Route("/_/health", GET=Endpoint(partial(probes.health, version=version), needs=None)),
+            Route("/_/ready", GET=Endpoint(partial(probes.ready, is_ready=self._is_ready), needs=None)),
+            Route("/_/metrics", GET=Endpoint(partial(metrics.metrics, registry=figures.registry), needs="metrics")),
+            Route("/_/accounts", GET=Endpoint(partial(probes.accounts, states=self.account_states), needs="metrics")),
         )
-        routes = [route for route in self._router.routes if isinstance(route, Route)]
-        self._fixed = frozenset(route.path for route in routes if not route.param_convertors)
-        self._templates = [(route.path_format, route.path_regex.match) for route in routes if route.param_convertors]
 
     def owns(self, path: str) -> bool:
-        """Everything else is Django's. `*` is the target of a question about the server as a whole."""
+        """Every other path is Django's. `*` is the target of a question about the server as a whole."""
         return path in ("/upload", "/files", "*") or path.startswith(("/files/", "/receipts/", "/_/"))
 
     def route_of(self, path: str) -> str:
-        """The template of the path, by which its requests are counted; one name for all that have none."""
-        if path in self._fixed:
-            return path
-        for template, matches in self._templates:
-            if matches(path):
-                return template
+        """The template of the path, by which its requests are counted; one name for all paths that have none."""
+        route, _ = self._find(path)
+        if route is not None:
+            return route.template
         return UNKNOWN if self.owns(path) else PAGES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["path"] == "*":
-            if scope["method"] != "OPTIONS":
-                raise MalformedRequestError("The target `*` is for OPTIONS only.")
-            await _options(_METHODS)(scope, receive, send)
         else:
-            scope["app"] = self
-            await self._router(scope, receive, send)
+            response = await self._answer(request_of(scope), scope["path"])
+            await response(scope, receive, send)
+
+    async def _answer(self, request: Request, path: str) -> Response:
+        """OPTIONS needs no token: it tells which methods a path has."""
+        if path == "*":
+            if request.method != "OPTIONS":
+                raise MalformedRequestError("The target `*` is for OPTIONS only.")
+            return _options(", ".join(_METHODS))
+        route, request.path_params = self._find(path)
+        if route is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        if request.method == "OPTIONS":
+            return _options(route.allow)
+        endpoint = route.endpoints.get(request.method)
+        if endpoint is None:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": route.allow})
+        if endpoint.needs is not None:
+            # Each token may do everything, so it is enough to know who it is.
+            request.principal = self._auth.principal_of(request)
+            request.line["who"] = request.principal.name
+        return await endpoint.answer(request)
+
+    def _find(self, path: str) -> tuple[Route | None, Mapping[str, str]]:
+        for route in self.routes:
+            if found := route.match(path):
+                return route, found.groupdict()
+        return None, {}
+
+    def _is_ready(self) -> bool:
+        return self._started and not self.uploads.admission.draining
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
@@ -151,8 +159,12 @@ class Api:
             self.uploads.buckets = buckets
             self.readings.read_from(buckets)
             self.account_states.probed = tuple(buckets)
-            self.started = True
+            self._started = True
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown
-            self.started = False
+            self._started = False
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _options(methods: str) -> Response:
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": methods})

@@ -1,17 +1,13 @@
-"""What both upload ways share: the headers that choose ack and accounts, the gate, the flow and the log line.
-
-Built once, by the composition root; the endpoints find it as `request.app.uploads`.
-"""
+"""What both ways to upload share: the headers that choose ack and accounts, the admission, the flow, the log line."""
 
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 
-from file.api.admission import Gate
-from file.api.auth import Access
+from file.api.admission import Admission
+from file.api.requests import Request
 from file.logic import metrics
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.placement import ack_of, place
@@ -26,15 +22,17 @@ _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 
 class Uploads:
-    """`buckets` are filled in when the service starts, in the event loop that they belong to."""
+    """`share` is the part of the memory that one principal may hold.
+
+    `buckets` are filled in when the service starts, in the event loop that they belong to.
+    """
 
     def __init__(
-        self, *, access: Access, gate: Gate, ack: Ack, limits: Limits, ledger: Ledger, hashes: AccountHashes
+        self, *, admission: Admission, share: float, ack: Ack, limits: Limits, ledger: Ledger, hashes: AccountHashes
     ) -> None:
-        self.access = access
-        self.gate = gate
+        self.admission = admission
         self.buckets: Sequence[StorageAccount] = ()
-        self.budget = Budget(limits.memory, share=access.share)
+        self.budget = Budget(limits.memory, share=share)
         self.stragglers = Stragglers(ledger, limits)
         self._retired: frozenset[str] = frozenset()
         self._ack = ack
@@ -47,12 +45,11 @@ class Uploads:
         return max((len(bucket.account.prefix.encode()) for bucket in self.buckets), default=0)
 
     def retire(self, accounts: frozenset[str]) -> None:
-        """The names of those that get no new files."""
+        """The names of the accounts that get no new files."""
         self._retired = accounts
 
-    async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request, *, who: str) -> Receipt:
-        """Carry one upload of `who` through the flow. Raises `RequestError` and `BusyError`."""
-        line = request.scope["mentum.line"]
+    async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request) -> Receipt:
+        """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
         ack, buckets = self._chosen(request.headers)
 
         async def upload() -> Receipt:
@@ -67,7 +64,8 @@ class Uploads:
                 hashes=self._hashes,
             )
 
-        receipt = await self._measured(self.gate.run(upload(), who=who))
+        receipt = await self._measured(self.admission.run(upload(), who=request.principal.name))
+        line = request.line
         line |= {"id": receipt.id, "key": receipt.key, "acknowledged": receipt.acknowledged, "stored": receipt.stored}
         if receipt.repeated:
             line["repeated"] = True

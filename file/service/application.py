@@ -14,14 +14,14 @@ from django.db import DEFAULT_DB_ALIAS
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from file.api.admission import Gate
+from file.api.admission import Admission
 from file.api.app import Api
-from file.api.auth import Access
+from file.api.auth import Auth
 from file.api.body import BodyLimits
 from file.api.discarding import Discarding
 from file.api.endpoints.get import ReaderLimits, Readings
 from file.api.endpoints.metrics import Metrics
-from file.api.middleware import Edge
+from file.api.middleware import Middleware
 from file.api.uploads import Uploads
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import account_hashes
@@ -44,6 +44,7 @@ class Application:
     """The whole service as one ASGI application. Its public attributes are for a look inside."""
 
     def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
+        self.routes = api.routes
         self.uploads = api.uploads
         self.ledger = ledger
         self.discarding = discarding
@@ -72,7 +73,7 @@ class Application:
     async def _drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         reading = asyncio.ensure_future(self.readings.drain(seconds))
-        await self.uploads.gate.drain(seconds)
+        await self.uploads.admission.drain(seconds)
         await self.uploads.stragglers.drain(max(0.0, end - time.monotonic()))
         await reading
         self.discarding.end_soon()
@@ -94,11 +95,13 @@ def create_application(
     `database`: Django's alias of the ledger's database. `figures_seconds`: how often its figures are read.
     `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
     """
-    access = Access(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
-    gate = Gate(settings.max_uploads, share=access.share)
+    auth = Auth(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
+    admission = Admission(settings.max_uploads, share=auth.share)
     hashes = account_hashes()
     ledger = _ledger(settings, database)
-    uploads = Uploads(access=access, gate=gate, ack=settings.ack, limits=settings.limits, ledger=ledger, hashes=hashes)
+    uploads = Uploads(
+        admission=admission, share=auth.share, ack=settings.ack, limits=settings.limits, ledger=ledger, hashes=hashes
+    )
     records = Records(database)
     background = Background(
         ledger,
@@ -134,12 +137,14 @@ def create_application(
     metrics = Metrics(
         uploads, records, settings.metrics_address, version=settings.version, read_seconds=figures_seconds
     )
-    readings = Readings(records, _reader_limits(settings, access), order=settings.read_order)
-    api = Api(uploads, readings, opened, eraser=background, figures=metrics, version=settings.version)
+    readings = Readings(records, _reader_limits(settings, auth), order=settings.read_order)
+    api = Api(auth, uploads, readings, opened, eraser=background, figures=metrics, version=settings.version)
     limits = BodyLimits(settings.max_request_bytes, settings.min_bytes_per_second, settings.client_grace_seconds)
     discarding = discarding or Discarding()
     wrap = partial(_with_cors, settings.cors_origins)
-    asgi = Edge(api, pages or django_pages(), limits=limits, gate=gate, discarding=discarding, wrap=wrap)
+    asgi = Middleware(
+        api, pages or django_pages(), limits=limits, admission=admission, discarding=discarding, wrap=wrap
+    )
     application = Application(api, ledger, discarding, asgi)
     return application
 
@@ -153,10 +158,10 @@ def _ledger(settings: UploadSettings, database: str) -> DatabaseLedger:
     )
 
 
-def _reader_limits(settings: UploadSettings, access: Access) -> ReaderLimits:
+def _reader_limits(settings: UploadSettings, auth: Auth) -> ReaderLimits:
     return ReaderLimits(
         at_once=settings.limits.readers,
-        share=access.share,
+        share=auth.share,
         wait_seconds=settings.limits.wait_seconds,
         min_bytes_per_second=settings.min_bytes_per_second,
         grace_seconds=settings.client_grace_seconds,

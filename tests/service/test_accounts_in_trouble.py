@@ -202,7 +202,7 @@ async def test_nothing_is_left_when_the_client_goes_away(accounts: Accounts, pro
             async with asyncio.timeout(10):
                 while not [line for line in log if line["event"] == "request"]:  # noqa: ASYNC110 - nobody is told
                     await asyncio.sleep(0.01)
-        assert service.application.uploads.gate.under_way == 0
+        assert service.application.uploads.admission.under_way == 0
         del reader
     [line] = [line for line in log if line["event"] == "request"]
     assert line["code"] == "client_gone"

@@ -42,7 +42,7 @@ async def test_nothing_is_left_when_the_client_goes_before_its_last_byte(way: st
     async with running(buckets, **QUICK) as service, connected(service) as connection:
         first, body = begun(way, 5 * PART)
         await connection.send(first, body[:sent])
-        await until(lambda: service.application.uploads.gate.under_way == 1)
+        await until(lambda: service.application.uploads.admission.under_way == 1)
         if sent > PART:
             await asyncio.wait_for(buckets[0].first_part.wait(), 10)
         await connection.cut()
@@ -73,7 +73,7 @@ async def test_uploads_finish_when_the_service_drains(size: int) -> None:
         upload = asyncio.ensure_future(put(service, "k", b"x" * size))
         await asyncio.wait_for(buckets[1].stalled.wait(), 10)
         draining = asyncio.ensure_future(service.application.drain(30))
-        await until(lambda: service.application.uploads.gate.draining)
+        await until(lambda: service.application.uploads.admission.draining)
         refused = await put(service, "other", b"x")
         assert_problem(refused, 503, "shutting_down")
         assert int(refused.headers["retry-after"]) > 0
@@ -112,7 +112,7 @@ async def test_the_client_is_told_when_the_service_ends_before_its_body(sent: in
     async with running(buckets, **QUICK) as service, connected(service) as connection:
         first, body = begun("put", 5 * PART)
         await connection.send(first, body[:sent])
-        await until(lambda: service.application.uploads.gate.under_way == 1)
+        await until(lambda: service.application.uploads.admission.under_way == 1)
         await asyncio.wait_for(service.application.drain(0.05), 10)
         assert_problem(await connection.answer(), 503, "shutting_down")
         assert_nothing_left(service, buckets)
@@ -122,7 +122,7 @@ async def test_uploads_that_wait_for_memory_are_told_when_the_service_ends() -> 
     buckets = [MemoryBucket("A", faults={"stalls_at_put": ALWAYS})]
     async with running(buckets, **QUICK, memory=4 * PART, wait_seconds=30.0) as service:
         uploads = [asyncio.ensure_future(put(service, f"{number}", b"x" * PART)) for number in range(8)]
-        await until(lambda: service.application.uploads.gate.under_way == 8)
+        await until(lambda: service.application.uploads.admission.under_way == 8)
         await asyncio.wait_for(service.application.drain(0.05), 10)
         for answer in await asyncio.gather(*uploads):
             assert_problem(answer, 503, "shutting_down")

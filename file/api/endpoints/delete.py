@@ -6,12 +6,12 @@ the same request, or `GET /receipts/{id}`, tells how far it is and what stands i
 
 from typing import Protocol
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from file.api.endpoints.paths import key_of
-from file.api.headers.preconditions import file_to_erase
+from file.api.headers.preconditions import Records, file_to_erase
+from file.api.requests import Request
 from file.api.responses import erasure_response
+from file.api.uploads import Uploads
 from file.logic.erasing import Erasure
 from file.logic.errors import ConditionFailedError, FileNotFoundHereError
 
@@ -25,15 +25,12 @@ class Eraser(Protocol):
         """
 
 
-async def delete_file(request: Request) -> Response:
+async def delete_file(request: Request, *, eraser: Eraser, records: Records, uploads: Uploads) -> Response:
     """The endpoint of `DELETE /files/{key}`."""
-    line = request.scope["mentum.line"]
-    line["who"] = request.app.uploads.access.name_of(request)
-    key = key_of(request, longest_prefix_bytes=request.app.uploads.longest_prefix_bytes)
-    eraser: Eraser = request.app.eraser
-    meant = await file_to_erase(key, request.headers, request.app.readings.records)
+    key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
+    meant = await file_to_erase(key, request.headers, records)
     erasure = await eraser.erase(key, meant)
     if erasure is None:
         raise FileNotFoundHereError if meant is None else ConditionFailedError("The file was replaced meanwhile.")
-    line |= {"id": erasure.id, "erased": erasure.is_done}
+    request.line |= {"id": erasure.id, "erased": erasure.is_done}
     return erasure_response(erasure)

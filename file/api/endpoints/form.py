@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import Response
 
 from file.api.body import Body
@@ -19,6 +18,7 @@ from file.api.headers.conditions import check_change
 from file.api.headers.digests import declared_digests, digests_of_part
 from file.api.headers.fields import CURE, Field, field_of, text_codec
 from file.api.headers.parameters import read_parameters, unquoted
+from file.api.requests import Request
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import (
@@ -39,23 +39,20 @@ _MAX_HEADERS = 16
 _MAX_HEADER_BYTES = 8192
 
 
-async def upload_form(request: Request) -> Response:
+async def upload_form(request: Request, *, uploads: Uploads) -> Response:
     """The endpoint of `POST /upload`."""
-    uploads: Uploads = request.app.uploads
-    request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
-    body: Body = request.scope["mentum.body"]
     contentheaders.check_form(request.headers)
     boundary, charset = _boundary(request.headers)
     check_change(request.headers, None)  # the file's key is a new one
     form = _Form(
-        body,
+        request.body,
         boundary,
         charset=charset,
-        who=who,
+        who=request.principal.name,
         idempotency_key=idempotency_key(request.headers),
         declared=declared_digests(request.headers.raw),
     )
-    receipt = await uploads.take(form.file, request, who=who)
+    receipt = await uploads.take(form.file, request)
     return receipt_response(receipt)
 
 

@@ -18,14 +18,14 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from file.api.endpoints.paths import key_of
 from file.api.headers.conditions import is_unchanged, validators_of, wanted_range
 from file.api.patience import Patience
+from file.api.requests import Request
 from file.api.responses import problem
+from file.api.uploads import Uploads
 from file.logic import metrics
 from file.logic.erasing import Erasure
 from file.logic.errors import (
@@ -97,9 +97,9 @@ class Readings:
         at_once, wait_seconds = self.limits.of_an_account, self.limits.wait_seconds
         self._sources = [ForReaders(source, at_once=at_once, wait_seconds=wait_seconds) for source in sources]
 
-    def place(self, token: str) -> AbstractAsyncContextManager[None]:
+    def place(self, who: str) -> AbstractAsyncContextManager[None]:
         """To be held for as long as a file is read. Raises `BusyError` on entering."""
-        return self.places.place(token, wait_seconds=self.limits.wait_seconds)
+        return self.places.place(who, wait_seconds=self.limits.wait_seconds)
 
     def begin(self, receipt: Receipt, start: int, stop: int) -> Reading:
         """Raises `ShuttingDownError`, `UnreadableError`."""
@@ -125,12 +125,10 @@ class Readings:
             await asyncio.wait(self._under_way)
 
 
-async def get_file(request: Request) -> Response:
+async def get_file(request: Request, *, readings: Readings, uploads: Uploads) -> Response:
     """The endpoint of `GET /files/{key}` and `HEAD`."""
-    readings: Readings = request.app.readings
-    line = request.scope["mentum.line"]
-    line["who"] = request.app.uploads.access.name_of(request)
-    key = key_of(request, longest_prefix_bytes=request.app.uploads.longest_prefix_bytes)
+    line = request.line
+    key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
     receipt = await readings.records.file(key)
     if receipt is None or receipt.digests is None:
         raise FileNotFoundHereError
@@ -143,7 +141,8 @@ async def get_file(request: Request) -> Response:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=always)
     headers = always | _headers(receipt) | kept
     if request.method == "HEAD":  # asks for no byte, but that an account has them
-        return _Reply(readings, readings.begin(receipt, 0, 0), HTTPStatus.OK, headers | {"content-length": str(size)})
+        headers["content-length"] = str(size)
+        return _Reply(request, readings, readings.begin(receipt, 0, 0), HTTPStatus.OK, headers)
     try:
         part = wanted_range(request.headers, validators, size)
     except RangeRefusedError as error:
@@ -152,24 +151,27 @@ async def get_file(request: Request) -> Response:
     start, stop = part or (0, size)
     headers["content-length"] = str(stop - start)
     if part is None:
-        return _Reply(readings, readings.begin(receipt, start, stop), HTTPStatus.OK, headers)
+        return _Reply(request, readings, readings.begin(receipt, start, stop), HTTPStatus.OK, headers)
     headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
-    return _Reply(readings, readings.begin(receipt, start, stop), HTTPStatus.PARTIAL_CONTENT, headers)
+    return _Reply(request, readings, readings.begin(receipt, start, stop), HTTPStatus.PARTIAL_CONTENT, headers)
 
 
 class _Reply(Response):
     """Sends what a reading gives. Raises before the head is sent, or breaks the body off."""
 
-    def __init__(self, readings: Readings, reading: Reading, status: HTTPStatus, headers: dict[str, str]) -> None:
+    def __init__(
+        self, request: Request, readings: Readings, reading: Reading, status: HTTPStatus, headers: dict[str, str]
+    ) -> None:
         super().__init__(status_code=status, headers=headers)
         # Starlette would add a length of its own.
         self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self._line = request.line
+        self._who = request.principal.name
         self._readings = readings
         self._reading = reading
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = scope["mentum.line"]
-        sending = self._readings.start(self._send_in_turn(line, send))
+        sending = self._readings.start(self._send_in_turn(send))
         leaving = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -179,25 +181,25 @@ class _Reply(Response):
                 raise ShuttingDownError
             sending.result()
         finally:
-            line["account"] = self._reading.account
+            self._line["account"] = self._reading.account
             for task in (sending, leaving):
                 task.cancel()
             await asyncio.wait((sending, leaving))
 
-    async def _send_in_turn(self, line: dict[str, Any], send: Send) -> None:
+    async def _send_in_turn(self, send: Send) -> None:
         if self._reading.is_of_nothing:  # HEAD
-            return await self._send(line, send)
-        async with self._readings.place(line["who"]):
-            return await self._send(line, send)
+            return await self._send(send)
+        async with self._readings.place(self._who):
+            return await self._send(send)
 
-    async def _send(self, line: dict[str, Any], send: Send) -> None:
+    async def _send(self, send: Send) -> None:
         taking = _Taking(send, self._readings.limits)
         async with aclosing(self._reading.pieces()) as pieces, aclosing(taking):
             piece = await anext(pieces, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while piece:
                 await taking.of(piece)
-                line["sent"] += len(piece)
+                self._line["sent"] += len(piece)
                 await asyncio.sleep(0)  # neither sending nor reading need wait: let it be seen that the reader left
                 piece = await anext(pieces, b"")
         await send({"type": "http.response.body", "body": b""})

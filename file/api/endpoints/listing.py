@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from file.api.endpoints.get import Readings
+from file.api.endpoints.get import Records
+from file.api.requests import Request
 from file.api.responses import erasure_json, json_response, listed, receipt_json
 from file.logic.errors import FileNotFoundHereError, ListingRefusedError
 from file.logic.values import FileState
@@ -16,14 +17,12 @@ _PARAMETERS = ("prefix", "after", "limit", "state")
 _STATES = (FileState.STORED, FileState.PARTIAL)
 
 
-async def list_files(request: Request) -> Response:
+async def list_files(request: Request, *, records: Records) -> Response:
     """The endpoint of `GET /files`."""
-    readings: Readings = request.app.readings
-    request.scope["mentum.line"]["who"] = request.app.uploads.access.name_of(request)
-    asked = _asked(request)
+    asked = _asked(QueryParams(request.query_string))
     limit = _limit(asked.get("limit"))
     # One more than is shown tells whether there is a next page.
-    found = await readings.records.page(
+    found = await records.page(
         prefix=asked.get("prefix", ""), after=asked.get("after", ""), limit=limit + 1, state=_state(asked.get("state"))
     )
     shown = found[:limit]
@@ -34,26 +33,23 @@ async def list_files(request: Request) -> Response:
     return json_response(content)
 
 
-async def get_receipt(request: Request) -> Response:
+async def get_receipt(request: Request, *, records: Records) -> Response:
     """The endpoint of `GET /receipts/{id}`."""
-    readings: Readings = request.app.readings
-    line = request.scope["mentum.line"]
-    line["who"] = request.app.uploads.access.name_of(request)
     file_id = request.path_params["id"]
-    receipt = await readings.records.receipt(file_id)
+    receipt = await records.receipt(file_id)
     if receipt is None:
-        erasure = await readings.records.erasure(file_id)
+        erasure = await records.erasure(file_id)
         if erasure is None:
             raise FileNotFoundHereError
-        line["id"] = erasure.id
+        request.line["id"] = erasure.id
         return json_response(erasure_json(erasure))
-    line |= {"id": receipt.id, "key": receipt.key}
+    request.line |= {"id": receipt.id, "key": receipt.key}
     return json_response(receipt_json(receipt))
 
 
-def _asked(request: Request) -> dict[str, str]:
+def _asked(query: QueryParams) -> dict[str, str]:
     asked: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in query.multi_items():
         if name not in _PARAMETERS:  # what was sent is not repeated: it may be anything
             raise ListingRefusedError(f"A parameter is none of {', '.join(_PARAMETERS)}.")
         if name in asked:

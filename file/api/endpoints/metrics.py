@@ -17,10 +17,10 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.requests import Request
 from starlette.responses import Response
 
 from file.api.endpoints.metricslistener import MetricsListener
+from file.api.requests import Request
 from file.api.uploads import Uploads
 from file.ledger.read.records import Records, Unfinished
 from file.logic import metrics as counters
@@ -32,11 +32,10 @@ _BUILD_LABELS = ("version", "python_version")
 _log = structlog.get_logger()
 
 
-async def metrics(request: Request) -> Response:
-    """The endpoint."""
-    request.app.uploads.access.name_of(request)
-    # Some milliseconds of work, for which uploads should not wait.
-    text = await asyncio.to_thread(generate_latest, request.app.metrics.registry)
+async def metrics(request: Request, *, registry: CollectorRegistry) -> Response:
+    """The endpoint of `GET /_/metrics`."""
+    # The text takes some milliseconds. Uploads must not wait for it.
+    text = await asyncio.to_thread(generate_latest, registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
@@ -79,7 +78,7 @@ class Metrics(Collector):
         yield build
         uploads = self._uploads
         for name, text, value in (
-            ("mentum_uploads_in_flight", "Uploads under way.", uploads.gate.under_way),
+            ("mentum_uploads_in_flight", "Uploads under way.", uploads.admission.under_way),
             ("mentum_stragglers", "Accounts that go on after an upload's answer.", uploads.stragglers.under_way),
             ("mentum_memory_used_bytes", "What the parts of all uploads hold.", uploads.budget.used),
             ("mentum_memory_limit_bytes", "UPLOAD_MEMORY.", uploads.budget.total),

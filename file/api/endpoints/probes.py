@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
+from file.api.requests import Request
 from file.api.responses import json_response
 from file.logic.errors import AccountError
 from file.logic.ports import StorageAccount
@@ -15,21 +16,19 @@ from file.logic.ports import StorageAccount
 _CACHED_SECONDS = 5.0
 
 
-async def health(request: Request) -> Response:
-    """Is the process alive? Open; touches nothing."""
-    return json_response({"data": {"status": "ok", "version": request.app.version}})
+async def health(request: Request, *, version: str) -> Response:
+    """Is the process alive? Asks nothing else."""
+    return json_response({"data": {"status": "ok", "version": version}})
 
 
-async def ready(request: Request) -> Response:
-    """May traffic come? Open. An account that is down does not take the service out."""
-    is_ready = request.app.started and not request.app.uploads.gate.draining
-    return Response(status_code=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+async def ready(request: Request, *, is_ready: Callable[[], bool]) -> Response:
+    """May the load balancer send requests? An account that is down does not matter."""
+    return Response(status_code=HTTPStatus.OK if is_ready() else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-async def accounts(request: Request) -> Response:
-    """How is each account? With a token."""
-    request.app.uploads.access.name_of(request)
-    return json_response({"accounts": await request.app.account_states.read()})
+async def accounts(request: Request, *, states: "AccountStates") -> Response:
+    """The state of each account."""
+    return json_response({"accounts": await states.read()})
 
 
 class AccountStates:

@@ -3,14 +3,12 @@
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import Response
 
-from file.api.body import Body
-from file.api.endpoints.paths import key_of
 from file.api.headers import contentheaders
 from file.api.headers.digests import declared_digests
-from file.api.headers.preconditions import stored_under_conditions
+from file.api.headers.preconditions import Records, stored_under_conditions
+from file.api.requests import Request
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
 from file.logic.errors import MalformedRequestError
@@ -20,44 +18,37 @@ from file.logic.values import Identity, IncomingFile
 _METADATA = "x-amz-meta-"
 
 
-async def put_file(request: Request) -> Response:
+async def put_file(request: Request, *, uploads: Uploads, records: Records) -> Response:
     """The endpoint of `PUT /files/{key}`."""
-    uploads: Uploads = request.app.uploads
-    request.scope["mentum.line"]["who"] = who = uploads.access.name_of(request)
-    body: Body = request.scope["mentum.body"]
-    key = key_of(request, longest_prefix_bytes=uploads.longest_prefix_bytes)
+    key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
     if "content-range" in request.headers:
         raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.5).")
     content_type, content_headers = contentheaders.of_put(request.headers)
     identity = Identity(key, name_of(key), key_is_chosen=True)
     file = IncomingFile(
         id=new_file_id(),
-        chunks=body.chunks(),
+        chunks=request.body.chunks(),
         identify=lambda: identity,
-        size=body.declared,
-        at_most=body.at_most,
+        size=request.body.declared,
+        at_most=request.body.at_most,
         content_type=content_type,
         content_headers=content_headers,
         metadata=_metadata(request.headers),
         declared=declared_digests(request.headers.raw),
-        who=who,
+        who=request.principal.name,
         idempotency_key=idempotency_key(request.headers),
     )
 
     receipt = await stored_under_conditions(
-        file,
-        key,
-        lambda arriving: uploads.take(arriving, request, who=who),
-        request.headers,
-        request.app.readings.records,
+        file, key, lambda arriving: uploads.take(arriving, request), request.headers, records
     )
-    # The same file again, without a header that asks for the first answer: it is there already.
+    # The same file again, without the header that asks for the first answer: it is there already.
     again = HTTPStatus.CREATED if "idempotency-key" in request.headers else HTTPStatus.OK
     return receipt_response(receipt, repeated_status=again)
 
 
 def _metadata(headers: Headers) -> dict[str, str]:
-    """An entry that is sent more than once is one with all its values, as in S3."""
+    """An entry that was sent more than once is one entry with all values, as in S3."""
     found: dict[str, list[str]] = {}
     for name, value in headers.items():
         if name.startswith(_METADATA):

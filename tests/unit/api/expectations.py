@@ -72,4 +72,4 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def until_idle(service: Running) -> None:
-    await until(lambda: service.application.uploads.gate.under_way == 0)
+    await until(lambda: service.application.uploads.admission.under_way == 0)

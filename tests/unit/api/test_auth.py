@@ -2,7 +2,7 @@
 
 import pytest
 
-from file.api.auth import Access
+from file.api.auth import Auth
 from testkit.serviceprocess import TOKEN
 from tests.serving import running
 from tests.unit.api.expectations import assert_everywhere, assert_nothing_left, assert_problem, three
@@ -127,4 +127,4 @@ async def test_no_page_may_upload_when_no_site_is_listed() -> None:
 
 @pytest.mark.parametrize(("names", "share"), [("", 1.0), ("a", 1.0), ("ab", 0.5), ("abc", 0.5)])
 def test_one_token_has_half_when_there_are_others(names: str, share: float) -> None:
-    assert Access({name: TOKEN + name for name in names}, open=not names).share == share
+    assert Auth({name: TOKEN + name for name in names}, open=not names).share == share

@@ -130,7 +130,7 @@ async def until_outcome_of_busy(service: Running, client: httpx.AsyncClient) -> 
 
     first = asyncio.create_task(client.put("/files/held", content=body()))
     uploads = service.application.uploads
-    await until(lambda: uploads.gate.under_way == 1 and uploads.budget.used > 0)
+    await until(lambda: uploads.admission.under_way == 1 and uploads.budget.used > 0)
     meanwhile = await read(client)
     assert (await client.put("/files/no", content=b"x")).status_code == 503
     assert value(meanwhile, "mentum_uploads_in_flight") == 1
