@@ -1,7 +1,7 @@
-"""What the values in an account's JSON may be: the rules that can be told without asking S3.
+"""The values that an account's JSON may have: the rules that can be checked without asking S3.
 
-Promises: a rule refuses only what no request could succeed with, or what would reach something else than was meant; a
-reason never shows the value. Leaves to `accounts.py`: JSON, types, names of keys and variables.
+Promises: a rule refuses only values with which no request can succeed, or which lead to another place than intended; a
+reason never shows the value. Leaves to `accounts.py`: JSON, types, the names of keys and variables.
 """
 
 import re
@@ -11,25 +11,28 @@ from urllib.parse import urlsplit
 from file.logic.accounts.endpoints import bucket_in_endpoint, is_accelerated, is_ip_address, is_of_metadata, is_on_aws
 from file.logic.values import MAX_KEY_BYTES, Account
 
-# Half of what S3 gives a key, so that keys of some length are still possible behind it.
+# Half of the longest key that S3 takes: the other half is left for the key behind the prefix.
 MAX_PREFIX_BYTES = MAX_KEY_BYTES // 2
 
 _HEADER_TEXT = r"[!-~]+"
-_VISIBLE = "may only have printable ASCII characters, and no spaces"
+_VISIBLE = "may only have printable ASCII characters, without spaces"
 _RULES = {
-    "access_key_id": (r"[!-+\-.0-~]+", f"{_VISIBLE}, commas or slashes"),
+    "access_key_id": (r"[!-+\-.0-~]+", f"{_VISIBLE}, commas and slashes"),
     "secret_access_key": (_HEADER_TEXT, _VISIBLE),
     "session_token": (_HEADER_TEXT, _VISIBLE),
-    "region_name": (r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", "is not a region's name, such as eu-central-1"),
-    "expected_bucket_owner": (r"[0-9]{12}", "must be an AWS account's id: 12 digits"),
+    "region_name": (
+        r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
+        "is not the name of a region; an example is eu-central-1",
+    ),
+    "expected_bucket_owner": (r"[0-9]{12}", "must be the id of an AWS account: 12 digits"),
     "server_side_encryption": (r"AES256|aws:kms|aws:kms:dsse", "must be AES256, aws:kms or aws:kms:dsse"),
     "kms_key_id": (_HEADER_TEXT, _VISIBLE),
-    "storage_class": (r"[A-Z][A-Z0-9_]{0,63}", "is not a storage class, such as STANDARD_IA"),
+    "storage_class": (r"[A-Z][A-Z0-9_]{0,63}", "is not a storage class; an example is STANDARD_IA"),
     "addressing": (r"virtual|path", "must be virtual or path"),
 }
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; directory buckets (--x-s3), access
-# points and Multi-Region Access Points are spoken to in other ways than general purpose buckets.
+# points and Multi-Region Access Points need other requests than general purpose buckets.
 _AWS_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _AWS_RESERVED_BUCKET = re.compile(r"(?:xn--|sthree-).*|.*(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9.])?")
@@ -38,13 +41,13 @@ _OTHER_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 def rule_faults(account: Account) -> Iterator[tuple[str, str]]:
-    """Key and reason of everything in `account` that cannot work."""
+    """Key and reason of each value in `account` that cannot work."""
     for key, (pattern, rule) in _RULES.items():
         value = getattr(account, key)
         if value is not None and not re.fullmatch(pattern, value, re.ASCII):
             yield key, rule
     if not account.endpoint_url and account.region_name != account.region_name.lower():
-        yield "region_name", "must be written in small letters on AWS"
+        yield "region_name", "must be in lower case on AWS"
     if reason := _endpoint_fault(account):
         yield "endpoint_url", reason
         return
@@ -52,12 +55,9 @@ def rule_faults(account: Account) -> Iterator[tuple[str, str]]:
         yield "endpoint_url", reason
         return
     if is_accelerated(account) and account.addressing == "path":
-        yield "addressing", "cannot be path with S3 Transfer Acceleration, which has the bucket in its host's name"
+        yield "addressing", "cannot be path with S3 Transfer Acceleration, which needs the bucket in the host name"
     if not account.versions and is_on_aws(account):
-        yield (
-            "versions",
-            "can be false for other stores only: every bucket of AWS may keep versions, or may have kept some",
-        )
+        yield "versions", "cannot be false on AWS, where each bucket may have versions"
     if reason := _bucket_fault(account):
         yield "s3_bucket_name", reason
     if reason := _prefix_fault(account.prefix):
@@ -71,7 +71,7 @@ def _endpoint_fault(account: Account) -> str | None:
     if text is None:
         return None
     if not re.fullmatch(r"[!-~]+", text) or "\\" in text:
-        return "is not a URL: it has spaces or characters that no URL has"
+        return "is not a URL: it has spaces or other characters that a URL cannot have"
     try:
         url = urlsplit(text)
         port = url.port
@@ -80,17 +80,17 @@ def _endpoint_fault(account: Account) -> str | None:
     if url.scheme not in {"http", "https"}:
         return 'must begin with https:// (or http://, with "allow_http": true)'
     if "@" in url.netloc:
-        return "may not carry a user name or a password"
+        return "may not have a user name or a password"
     if port == 0 or not _is_host(url.hostname or ""):
-        return "has no host, or an impossible host or port"
+        return "has no host, or a host or port that cannot exist"
     if is_of_metadata(url.hostname or ""):
-        return "leads to a link-local address or to a cloud's metadata, where no store is, but credentials are"
+        return "is a link-local address or the metadata service of a cloud: no S3 store is there"
     if "?" in text or "#" in text:
-        return "may not carry a query or a fragment"
+        return "may not have a query or a fragment"
     if not _PATH.fullmatch(url.path):
-        return "has a path with characters or segments that do not arrive as they are"
+        return "has a path with characters or segments that change on the way to the server"
     if url.scheme == "http" and not account.allow_http:
-        return 'is http://, which anybody on the way can read; say "allow_http": true if that is meant'
+        return 'is http://, which is not encrypted; write "allow_http": true to allow it'
     return None
 
 
@@ -101,11 +101,11 @@ def _bucket_fault(account: Account) -> str | None:
     if account.endpoint_url and not is_accelerated(account):
         if _OTHER_BUCKET.fullmatch(name):
             return None
-        return "is not a bucket's name: it may have letters, digits, dots, dashes and underscores"
+        return "is not the name of a bucket: it may have letters, digits, dots, dashes and underscores"
     if not _AWS_BUCKET.fullmatch(name) or ".." in name or is_ip_address(name):
-        return "is not a bucket's name on AWS: 3 to 63 lower-case letters, digits, dashes and single dots"
+        return "is not the name of a bucket on AWS: 3 to 63 lower-case letters, digits, dashes and single dots"
     if _AWS_RESERVED_BUCKET.fullmatch(name):
-        return "is not the name of a general purpose bucket: AWS keeps its beginning or its end for other things"
+        return "is not the name of a general purpose bucket: AWS reserves its beginning or its end"
     return None
 
 
@@ -121,7 +121,7 @@ def _prefix_fault(prefix: str) -> str | None:
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in prefix):
         return "has a control character"
     if {".", ".."} & set(prefix.split("/")):
-        return "has a segment . or .., which is lost on the way"
+        return "has a segment . or .., which is removed on the way to the server"
     return None
 
 

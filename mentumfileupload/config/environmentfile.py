@@ -1,7 +1,7 @@
 """The process's environment and the .env file, as one mapping; the environment wins.
 
 Promises: nothing is written back to the environment, so a child process does not inherit what only the file says; a
-line that cannot be read is a fault with its number, never its text. django-environ reads the file, in its form.
+line that cannot be read is a fault with its number, never its text. django-environ reads the file.
 """
 
 import io
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import environ  # type: ignore[import-untyped]
 
-from mentumfileupload.config.settingvalues import read_text_file
+from mentumfileupload.config.texts import read_text_file
 
 VARIABLE = "UPLOAD_ENV_FILE"
 
@@ -21,7 +21,7 @@ _LINE = re.compile(r"(?:export )?([A-Za-z_0-9]+)=(.*)")
 
 
 def read_environment(process: Mapping[str, str], default_file: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What holds, and the faults of the file. `UPLOAD_ENV_FILE` names another file, or, when it is empty, none."""
+    """The variables, and the faults of the file. `UPLOAD_ENV_FILE` names another file; empty, it means no file."""
     environment = dict(process)
     named = process.get(VARIABLE)
     if named is not None and not named.strip():
@@ -40,17 +40,17 @@ def read_environment(process: Mapping[str, str], default_file: Path) -> tuple[di
     class FileAndEnvironment(environ.Env):  # type: ignore[misc]
         ENVIRON = environment
 
-    # Its logger repeats what it read.
+    # Its logger repeats the values that it read.
     logging.getLogger("environ.environ").setLevel(logging.ERROR)
     FileAndEnvironment.read_env(io.StringIO("\n".join(lines)))
     if VARIABLE in environment and VARIABLE not in process:
         del environment[VARIABLE]
-        faults.append(f"{VARIABLE}: stands in the file that it would name; set it in the environment")
+        faults.append(f"{VARIABLE}: is set in a .env file; set it in the environment")
     return environment, tuple(faults)
 
 
 def _readable_lines(text: str, file_name: str) -> tuple[list[str], list[str]]:
-    """The lines that set something, and a fault for each that does not, or that sets a variable again."""
+    """The lines that set a variable; and a fault for each other line, and for each variable that is set again."""
     lines: list[str] = []
     faults: list[str] = []
     first_lines: dict[str, int] = {}

@@ -1,7 +1,7 @@
-"""Whether a secret in a setting can be guessed: too short, or of too little variety. No answer shows the secret.
+"""Whether a secret in a setting can be guessed: it is too short, or too regular. No reason shows the secret.
 
-What is random passes: of 10,000 random texts of hexadecimal digits fewer than one is refused. What a person makes up
-may pass as well; nobody can tell that.
+Random secrets pass: fewer than one of 10,000 random texts of hexadecimal digits is refused. A secret that a person made
+up may pass too; this check cannot find it out.
 """
 
 from collections import Counter
@@ -12,17 +12,18 @@ _MADE_BY_STARTPROJECT = "django-insecure-"
 
 
 def guess_fault(secret: str, minimum: int) -> str | None:
-    """The end of a sentence that begins with the secret, or None. Characters are not enough: pairs of them tell more
-    about words that are repeated, and steps from one to the next about alphabets and numbers.
+    """The end of a sentence that begins with the secret, or None.
+
+    Pairs of characters show repeated words, and the steps between characters show alphabets and numbers.
     """
     if secret in EXAMPLES or secret.startswith(_MADE_BY_STARTPROJECT):
-        return "is an example that everybody can read; make a random one"
+        return "is an example that everyone can read; use a random one"
     if len(secret) < minimum:
         return f"is shorter than {minimum} characters"
     neighbours = list(pairwise(secret))
     if len(set(neighbours)) < minimum // 2 + 2:
-        return "repeats a few characters or words, and can be guessed; make a random one"
+        return "repeats a few characters or words, and can be guessed; use a random one"
     (_, often), *_ = Counter(ord(after) - ord(before) for before, after in neighbours).most_common(1)
     if often > len(neighbours) / 2:
-        return "counts up or down, and can be guessed; make a random one"
+        return "counts up or down, and can be guessed; use a random one"
     return None

@@ -1,11 +1,11 @@
-"""Variables that a platform sets by itself, under names that begin as ours do: they are no settings and no accounts.
+"""Variables that a platform sets, with names that begin as ours do: they are neither settings nor accounts.
 
-Known by their shape, name and value together, so that a misspelt setting and a mistake in an account's JSON stay
+They are recognised by name and value together, so that a misspelt setting and a mistake in an account's JSON stay
 faults:
 
-- Kubernetes tells each pod of every Service: of `upload-web` there are `UPLOAD_WEB_SERVICE_HOST` (an IP address),
+- Kubernetes describes every Service to each pod: for `upload-web` there are `UPLOAD_WEB_SERVICE_HOST` (an IP address),
   `UPLOAD_WEB_SERVICE_PORT` (a number), `UPLOAD_WEB_PORT` (`tcp://10.0.0.1:8000`), `UPLOAD_WEB_PORT_8000_TCP`, and more.
-- Tools around AWS tell which account they are in: `AWS_ACCOUNT_NUMBER`, `AWS_ACCOUNT_ALIAS`,
+- Tools around AWS say which account they run in: `AWS_ACCOUNT_NUMBER`, `AWS_ACCOUNT_ALIAS`,
   `AWS_ACCOUNT_PROD=123456789012`.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 _NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://(.+):([0-9]{1,5})", re.ASCII)
-# A Service's name in capitals, and what Kubernetes puts behind it.
+# The name of a Service in capitals, and what Kubernetes appends to it.
 _LINK = re.compile(
     r"(?P<stem>[A-Z0-9_]+?)_(?:"
     r"(?P<host>SERVICE_HOST)"
@@ -26,7 +26,7 @@ _LINK = re.compile(
     re.ASCII,
 )
 
-# Of an AWS account itself: its number with or without dashes, several of them, an ARN, an e-mail address.
+# What describes an AWS account: its number with or without dashes, several numbers, an ARN, an e-mail address.
 _ACCOUNT_NUMBER = r"(?:[0-9]{12}|[0-9]{4}-[0-9]{4}-[0-9]{4})"
 _ABOUT_AN_ACCOUNT = re.compile(
     rf"{_ACCOUNT_NUMBER}(?:[ ,;]+{_ACCOUNT_NUMBER})*"
@@ -34,7 +34,7 @@ _ABOUT_AN_ACCOUNT = re.compile(
     r"|[A-Za-z0-9.+_-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+",
     re.ASCII,
 )
-# What is told of an account besides, at the end of the variable's name: then any plain words are its value.
+# With one of these words at the end of the variable's name, its value may be any plain words.
 _TOLD_OF_AN_ACCOUNT = frozenset(
     (
         "ALIAS ALIASES ARN EMAIL ENV ENVIRONMENT ID IDS NAME NAMES NUMBER NUMBERS OU OWNER PARTITION PROFILE REGION "
@@ -42,7 +42,7 @@ _TOLD_OF_AN_ACCOUNT = frozenset(
     ).split()
 )
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,._/@+:-]{0,126}[A-Za-z0-9])?", re.ASCII)
-# A key's id, a secret, JSON in base64, or the name of a key of ours: such a value is meant as an account.
+# An access key id, a secret, JSON in base64, or one of our keys: a value with one of them is intended as an account.
 _CREDENTIALS = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{8}|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])|eyJ[A-Za-z0-9]{17}"
     r"|access_key|bucket_name",
@@ -51,7 +51,7 @@ _CREDENTIALS = re.compile(
 
 
 def is_service_link(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether Kubernetes set the variable, to tell of a Service."""
+    """Whether Kubernetes set the variable, to describe a Service."""
     found = _LINK.fullmatch(name)
     if found is None:
         return False
@@ -59,7 +59,7 @@ def is_service_link(name: str, environment: Mapping[str, str]) -> bool:
     if found["host"]:
         return _is_ip(value)
     if found["number"]:
-        # A number is too little to tell by: the Service's host stands beside it.
+        # A number alone proves nothing: the host or URL of the Service must be set too.
         stem = found["stem"]
         host, url = environment.get(f"{stem}_SERVICE_HOST", ""), environment.get(f"{stem}_PORT", "")
         return bool(_NUMBER.fullmatch(value)) and (_is_ip(host.strip()) or _is_address(url.strip()))
@@ -71,9 +71,9 @@ def is_service_link(name: str, environment: Mapping[str, str]) -> bool:
 
 
 def is_about_an_account(ending: str, value: str) -> bool:
-    """Whether `AWS_ACCOUNT_<ending>` tells of an AWS account, and is not meant as one of ours.
+    """Whether `AWS_ACCOUNT_<ending>` describes an AWS account, and is not intended as one of ours.
 
-    What has a brace or a quote was meant as JSON, whatever its name.
+    A value with a brace or a quote is intended as JSON, under every name.
     """
     value = value.strip()
     if _ABOUT_AN_ACCOUNT.fullmatch(value):

@@ -1,123 +1,152 @@
-"""Every setting, in one table, and what comes of it: a frozen `UploadSettings` and the faults, a line each.
+"""Every setting, in one table, and what comes of it: a frozen `UploadSettings`, and the faults, one line each.
 
-Promises: nothing is raised for a wrong value (`checks.py` reports the faults, and the default stands in); a fault names
-the variable and never its value; an empty value means the default. docs/settings.md holds the same table, and a test
-compares. The environment arrives as an argument: reading it is for `settings.py`, an account's JSON for `accounts.py`.
+Promises: a wrong value raises nothing (`checks.py` reports the fault, and the default is used); a fault names the
+variable and never its value; an empty value means the default. docs/settings.md has the same table, and a test compares
+them. Leaves to others: the environment, which is an argument (`settings.py` reads it), the forms of values
+(`settingvalues.py`), and accounts (`accounts.py`).
+
+A new setting is a row here, a field of `UploadSettings` or `Limits`, and a row of docs/settings.md.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from file.logic.values import Limits
 from file.service.settings import UploadSettings
 from mentumfileupload import __version__
+from mentumfileupload.config import settingvalues as value
 from mentumfileupload.config.accounts import PREFIX as ACCOUNT_PREFIX
-from mentumfileupload.config.accounts import SDK_NAMES, is_of_the_platform, nearest, read_accounts
+from mentumfileupload.config.accounts import SDK_NAMES, is_of_the_platform, read_accounts
 from mentumfileupload.config.platformvariables import is_service_link
-from mentumfileupload.config.settingvalues import SettingReader, read_text_file
+from mentumfileupload.config.texts import Fault, nearest, read_text_file, without_outer_quotes
 
 PREFIX = "UPLOAD_"
 _LISTED = 4  # names in one line
 _HOSTS_OF_DEBUG = (".localhost", "127.0.0.1", "[::1]")  # Django's own, for its pages
+_CEILINGS: dict[str, float] = {
+    "bytes": 2**50,
+    "bytes a second": 2**40,
+    "seconds": 86_400,
+    "uploads": 100_000,
+    "requests": 10_000,
+    "files": 10_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A row of the table. `default` is written as one would write it; `minimum` is for numbers."""
+    """A row of the table.
+
+    `read` makes the value of a text that is not empty. `default` is a text, as in a .env file; where it is empty,
+    `unset` is the value. `attribute` is the field of `UploadSettings`, `Limits` or `ProjectSettings` that gets the
+    value. `after_fault` makes the value of a text that has a fault, if that is not the default. `minimum` and `maximum`
+    are for numbers.
+    """
 
     name: str
+    read: Callable[[str], Any]
     default: str
     unit: str
+    help: str
+    unset: Any = None
+    after_fault: Callable[[str], Any] | None = None
+    attribute: str
     minimum: float | None = None
     maximum: float | None = None
-    help: str
 
 
-def _row(name: str, default: str, unit: str, help: str, minimum: float | None = None) -> Setting:
-    ceiling = {
-        "bytes": 2**50,
-        "bytes a second": 2**40,
-        "seconds": 86_400,
-        "uploads": 100_000,
-        "requests": 10_000,
-        "files": 10_000_000,
-    }
-    maximum = None if minimum is None else ceiling[unit]
-    return Setting(name=name, default=default, unit=unit, minimum=minimum, maximum=maximum, help=help)
+def _row(name: str, read: Callable[[str], Any], default: str, unit: str, help: str, **more: Any) -> Setting:
+    """The attribute is called as the setting is, unless `more` says another name."""
+    more = {"attribute": name.removeprefix(PREFIX).lower()} | more
+    return Setting(name=name, read=read, default=default, unit=unit, help=help, **more)
 
 
+def _number(name: str, default: str, unit: str, minimum: float, help: str, **more: Any) -> Setting:
+    maximum = _CEILINGS[unit]
+    read: Callable[[str], float] = (
+        value.seconds(minimum, maximum) if unit == "seconds" else value.whole(minimum, maximum, unit)
+    )
+    return _row(name, read, default, unit, help, minimum=minimum, maximum=maximum, **more)
+
+
+# fmt: off
 TABLE = (
-    _row("DEBUG", "false", "true or false", "Debug capabilities, for as long as the service is not productive."),
-    _row("SECRET_KEY", "", "text", "Django's key for what it signs; needed when `DEBUG` is off."),
-    _row("SECRET_KEY_FALLBACKS", "", "JSON", "Former keys: an array. What was made with them is still understood."),
-    _row(
-        "ALLOWED_HOSTS", "", "list", "Host names of the service: for Django's pages, and without tokens for all of it."
-    ),
-    _row(
-        "DATABASE_URL",
-        "sqlite:///mentum.sqlite3",
-        "URL",
-        "The ledger: `sqlite:///` or `postgres://`.",
-    ),
-    _row("CORS_ORIGINS", "", "list", "Sites whose pages may upload from a browser; `*` for every site."),
-    _row("HTTPS_PROXY", "", "URL", "The proxy for requests to S3 by https."),
-    _row("NO_PROXY", "", "list", "Hosts that are reached without the proxy."),
-    _row("SSL_CERT_FILE", "", "path", "A PEM file of authorities to trust towards S3, besides the public ones."),
-    _row("UPLOAD_ENV_FILE", "mentumfileupload/.env", "path", "The file that is read besides the environment."),
-    _row("UPLOAD_TOKENS", "", "JSON", "Who may upload: an object, name to bearer token."),
-    _row("UPLOAD_OPEN", "false", "true or false", "Everybody may upload, without a token."),
-    _row("UPLOAD_LOG_LEVEL", "info", "debug, info, warning, error or critical", "What is logged, and all above it."),
-    _row("UPLOAD_METRICS_ADDRESS", "", "host:port", "Where `/_/metrics` is served besides, without a token."),
-    _row("UPLOAD_MAX_REQUEST_BYTES", "5767168", "bytes", "What one whole request may have; 0 for no limit.", 0),
-    _row(
-        "UPLOAD_MEMORY",
-        "201326592",
-        "bytes",
-        "What the parts of all uploads may hold; readers as much again.",
-        4 * Limits().part_size,
-    ),
-    _row("UPLOAD_MAX_UPLOADS", "1000", "uploads", "How many uploads may be under way at once.", 1),
-    _row("UPLOAD_ACK", "all", "all, quorum, any or a number", "How many accounts must have a file before the answer."),
-    _row("UPLOAD_ACK_GRACE_SECONDS", "0.5", "seconds", "How long an upload waits for accounts beyond the ack.", 0),
-    _row("UPLOAD_READ_ORDER", "", "list", "The order in which accounts are read; others come last."),
-    _row(
-        "UPLOAD_CATCHUP_CONCURRENCY",
-        "8",
-        "files",
-        "How many files are brought at once to accounts that missed them.",
-        1,
-    ),
-    _row("UPLOAD_VERIFY_SAMPLE", "1000", "files", "How many files are verified a day in each account; 0 for none.", 0),
-    _row("UPLOAD_LEASE_SECONDS", "30", "seconds", "How long after its death an upload is cleaned up.", 1),
-    _row(
-        "UPLOAD_WAIT_SECONDS",
-        "10",
-        "seconds",
-        "How long an upload waits for memory, and a reader for a place, before its 503.",
-        0,
-    ),
-    _row("UPLOAD_STALL_SECONDS", "30", "seconds", "How long an account may go without progress.", 0.1),
-    _row(
-        "UPLOAD_ACCOUNT_MIN_BYTES_PER_SECOND", "262144", "bytes a second", "How slowly an account may take a part.", 1
-    ),
-    _row("UPLOAD_ACCOUNT_REQUESTS", "64", "requests", "How many writes may be under way in one account.", 1),
-    _row("UPLOAD_COMPLETE_SECONDS", "120", "seconds", "How long S3 may take to join the parts of a file.", 0.1),
-    _row("UPLOAD_REMOVE_SECONDS", "10", "seconds", "How long taking a file back may take in one account.", 0.1),
-    _row("UPLOAD_SETTLE_SECONDS", "2", "seconds", "How long after an unanswered request we look again.", 0),
-    _row(
-        "UPLOAD_MIN_BYTES_PER_SECOND",
-        "8192",
-        "bytes a second",
-        "How slowly a client may send, or take a file; 0 for no limit.",
-        0,
-    ),
-    _row("UPLOAD_CLIENT_GRACE_SECONDS", "10", "seconds", "How long a client may be silent before that counts.", 0.1),
-    _row("UPLOAD_IDLE_SECONDS", "75", "seconds", "How long a connection may be idle between two requests.", 0.1),
-    _row("UPLOAD_HEAD_SECONDS", "10", "seconds", "How long a request's line and headers may take to arrive.", 0.1),
-    _row("UPLOAD_SHUTDOWN_SECONDS", "30", "seconds", "How long uploads may go on once the service is told to stop.", 0),
+    _row("DEBUG", value.truth, "false", "true or false",
+         "Debug capabilities, for as long as the service is not in production."),
+    _row("SECRET_KEY", value.secret_key, "", "text",
+         "Django's key for what it signs; needed when `DEBUG` is off.", after_fault=str),
+    _row("SECRET_KEY_FALLBACKS", value.texts, "", "JSON",
+         "Former keys, as an array. What was made with them stays valid.", unset=(), attribute="former_secret_keys"),
+    _row("ALLOWED_HOSTS", value.hosts, "", "list",
+         "Host names of the service: for Django's pages, and without tokens for the API too.", unset=()),
+    _row("DATABASE_URL", value.database, "sqlite:///mentum.sqlite3", "URL",
+         "The ledger: `sqlite:///` or `postgres://`.", attribute="database",
+         after_fault=lambda text: {}),  # Django refuses to use it; the default would be another ledger
+    _row("CORS_ORIGINS", value.origins, "", "list",
+         "Sites whose pages may upload from a browser; `*` for every site.", unset=()),
+    _row("HTTPS_PROXY", value.proxy, "", "URL",
+         "The proxy for requests to S3 by https."),
+    _row("NO_PROXY", value.proxy_exceptions, "", "list",
+         "Hosts that are reached without the proxy."),
+    _row("SSL_CERT_FILE", value.certificate_file, "", "path",
+         "A PEM file of certificate authorities to trust towards S3, besides the public ones.", attribute="ca_file"),
+    _row("UPLOAD_ENV_FILE", str, "mentumfileupload/.env", "path",
+         "The file with settings that are not in the environment."),
+    _row("UPLOAD_TOKENS", value.tokens, "", "JSON",
+         "Who may upload: an object, name to bearer token.", unset={}),
+    _row("UPLOAD_OPEN", value.truth, "false", "true or false",
+         "Everyone may upload, without a token."),
+    _row("UPLOAD_LOG_LEVEL", value.log_level, "info", "debug, info, warning, error or critical",
+         "The lowest level of what is logged."),
+    _row("UPLOAD_METRICS_ADDRESS", value.address, "", "host:port",
+         "An additional address for `/_/metrics`, without a token."),
+    _number("UPLOAD_MAX_REQUEST_BYTES", "5767168", "bytes", 0,
+            "The largest size of one whole request; 0 for no limit."),
+    _number("UPLOAD_MEMORY", "201326592", "bytes", 4 * Limits().part_size,
+            "The most memory for the parts of all uploads; readers take up to the same again."),
+    _number("UPLOAD_MAX_UPLOADS", "1000", "uploads", 1,
+            "The most uploads at the same time."),
+    _row("UPLOAD_ACK", value.ack, "all", "all, quorum, any or a number",
+         "How many accounts must have a file before the client gets a success."),
+    _number("UPLOAD_ACK_GRACE_SECONDS", "0.5", "seconds", 0,
+            "How long an upload waits for further accounts once the ack is met.", attribute="grace_seconds"),
+    _row("UPLOAD_READ_ORDER", value.items, "", "list",
+         "The order in which accounts are read; accounts that are not named come last.", unset=()),
+    _number("UPLOAD_CATCHUP_CONCURRENCY", "8", "files", 1,
+            "How many files catch-up brings to accounts at the same time."),
+    _number("UPLOAD_VERIFY_SAMPLE", "1000", "files", 0,
+            "How many files are verified per day and account; 0 for none.", attribute="verified_a_day"),
+    _number("UPLOAD_LEASE_SECONDS", "30", "seconds", 1,
+            "How long after the death of its process an upload is cleaned up."),
+    _number("UPLOAD_WAIT_SECONDS", "10", "seconds", 0,
+            "How long an upload waits for memory, and a reader for a free place, before the 503."),
+    _number("UPLOAD_STALL_SECONDS", "30", "seconds", 0.1,
+            "How long an account may make no progress."),
+    _number("UPLOAD_ACCOUNT_MIN_BYTES_PER_SECOND", "262144", "bytes a second", 1,
+            "The lowest rate at which an account must take a part.", attribute="account_bytes_per_second"),
+    _number("UPLOAD_ACCOUNT_REQUESTS", "64", "requests", 1,
+            "The most writes at the same time per account."),
+    _number("UPLOAD_COMPLETE_SECONDS", "120", "seconds", 0.1,
+            "How long S3 may take to join the parts of a file."),
+    _number("UPLOAD_REMOVE_SECONDS", "10", "seconds", 0.1,
+            "How long the removal of a file may take per account after a failed upload."),
+    _number("UPLOAD_SETTLE_SECONDS", "2", "seconds", 0,
+            "How long after an unanswered request the account is asked again."),
+    _number("UPLOAD_MIN_BYTES_PER_SECOND", "8192", "bytes a second", 0,
+            "The lowest rate at which a client must send or receive a file; 0 for no limit."),
+    _number("UPLOAD_CLIENT_GRACE_SECONDS", "10", "seconds", 0.1,
+            "How long a client may be silent before its rate counts."),
+    _number("UPLOAD_IDLE_SECONDS", "75", "seconds", 0.1,
+            "How long a connection may be idle between two requests."),
+    _number("UPLOAD_HEAD_SECONDS", "10", "seconds", 0.1,
+            "How long the request line and headers of a request may take to arrive."),
+    _number("UPLOAD_SHUTDOWN_SECONDS", "30", "seconds", 0,
+            "How long uploads may go on after the service is told to stop."),
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,92 +167,83 @@ class ProjectSettings:
 
 
 def read_settings(environment: Mapping[str, str]) -> ProjectSettings:
-    """Everything that `environment` says, and every fault in it."""
-    reader = SettingReader(environment, {row.name: row for row in TABLE})
-    reader.faults += _unknown_settings(environment)
-    debug = reader.truth("DEBUG")
-    secret_key = reader.secret_key("SECRET_KEY")
-    if not debug and not secret_key:
-        reader.fault("SECRET_KEY", "is not set, and DEBUG is off; set a random text of 50 characters or more")
-    database = reader.database("DATABASE_URL")
-    allowed_hosts = reader.hosts("ALLOWED_HOSTS")
-    upload = _read_upload_settings(reader, allowed_hosts or (_HOSTS_OF_DEBUG if debug else ()))
-    if upload.open and not debug and not reader.text("ALLOWED_HOSTS"):
-        reader.fault("UPLOAD_OPEN", "is true, and ALLOWED_HOSTS is empty; name the hosts under which clients reach it")
+    """The settings that `environment` describes, and every fault in it."""
+    faults = _unknown_settings(environment)
+    values = _read_table(environment, faults)
     accounts, account_faults = read_accounts(environment, read_text_file)
+    for_debug = _HOSTS_OF_DEBUG if values["debug"] else ()
+    values_of_upload = values | {
+        "allowed_hosts": values["allowed_hosts"] or for_debug,
+        "tokens": MappingProxyType(values["tokens"]),
+    }
+    upload = UploadSettings(
+        **_fields(UploadSettings, values_of_upload),
+        version=__version__,
+        limits=Limits(**_fields(Limits, values)),
+        accounts=accounts,
+    )
+    faults += _contradictions(values, faulty={fault.partition(":")[0] for fault in faults})
     if not account_faults:
-        _compare_with_accounts(reader, upload, [account.name for account in accounts])
+        faults += _contradictions_with_accounts(upload, [account.name for account in accounts])
     return ProjectSettings(
-        debug=debug,
-        secret_key=secret_key,
-        former_secret_keys=reader.texts("SECRET_KEY_FALLBACKS"),
-        allowed_hosts=allowed_hosts,
-        database=database,
-        upload=dataclasses.replace(upload, accounts=accounts),
-        faults=(*reader.faults, *account_faults),
+        **_fields(ProjectSettings, values),
+        upload=upload,
+        faults=(*faults, *account_faults),
         notes=tuple(_notes(environment)),
     )
 
 
-def _read_upload_settings(reader: SettingReader, allowed_hosts: tuple[str, ...]) -> UploadSettings:
-    tokens = reader.tokens("UPLOAD_TOKENS")
-    is_open = reader.truth("UPLOAD_OPEN")
-    if tokens and is_open:
-        reader.fault("UPLOAD_OPEN", "is true, and UPLOAD_TOKENS has tokens; keep the one that is meant")
-    return UploadSettings(
-        version=__version__,
-        max_request_bytes=reader.whole("UPLOAD_MAX_REQUEST_BYTES"),
-        max_uploads=reader.whole("UPLOAD_MAX_UPLOADS"),
-        account_requests=reader.whole("UPLOAD_ACCOUNT_REQUESTS"),
-        min_bytes_per_second=reader.whole("UPLOAD_MIN_BYTES_PER_SECOND"),
-        client_grace_seconds=reader.seconds("UPLOAD_CLIENT_GRACE_SECONDS"),
-        idle_seconds=reader.seconds("UPLOAD_IDLE_SECONDS"),
-        head_seconds=reader.seconds("UPLOAD_HEAD_SECONDS"),
-        shutdown_seconds=reader.seconds("UPLOAD_SHUTDOWN_SECONDS"),
-        catchup_concurrency=reader.whole("UPLOAD_CATCHUP_CONCURRENCY"),
-        verified_a_day=reader.whole("UPLOAD_VERIFY_SAMPLE"),
-        lease_seconds=reader.seconds("UPLOAD_LEASE_SECONDS"),
-        ack=reader.ack("UPLOAD_ACK"),
-        read_order=reader.items("UPLOAD_READ_ORDER"),
-        metrics_address=reader.address("UPLOAD_METRICS_ADDRESS"),
-        limits=Limits(
-            memory=reader.whole("UPLOAD_MEMORY"),
-            wait_seconds=reader.seconds("UPLOAD_WAIT_SECONDS"),
-            stall_seconds=reader.seconds("UPLOAD_STALL_SECONDS"),
-            account_bytes_per_second=reader.whole("UPLOAD_ACCOUNT_MIN_BYTES_PER_SECOND"),
-            complete_seconds=reader.seconds("UPLOAD_COMPLETE_SECONDS"),
-            remove_seconds=reader.seconds("UPLOAD_REMOVE_SECONDS"),
-            settle_seconds=reader.seconds("UPLOAD_SETTLE_SECONDS"),
-            grace_seconds=reader.seconds("UPLOAD_ACK_GRACE_SECONDS"),
-        ),
-        log_level=reader.choice("UPLOAD_LOG_LEVEL", ("debug", "info", "warning", "error", "critical")),
-        cors_origins=reader.origins("CORS_ORIGINS"),
-        tokens=MappingProxyType(tokens),
-        open=is_open,
-        allowed_hosts=allowed_hosts,
-        accounts=(),
-        https_proxy=reader.proxy("HTTPS_PROXY"),
-        no_proxy=reader.exceptions("NO_PROXY"),
-        ca_file=reader.certificate_file("SSL_CERT_FILE"),
-    )
+def _read_table(environment: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    """Attribute -> value: the default where the variable is not set, is empty, or has a fault."""
+    values: dict[str, Any] = {}
+    for row in TABLE:
+        found = row.read(row.default) if row.default else row.unset
+        if text := _text(environment, row.name):
+            try:
+                found = row.read(text)
+            except Fault as fault:
+                faults += [f"{row.name}: {reason}" for reason in fault.reasons]
+                if row.after_fault:
+                    found = row.after_fault(text)
+        values[row.attribute] = found
+    return values
 
 
-def _compare_with_accounts(reader: SettingReader, upload: UploadSettings, names: Sequence[str]) -> None:
+def _text(environment: Mapping[str, str], name: str) -> str:
+    """The lower-case spelling of the proxy variables is the older one, and wins, as in curl."""
+    texts = (environment.get(spelling, "") for spelling in (name.lower(), name) if spelling == name or "PROXY" in name)
+    return next(filter(None, map(without_outer_quotes, texts)), "")
+
+
+def _fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are fields of the dataclass `kind`."""
+    return {one.name: values[one.name] for one in dataclasses.fields(kind) if one.name in values}
+
+
+def _contradictions(values: Mapping[str, Any], faulty: set[str]) -> Iterator[str]:
+    """Faults of two settings together. A setting that has a fault already is left out."""
+    if not values["debug"] and not values["secret_key"]:
+        yield "SECRET_KEY: is not set, and DEBUG is off; set a random text of 50 characters or more"
+    if values["open"] and values["tokens"]:
+        yield "UPLOAD_OPEN: is true, and UPLOAD_TOKENS has tokens; keep one of the two"
+    if values["open"] and not values["debug"] and not values["allowed_hosts"] and "ALLOWED_HOSTS" not in faulty:
+        yield "UPLOAD_OPEN: is true, and ALLOWED_HOSTS is empty; set the host names that clients use"
+
+
+def _contradictions_with_accounts(upload: UploadSettings, names: Sequence[str]) -> Iterator[str]:
     if upload.ack.needed(len(names)) > len(names):
-        reader.fault("UPLOAD_ACK", f"wants more accounts than there are ({len(names)})")
-    for name in upload.read_order:
-        if name not in names:
-            reader.fault("UPLOAD_READ_ORDER", f"names an account that is not set; the accounts are {', '.join(names)}")
-            return
-    if len(set(upload.read_order)) < len(upload.read_order):
-        reader.fault("UPLOAD_READ_ORDER", "names an account twice")
+        yield f"UPLOAD_ACK: needs more accounts than there are ({len(names)})"
+    if not set(upload.read_order) <= set(names):
+        yield f"UPLOAD_READ_ORDER: names an account that is not set; the accounts are {', '.join(names)}"
+    elif len(set(upload.read_order)) < len(upload.read_order):
+        yield "UPLOAD_READ_ORDER: names an account more than once"
 
 
 def _unknown_settings(environment: Mapping[str, str]) -> list[str]:
-    """A misspelt limit would silently be its default; so nothing under our prefix may be unknown."""
+    """A variable with our prefix that is no setting is a fault: a misspelt limit would silently be its default."""
     known = [row.name.removeprefix(PREFIX) for row in TABLE if row.name.startswith(PREFIX)]
     return [
-        f"{name}: there is no such setting; the nearest is {PREFIX}{nearest(name.upper().removeprefix(PREFIX), known)}"
+        f"{name}: there is no such setting; did you mean {PREFIX}{nearest(name.upper().removeprefix(PREFIX), known)}?"
         for name in sorted(environment)
         if name.upper().startswith(PREFIX)
         and name.removeprefix(PREFIX) not in known
@@ -232,13 +252,13 @@ def _unknown_settings(environment: Mapping[str, str]) -> list[str]:
 
 
 def _notes(environment: Mapping[str, str]) -> Iterator[str]:
-    """What the platform set under our prefixes: no setting and no account. The operator often cannot take it away."""
+    """Variables with our prefixes that the platform set: no settings and no accounts. Often nobody can remove them."""
     names = {row.name for row in TABLE}
     ours = [name for name in sorted(environment) if name.startswith((PREFIX, ACCOUNT_PREFIX)) and name not in names]
     links = [name for name in ours if is_service_link(name, environment)]
     if links:
         yield (
-            f"{_listed(links)}: set by Kubernetes for a Service and not read; "
+            f"{_listed(links)}: set by Kubernetes for a Service, and not read; "
             "`enableServiceLinks: false` in the pod keeps such variables away"
         )
     told = [
@@ -250,7 +270,7 @@ def _notes(environment: Mapping[str, str]) -> Iterator[str]:
         and is_of_the_platform(name, environment)
     ]
     if told:
-        yield f"{_listed(told)}: tells of an AWS account, is no account in JSON, and is not read"
+        yield f"{_listed(told)}: describes an AWS account, is not the JSON of an account, and is not read"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -99,12 +99,12 @@ def test_each_entry_has_a_line_when_it_stands_in_quotes(
         ("[::1]:8000", "has a port"),
         (".example.com:443", "has a port"),
         ("::1", "IPv6 address without brackets"),
-        ("*.example.com", ".example.com stands for"),
+        ("*.example.com", "write .example.com"),
         ("files.example.com.", "ends in a dot"),
-        ("files example.com", "separate entries by commas"),
-        ("my_host", "is no host"),
+        ("files example.com", "separate the entries by commas"),
+        ("my_host", "is not a host"),
         ("müller.example", "xn--"),
-        ("user@host", "is no host"),
+        ("user@host", "is not a host"),
     ],
 )
 def test_an_allowed_host_is_a_fault_when_it_could_match_nothing(entry: str, says: str, read: Read) -> None:
@@ -143,15 +143,15 @@ def test_an_allowed_host_is_taken_when_django_can_match_it(pattern: str, host: s
         ("null", "has no scheme"),
         ("*", "has no scheme"),
         ("ftp://a.example", "must begin with https:// or http://"),
-        ("HTTPS://a.example", "small letters"),
+        ("HTTPS://a.example", "lower case"),
         ("https://a.example/", "has a path, or a slash at its end"),
         ("https://a.example/app", "has a path"),
         ("https://*.a.example", "has a *"),
         ("https://A.example", "has capital letters"),
-        ("https://a.example:443", "has the port that its scheme has anyway"),
-        ("http://a.example:80", "has the port that its scheme has anyway"),
-        ("https://a.example:99999", "is no origin"),
-        ("https://", "is no origin"),
+        ("https://a.example:443", "has the usual port of its scheme"),
+        ("http://a.example:80", "has the usual port of its scheme"),
+        ("https://a.example:99999", "is not an origin"),
+        ("https://", "is not an origin"),
     ],
 )
 def test_an_origin_is_a_fault_when_no_browser_sends_it(entry: str, says: str, read: Read) -> None:
@@ -173,7 +173,7 @@ def test_exceptions_of_the_proxy_are_taken_as_machines_write_them(read: Read) ->
     assert project.faults == ()
     assert project.upload.no_proxy == text
     (fault,) = read(NO_PROXY="localhost,http://SECRET.example").faults
-    assert fault == "NO_PROXY: entry 2 has a scheme; write the host alone"
+    assert fault == "NO_PROXY: entry 2 has a scheme; write only the host"
 
 
 @pytest.mark.parametrize(
@@ -188,5 +188,5 @@ def test_the_metrics_address_is_a_fault_when_it_is_more_or_less_than_host_and_po
 @pytest.mark.parametrize("text", ['http://"SECRET"', "http://SECRET,http://b", "https//SECRET", "ftp://SECRET:21"])
 def test_a_proxy_is_a_fault_when_its_host_is_none(text: str, read: Read) -> None:
     (fault,) = read(HTTPS_PROXY=text).faults
-    assert fault.startswith("HTTPS_PROXY: must be a proxy's address")
+    assert fault.startswith("HTTPS_PROXY: must be the address of a proxy")
     assert "SECRET" not in fault

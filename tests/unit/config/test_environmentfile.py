@@ -127,7 +127,7 @@ def test_a_commented_setting_of_the_example_holds_when_its_mark_is_taken_off(acc
     offered = as_docker_reads("\n".join(line[1:] for line in lines if re.match(r"#[A-Z_]+=", line)))
     assert {"UPLOAD_TOKENS", "SECRET_KEY", "DEBUG", "DATABASE_URL"} <= set(offered)
     project = read_settings({**offered, "AWS_ACCOUNT_A": account_json()})
-    example = "is an example that everybody can read; make a random one"
+    example = "is an example that everyone can read; use a random one"
     assert project.faults == (f"SECRET_KEY: {example}", f"UPLOAD_TOKENS: entry 1 has a token that {example}")
     random = {"SECRET_KEY": token_urlsafe(40), "UPLOAD_TOKENS": json.dumps({"me": token_urlsafe(16)})}
     accounts_of({**offered, **random, "AWS_ACCOUNT_A": account_json()})

@@ -141,7 +141,7 @@ def test_a_variable_that_tells_of_an_account_is_no_account_when_its_value_is_no_
     name = f"AWS_ACCOUNT_{ending}"
     faults, notes = faults_and_notes({name: value})
     assert faults == ()
-    assert notes == (f"{name}: tells of an AWS account, is no account in JSON, and is not read",)
+    assert notes == (f"{name}: describes an AWS account, is not the JSON of an account, and is not read",)
 
 
 @pytest.mark.parametrize(

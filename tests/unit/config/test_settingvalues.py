@@ -96,7 +96,7 @@ def test_a_part_of_a_second_arrives_when_it_is_set(read: Read) -> None:
 )
 def test_a_fault_names_the_nearest_setting_when_one_is_unknown(wrong: str, meant: str, read: Read) -> None:
     (fault,) = read(**{wrong: "SECRET"}).faults
-    assert fault.startswith(f"{wrong}: there is no such setting; the nearest is {meant}")
+    assert fault.startswith(f"{wrong}: there is no such setting; did you mean {meant}")
     assert "SECRET" not in fault
 
 
@@ -160,7 +160,7 @@ def test_tokens_arrive_when_they_are_an_object(read: Read) -> None:
         ('{"": "SECRET-of-me-0815"}', "entry 1 needs a name"),
         ('{"a b": "SECRET-of-me-0815"}', "entry 1 needs a name"),
         ('{"a": "SECRET-of-me-0815", "b": "SECRET-of-me-0815"}', "entry 2 has the same token"),
-        ('{"a": "SECRET-of-me-0815", "a": "SECRET-of-me-0815-2"}', "twice"),
+        ('{"a": "SECRET-of-me-0815", "a": "SECRET-of-me-0815-2"}', "more than once"),
         ('{"SECRET-of-me-0815": "me"}', "entry 1"),
     ],
 )
