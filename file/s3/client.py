@@ -33,11 +33,11 @@ from file.logic.errors import (
 )
 from file.logic.values import Account, Body, KiB
 from file.s3.address import address_of
-from file.s3.connectionerrors import CONNECT_SECONDS, connect_failure
 from file.s3.errors import account_error
 from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
 from file.s3.sigv4 import Signer, encode_query
+from file.s3.unconnected import CONNECT_SECONDS, why_unconnected
 from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
@@ -361,7 +361,7 @@ class S3Client:
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
         """Never connected is known to have changed nothing; lost later is not. Both are one class there."""
         causes = [cause["message"] for cause in error.details.get("causes") or ()]
-        detail = connect_failure(causes, is_late=isinstance(error, RequestTimeoutError))
+        detail = why_unconnected(causes, is_late=isinstance(error, RequestTimeoutError))
         if detail is not None:
             return AccountUnreachableError(self.account.name, operation, detail)
         return AccountUnreachableError(

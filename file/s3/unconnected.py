@@ -1,4 +1,4 @@
-"""Why a connection failed: turns the messages of the HTTP client into a reason for the operator. Pure."""
+"""Why no connection came about: what the HTTP client says of it, and what we do. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ CONNECT_SECONDS = 5
 
 _CONNECTING = "client error (Connect)"
 _LATE = f"no connection within {CONNECT_SECONDS} seconds"
-# The first match wins.
+# The first that is found counts.
 _REASONS = (
     ("certificate not valid for name", "its certificate is for another host (endpoint_url)"),
     ("certificate expired", "its certificate has expired"),
@@ -18,10 +18,10 @@ _REASONS = (
 )
 
 
-def connect_failure(causes: Sequence[str], *, is_late: bool) -> str | None:
-    """The detail for our error, or None if there was a connection. `causes`: from the outermost to the innermost."""
+def why_unconnected(causes: Sequence[str], *, is_late: bool) -> str | None:
+    """A detail for our error. None: there was a connection. `causes`, from the outermost to the innermost."""
     if _CONNECTING not in causes:
         return None
-    said = "; ".join(causes[causes.index(_CONNECTING) :])  # the text before it is the URL, which contains the key
+    said = "; ".join(causes[causes.index(_CONNECTING) :])  # before it stands the URL, which has the key in it
     why = _LATE if is_late else next((why for sign, why in _REASONS if sign in said), None)
     return f"cannot be reached: {why}" if why else "cannot be reached"
