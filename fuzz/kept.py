@@ -5,7 +5,7 @@ import json
 import random
 
 from fuzz.ingredients import KEPT
-from soak.looking import Asking
+from soak.examination import Asking
 
 _SIZES = (0, 1, 2, 100, 4_095, 4_096, 4_097, 5_000, 65_535, 65_536, 65_537, 70_000, 100_000, 262_144, 1_048_576, 9)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from soak.looking import Asking, list_account
+from soak.examination import Asking, list_account
 from soak.oracle import LEFT, LOST, Finding, Held, Record
 from testkit.account import StoreAccount
 

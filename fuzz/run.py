@@ -17,7 +17,7 @@ from fuzz.kept import store_kept_files
 from fuzz.resources import Held
 from fuzz.servicelog import CRASHED, ServiceLog
 from fuzz.world import MEMORY_BYTES, World
-from soak.looking import Asking, read_all
+from soak.examination import Asking, read_all
 from soak.oracle import LOST, Finding
 
 HUNG, ODD, UNLOGGED, HOLDS, DEAD = (
