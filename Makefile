@@ -1,5 +1,5 @@
-# Everything by two commands on a machine that has only Python 3.11 (or newer) and make: `make demo` and `make test`.
-# `make` alone lists the rest. Nothing outside of .venv/, .demo/, .bench/ and bench/results/ is written.
+# Two commands, `make demo` and `make test`, need only Python 3.11 (or newer) and make. `make` alone lists all targets.
+# Nothing is written outside of .venv/, .demo/, .bench/, and bench/results/.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,28 +26,28 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes 
 .DELETE_ON_ERROR:
 .PHONY: help demo test faults soak fuzz bench check format image image-check newest-python requirements clean
 
-help: ## List what there is to make
+help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(INSTALLED) ## Three real S3 servers, the service, two files in every account; DEMO_EXIT=1 does not stay up
+demo: $(INSTALLED) ## Start three real S3 servers and the service, and upload two files; DEMO_EXIT=1 stops it afterwards
 	@DEMO_EXIT=$(DEMO_EXIT) $(BIN)/python -m demo
 
-test: $(INSTALLED) ## The whole suite; LABELS="tests/unit/s3" for less
+test: $(INSTALLED) ## Run the whole test suite; LABELS="tests/unit/s3" runs a part
 	@$(BIN)/python manage.py test $(LABELS)
 
-faults: $(INSTALLED) ## Every way in which an account can fail, at every place, with every ack; `make test` runs a selection
+faults: $(INSTALLED) ## Run every combination of fault, place, and ack; `make test` runs a selection
 	@FAULTS=all $(BIN)/python manage.py test tests/faults
 
-soak: $(INSTALLED) ## Everything goes wrong for MINUTES=2, then nothing may be lost or left; SEED=s draws the same again
+soak: $(INSTALLED) ## Cause faults and kills for MINUTES=2, then check that nothing is lost or left; SEED=s repeats a run
 	@$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-fuzz: $(INSTALLED) ## REQUESTS=30000 mutated requests, some minutes; QUICK=1 some seconds; SEED=s draws the same again
+fuzz: $(INSTALLED) ## Send REQUESTS=30000 mutated requests (some minutes); QUICK=1: some seconds; SEED=s repeats a run
 	@$(BIN)/python -m fuzz --requests $(if $(QUICK),1500,$(REQUESTS)) $(if $(SEED),--seed $(SEED))
 
-bench: $(INSTALLED) $(BENCH_INSTALLED) ## This service beside its peers (about an hour); QUICK=1 within three minutes; ONLY="small slow"
+bench: $(INSTALLED) $(BENCH_INSTALLED) ## Compare the speed with other tools (about an hour); QUICK=1: three minutes; ONLY="small slow"
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-check: $(INSTALLED) ## Format, lint, types, who may import whom, Dockerfile
+check: $(INSTALLED) ## Check format, lint, types, imports between packages, and the Dockerfile
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -55,44 +55,44 @@ check: $(INSTALLED) ## Format, lint, types, who may import whom, Dockerfile
 	@$(BIN)/hadolint Dockerfile
 	@bash -n .ci/run && bash -n scripts/image-check && bash -n scripts/newest-python
 
-format: $(INSTALLED) ## Put right what the formatter and the linter can
+format: $(INSTALLED) ## Format the code, and fix what the linter can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-image: ## Build the image; CONTAINERS=podman for another engine
+image: ## Build the image; CONTAINERS=podman uses another engine
 	$(CONTAINERS) build -t $(IMAGE) .
 
-image-check: $(INSTALLED) ## Build the image, run it and upload through it (needs root, buildah and podman)
+image-check: $(INSTALLED) ## Build the image, run it, and upload a file (needs root, buildah, and podman)
 	@PYTHON=$(BIN)/python bash scripts/image-check
 
-newest-python: ## The fast half of the suite on the newest Python (needs root, debootstrap and Debian's packages)
+newest-python: ## Run the fast tests on the newest Python (needs root, debootstrap, and Debian's packages)
 	@bash scripts/newest-python
 
-requirements: $(INSTALLED) ## Compile requirements.txt and requirements/*.txt again, with the newest releases allowed
+requirements: $(INSTALLED) ## Compile requirements.txt and requirements/*.txt again, with the newest allowed releases
 	@$(PIP) install --quiet $(UV)
 	$(COMPILE) --upgrade requirements/run.in -o requirements/run.txt
 	$(COMPILE) --upgrade -c requirements/run.txt requirements/run.in requirements/test.in -o requirements.txt
 	$(COMPILE) --upgrade requirements/bench.in -o requirements/bench.txt
 
-clean: ## Remove what was made here: the environment, the demo's folder, the tools' caches
+clean: ## Remove the environment, the folders of demo and benchmark, and the caches of the tools
 	rm -rf $(VENV) .demo .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Installed again only when requirements.txt is newer than the last time that it went well.
+# Runs again only if requirements.txt is newer than the last successful installation.
 $(INSTALLED): requirements.txt $(BIN)/python
-	@echo "installing requirements into $(VENV) (the first time some 150 MB, about a minute) ..."
+	@echo "installing requirements into $(VENV) (the first time about 150 MB and a minute) ..."
 	@$(PIP) install --quiet -r requirements.txt
 	@touch $@
 
-# The peers' own environment, made with the same Python.
+# The environment of the compared tools, with the same Python.
 $(BENCH_INSTALLED): requirements/bench.txt $(INSTALLED)
-	@echo "installing the benchmark's peers into $(BENCH_VENV) (the first time some 150 MB, about a minute) ..."
+	@echo "installing the tools to compare with into $(BENCH_VENV) (the first time about 150 MB and a minute) ..."
 	@rm -rf $(BENCH_VENV)
 	@$(BIN)/python -m venv $(BENCH_VENV)
 	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r requirements/bench.txt
 	@touch $@
 
-# Also when the Python that it was made with is gone.
+# Runs also if the Python that created it was removed.
 $(BIN)/python:
 	@command -v "$(PYTHON)" > /dev/null || { \
 		echo "error: there is no $(PYTHON): install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; exit 1; }

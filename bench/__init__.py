@@ -1,4 +1,4 @@
-"""The service beside its peers: `python -m bench`, or `make bench`. bench/README.md says what is measured and how.
+"""Compares the service with its alternatives: `python -m bench`, or `make bench`. bench/README.md says what and how.
 
-Not part of the service: nothing in `mentumfileupload` or `file` imports it, and the image does not carry it.
+Not part of the service: nothing in `mentumfileupload` or `file` imports it, and the image does not contain it.
 """

@@ -1,7 +1,7 @@
-"""`python -m bench`: runs the parts, prints the tables, writes the results. `make bench` prepares what it needs.
+"""`python -m bench`: runs the parts, prints the tables, writes the results. `make bench` installs what it needs.
 
-Exit code 0 if all could be run, whatever the figures; 1 if a part or a contestant could not; 2 if nothing could;
-130 when it was stopped.
+Exit code 0 if everything could run, whatever the figures; 1 if a part or a contestant could not; 2 if nothing could;
+130 if it was stopped.
 """
 
 import argparse
@@ -41,9 +41,11 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     about, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(prog="python -m bench", description=about, epilog=rest)
-    parser.add_argument("--quick", action="store_true", help="fewer sizes, rounds and seconds: within three minutes")
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"some of: {', '.join(PARTS)}")
-    parser.add_argument("--json", action="store_true", help="the result on standard output, instead of tables")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes, rounds, and seconds: within three minutes")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"run only some of: {', '.join(PARTS)}"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
     parser.add_argument("--results", type=Path, help="the folder for the result and the pictures")
     return parser.parse_args()
 
@@ -76,7 +78,7 @@ def measure(options: argparse.Namespace) -> int:
 
 
 def could_not_run(scenario: dict[str, Any]) -> bool:
-    """Too slow is a figure; not to start, or to refuse what it is asked, is not."""
+    """Whether a contestant failed: it did not start, or refused uploads. Being too slow is a figure, not a failure."""
     return any(row["failed"] and not row["failed"].startswith(("not asked", "nothing was")) for row in scenario["rows"])
 
 

@@ -1,8 +1,8 @@
-"""How fast an account that was out catches up: `python -m bench.drain [--files 10000] [--bytes 4096]`.
+"""How fast an account catches up after it was down: `python -m bench.drain [--files 10000] [--bytes 4096]`.
 
-Starts three SeaweedFS servers and the service, stops account B, uploads so many files with `Upload-Ack: any`, restarts
-the service twice, starts B again, and prints how long it takes until B has them all, by the service's own figures and
-by what lies in B.
+Starts three SeaweedFS servers and the service, stops account B, uploads the files with `Upload-Ack: any`, restarts
+the service twice, starts B again, and prints the time until B has all files, by the figures of the service and by the
+content of B.
 """
 
 import argparse
@@ -78,7 +78,7 @@ async def upload(url: str, files: int, size: int) -> None:
 
 
 def until_drained(url: str) -> None:
-    """The figures are read every ten seconds; so is this rather too long than too short."""
+    """The service reads its figures every ten seconds, so the time is too long by up to that."""
     with httpx.Client(base_url=url, headers=HEADERS, timeout=60, trust_env=False) as http:
         seen = False
         while True:

@@ -1,9 +1,9 @@
-"""What may go wrong in a run."""
+"""The errors of a run."""
 
 
 class BenchError(Exception):
-    """One line on why the run cannot go on."""
+    """The reason why the run cannot go on, in one line."""
 
 
 class ContestantError(Exception):
-    """One line on why a contestant did not do what was asked; the others go on."""
+    """The reason why a contestant failed, in one line; the others go on."""

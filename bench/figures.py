@@ -1,4 +1,4 @@
-"""What is asked of a contestant, what came of it, and the figures made of that: medians with their spread."""
+"""The load on a contestant, its results, and the figures made from them: medians with their range."""
 
 import statistics
 from collections.abc import Callable
@@ -13,9 +13,9 @@ GB = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One turn: so many uploads of `size` at once. No more begin after `seconds` or `requests`.
+    """One turn: `at_once` simultaneous uploads of `size`. No more begin after `seconds` or `requests`.
 
-    What is not done after `limit_seconds` is given up, so that a slow contestant costs a run no more than that.
+    Uploads that are not done after `limit_seconds` are given up, so that a slow contestant does not lengthen a run.
     """
 
     size: int
@@ -27,7 +27,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a turn's uploads came to, as their client saw it. Durations are seconds; None where they are not known."""
+    """The results of a turn's uploads, as the client measured them. Durations are seconds; None if unknown."""
 
     operations: int
     seconds: float
@@ -38,14 +38,14 @@ class Load:
     lost: int = 0
     unfinished: int = 0
     first_bad: str = ""
-    # Of the client itself, where there is no gateway.
+    # Of the client itself, if there is no gateway.
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A load and what the contestant's processes took for it."""
+    """A load, and the CPU and memory of the contestant's processes for it."""
 
     size: int
     load: Load
@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The middle of what was seen, and its ends."""
+    """The median of the values, the minimum, and the maximum."""
 
     median: float
     least: float
@@ -75,7 +75,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _per_gb(turn: Turn) -> float | None:
-    # The kernel counts in hundredths of a second: below some of them the figure would be noise.
+    # The kernel counts in 1/100 s: a smaller value would be noise.
     return turn.cpu_seconds / turn.gb if turn.gb > 0 else None
 
 
@@ -93,7 +93,7 @@ METRICS: dict[str, Callable[[Turn], float | None]] = {
 
 @dataclass(slots=True)
 class Row:
-    """One contestant in one scenario. `failed` says why there is nothing (more) of it."""
+    """One contestant in one scenario. `failed`: why it has no (more) results."""
 
     contestant: str
     turns: list[Turn] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Row:
     idle_bytes: int = 0
 
     def spread(self, metric: str) -> Spread | None:
-        # A turn in which nothing was finished has no speed, but it has a peak of memory.
+        # A turn without a finished upload has no speed, but it has a memory peak.
         counted = [turn for turn in self.turns if turn.load.operations or metric == "peak_mib"]
         return Spread.of([value for value in map(METRICS[metric], counted) if value is not None])
 
@@ -138,7 +138,7 @@ class Row:
 
 @dataclass(slots=True)
 class Scenario:
-    """The same work for some contestants, against the same servers, in rounds."""
+    """The same work for several contestants, against the same servers, in rounds."""
 
     part: str
     name: str

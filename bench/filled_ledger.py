@@ -1,7 +1,7 @@
 """Fills a ledger with files of three replicas each: `python -m bench.filled_ledger PATH FILES` makes one on SQLite.
 
-For measuring what a service does on a large ledger (`bench/growth.py`) and what its questions take there
-(`bench/ledger_rows.py`). What lies in it was never uploaded.
+For measuring the service on a large ledger (`bench/growth.py`) and its queries (`bench/ledger_rows.py`). The files in
+it were never uploaded.
 """
 
 import json
@@ -37,13 +37,13 @@ def key_of(number: int) -> str:
 
 
 def id_of(number: int) -> uuid.UUID:
-    """As a UUIDv7 is made: the milliseconds first."""
+    """A UUIDv7: the milliseconds first."""
     milliseconds = int(_BEGAN.timestamp() * 1000) + number * 10
     return uuid.UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | (number * 2_654_435_761) & 0xFFFFFFFF)
 
 
 def state_of(number: int) -> FileState:
-    """One of 200 partial, one of 100 erased, one of 5,000 under way."""
+    """The state of a file: 1 of 200 is partial, 1 of 100 erased, 1 of 5,000 under way."""
     if number % 5000 == 11:
         return FileState.RECEIVING
     if number % 100 == 13:
@@ -52,7 +52,7 @@ def state_of(number: int) -> FileState:
 
 
 def stored(number: int) -> FileState:
-    """Nothing is left to do: a service on this ledger does what its clients ask, and no more."""
+    """All files are stored: a service on this ledger has no background work."""
     return FileState.STORED
 
 
@@ -68,7 +68,7 @@ Row = tuple[Any, ...]
 
 
 def files(count: int, state: Callable[[int], FileState] = state_of) -> Iterator[Row]:
-    """In the order of `_FILE`. Models would take ten times as long."""
+    """The values in the order of `_FILE`. Models would take ten times as long."""
     now = datetime.now(UTC)
     wanted = json.dumps({account: f"{bucket}/" for account, bucket in _BUCKETS.items()})
     for number in range(count):
@@ -86,7 +86,7 @@ def files(count: int, state: Callable[[int], FileState] = state_of) -> Iterator[
 
 
 def replicas(count: int, state: Callable[[int], FileState] = state_of) -> Iterator[Row]:
-    """In the order of `_REPLICA`."""
+    """The values in the order of `_REPLICA`."""
     now = datetime.now(UTC)
     for number in range(count):
         now_in = state(number)
@@ -105,7 +105,7 @@ def replicas(count: int, state: Callable[[int], FileState] = state_of) -> Iterat
 
 
 def fill(alias: str, count: int, state: Callable[[int], FileState] = state_of) -> None:
-    """So many files with their replicas, and the statistics by which the database plans."""
+    """Writes the files with their replicas, and updates the statistics of the query planner."""
     connection = connections[alias]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -124,7 +124,7 @@ def fill(alias: str, count: int, state: Callable[[int], FileState] = state_of) -
 
 
 def _load_file(cursor: Any, table: str, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-    """Values as Django writes them to SQLite."""
+    """The values as Django writes them to SQLite."""
 
     def written(value: Any) -> Any:
         if isinstance(value, uuid.UUID):

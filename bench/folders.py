@@ -1,4 +1,4 @@
-"""Where the benchmark finds and leaves things. All that is made lies in .bench/, all that stays in bench/results/."""
+"""The folders of the benchmark: .bench/ for everything temporary, bench/results/ for results that stay."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What grows: accounts, clients, the ledger, the delay of an account. This service, and rclone where it makes sense."""
+"""The effect of more accounts, clients, files in the ledger, and delay. This service, and rclone if it applies."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ from testkit.processes import run_process
 
 DELAY_MS = 50
 SLOW_BYTES_PER_SECOND = 1_000_000
-# Seen: rows and indexes of a file with three replicas, with room for the journal.
+# Measured: rows and indexes of a file with three replicas, with space for the journal.
 _LEDGER_BYTES_A_FILE = 3000
 
 
@@ -27,7 +27,7 @@ def accounts_name(who: str, count: int) -> str:
 
 
 def accounts(run: Run) -> None:
-    """1 to 16 accounts, one upload at a time: how much longer one takes."""
+    """1 to 16 accounts, one upload at a time: the time of an upload."""
     counts = run.plan.account_counts
     with null_accounts(run.folder, max(counts)) as every:
         for size in (5 * MiB,) if run.plan.is_quick else (5 * MiB, SMALL):
@@ -42,7 +42,7 @@ def accounts(run: Run) -> None:
 
 
 def clients(run: Run) -> None:
-    """1 to 256 clients with 4 KiB each."""
+    """1 to 256 clients with uploads of 4 KiB."""
     with null_accounts(run.folder, ACCOUNTS) as every:
         for at_once in run.plan.client_counts:
             work = run.plan.work(SMALL, at_once)
@@ -55,7 +55,7 @@ def ledger_name(files: int) -> str:
 
 
 def ledger(run: Run) -> None:
-    """Files in the ledger already, each with three replicas."""
+    """A ledger that already has files, each with three replicas."""
     work = run.plan.work(SMALL, 16)
     with null_accounts(run.folder, ACCOUNTS) as every:
         contestants = []
@@ -68,7 +68,7 @@ def ledger(run: Run) -> None:
 
 
 def files(run: Run) -> None:
-    """4 KiB after so many others, all in one folder: who slows down as it fills."""
+    """4 KiB after many other files in the same folder: whether a contestant slows down as the folder fills."""
     work = run.plan.work(SMALL, 16)
     contestants: list[Contestant] = []
     with null_accounts(run.folder, ACCOUNTS) as every:
@@ -80,7 +80,7 @@ def files(run: Run) -> None:
 
 
 def fill_ledger(run: Run, files: int) -> Path:
-    """A database with so many files, in this run's folder."""
+    """A database with this number of files, in the folder of the run."""
     path = run.folder / f"ledger-{files}.sqlite3"
     free = shutil.disk_usage(run.folder).free
     if free < files * _LEDGER_BYTES_A_FILE:
@@ -94,7 +94,7 @@ def fill_ledger(run: Run, files: int) -> Path:
 
 
 def slow(run: Run) -> None:
-    """The last of three accounts takes 1 MB/s: who must wait for it, and who need not."""
+    """The last of three accounts accepts only 1 MB/s: whether uploads wait for it, by ack."""
     work = Work(size=run.plan.slow_size, at_once=2, seconds=run.plan.seconds, limit_seconds=run.plan.slow_limit_seconds)
     with null_accounts(run.folder, ACCOUNTS, rates=(0, 0, SLOW_BYTES_PER_SECOND)) as every:
         contestants = [
@@ -108,7 +108,7 @@ def slow(run: Run) -> None:
 
 
 def delay(run: Run) -> None:
-    """Accounts that answer 50 ms later: nearly all of an upload's time is theirs, if nothing waits for another."""
+    """Accounts that delay answers by 50 ms: this is most of an upload's time, unless requests wait for each other."""
     few, many = ACCOUNTS, 8
     with null_accounts(run.folder, many, delay_ms=DELAY_MS) as every:
         for at_once in (1,) if run.plan.is_quick else (1, 16):

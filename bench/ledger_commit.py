@@ -1,8 +1,8 @@
-"""What the ledger costs an upload: intent and outcome with three accounts, many at once, on SQLite in a folder.
+"""The cost of the ledger per upload: intent and outcome with three accounts, many at once, on SQLite in a folder.
 
     python -m bench.ledger_commit [--uploads 4000] [--at-once 16]
 
-Prints uploads a second and CPU milliseconds an upload, of the whole process.
+Prints uploads a second and CPU milliseconds per upload, of the whole process.
 """
 
 import argparse
@@ -75,7 +75,7 @@ async def measure(alias: str, uploads: int, at_once: int) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(client() for _ in range(at_once)))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(f"{uploads / seconds:,.0f} uploads/s, {cpu / uploads * 1000:.2f} ms of CPU an upload, {at_once} at once")
+    print(f"{uploads / seconds:,.0f} uploads/s, {cpu / uploads * 1000:.2f} ms of CPU per upload, {at_once} at once")
 
 
 def main() -> None:

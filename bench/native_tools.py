@@ -1,4 +1,4 @@
-"""The two native tools of `bench/native/`: compiled when they are first needed, and again when their source changes."""
+"""The two native tools of `bench/native/`: compiled before their first use, and again when their source changes."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def compiler() -> str | None:
 
 
 def build(name: str, folder: Path | None = None) -> Path:
-    """The tool `nulls3` or `load`, built. Raises `BenchError` if it cannot be."""
+    """Compiles the tool `nulls3` or `load`. Raises `BenchError` if this fails."""
     folder = MADE / "native" if folder is None else folder
     source = NATIVE / f"{name}.c"
     sources = [*sorted(NATIVE.glob("*.h")), source]
@@ -38,14 +38,14 @@ def build(name: str, folder: Path | None = None) -> Path:
     done = run_process([found, *FLAGS, "-o", unfinished, source], capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError(f"{source.name} does not compile:\n{done.stderr.strip()}")
-    unfinished.replace(built)  # whole or not at all, whoever builds it beside us
+    unfinished.replace(built)  # atomic, because another process may build it at the same time
     return built
 
 
 def run_load(
     tool: Path, port: int, path: str, work: Work, *, headers: Sequence[str] = (), is_form: bool = False
 ) -> Load:
-    """Upload to a server on loopback. Raises `ContestantError` if the server was not to be reached."""
+    """Uploads to a server on loopback. Raises `ContestantError` if the server cannot be reached."""
     options: list[str | Path] = [tool, "--port", str(port), "--path", path, "--size", str(work.size)]
     options += ["--at-once", str(work.at_once), "--seconds", str(work.seconds), "--limit", str(work.limit_seconds)]
     if work.requests is not None:
@@ -61,7 +61,7 @@ def run_load(
 
 
 def load_of(line: str) -> Load:
-    """The tool's line of JSON."""
+    """The line of JSON that the tool printed."""
     told = json.loads(line)
     del told["mb_per_second"]
     return Load(**told)

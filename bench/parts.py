@@ -1,4 +1,4 @@
-"""The parts of a run: each makes its accounts and contestants, and runs its scenarios."""
+"""The parts of a run: each creates its accounts and contestants, and runs its scenarios."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ from testkit.account import StoreAccount
 
 
 def small(run: Run) -> None:
-    """4 KiB, at 1, 16 and 64 at once."""
+    """4 KiB, with 1, 16, and 64 at once."""
     with null_accounts(run.folder, ACCOUNTS) as accounts:
         for at_once in run.plan.small_at_once:
             work = run.plan.work(SMALL, at_once)
@@ -36,7 +36,7 @@ def sizes(run: Run) -> None:
 
 
 def memory(run: Run) -> None:
-    """64 uploads of 64 MiB at once: what it does to the memory."""
+    """64 uploads of 64 MiB at once: the peak memory."""
     work = Work(
         size=64 * MiB, at_once=64, requests=64, seconds=run.plan.memory_limit_seconds,
         limit_seconds=run.plan.memory_limit_seconds,
@@ -47,10 +47,10 @@ def memory(run: Run) -> None:
 
 
 def seaweed(run: Run) -> None:
-    """Against real S3 servers, whose own cost dominates."""
+    """Against real S3 servers, which need most of the CPU."""
     for size, at_once in run.plan.seaweed_sizes:
         work = run.plan.work(size, at_once)
-        with seaweed_accounts(run.folder, ACCOUNTS) as accounts:  # new ones: they fill the disk
+        with seaweed_accounts(run.folder, ACCOUNTS) as accounts:  # new servers, because they fill the disk
             contestants = _all(run, accounts)[: 2 if run.plan.is_quick else None]
             run.measure("seaweed", f"{work_name(work)}, SeaweedFS", work, contestants, server="SeaweedFS")
 

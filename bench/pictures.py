@@ -1,6 +1,6 @@
-"""Draws a result: `python -m bench.pictures RESULT.json FOLDER`, in the benchmark's own environment.
+"""Draws a result: `python -m bench.pictures RESULT.json FOLDER`, in the environment of the benchmark.
 
-Speed and CPU cost over file size, time over the number of accounts, as SVG; the same result gives the same bytes.
+Draws speed and CPU cost by file size, and time by number of accounts, as SVG. The same result gives the same bytes.
 """
 
 import json
@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from bench.plan import size_name
 
 Points = dict[str, list[tuple[float, float]]]
-# Always the same colour for the same contestant.
+# Each contestant always has the same colour.
 _COLOURS = {
     "ours": "#c0392b",
     "rclone": "#2c6fbb",
@@ -34,22 +34,22 @@ _COLOURS = {
 
 
 def by_size(result: dict[str, Any], metric: str, parts: tuple[str, ...]) -> Points:
-    """For each contestant its figure over the file's size."""
+    """The figure of each contestant by file size."""
     points: Points = {}
     for scenario in result["scenarios"]:
-        # Of the small ones the turn with 16 at once.
+        # For small files, the turn with 16 at once.
         if scenario["part"] not in parts or (scenario["part"] == "small" and scenario["at_once"] != 16):
             continue
         for row in scenario["rows"]:
             if row["contestant"] in _COLOURS and metric in row["figures"]:
                 figure = row["figures"][metric]["median"]
-                if figure > 0:  # the limit has no CPU of its own, and a logarithm has no place for it
+                if figure > 0:  # the limit has no CPU time, and a logarithmic axis cannot show 0
                     points.setdefault(row["contestant"], []).append((scenario["size"], figure))
     return points
 
 
 def by_accounts(result: dict[str, Any], size: int) -> Points:
-    """The median time of an upload over the number of accounts."""
+    """The median time of an upload by number of accounts."""
     points: Points = {}
     for scenario in result["scenarios"]:
         if scenario["part"] != "accounts" or scenario["size"] != size:
@@ -88,7 +88,7 @@ def draw(points: Points, path: Path, *, title: str, x_label: str, y_label: str, 
 
 
 def main() -> None:
-    mpl.rcParams["svg.hashsalt"] = "bench"  # names inside of the file are made from it
+    mpl.rcParams["svg.hashsalt"] = "bench"  # names inside the file are derived from it
     result, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     pictures = (
         ("speed", by_size(result, "mb_per_second", ("small", "sizes")),

@@ -1,7 +1,7 @@
 """What is measured: the scenarios of each part, in the whole run and in the quick one.
 
-The quick run has the same parts with fewer sizes, rounds and seconds: it shows that all of it works, and the order of
-magnitude; its figures are to be read with their spread.
+The quick run has the same parts with fewer sizes, rounds, and seconds. It shows that everything works, and the order
+of magnitude. Read its figures with their range.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ MOST_LIMIT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes of a run. `seconds` is how long a turn begins new uploads."""
+    """The sizes of a run. `seconds`: how long a turn begins new uploads."""
 
     rounds: int
     seconds: float
     limit_seconds: float
     small_at_once: tuple[int, ...]
-    sizes: tuple[tuple[int, int], ...]  # a size, and how many at once
+    sizes: tuple[tuple[int, int], ...]  # a size, and the number at once
     memory_limit_seconds: float
     seaweed_sizes: tuple[tuple[int, int], ...]
     account_counts: tuple[int, ...]
@@ -29,12 +29,12 @@ class Plan:
     files_before: tuple[int, ...]
     slow_size: int
     slow_limit_seconds: float
-    direct_ways: tuple[bool, ...]  # one account after the other, all at once
-    short_after_seconds: float  # from then on a scenario has one round
+    direct_ways: tuple[bool, ...]  # in turn and at once
+    short_after_seconds: float  # from this number on a scenario has one round
     is_quick: bool = False
 
     def work(self, size: int, at_once: int, *, requests: int | None = None) -> Work:
-        """A turn of this size: large files are counted, not timed, so that a turn is not half an upload."""
+        """A turn of this size: large files have a fixed number instead of a time, so that a turn has whole uploads."""
         if requests is None and size >= 256 * MiB:
             requests = at_once
         return Work(

@@ -1,7 +1,7 @@
-"""Processes of ours: started so that they die with us, and watched from outside, by what the kernel counts of them.
+"""Starts processes that end with this one, and measures them with the counters of the kernel.
 
-A contestant's CPU seconds and memory are those of all its processes, children too. CPU seconds of children that have
-died stand in their parent's row, so none are lost. Memory is sampled: a peak shorter than a sample may be missed.
+CPU seconds and memory of a contestant are those of all its processes, including children. The CPU seconds of ended
+children are in the counters of their parents. Memory is sampled: a peak shorter than a sample may be missed.
 """
 
 import os
@@ -28,7 +28,7 @@ _STOP_SECONDS = 10.0
 
 
 def clean_environment(**added: str) -> dict[str, str]:
-    """Ours without what would reach another account or take a proxy: all is on loopback."""
+    """Our environment without variables that name other accounts or a proxy: everything is on loopback."""
     return inherited_environment("AWS_", "UPLOAD_", "RCLONE_", "S3_") | {"PYTHONPATH": str(ROOT)} | added
 
 
@@ -43,7 +43,7 @@ def takes_connections(port: int) -> bool:
 def start_process(
     command: Sequence[str | Path], log: Path, *, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start it in a session of its own (Ctrl-C is for us to act on); what it says goes to `log`."""
+    """Starts a process in its own session (we handle Ctrl-C); its output goes to `log`."""
     with log.open("ab") as output:
         return processes.start_process(
             [str(word) for word in command],
@@ -57,7 +57,7 @@ def start_process(
 
 
 def stop_process(process: subprocess.Popen[bytes] | None) -> None:
-    """SIGTERM, then SIGKILL, and to the children that it leaves, too. Returns when all have ended."""
+    """Sends SIGTERM, then SIGKILL, also to children that are left. Returns when all have ended."""
     if process is None:
         return
     family = tree([process.pid])
@@ -71,14 +71,14 @@ def stop_process(process: subprocess.Popen[bytes] | None) -> None:
     for process_id in family[1:]:
         with suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
-    pause = threading.Event()  # they are not our children: nothing tells when they have ended
+    pause = threading.Event()  # they are not our children: there is no event when they end
     deadline = time.monotonic() + _STOP_SECONDS
     while any(map(_runs, family[1:])) and time.monotonic() < deadline:
         pause.wait(0.01)
 
 
 def _runs(process_id: int) -> bool:
-    """Whether it is there, and not only a row that waits to be read by its parent."""
+    """Whether the process runs, and is not a zombie."""
     try:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -91,7 +91,7 @@ def last_line(log: Path) -> str:
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
-    """Nothing but its answer tells that a server is ready: it is asked again. Raises `ContestantError`."""
+    """Asks a server until it answers, because there is no other sign that it is ready. Raises `ContestantError`."""
     pause = threading.Event()
     for _ in range(int(seconds / 0.05)):
         if ready():
@@ -103,7 +103,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """These processes that live, and their children's children. While threads end, the kernel may leave some out."""
+    """The living ones of these processes and their descendants. While threads end, the kernel may omit some."""
     found: list[int] = []
     waiting = list(roots)
     while waiting:
@@ -119,7 +119,7 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 def cpu_seconds(roots: Iterable[int]) -> float:
-    """What they and all their children have used, living and dead. Asks each process for its parent: none is missed."""
+    """The CPU seconds of these processes and all descendants, living and ended. It asks each process for its parent."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -135,7 +135,7 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 
 
 def memory_bytes(process_ids: Iterable[int]) -> int:
-    """Their resident memory. Pages that several of them share count for each."""
+    """Their resident memory. Shared pages count once per process."""
     pages = 0
     for process_id in process_ids:
         with suppress(OSError, IndexError):
@@ -144,7 +144,7 @@ def memory_bytes(process_ids: Iterable[int]) -> int:
 
 
 def highest_memory_bytes(process_id: int) -> int:
-    """The most that one process ever had, as the kernel has kept it."""
+    """The peak memory of one process, from the kernel."""
     try:
         status = Path(f"/proc/{process_id}/status").read_text()
     except OSError:
@@ -154,7 +154,7 @@ def highest_memory_bytes(process_id: int) -> int:
 
 
 class Watch:
-    """While the block runs: `cpu_seconds` that were used in it, and the `peak_bytes` seen."""
+    """Measures `cpu_seconds` and `peak_bytes` during the block."""
 
     def __init__(self, roots: Sequence[int]) -> None:
         self._roots = roots
@@ -175,7 +175,7 @@ class Watch:
         self._sampler.join()
         family = tree(self._roots)
         self.cpu_seconds += cpu_seconds(self._roots)
-        if len(family) == 1:  # the kernel has seen peaks between two samples, too
+        if len(family) == 1:  # the kernel also knows peaks between two samples
             self.peak_bytes = max(self.peak_bytes, highest_memory_bytes(family[0]))
 
     def _sample(self) -> None:

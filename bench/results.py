@@ -1,7 +1,7 @@
-"""What a run leaves: its JSON and its pictures.
+"""Writes the results of a run: JSON and pictures.
 
-A whole run is kept in `bench/results/`: `latest.json`, a dated copy (not in git), and the pictures. A quick or partial
-one is no result to be quoted, and goes to `.bench/results/`.
+A whole run goes to `bench/results/`: `latest.json`, a dated copy (not in git), and the pictures. A quick or partial run
+must not be quoted, and goes to `.bench/results/`.
 """
 
 import json
@@ -16,13 +16,13 @@ from bench.processes import clean_environment
 from bench.targets import Target
 from testkit.processes import run_process
 
-FORM = 1  # grows when the shape of the JSON changes
+FORM = 1  # increased when the format of the JSON changes
 
 
 def result_of(
     machine: dict[str, Any], kind: str, scenarios: Sequence[Scenario], targets: Sequence[Target], failed: dict[str, str]
 ) -> dict[str, Any]:
-    """`kind` is `whole`, `quick` or `partial`; `failed` says by part why it could not run."""
+    """`kind`: `whole`, `quick`, or `partial`; `failed`: for each part that could not run, why."""
     return {
         "form": FORM,
         "kind": kind,
@@ -34,7 +34,7 @@ def result_of(
 
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
-    """The paths written."""
+    """Writes the files and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1) + "\n"
     when = result["machine"]["when"].replace(":", "").partition("+")[0]
@@ -45,7 +45,7 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def draw(latest: Path, folder: Path) -> list[Path]:
-    """The pictures, by matplotlib in the benchmark's own environment."""
+    """Draws the pictures with matplotlib in the environment of the benchmark."""
     command: list[str | Path] = [VENV / "python", "-m", "bench.pictures", latest, folder]
     environment = clean_environment(MPLCONFIGDIR=str(VENV.parent / "matplotlib"))
     done = run_process(command, cwd=ROOT, env=environment, capture_output=True, text=True)

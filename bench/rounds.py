@@ -1,9 +1,9 @@
-"""One scenario: all contestants side by side, turn by turn, against the same servers.
+"""One scenario: all contestants take turns against the same servers.
 
-All are started before the first turn and sit idle while it is another's: so each is as warm in its tenth turn as in its
-second, and what the machine does meanwhile meets all of them alike. (Idle, none of them was seen to use CPU.) They are
-new for each scenario: its peak of memory is its own, and nobody pays for the load of the scenario before.
-A contestant that fails is out, with its reason; the others go on.
+All are started before the first turn and are idle during the turns of the others. So each is equally warm in all its
+turns, and changes of the machine affect all alike. (None of them used measurable CPU while idle.) They are started
+again for each scenario, so that a memory peak belongs to its scenario. A contestant that fails leaves the scenario,
+with its reason; the others go on.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ def run_scenario(scenario: Scenario, contestants: Sequence[Contestant], say: Say
             if row.failed is not None:
                 say(f"  {contestant.name}: {row.failed}")
         for number in range(scenario.rounds):
-            # Every other round the other way round: nobody always follows the same one.
+            # Every second round is reversed, so that no contestant always follows the same one.
             for contestant, row in pairs if number % 2 == 0 else reversed(pairs):
                 if row.failed is None:
                     _take_turn(contestant, row, scenario.work, is_last=number + 1 == scenario.rounds)
@@ -53,7 +53,7 @@ def _begin(contestant: Contestant, row: Row, work: Work) -> None:
 
 def _start(contestant: Contestant, row: Row, work: Work) -> None:
     contestant.start()
-    # Idle is who has taken one small upload: what is read or made at the first one is there.
+    # Idle memory is measured after one small upload, which does all one-time work.
     contestant.warm_up(Work(size=4 * KiB, at_once=1, seconds=1.0, limit_seconds=work.limit_seconds, requests=1))
     row.idle_bytes = memory_bytes(tree(contestant.process_ids()))
     contestant.warm_up(
@@ -82,7 +82,7 @@ def _take_turn(contestant: Contestant, row: Row, work: Work, *, is_last: bool) -
         if load.operations == 0 and load.first_bad:
             row.failed = reason_in(load.first_bad)
         elif load.unfinished:
-            # What it was left with would be done in another's turn.
+            # Its unfinished uploads would run in the turn of another contestant.
             contestant.stop()
             if not is_last:
                 _start(contestant, row, work)
@@ -91,7 +91,7 @@ def _take_turn(contestant: Contestant, row: Row, work: Work, *, is_last: bool) -
 
 
 def reason_in(bad: str) -> str:
-    """One line of an answer that was not 2xx: its status and what its body says."""
+    """An answer that was not 2xx in one line: its status and its body."""
     head, _, body = bad.partition("\r\n\r\n")
     return " ".join(f"{head.partition(chr(13))[0]} {body}".split())[:200]
 

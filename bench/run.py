@@ -1,4 +1,4 @@
-"""A run: its plan, its folder, and the scenarios that were measured so far."""
+"""A run: its plan, its folder, and the scenarios that are measured so far."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ ACCOUNTS = 3
 
 @dataclass(slots=True)
 class Run:
-    """What is measured so far. `folder` is this run's own, gone when it ends."""
+    """The state of a run. `folder`: the folder of the run, deleted at its end."""
 
     plan: Plan
     folder: Path

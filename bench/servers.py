@@ -1,4 +1,4 @@
-"""What the contestants upload to: null S3 servers, or SeaweedFS; one an account, all on loopback."""
+"""The servers to which contestants upload: null S3 or SeaweedFS; one per account, all on loopback."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from testkit.seaweed import start_stores, stop_stores
 
 
 class NullStore:
-    """One account's null S3: what a contestant itself costs, for it costs next to nothing."""
+    """The null S3 of one account. It needs almost no CPU, so the result measures the contestant."""
 
     def __init__(
         self, name: str, folder: Path, *, delay_ms: int = 0, bytes_per_second: int = 0, tool: Path | None = None
@@ -49,7 +49,7 @@ class NullStore:
 def null_accounts(
     folder: Path, count: int, *, delay_ms: int = 0, rates: Sequence[int] = ()
 ) -> Iterator[list[StoreAccount]]:
-    """So many accounts. `rates`: bytes a second of the first ones, 0 for no limit."""
+    """`count` accounts. `rates`: bytes a second of the first ones, 0 for no limit."""
     if count > len(ascii_uppercase):
         raise BenchError(f"accounts are named by letters: {count} are too many")
     with ExitStack() as running:
@@ -64,7 +64,7 @@ def null_accounts(
 
 @contextmanager
 def seaweed_accounts(folder: Path, count: int) -> Iterator[list[StoreAccount]]:
-    """Real servers. What they were given, tens of gigabytes, is gone afterwards."""
+    """Real servers. Their content, tens of gigabytes, is deleted afterwards."""
     kept = folder / "stores"
     stores = start_stores(kept, ascii_uppercase[:count])
     try:

@@ -1,4 +1,4 @@
-"""The tables for people: a block for each scenario, medians with their spread, and how much faster we are."""
+"""The tables: a block for each scenario, medians with their range, and the ratio of our speed to the others."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ from bench.figures import MiB, Row, Scenario, Spread
 from bench.rounds import reason_in
 
 Cell = str
-# A heading, the metric, and how many digits after the point.
+# The heading, the metric, and the number of decimals.
 Column = tuple[str, str, int]
 _SMALL: tuple[Column, ...] = (
     ("uploads/s", "uploads_per_second", 0),
@@ -25,7 +25,7 @@ _LARGE: tuple[Column, ...] = (
 
 
 def ours_in(scenario: Scenario) -> Row | None:
-    """Whom the others are compared with: the first of ours."""
+    """The contestant with which the others are compared: the first of ours."""
     return scenario.row("ours") or next((row for row in scenario.rows if row.contestant.startswith("ours")), None)
 
 
@@ -49,7 +49,7 @@ def _block(scenario: Scenario) -> list[str]:
     notes = []
     for row in scenario.rows:
         figures = [_told(row.spread(metric), digits) for _, metric, digits in columns]
-        # Who has a counterpart (`rclone, 8 accounts`) is compared with that.
+        # A contestant with a counterpart (`rclone, 8 accounts`) is compared with that one.
         named = row.contestant.replace("rclone", "ours")
         counterpart = (scenario.row(named) if named.startswith("ours") else None) or reference
         body.append([row.contestant, *figures, _compared(counterpart, row, columns[0][1])])
@@ -77,7 +77,7 @@ def _compared(reference: Row | None, row: Row, metric: str) -> Cell:
 
 
 def aligned(rows: list[list[Cell]]) -> list[str]:
-    """The first column to the left, figures to the right."""
+    """The first column is left-aligned, figures are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  " + "  ".join(

@@ -1,4 +1,4 @@
-"""The speed to reach: each demand with the figure of this run. Printed, not judged."""
+"""The speed to reach: each target with the figure of this run. It is printed and does not change the exit code."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from bench.plan import SMALL
 from bench.table import aligned, ratio
 
 UPLOAD_MEMORY_MIB = 192
-# What docs/operations.md says that a connection takes.
+# The memory of a connection, as docs/operations.md says.
 CONNECTION_MIB = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`demand` is None for a figure that is stated only; `figure` is None when it was not measured."""
+    """`demand`: None for a figure without a target; `figure`: None if it was not measured."""
 
     name: str
     figure: float | None
     demand: float | None = None
-    is_limit: bool = False  # at most, not at least
+    is_limit: bool = False  # the target is a maximum, not a minimum
     unit: str = ""
 
     @property
@@ -52,7 +52,7 @@ def targets_of(scenarios: Sequence[Scenario]) -> list[Target]:
 
 
 class _Found:
-    """Figures by what they are of; None for what was not measured."""
+    """Looks up figures by contestant and load; None if one was not measured."""
 
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         self._scenarios = scenarios
@@ -68,7 +68,7 @@ class _Found:
         return scenario.median(who, metric) if scenario else None
 
     def over(self, part: str, size: int, metric: str, whom: str, *, at_once: int | None = None) -> float | None:
-        """Ours over theirs."""
+        """Our figure divided by theirs."""
         ours = self.median(part, size, metric, "ours", at_once=at_once)
         return ratio(ours, self.median(part, size, metric, whom, at_once=at_once))
 

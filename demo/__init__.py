@@ -1,1 +1,1 @@
-"""`make demo`: the main job on real input, to look at."""
+"""`make demo`: shows an upload to three real S3 servers."""

@@ -1,8 +1,8 @@
-"""Three accounts on three real S3 servers, the service before them, and two files that must arrive in all of them.
+"""Starts three accounts on three real S3 servers and the service, and stores two files in all of them.
 
-Uploads a small file by `POST /upload` and a large one by `PUT /files/`, reads both back from each account with that
-account's own keys and through the service, shows what a wrong secret looks like, and what is left after the service was
-killed in the middle of an upload: nothing. Stays up until Ctrl-C, unless DEMO_EXIT=1.
+Uploads a small file by `POST /upload` and a large one by `PUT /files/`. Reads both back from each account with the
+account's own keys, and through the service. Shows the answer to a wrong secret, and that nothing is left after the
+service was killed during an upload. Runs until Ctrl-C, or ends by itself if DEMO_EXIT=1.
 """
 
 import fcntl
@@ -29,19 +29,19 @@ from testkit.seaweed import Seaweed, start_stores, stop_stores
 from testkit.serviceprocess import HTTP, ServiceProcess, ServiceProcessError
 
 FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).resolve().parent.parent / ".demo")).resolve()
-MARKER = ".made-by-the-demo"  # only a folder with this file in it is ever emptied
+MARKER = ".made-by-the-demo"  # a folder is emptied only if it contains this file
 PORT = int(os.environ.get("DEMO_PORT", "8000"))
 MiB = 1024 * 1024
 LEFT = {"removed": "nothing", "removal_pending": "perhaps something"}
 
 
 class DemoError(Exception):
-    """One line on what went wrong."""
+    """The reason why the demo cannot go on, in one line."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One object in one account, as that account gave it back."""
+    """One object in one account, as the account returned it."""
 
     account: str
     bucket: str
@@ -66,7 +66,7 @@ def main() -> int:
 def run(running: ExitStack) -> int:
     refuse_used_port(PORT)
     make_folder(FOLDER, running)
-    say("Starting three S3 servers, one for each of the accounts A, B and C ...")
+    say("Starting three S3 servers, one for each of the accounts A, B, and C ...")
     stores = start_stores(FOLDER / "stores", ["A", "B", "C"])
     running.callback(stop_stores, stores)
     token = secrets.token_urlsafe(24)
@@ -81,13 +81,13 @@ def run(running: ExitStack) -> int:
         (put(service, token, "demo/large.bin", large)["key"], large),
     ]
     rows = [read_back(store, key, content) for key, content in keys for store in stores]
-    say("What each account gave back, read with its own keys:\n")
+    say("What each account has, read with its own keys:\n")
     print_table(rows)
     served_whole = show_reading(service, token, *keys[1])
     refusal_is_told = show_wrong_secret(stores)
-    say("\nAccount B is stopped, misses a file (Upload-Ack: any), and is started again; then the file is erased:\n")
+    say("\nAccount B is stopped and misses a file (Upload-Ack: any). It is started again. Then the file is erased:\n")
     outage_is_over = show_outage(stores, service, token)
-    say("\nThe service is killed (SIGKILL) in the middle of an upload of 24 MiB, and started again:\n")
+    say("\nThe service is killed (SIGKILL) during an upload of 24 MiB, and started again:\n")
     other = secrets.token_urlsafe(24)
     killed = service_of(stores, other, "crash", {"UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS)})
     crash_is_clean = show_crash(stores, killed, other)
@@ -103,7 +103,7 @@ def run(running: ExitStack) -> int:
 
 
 def show_reading(service: ServiceProcess, token: str, key: str, content: bytes) -> bool:
-    """The file comes back through the service, from whichever account can give it."""
+    """Whether the service returns the file unchanged, from the first account that can deliver it."""
     request = urllib.request.Request(f"{service.url}/files/{key}", headers={"Authorization": f"Bearer {token}"})
     with HTTP.open(request, timeout=120) as answer:
         found = answer.read()
@@ -118,22 +118,22 @@ def refuse_used_port(port: int) -> None:
         try:
             trial.bind(("127.0.0.1", port))
         except OSError as error:
-            raise DemoError(f"port {port} cannot be had ({error.strerror}); free it, or set DEMO_PORT") from error
+            raise DemoError(f"port {port} is not available ({error.strerror}); free it, or set DEMO_PORT") from error
 
 
 def make_folder(folder: Path, running: ExitStack) -> None:
-    """An empty folder of the demo's own, locked while it runs; what somebody else put there is never removed."""
+    """An empty folder for the demo, locked while it runs. A folder with other content is refused."""
     marker = folder / MARKER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         left = [entry for entry in folder.iterdir() if entry != marker]
         if left and not marker.exists():
-            raise DemoError(f"{folder} is not empty and not the demo's; empty it, or set DEMO_FOLDER")
+            raise DemoError(f"{folder} has files that are not from the demo; empty it, or set DEMO_FOLDER")
         lock = running.enter_context(marker.open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DemoError(f"a demo is running in {folder} already; stop it, or set DEMO_FOLDER") from None
+            raise DemoError(f"another demo is running in {folder}; stop it, or set DEMO_FOLDER") from None
         for entry in left:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -146,7 +146,7 @@ def make_folder(folder: Path, running: ExitStack) -> None:
 def service_of(
     stores: Sequence[Seaweed], token: str, name: str, settings: Mapping[str, str], port: int | None = None
 ) -> ServiceProcess:
-    """With a ledger and a log of that name."""
+    """The service with its own ledger and log of this name."""
     told = {
         "DEBUG": "true",
         "DATABASE_URL": f"sqlite:///{FOLDER / name}.sqlite3",
@@ -157,8 +157,8 @@ def service_of(
 
 
 def show_wrong_secret(stores: Sequence[Seaweed]) -> bool:
-    """The same service with one wrong secret: the answer must name the account, and nothing may be left."""
-    say("\nThe same upload where account B's secret_access_key is wrong:\n")
+    """Uploads with one wrong secret: the answer must name the account, and no object may be left."""
+    say("\nThe same upload with a wrong secret_access_key for account B:\n")
     token = secrets.token_urlsafe(24)
     wrong = replace(stores[1].account, secret_access_key="not-the-secret-of-account-b")  # noqa: S106 - it is wrong on purpose
     with service_of(stores, token, "wrong-secret", wrong.environment()) as service:

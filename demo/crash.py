@@ -1,4 +1,4 @@
-"""The scene of the crash: the service is killed in the middle of an upload, and cleans up when it is started again."""
+"""The crash: the service is killed during an upload, and cleans up when it is started again."""
 
 import socket
 import time
@@ -15,7 +15,7 @@ _WAIT_SECONDS = 60.0
 
 
 def show_crash(stores: Sequence[Seaweed], service: ServiceProcess, token: str) -> bool:
-    """Prints what lies in each account after SIGKILL, and after the restart. True if nothing is left."""
+    """Prints what each account has after SIGKILL and after the restart. True if nothing is left."""
     with service:
         sending = _begin(service.port, token)
         with closing(sending):
@@ -31,7 +31,7 @@ def show_crash(stores: Sequence[Seaweed], service: ServiceProcess, token: str) -
 
 
 def _begin(port: int, token: str) -> socket.socket:
-    """Most of a file, in parts that are on their way; its end never comes."""
+    """Sends most of a file, so that its parts are under way; the end is never sent."""
     sending = socket.create_connection(("127.0.0.1", port), timeout=_WAIT_SECONDS)
     lines = (
         f"PUT /files/{KEY} HTTP/1.1",
@@ -45,7 +45,7 @@ def _begin(port: int, token: str) -> socket.socket:
 
 
 def _left(store: Seaweed) -> int:
-    """Unfinished uploads and objects of that key."""
+    """The number of unfinished uploads and objects of the key."""
     contents = store.account.contents()
     return sum(key == KEY for key, _ in [*contents.uploads, *contents.versions])
 

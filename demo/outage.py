@@ -1,4 +1,4 @@
-"""The scene of the outage: an account misses a file, gets it once it is back, and gives it up again with all others."""
+"""The outage: an account misses a file and receives it when it is back. Then the file is erased everywhere."""
 
 import json
 import time
@@ -13,7 +13,7 @@ KEY = "demo/missed.txt"
 
 
 def show_outage(stores: Sequence[Seaweed], service: ServiceProcess, token: str) -> bool:
-    """Prints who has the file after each step. True if it was brought, and erased."""
+    """Prints which accounts have the file after each step. True if catch-up copied it, and it was erased."""
     out = stores[1]
     out.stop()
     receipt = _ask(service, token, "PUT", b"B missed this.\n", {"Upload-Ack": "any"})

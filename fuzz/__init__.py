@@ -1,1 +1,1 @@
-"""`make fuzz`: mutated requests against the running service; none may crash it, hang, or leave anything behind."""
+"""`make fuzz`: sends mutated requests to the real service; none may crash it, hang, or leave anything behind."""

@@ -1,8 +1,8 @@
-"""`python -m fuzz --requests N [--seed S]`: mutated requests, after which nothing may be broken, stuck or left.
+"""`python -m fuzz --requests N [--seed S]`: sends mutated requests, then checks that nothing is broken, stuck or left.
 
-The real service, two accounts on real S3 servers, and clients that send what no client means: 96 connections at once.
-Exit code 1 if anything is wrong, with the bytes of each case in the folder; `--only N` sends that case alone.
-Everything that was started is stopped, also by Ctrl-C.
+Uses the real service, two accounts on real S3 servers, and 96 connections at once. The exit code is 1 if anything is
+wrong; the folder then has the bytes of each case, and `--only N` sends one case again. Everything that was started is
+stopped, also on Ctrl-C.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"fuzz: {error}; the logs are in {folder}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped: the service and the accounts.", file=sys.stderr, flush=True)
+        print("\nStopped: the service and the S3 servers.", file=sys.stderr, flush=True)
         code = 130
     if code == 1 or asked.keep:
         print(f"The bytes of the cases and the log are in {folder}", flush=True)
@@ -59,12 +59,14 @@ def _fuzz(asked: argparse.Namespace, seed: int, folder: Path) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, default=30_000, metavar="N", help="how many (30,000)")
-    parser.add_argument("--seed", type=int, metavar="S", help="of an earlier run; a new one by default")
-    parser.add_argument("--only", type=int, metavar="N", help="the case with this number alone")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--folder", metavar="DIR", help="where cases, log, ledger and accounts lie (a temporary one)")
-    parser.add_argument("--keep", action="store_true", help="keep the folder, whatever comes out")
+    parser.add_argument("--requests", type=int, default=30_000, metavar="N", help="the number of requests (30,000)")
+    parser.add_argument("--seed", type=int, metavar="S", help="the seed of an earlier run, to repeat it (random)")
+    parser.add_argument("--only", type=int, metavar="N", help="send only the case with this number")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="the folder for cases, log, ledger, and accounts (a temporary one)"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the folder also after a successful run")
     return parser.parse_args()
 
 

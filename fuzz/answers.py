@@ -1,6 +1,6 @@
-"""What came back on a connection, taken apart: the answers, and what could not be one.
+"""Parses the bytes that a connection received into answers, and refuses bytes that are not HTTP.
 
-Reads HTTP/1.1 strictly, as a program would that trusts no server. Interim answers (100) are passed over.
+Parses HTTP/1.1 strictly, as a client does that trusts no server. Skips interim answers (100).
 """
 
 import re
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9]) [ -~]*")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _EMPTY = (204, 304)
-_BEFORE_THE_METHOD = (400, 408, 414, 431)  # these may be told before it is known that a HEAD is asked
+_BEFORE_THE_METHOD = (400, 408, 414, 431)  # the server may send these before it knows that the method is HEAD
 
 
 class NotHttpError(Exception):
-    """What the service sent is no answer."""
+    """The service sent bytes that are not an HTTP answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`is_whole`: no byte of it is missing."""
+    """`is_whole`: no byte is missing."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -33,8 +33,8 @@ class Answer:
 
 
 def read_answers(received: bytes, methods: Sequence[bytes] | None) -> list[Answer]:
-    """As many as have begun. Where the methods are not known, an answer that is followed by another one's beginning
-    had no body. Raises `NotHttpError`.
+    """All answers that have begun. If the methods are unknown, an answer has no body if the next bytes begin another
+    answer. Raises `NotHttpError`.
     """
     answers: list[Answer] = []
     while received:
@@ -73,7 +73,7 @@ def _read_head(head: bytes) -> tuple[int, dict[bytes, bytes]]:
 def _read_body(
     status: int, headers: dict[bytes, bytes], rest: bytes, method: bytes | None
 ) -> tuple[bytes, bytes, bool]:
-    """The body, what follows it, and whether it is whole."""
+    """The body, the bytes after it, and whether it is whole."""
     may_be_head = method is None or (method == b"HEAD" and status in _BEFORE_THE_METHOD)
     if status in _EMPTY or (method == b"HEAD" and not may_be_head):
         return b"", rest, True

@@ -1,8 +1,8 @@
-"""The cases of a run, each a connection: what is written on it, in which pieces, and how it is ended.
+"""The cases of a run. Each is a connection: the bytes to write, in which pieces, and how the client ends it.
 
-A case comes from the seed and its own number alone, so that one of them can be sent again without the others. Drawn by
-`random`, not by Hypothesis (which the unit tests use): thousands of connections at once share one service and its
-accounts, so there is nothing that could be run again in a smaller form, and the same seed must give the same bytes.
+A case depends only on the seed and its number, so that one case can be sent again without the others. It is drawn by
+`random`, not by Hypothesis (which the unit tests use): thousands of connections share one service and its accounts, so
+no case can be shrunk, and the same seed must give the same bytes.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from fuzz.grammar import KEPT_ID, Grammar
 from fuzz.mutations import OF_BYTES, STRUCTURAL
 from fuzz.requests import Request
 
-_INTACT, _STRUCTURAL, _OF_BYTES = 0.22, 0.80, 0.94  # shares of all cases, added up
+_INTACT, _STRUCTURAL, _OF_BYTES = 0.22, 0.80, 0.94  # cumulative shares of all cases
 _OF_METRICS = 0.02
-_ONE_BY_ONE = 400  # bytes at the beginning, of a case that comes byte by byte
+_ONE_BY_ONE = 400  # the number of bytes that are sent one by one
 
 
 class Ending(StrEnum):
-    """What the client does once everything is written."""
+    """What the client does after its last byte."""
 
     ANSWERED = "reads the answers"
     CLOSED = "waits until it is closed"
@@ -36,9 +36,9 @@ _ENDINGS = {Ending.ANSWERED: 70, Ending.CLOSED: 10, Ending.HALF: 8, Ending.LEAVE
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`requests` were meant; what the service makes of the bytes may be more or fewer. `methods` are theirs, if they
-    can be told from the bytes; `contents` has the SHA-256 of what a PUT meant to store, by the request's id, where the
-    service must have understood it.
+    """`requests`: the number of requests in the case; the service may see more or fewer. `methods`: their methods, if
+    the bytes show them. `contents`: the SHA-256 of each body of a PUT that the service must understand, by the
+    request's id.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Case:
 
 
 class Cases:
-    """`ids` are those of the files that are there from the start."""
+    """`ids`: the ids of the files that exist from the start."""
 
     def __init__(self, seed: int, ids: Sequence[str]) -> None:
         self._seed = seed
@@ -112,7 +112,7 @@ def _change(chance: random.Random, requests: list[Request]) -> None:
 
 
 def _pieces(chance: random.Random, wire: bytes) -> tuple[bytes, ...]:
-    """Mostly in one go; else cut anywhere, or byte by byte at the beginning."""
+    """Mostly one piece; otherwise cut at any place, or the first bytes one by one."""
     way = chance.random()
     if way < 0.75 or len(wire) < 2:
         return (wire,)

@@ -1,7 +1,7 @@
-"""The clients: each case on a connection of its own, many at once, none without a limit of time.
+"""The clients: each case has its own connection; many are open at once, each with a time limit.
 
-A connection that is neither answered nor closed within the limit is a hang. How long the service may take is known: the
-settings of `world.py` limit heads, bodies and idle connections to some seconds.
+A connection that is neither answered nor closed within the limit is a hang. The settings of `world.py` limit heads,
+bodies, and idle connections to some seconds, so the service's maximum time is known.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from fuzz.cases import Case, Ending
 from fuzz.pace import Pace
 
 _READ_BYTES = 262_144
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no time to linger
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with time 0: close with a reset
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What became of a case. `wrong` is what no service may do."""
+    """The result of a case. `wrong`: a violation, if there is one."""
 
     case: Case
     answers: list[Answer] = field(default_factory=list)
@@ -28,14 +28,14 @@ class Exchange:
 
 
 class Addresses:
-    """Where the service listens."""
+    """The ports on which the service listens."""
 
     def __init__(self, port: int, metrics_port: int, pace: Pace) -> None:
         self.pace = pace
         self._ports = {False: port, True: metrics_port}
 
     async def exchange(self, case: Case) -> Exchange:
-        """Send the case and read until it is over."""
+        """Sends the case and reads until it is over."""
         result = Exchange(case)
         try:
             async with self.pace.limit():
@@ -63,7 +63,7 @@ class Addresses:
             if case.ending is Ending.HALF and not writer.is_closing():
                 writer.write_eof()
             await reading
-        except OSError:  # it was closed while we were writing: what it had said before can be read
+        except OSError:  # the service closed while we wrote: earlier answers can still be read
             await asyncio.wait((reading,))
             reading.result()
         finally:
@@ -76,16 +76,16 @@ class Addresses:
 
 
 async def _write(writer: asyncio.StreamWriter, case: Case) -> None:
-    """The service may have answered, and read no more: then nobody waits for the rest to be taken."""
+    """Writes all pieces. Raises `OSError` if the service closes the connection before the last one."""
     for piece in case.pieces:
         writer.write(piece)
         await writer.drain()
         if len(case.pieces) > 1:
-            await asyncio.sleep(0)  # each piece by itself
+            await asyncio.sleep(0)  # sends each piece separately
 
 
 async def _read(reader: asyncio.StreamReader, result: Exchange) -> None:
-    """Until as many answers are there as there were requests, or the service has closed the connection."""
+    """Reads until there is an answer to each request, or the service has closed the connection."""
     case = result.case
     while True:
         try:
@@ -102,7 +102,7 @@ async def _read(reader: asyncio.StreamReader, result: Exchange) -> None:
 
 
 def _is_answered(result: Exchange) -> bool:
-    """Where the methods are not known, an answer without a body may be all that comes."""
+    """Whether all answers are complete. If the methods are unknown, an answer without a body may be complete."""
     case, answers = result.case, result.answers
     if len(answers) < case.requests:
         return False

@@ -1,7 +1,7 @@
-"""Requests that the API and the pages know, each part of them drawn: routes, methods, headers, bodies, frames.
+"""Valid requests to the API and the pages, with random routes, methods, headers, bodies, and framing.
 
-What is made here is meant to be understood, though much of it is refused (a digest of other bytes, a key with a query).
-`mutations.py` makes what no client means. Files are read under `kept/`, which nothing here deletes.
+The service must understand each of them, but it refuses many (a wrong digest, a key with a query). `mutations.py`
+creates invalid requests. Files are read under `kept/`; no request here deletes these.
 """
 
 import base64
@@ -13,10 +13,10 @@ from fuzz import oddities
 from fuzz.ingredients import DATES, KEPT, TYPES, Ingredients, content_digest
 from fuzz.requests import Field, Request
 
-# Stands for the id of a file that is there from the start; written over when the id is known, which has this length.
+# A placeholder for the id of a file that exists from the start; it has the length of an id, which replaces it later.
 KEPT_ID = b"00000000-0000-7000-8000-0000000000%02d"
 
-# Each is a method of the grammar, and how often it is drawn.
+# Methods of the grammar, and how often each is drawn.
 _ROUTES = {
     "put": 27,
     "form": 17,
@@ -62,7 +62,7 @@ _PAGES = (
 
 
 class Grammar:
-    """One case's requests. `number` stands in the keys that no other case has."""
+    """Draws the requests of one case. Keys that no other case uses contain `number`."""
 
     def __init__(self, chance: random.Random, number: int) -> None:
         self._chance = chance
@@ -79,7 +79,7 @@ class Grammar:
         return request
 
     def of_metrics(self) -> Request:
-        """To the address of UPLOAD_METRICS_ADDRESS."""
+        """A request to the address of UPLOAD_METRICS_ADDRESS."""
         chance = self._chance
         path = chance.choice((b"/metrics", b"/metrics", b"/_/metrics", b"/", b"/metrics?name[]=a", b"/favicon.ico"))
         request = self._draw.begun(chance.choice((b"GET", b"GET", b"HEAD", b"POST")), path)

@@ -1,4 +1,4 @@
-"""What requests are made of: keys, bodies, frames, headers, each drawn from the case's own generator."""
+"""The elements of requests: keys, bodies, framing, headers, each drawn from the generator of the case."""
 
 import base64
 import hashlib
@@ -10,10 +10,10 @@ from fuzz import oddities
 from fuzz.requests import Request
 
 TOKENS = (b"Zq3xV7mK-9tRw2LfY8nJc5Hd", b"pB6sT1gX4-kWy0QzM7uNv3Er")
-POOL = 24  # keys that many requests write, read and erase
-KEPT = 16  # files that are there from the start
+POOL = 24  # keys that many requests write, read, and erase
+KEPT = 16  # files that exist from the start
 MIB = 1024 * 1024
-LARGE_BYTES = 8 * MIB + 70_000  # of two parts
+LARGE_BYTES = 8 * MIB + 70_000  # a file of two parts
 TYPES = (
     b"text/plain",
     b"application/pdf",
@@ -25,7 +25,7 @@ DATES = (b"Fri, 02 Jan 2026 03:04:05 GMT", b"Thu, 01 Jan 1970 00:00:00 GMT", b"F
 
 
 class Ingredients:
-    """Of one case. `number` stands in the keys that no other case has, and in the ids of its requests."""
+    """The elements for one case. Keys that no other case uses, and the ids of its requests, contain `number`."""
 
     def __init__(self, chance: random.Random, number: int) -> None:
         self._chance = chance

@@ -1,7 +1,7 @@
-"""After a run: what lies in the accounts, asked with boto3, beside what the service tells.
+"""After a run: compares the content of the accounts (asked with boto3) with what the service says.
 
-Nothing may be there that the ledger does not know, no multipart upload may be open, and each file that was acknowledged
-is whole, in every account that its receipt calls `stored`.
+No object may exist that the ledger does not know, no multipart upload may be open, and each acknowledged file must be
+whole in every account that its receipt calls `stored`.
 """
 
 import re
@@ -10,18 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from soak.looking import Asking, list_account
+from soak.examination import Asking, list_account
 from soak.oracle import LEFT, LOST, Finding, Held, Record
 from testkit.account import StoreAccount
 
 UNFINISHED = "not done in the end"
-_OF_THE_STORE = ".ready-"  # what the test server's own start-up tries
+_OF_THE_STORE = ".ready-"  # written by the start of the test server
 _SLASHES = re.compile("/{2,}")
 
 
 @dataclass(slots=True)
 class State:
-    """`expected` is what must have the right bytes, and is still to be read."""
+    """`expected`: the versions whose bytes are still to be checked."""
 
     findings: list[Finding] = field(default_factory=list)
     expected: list[tuple[str, Record, Held]] = field(default_factory=list)
@@ -32,10 +32,12 @@ class State:
 def compare(
     accounts: Mapping[str, StoreAccount], asking: Asking, acknowledged: Iterable[str], erased: set[str]
 ) -> State:
-    """`acknowledged` are the ids of the files that a client was told of; `erased` those that a DELETE took."""
+    """`acknowledged`: ids of files that an answer acknowledged; `erased`: ids of files that a DELETE erased."""
     with ThreadPoolExecutor(len(accounts)) as lookers:
         held = dict(zip(accounts, lookers.map(list_account, accounts.values()), strict=True))
-    files = {file["id"]: file for file in asking.files()}  # after the accounts: what is written now is in both
+    files = {
+        file["id"]: file for file in asking.files()
+    }  # asked after the accounts, so that a file stored meanwhile is in both
     state = State(files=len(files))
     for account, versions in held.items():
         _compare_account(state, account, versions, files, asking)
@@ -71,17 +73,17 @@ def _compare_account(
             state.expected.append((account, record, match))
     for version in (version for versions in found.values() for version in versions):
         if version.size in misplaced or (misplaced and version.key.endswith("/") and not version.size):
-            continue  # the other is the folder that it makes for such a file
+            continue  # the other is the folder that the test server makes for this file
         text = f"{version.key!r} ({version.version}, {version.size:,} bytes): the ledger does not know it"
         state.findings.append(Finding(LEFT, text, account))
 
 
 def _judge_missing(state: State, account: str, file: Mapping[str, Any], asking: Asking) -> None:
-    """An account may have been left out by the client, or have refused the key for good."""
+    """A missing object is right if the client left the account out, or the account refuses the key permanently."""
     receipt = asking.receipt(file["id"])
     outcome = (receipt or {}).get("accounts", {}).get(account)
     if receipt is None or outcome is None or "key" not in receipt:
-        return  # erased meanwhile, or never meant for this account
+        return  # erased meanwhile, or not placed in this account
     if outcome["status"] == "blocked":
         state.blocked += 1
     elif outcome["status"] == "stored":
@@ -91,10 +93,10 @@ def _judge_missing(state: State, account: str, file: Mapping[str, Any], asking: 
 
 
 def _plain(key: str) -> str:
-    """The test server lists `//a//b` as `a/b`."""
+    """The key as the test server lists it: `a/b` for `//a//b`."""
     return _SLASHES.sub("/", key).strip("/")
 
 
 def _is_misplaced(key: str) -> bool:
-    r"""The test server takes a backslash for a slash, and puts `a\` under `a/a`: such a file is not compared."""
+    r"""Whether the test server stores the key elsewhere: a backslash becomes a slash, and `a\` is put under `a/a`."""
     return "\\" in key

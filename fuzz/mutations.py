@@ -1,6 +1,6 @@
-"""What turns a request into one that no client means: in its structure, or in its bytes whatever they are.
+"""Mutations of requests: in their structure, or in any of their bytes.
 
-Every mutation is a function that draws from the case's own generator, so that a case is the same for the same seed.
+Every mutation is a function that draws from the generator of the case, so that the same seed gives the same case.
 """
 
 import random
@@ -14,7 +14,7 @@ Structural = Callable[[random.Random, Request], None]
 OfBytes = Callable[[random.Random, bytes], bytes]
 
 
-# What HTTP lets into a header: the others are refused by the server, before the service sees anything.
+# Bytes that HTTP allows in a header: with others the server refuses the request before the service sees it.
 _LET_IN = re.compile(rb"[\x20-\x7e\x80-\xff]{0,9000}")
 _VALUES = (oddities.NUMBERS, oddities.TEXTS, oddities.TEXTS, oddities.SEGMENTS)
 _LET_IN_VALUES = [[value for value in values if _LET_IN.fullmatch(value)] for values in _VALUES]
@@ -24,7 +24,7 @@ _PRINTABLE_SEGMENTS = [
 
 
 def _any_value(chance: random.Random) -> bytes:
-    """Mostly one that gets through to the service."""
+    """A value that mostly reaches the service."""
     values: Sequence[Sequence[bytes]] = _LET_IN_VALUES if chance.random() < 0.75 else _VALUES
     return chance.choice(chance.choice(values))
 
@@ -133,7 +133,7 @@ def two_lengths(chance: random.Random, request: Request) -> None:
 
 
 def length_and_chunks(chance: random.Random, request: Request) -> None:
-    """What a proxy in front might read in the other way."""
+    """Framing that a proxy in front might read differently."""
     smuggled = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
     framed = in_chunks(request.content, [chance.randrange(1, 100)]) + b"\r\n"
     request.body = chance.choice((framed, framed + smuggled, b"0\r\n\r\n" + smuggled))
@@ -181,7 +181,7 @@ def one_byte_chunks(chance: random.Random, request: Request) -> None:
 
 
 def with_body(chance: random.Random, request: Request) -> None:
-    """Also where the method has none."""
+    """A body, also for a method without one."""
     request.content = chance.randbytes(chance.choice((1, 100, 5_000, 300_000)))
     if chance.random() < 0.5:
         request.send_by_length()
@@ -227,7 +227,7 @@ def other_protocol(chance: random.Random, request: Request) -> None:
 
 
 def _slice(chance: random.Random, wire: bytes) -> tuple[int, int]:
-    """Mostly inside the head, where each byte means something."""
+    """A random slice, mostly inside the head, where each byte has a meaning."""
     within = min(len(wire), 600) if chance.random() < 0.7 else len(wire)
     first = chance.randrange(within + 1)
     return first, min(len(wire), first + chance.choice((1, 1, 2, 4, 16, 100, 1_000)))
@@ -300,12 +300,12 @@ OF_BYTES: tuple[OfBytes, ...] = (
 
 
 def changed_content(chance: random.Random, request: Request) -> None:
-    """The bytes of the body, in whole frames: those of a form mean something."""
+    """Changes bytes of the body in valid framing; in a form they have a meaning."""
     request.content = chance.choice(OF_BYTES)(chance, request.content)[:300_000]
     request.send_by_length()
 
 
-# The first lines get through to the service mostly, the last are mostly refused by the server before it.
+# The first lines mostly reach the service; the server mostly refuses the last ones.
 STRUCTURAL: tuple[Structural, ...] = (
     *(
         odd_value,

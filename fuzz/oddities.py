@@ -1,7 +1,7 @@
-"""Values that programs read wrongly: numbers, texts, encodings. Each stands where a well-formed value would.
+"""Values that programs often parse wrongly: numbers, texts, encodings. Each replaces a valid value.
 
-Every value is bytes, for a request is written byte by byte. None of them has a line break at its end, so that a value
-that is put into a header stays in this header, unless the break is what is tried.
+Every value is bytes, because a request is written byte by byte. None ends with a line break, so that a value in a
+header stays in this header, unless the line break is the test.
 """
 
 NUMBERS = (
@@ -21,7 +21,7 @@ NUMBERS = (
     b"inf",
     b"\xd9\xa3",  # an Arabic digit, in UTF-8
     b"\xef\xbc\x91",  # a full-width digit
-    b"\xb2",  # a superscript digit in Latin-1: `isdigit` of text says yes, `int` says no
+    b"\xb2",  # a superscript digit in Latin-1: `isdigit` is true, `int` raises
     b"255",
     b"65536",
     b"2147483648",
@@ -31,7 +31,7 @@ NUMBERS = (
     b"18446744073709551615",
     b"18446744073709551616",
     b"9" * 40,
-    b"9" * 4_400,  # more digits than Python makes an integer of
+    b"9" * 4_400,  # more digits than Python converts to an integer
     b"0" * 4_400,
 )
 
@@ -52,7 +52,7 @@ TEXTS = (
     b"\x80\x81\xff",
     b"\xc0\xaf",  # an overlong slash
     b"\xed\xa0\x80",  # half of a surrogate pair
-    b"\xf4\x90\x80\x80",  # above Unicode's last
+    b"\xf4\x90\x80\x80",  # above the last code point of Unicode
     b"\xc2\x85",  # U+0085
     b"\xe2\x80\xa8",  # U+2028
     b"\xe2\x80\xae",  # U+202E: from right to left

@@ -1,21 +1,21 @@
-"""How long a case may take, counted in answers of `/_/health` and not in seconds.
+"""The time limit of a case, counted in answers of `/_/health` and not in seconds.
 
-A busy machine is no hang: where the service gets little of the processor, its health is answered late, and each
-case has more time. Without that answer there is nothing to wait for: then every case ends, and the run with them.
+A busy machine is not a hang: if the service gets little CPU, its health is answered late, and each case gets more time.
+If there is no answer at all, every case and the run end.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-ANSWERS = 100  # some 25 seconds on an idle machine
+ANSWERS = 100  # about 25 seconds on an idle machine
 _PAUSE_SECONDS = 0.25
 _ANSWER_SECONDS = 60.0
 _REQUEST = b"GET /_/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 class Pace:
-    """Of the service at that port. A case may take `most` answers. `failed` says why there is no more pace."""
+    """Asks the service at that port. A case may take `most` answers. `failed`: why the service no longer answers."""
 
     def __init__(self, port: int, *, most: int = ANSWERS, pause_seconds: float = _PAUSE_SECONDS) -> None:
         self.failed = ""
@@ -27,7 +27,7 @@ class Pace:
 
     @asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:
-        """Ask until the block ends."""
+        """Asks until the block ends."""
         asking = asyncio.ensure_future(self._ask_again_and_again())
         try:
             yield
@@ -37,7 +37,7 @@ class Pace:
 
     @asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
-        """Raises `TimeoutError` in the block once its answers have come."""
+        """Raises `TimeoutError` in the block after its number of answers."""
         async with asyncio.timeout(0 if self.failed else None) as limit:
             self._limits[limit] = self._answers + self.most
             try:
@@ -51,7 +51,7 @@ class Pace:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self._ask()
-            except OSError as error:  # a TimeoutError is one
+            except OSError as error:  # TimeoutError is a subclass
                 self.failed = f"GET /_/health is not answered in {_ANSWER_SECONDS:.0f} seconds: {error!r}"
             self._answers += 1
             for limit, last in self._limits.items():

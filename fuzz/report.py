@@ -1,4 +1,4 @@
-"""The figures of a run, and what was wrong in it."""
+"""The figures and the findings of a run."""
 
 import re
 from collections import Counter, defaultdict
@@ -12,11 +12,11 @@ from soak.oracle import Finding
 
 _MIB = 1024 * 1024
 _NUMBER = re.compile("0x[0-9a-f]+|[0-9]+")
-_SHOWN = 3  # cases of one kind of finding
+_SHOWN = 3  # cases that are printed per kind of finding
 
 
 def figures(result: Result, seed: int) -> dict[str, Any]:
-    """What is told, by its name."""
+    """The figures by their names."""
     kinds = Counter(finding.kind for finding in result.findings)
     return {
         "seed": seed,
@@ -52,7 +52,7 @@ def _held(held: Held | None) -> dict[str, int]:
 
 
 def findings(result: Result, seed: int, folder: Path) -> Iterator[str]:
-    """Each kind once, with some of its cases. The whole list goes to `findings.txt` in the folder."""
+    """Each kind of finding once, with some of its cases. `findings.txt` in the folder gets the whole list."""
     alike: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in result.findings:
         alike[finding.kind, _without_numbers(finding.text)].append(finding)

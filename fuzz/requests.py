@@ -1,4 +1,4 @@
-"""A request as it is written: its line, its fields, and the body in its frames."""
+"""A request as it is written: its line, its fields, and the framed body."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Field = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Request:
-    """`content` is the body itself, `body` what is written of it. Nothing is checked: any of it may be wrong."""
+    """`content`: the body itself; `body`: the bytes that are written. Nothing is checked; all of it may be invalid."""
 
     method: bytes
     target: bytes
@@ -18,7 +18,7 @@ class Request:
     version: bytes = b"HTTP/1.1"
     line_end: bytes = b"\r\n"
     separator: bytes = b": "
-    names: list[str] = field(default_factory=list)  # of the mutations that it went through
+    names: list[str] = field(default_factory=list)  # the mutations that were applied
 
     def wire(self) -> bytes:
         line = b" ".join((self.method, self.target, self.version))
@@ -26,11 +26,11 @@ class Request:
         return self.line_end.join(lines) + self.line_end * 2 + self.body
 
     def value(self, name: bytes) -> bytes | None:
-        """The first of this name."""
+        """The first field of this name."""
         return next((value for each, value in self.fields if each.lower() == name), None)
 
     def set(self, name: bytes, value: bytes) -> None:
-        """In the place of all of this name."""
+        """Replaces all fields of this name."""
         self.remove(name)
         self.fields.append((name, value))
 
@@ -49,7 +49,7 @@ class Request:
 
 
 def in_chunks(content: bytes, sizes: Iterable[int]) -> bytes:
-    """Up to the last chunk, of size 0; what may follow it, and the last line, are the caller's."""
+    """The chunks up to the last one, of size 0, without the trailer and the last line."""
     framed, place = bytearray(), 0
     for size in sizes:
         piece = content[place : place + size]

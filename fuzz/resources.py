@@ -1,4 +1,4 @@
-"""What the service's process holds: memory, threads, open files, connections of clients. Linux tells."""
+"""The resources of the service's process: memory, threads, open files, connections of clients. Linux only."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _LISTENING = "0A"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """At one moment; `peak_bytes` since the process began. `connections` are those that clients have opened."""
+    """The values at one moment; `peak_bytes`: since the start. `connections`: those that clients have opened."""
 
     memory_bytes: int
     peak_bytes: int
@@ -23,21 +23,21 @@ class Held:
 
 
 class Resources:
-    """Of the process with that id, which listens on these ports."""
+    """Reads the resources of the process with this id, which listens on these ports."""
 
     def __init__(self, process_id: int, ports: Collection[int]) -> None:
         self._folder = Path(f"/proc/{process_id}")
         self._ports = ports
 
     def held(self) -> Held | None:
-        """None if it has ended."""
+        """The resources now; None if the process has ended."""
         try:
             found = {name: int(value) for name, value in _FIGURES.findall((self._folder / "status").read_text())}
             files = self._files()
         except OSError:
             return None
         if "VmRSS" not in found:
-            return None  # it has ended, and nobody has waited for it yet
+            return None  # it has ended, but its parent has not waited for it
         sockets = {file.removeprefix("socket:[").removesuffix("]") for file in files if file.startswith("socket:[")}
         return Held(
             memory_bytes=found["VmRSS"] * 1024,
@@ -57,7 +57,7 @@ class Resources:
         return files
 
     def _of_clients(self) -> set[str]:
-        """The inodes of all connections to our ports."""
+        """The inodes of all connections to the ports."""
         found = set()
         for table in _TABLES:
             path = self._folder / "net" / table

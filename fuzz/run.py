@@ -1,4 +1,4 @@
-"""The run: files that are there from the start, the cases many at once, and then the look at what is left of them."""
+"""The run: stores the first files, sends the cases, many at once, and then examines what is left of them."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from fuzz.kept import store_kept_files
 from fuzz.resources import Held
 from fuzz.servicelog import CRASHED, ServiceLog
 from fuzz.world import MEMORY_BYTES, World
-from soak.looking import Asking, read_all
+from soak.examination import Asking, read_all
 from soak.oracle import LOST, Finding
 
 HUNG, ODD, UNLOGGED, HOLDS, DEAD = (
@@ -30,7 +30,7 @@ HUNG, ODD, UNLOGGED, HOLDS, DEAD = (
 AT_ONCE = 96
 _LOOK_SECONDS = 0.5
 _SETTLE_SECONDS = 45.0
-# Answers that the HTTP server gives by itself have no id: to what is no HTTP, or too large a head.
+# Answers of the HTTP server itself have no id: to invalid HTTP, or to a head that is too large.
 _OF_THE_SERVER = (400, 414, 431)
 _MIB = 1024 * 1024
 # Beyond what was there before the run: connections to the accounts stay open for the next request, threads for the
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Result:
-    """All figures of a run."""
+    """The figures of a run."""
 
     connections: int = 0
     requests: int = 0
@@ -50,19 +50,19 @@ class Result:
     codes: Counter[str] = field(default_factory=Counter)
     mutations: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)
-    acknowledged: dict[str, str] = field(default_factory=dict)  # SHA-256 of a file, by its id
+    acknowledged: dict[str, str] = field(default_factory=dict)  # SHA-256 by the id of the file
     findings: list[Finding] = field(default_factory=list)
     before: Held | None = None
     after: Held | None = None
     seconds: float = 0.0
-    by_the_server: int = 0  # answers that the service never saw
+    by_the_server: int = 0  # answers of the server itself; the service never saw the requests
     files: int = 0
     blocked: int = 0
     objects: int = 0
 
 
 class Run:
-    """One run in a world. What is wrong is told at once, and its case is written into `folder`."""
+    """One run in a world. Each finding is printed at once, and its case is written into `folder`."""
 
     def __init__(self, world: World, seed: int, folder: Path, say: Say) -> None:
         self._world = world
@@ -72,12 +72,12 @@ class Run:
         self._log = ServiceLog(world.service.log)
         self._asking = Asking(world.service.url, world.token)
         self._result = Result()
-        self._numbers: dict[str, int] = {}  # of the case, by the id of its request
+        self._numbers: dict[str, int] = {}  # the number of the case, by the id of its request
         self._answered: Counter[str] = Counter()
         self._cases = Cases(seed, ())
 
     async def run(self, requests: int, only: int | None) -> Result:
-        """So many requests, or the one case with that number."""
+        """Sends this number of requests, or only the case `only`."""
         result = self._result
         began = time.monotonic()
         result.acknowledged = await asyncio.to_thread(store_kept_files, self._asking, self._seed)
@@ -167,7 +167,7 @@ class Run:
         if sent not in (None, sha256):
             self._tell(Finding(LOST, f"the receipt of {file_id} is of other bytes than were sent", None, case.number))
 
-    # --- while it goes on
+    # --- during the run
 
     async def _watch(self, over: asyncio.Event) -> None:
         while not over.is_set():
@@ -187,7 +187,7 @@ class Run:
             self._tell(finding)
 
     def _tell(self, finding: Finding) -> None:
-        """Once for each case and kind; with the case's bytes."""
+        """Records a finding once per case and kind, with the bytes of the case."""
         findings = self._result.findings
         if finding.number is not None and any(
             (each.kind, each.number) == (finding.kind, finding.number) for each in findings
@@ -198,10 +198,10 @@ class Run:
             case = self._cases.case(finding.number)
             (self._folder / f"case-{finding.number}.bin").write_bytes(case.wire)
 
-    # --- after it
+    # --- after the run
 
     async def _settle(self) -> None:
-        """Ask until everything is as it should be, for as long as the service may need for it."""
+        """Asks until everything is right, for as long as the service may need."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
             found = [*await asyncio.to_thread(list, self._health()), *self._held()]

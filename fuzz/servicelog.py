@@ -1,4 +1,4 @@
-"""The service's log, read while it is written: what may not stand there, and which requests have their line."""
+"""Reads the log of the service while it is written: finds forbidden lines, and which requests have their line."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _LAST_PLACE = re.compile(r'File "[^"]*?([^/"]+)", line (\d+), in (\w+)')
 
 
 class ServiceLog:
-    """`lines` counts the lines of requests by their id; `erased` has the ids of files that a DELETE took."""
+    """`lines`: the number of request lines by id; `erased`: the ids of files that a DELETE erased."""
 
     def __init__(self, path: Path) -> None:
         self.lines: Counter[str] = Counter()
@@ -29,7 +29,7 @@ class ServiceLog:
         self._file.close()
 
     def read(self) -> Iterator[Finding]:
-        """What was written since the last time, as far as it is wrong."""
+        """The violations in the lines since the last call."""
         foreign: list[str] = []
         for raw in self._whole_lines():
             line = raw.decode(errors="replace").rstrip("\n")
@@ -73,7 +73,7 @@ class ServiceLog:
 
 
 def _told_by_others(lines: list[str]) -> Finding:
-    """What is not of the log's own form, such as the traceback of a library's thread."""
+    """Text that is not in the format of the log, for example the traceback of a library's thread."""
     said = [line.strip() for line in lines if line.strip(" -^")]
     return Finding(
         CRASHED, f"not of the log's form: {said[-1][:200] if said else ''} ({said[0][:200] if said else ''})"
@@ -81,7 +81,7 @@ def _told_by_others(lines: list[str]) -> Finding:
 
 
 def _told(event: str, exception: str, entry: dict[str, Any]) -> str:
-    """The same for the same fault."""
+    """A text that is equal for equal faults."""
     if not exception:
         return f"{event}: {entry.get('status', '')} {entry.get('code', '')} {entry.get('detail', '')}"
     places = _LAST_PLACE.findall(exception)

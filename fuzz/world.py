@@ -1,7 +1,8 @@
-"""Everything that runs: two accounts on real S3 servers, and the service in a process of its own.
+"""Everything that runs: two accounts on real S3 servers, and the service as a process.
 
-The second account's bucket keeps versions. Limits are short, so that a request that never ends is over in seconds, and
-small, so that a file of two parts is a small one. What is started here is stopped when the block ends, however it ends.
+The bucket of the second account keeps versions. Time limits are short, so that an endless request ends within seconds.
+Size limits are small, so that a small file has two parts. Everything that is started here is stopped when the block
+ends.
 """
 
 import json
@@ -38,7 +39,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class World:
-    """`token` is the first of the service's."""
+    """`token`: the first token of the service."""
 
     service: ServiceProcess
     resources: Resources

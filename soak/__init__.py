@@ -1,1 +1,1 @@
-"""`make soak`: the whole service for a while, under everything that may go wrong; nothing may be lost, nothing left."""
+"""`make soak`: runs the service under faults and kills, and then checks that no file is lost and no object is left."""

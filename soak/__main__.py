@@ -1,8 +1,8 @@
-"""`python -m soak --minutes N [--seed S]`: everything goes wrong for so long, and then nothing may be lost or left.
+"""`python -m soak --minutes N [--seed S]`: causes faults and kills, then checks that nothing is lost or left.
 
-Several processes of the service on one ledger, three accounts on real S3 servers, faults between them, kills, freezes
-and restarts, all drawn from one seed. Exit code 1 if anything is wrong, with the history of each case; the logs stay
-then. Everything that was started is stopped, also by Ctrl-C.
+Several processes of the service share one ledger; three accounts are on real S3 servers. Faults between them, kills,
+freezes, and restarts are drawn from one seed. The exit code is 1 if anything is wrong; then the history of each case
+is printed, and the logs stay. Everything that was started is stopped, also on Ctrl-C.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"soak: {error}; the logs are in {folder}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped: the service, the accounts and everything between.", flush=True)
+        print("\nStopped: the service, the accounts, and the proxies between them.", flush=True)
         code = 130
     if code == 1 or asked.keep:
         print(f"The logs are in {folder}", flush=True)
@@ -62,26 +62,39 @@ def _soak(asked: argparse.Namespace, seed: int, folder: Path) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m soak", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=2.0, metavar="N", help="of trouble; draining comes after (2)")
-    parser.add_argument("--seed", type=int, metavar="S", help="of an earlier run; a new one by default")
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="of the service (2)")
-    parser.add_argument("--database", choices=DATABASES, default="sqlite", help="the ledger (sqlite)")
     parser.add_argument(
-        "--deletes", action=argparse.BooleanOptionalAction, default=True, help="DELETE some of the files"
+        "--minutes",
+        type=float,
+        default=2.0,
+        metavar="N",
+        help="minutes of faults, before draining (2)",
+    )
+    parser.add_argument("--seed", type=int, metavar="S", help="the seed of an earlier run, to repeat it (random)")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="the number of service processes (2)")
+    parser.add_argument("--database", choices=DATABASES, default="sqlite", help="the database of the ledger (sqlite)")
+    parser.add_argument(
+        "--deletes",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether clients DELETE some files",
     )
     parser.add_argument(
         "--lease",
         type=float,
         default=12.0,
         metavar="S",
-        help="of an upload; draining takes some of them, and 6 is the least (12)",
+        help="the lease of an upload, at least 6; draining takes several leases (12)",
     )
     parser.add_argument(
-        "--progress", type=float, default=30.0, metavar="S", help="between two lines, but on a terminal (30)"
+        "--progress",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds between two lines without a terminal (30)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--folder", metavar="DIR", help="where logs, ledger and accounts lie (a temporary one)")
-    parser.add_argument("--keep", action="store_true", help="keep the logs, whatever comes out")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--folder", metavar="DIR", help="the folder for logs, ledger, and accounts (a temporary one)")
+    parser.add_argument("--keep", action="store_true", help="keep the logs also after a successful run")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
-"""What happens to processes: killed, frozen, stopped and started again, one after the other.
+"""Kills, freezes, stops, and restarts processes, one after the other.
 
-The processes of the service and the servers of the accounts alike. Each blow ends with everybody running again.
+This concerns the processes of the service and the servers of the accounts. After each blow all processes run again.
 """
 
 import asyncio
@@ -29,14 +29,17 @@ _CARDS = (
 _FIRST_SECONDS = 3.0
 _PAUSE_SECONDS = (6.0, 14.0)
 _DOWN_SECONDS = (0.0, 3.0)
-_READY_SECONDS = 120.0  # of a server on a loaded machine
+_READY_SECONDS = 120.0  # for the start of a server on a busy machine
 _FROZEN_SECONDS = (0.3, 8.0)
-_FROZEN_LONG_SECONDS = (0.0, 8.0)  # beyond the lease: the uploads of such a process are taken over
+_FROZEN_LONG_SECONDS = (
+    0.0,
+    8.0,
+)  # added to the lease: other processes then take over the uploads
 _FROZEN_LONG = 0.25
 
 
 class Blows:
-    """`happened` counts by kind."""
+    """`happened` counts the blows by kind."""
 
     def __init__(self, seed: int, world: World, lock: asyncio.Lock, journal: Journal) -> None:
         self.happened: Counter[str] = Counter(dict.fromkeys(BLOWS, 0))
@@ -49,7 +52,7 @@ class Blows:
         self._journal = journal
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until it is told to stop; the last blow ends with everybody running again."""
+        """Runs until it is told to stop. After the last blow all processes run again."""
         await pause(stop, _FIRST_SECONDS)
         while not stop.is_set():
             async with self._lock:

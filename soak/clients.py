@@ -1,7 +1,7 @@
-"""The clients: they upload, try again, repeat, read and delete, and write down what they were told.
+"""The clients: they upload, retry, repeat, read, and delete files, and record each answer.
 
-A connection that is refused has sent nothing, and another process is tried. One that breaks, or a client that leaves,
-makes the outcome unknown; a later answer to the same upload may make it known.
+After a refused connection nothing was sent, and the client tries another process. If a connection breaks, or the
+client leaves, the outcome is unknown; a later answer to the same upload may make it known.
 """
 
 import asyncio
@@ -24,23 +24,23 @@ ANSWER_SECONDS = 120.0
 _CLIENTS = 64
 _UPLOADS_A_SECOND = 20.0
 _ATTEMPTS = 12
-_AGAIN_SECONDS = 1.5  # all attempts together outlast a lease
+_AGAIN_SECONDS = 1.5  # all attempts together take longer than a lease
 _LOOK_AGAIN_SECONDS = 0.05
-_READS = 0.08  # an upload
+_READS = 0.08  # per upload
 _PIECE = 64 * 1024
 _BOUNDARY = "the-end-of-a-field-of-the-soak"
-# Nobody knows if it was recorded (docs/operations.md, The ledger).
+# It is unknown whether the upload was recorded (docs/operations.md, The ledger).
 _UNKNOWN_CODES = ("ledger_unavailable",)
 _IS_ANOTHER = ("key_taken", "idempotency_key_reused")
 
 
 class GoneError(Exception):
-    """The client leaves, as it was planned."""
+    """The client disconnects, as planned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` 0: none came, and nobody knows what happened."""
+    """`status` 0: no answer came, and the outcome is unknown."""
 
     status: int
     body: dict[str, Any]
@@ -51,7 +51,7 @@ class Answer:
 
 
 class Clients:
-    """`records` is the oracle, by number. `findings` are answers that cannot be true."""
+    """`records`: what the oracle knows, by number. `findings`: answers that cannot be true."""
 
     def __init__(
         self, seed: int, mix: Mix, services: Sequence[Service], accounts: Sequence[str], token: str, journal: Journal
@@ -72,8 +72,8 @@ class Clients:
         self._http: httpx.AsyncClient | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """All of them, until they are told to stop and have their last answers."""
-        # By http: loading authorities takes longer than an upload.
+        """Runs all clients until they are told to stop and have their last answers."""
+        # With http: loading certificate authorities takes longer than an upload.
         transport = httpx.AsyncHTTPTransport(verify=False, limits=httpx.Limits(max_connections=None))
         began = time.monotonic()
         http = httpx.AsyncClient(transport=transport, headers=self._headers, timeout=ANSWER_SECONDS)
@@ -121,7 +121,7 @@ class Clients:
             self._deletable.append(record)
 
     def _learn(self, record: Record, answer: Answer) -> None:
-        """What an answer says of the file. What was acknowledged once stays so, whatever is answered later."""
+        """Records what an answer says about the file. A file that was acknowledged once stays acknowledged."""
         self._journal.note(f"answer {answer.status} {answer.code}", record.number)
         if answer.status not in (200, 201, 202):
             if record.state is State.ACKNOWLEDGED and answer.code in _IS_ANOTHER:
@@ -166,7 +166,7 @@ class Clients:
     async def _ask(
         self, method: str, path: str, number: int, headers: dict[str, str], body: bytes | AsyncIterator[bytes] = b""
     ) -> Answer:
-        """From a process that listens; only a refused connection is tried again."""
+        """The answer of a process that listens. Only a refused connection is retried."""
         assert self._http is not None
         while True:
             service = await self._listening()
@@ -184,13 +184,13 @@ class Clients:
 
     async def _listening(self) -> Service:
         while not (listening := [service for service in self._services if service.listening]):  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # the threads that start them tell nobody
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # the threads that start the processes send no event
         return self._chance.choice(listening)
 
     # --- what was acknowledged
 
     async def _read(self, record: Record) -> None:
-        """It may fail while accounts do; it may not be missing, nor give other bytes."""
+        """Reads an acknowledged file. It may fail while accounts fail; it may not be 404 or return other bytes."""
         assert self._http is not None
         self.counts["read"] += 1
         service = await self._listening()
@@ -209,7 +209,7 @@ class Clients:
         self.counts["reads refused"] += answer.status_code >= 500
 
     async def _delete(self, record: Record) -> None:
-        """Until it is known; a 404 is an answer once an earlier one may have been carried out."""
+        """Repeats a DELETE until the outcome is known. A 404 is valid if an earlier DELETE may have been executed."""
         record.state = State.DELETE_UNKNOWN
         if record in self._readable:
             self._readable.remove(record)

@@ -1,8 +1,8 @@
-"""What happened, in the order in which it happened: the history of a file when something is wrong with it.
+"""All events in their order, so that the history of a file can be shown when something is wrong with it.
 
-Times are seconds since the journal was begun. What concerns one file is kept with its number; what concerns everybody
-(a fault, a kill) is told with every file that lived through it. All of it stands in `events.log`, each account's
-requests in `requests-<account>.log`, in the folder of the run.
+Times are seconds since the start of the journal. An event of one file is stored with the file's number. Other events
+(a fault, a kill) are part of the history of every file that existed at that time. The folder of the run has all of
+them in `events.log`, and the requests of each account in `requests-<account>.log`.
 """
 
 import time
@@ -13,12 +13,12 @@ from pathlib import Path
 from testkit.faults.exchange import SeenRequest
 
 _MARGIN_SECONDS = 2.0
-_LONGEST = 60  # lines of one file and source
+_LONGEST = 60  # lines per file and source
 _LINE = 300
 
 
 class Journal:
-    """Used by one thread."""
+    """For use by one thread."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,11 +29,11 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """Since it was begun."""
+        """Seconds since the start of the journal."""
         return time.monotonic() - self._began
 
     def note(self, text: str, number: int | None = None) -> None:
-        """Of the file with that number, or of everything."""
+        """Records an event of the file with that number, or of all files."""
         at = self.seconds
         entries = self._of_all if number is None else self._of_file[number]
         entries.append((at, text))
@@ -51,7 +51,7 @@ class Journal:
                 )
 
     def history(self, number: int, words: Iterable[str]) -> list[str]:
-        """All lines on a file; `words` are its key, name and id, by which the logs are searched."""
+        """All lines about a file. `words`: its key, name, and id, which are searched in the logs."""
         self._events.flush()
         own = self._of_file[number]
         first = own[0][0] - _MARGIN_SECONDS if own else 0.0

@@ -1,6 +1,6 @@
-"""What the clients do, drawn from one seeded generator: sizes, ways, acks, repetitions, clients that go away.
+"""The plans of the clients, drawn from one seeded generator: sizes, ways, acks, repetitions, disconnects.
 
-The bytes of a file come from its number and the seed, so that nobody has to keep them.
+The bytes of a file are computed from its number and the seed, so that they need not be kept.
 """
 
 import hashlib
@@ -12,14 +12,14 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 KiB, MiB = 1024, 1024 * 1024
-PART_BYTES = 8 * MiB  # the service's own
+PART_BYTES = 8 * MiB  # as in the service
 LARGEST = 2 * PART_BYTES + MiB
 _LARGE_SHARE, _MIDDLE_SHARE, _THREE_PARTS_SHARE = 0.008, 0.02, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One upload. The client `leaves` after so much of the body, 0 to 1, or `waits` for so many seconds only."""
+    """One upload. The client disconnects after the share `leaves` (0 to 1) of the body, or after `waits` seconds."""
 
     number: int
     size: int
@@ -34,17 +34,17 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Stands in the key, however that is made."""
+        """A text that is in the key, whichever way the key is made."""
         return f"soak-{self.number:07}.bin"
 
     @property
     def large(self) -> bool:
-        """Of several parts."""
+        """Whether the file has several parts."""
         return self.size > PART_BYTES
 
 
 class Deck(Generic[T]):
-    """Draws every card once before any is drawn again: what is rare happens often enough, in an order by chance."""
+    """Draws every card once in random order before it repeats one, so that rare cards are drawn often enough."""
 
     def __init__(self, chance: random.Random, cards: Sequence[T]) -> None:
         self._chance = chance
@@ -58,12 +58,12 @@ class Deck(Generic[T]):
         return self._left.pop()
 
     def put_back(self, card: T) -> None:
-        """It did not happen; it comes again before long."""
+        """Puts back a card whose event did not happen, so that it is drawn again soon."""
         self._left.insert(self._chance.randint(0, len(self._left)), card)
 
 
 class Mix:
-    """The plans, in the order of their numbers. `large_wanted` is how many of the next are to be of several parts."""
+    """The plans, in the order of their numbers. `large_wanted`: how many of the next files must have several parts."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(f"{seed} uploads")
@@ -95,7 +95,7 @@ class Mix:
     def content(self, plan: Plan) -> bytes:
         start = hashlib.sha256(str(plan.number).encode()).digest()[:4]
         at = int.from_bytes(start, "big") % (LARGEST - plan.size + 1)
-        number = b"%016d" % plan.number  # no file is as short as that
+        number = b"%016d" % plan.number  # shorter than any file
         return (number + self._pool[at : at + plan.size])[: plan.size]
 
     def _size(self) -> int:

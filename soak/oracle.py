@@ -1,7 +1,7 @@
-"""What the driver was told of each file, and what must then lie in the accounts.
+"""What clients were told about each file, and what the accounts must therefore have.
 
-Pure, and without a look into the ledger: the only thing that is asked of the service is whether an upload whose outcome
-the client never learned is there, since either answer is right as long as the accounts say the same.
+Pure, and independent of the ledger. The service is asked one thing only: whether an upload with an unknown outcome
+exists. Both answers are right, as long as the accounts agree with the answer.
 """
 
 import re
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 _LABEL = re.compile(r"soak-(\d{7})\.bin$")
-_OF_THE_STORE = ".ready-"  # what the test server's own start-up tries
+_OF_THE_STORE = ".ready-"  # written by the start of the test server
 
 
 class State(StrEnum):
-    """What the client knows."""
+    """What the client knows about its upload."""
 
     UNDER_WAY = "under way"
     REFUSED = "refused"
@@ -26,7 +26,7 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """One file. `key` and `id` are known once a receipt said them."""
+    """One file. `key` and `id` are known after a receipt."""
 
     number: int
     name: str
@@ -40,13 +40,13 @@ class Record:
 
     @property
     def may_be_there(self) -> bool:
-        """Or may not: nobody told the client."""
+        """The file may exist or not: the client got no answer."""
         return self.state in (State.UNKNOWN, State.DELETE_UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A version in an account; `size` None: a delete marker. An open multipart upload has its id for a version."""
+    """A version in an account; `size` None: a delete marker. For an open multipart upload, `version` is its id."""
 
     key: str
     version: str
@@ -56,7 +56,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong. `number` is the file's, if it is one of ours."""
+    """A violation. `number`: the file's number, if the soak uploaded it."""
 
     kind: str
     text: str
@@ -69,7 +69,7 @@ LOST, LEFT = "missing or damaged", "nobody knows"
 
 @dataclass(slots=True)
 class Verdict:
-    """`expected` is what must have the right bytes: account, record, version. It is still to be read."""
+    """`expected`: the versions whose bytes are still to be checked, as account, record, version."""
 
     findings: list[Finding] = field(default_factory=list)
     expected: list[tuple[str, Record, Held]] = field(default_factory=list)
@@ -79,13 +79,13 @@ class Verdict:
 
 
 def number_in(key: str) -> int | None:
-    """Of the file whose key this is; None for a key that is not ours."""
+    """The number of the file with this key, or None if the soak did not upload it."""
     match = _LABEL.search(key)
     return int(match[1]) if match else None
 
 
 def judge(records: Mapping[int, Record], held: Mapping[str, Sequence[Held]], told: Collection[int]) -> Verdict:
-    """Compare. `held`: what lies in each account; `told`: files of unknown outcome that the service says it has."""
+    """Compares. `held`: the content of each account; `told`: files of unknown outcome that the service says it has."""
     verdict = Verdict()
     found: dict[str, dict[int, list[Held]]] = {}
     for account, versions in held.items():
@@ -131,7 +131,7 @@ def _left(account: str, version: Held, what: str, number: int | None) -> Finding
 
 
 def contradictions(record: Record, status: int, receipt: Mapping[str, object], accounts: Iterable[str]) -> list[str]:
-    """What cannot be true in the receipt of a success."""
+    """Statements in the receipt of a success that cannot be true."""
     outcomes = receipt["accounts"]
     assert isinstance(outcomes, Mapping)
     stored = {name for name, outcome in outcomes.items() if outcome["status"] == "stored"}

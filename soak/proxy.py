@@ -1,4 +1,4 @@
-"""The fault proxy for a long run: it counts the faults that were met, and keeps no request that is over."""
+"""The fault proxy for a long run: counts the faults that requests met, and keeps no finished requests."""
 
 from collections import Counter
 
@@ -10,14 +10,14 @@ from testkit.faults.operations import Operation
 
 
 class SoakProxy(FaultProxy):
-    """`met` is by the fault's name; a refusal of connections meets no request and is counted by who orders it."""
+    """`met`: the number of requests by name of the fault. Refused connections are counted where they are ordered."""
 
     def __init__(self, account: StoreAccount) -> None:
         super().__init__(account)
         self.met: Counter[str] = Counter()
 
     def take_ended(self) -> list[SeenRequest]:
-        """The requests that are over, each handed out once."""
+        """The finished requests, each returned once."""
         with self._changed:
             ended = [seen for seen in self._requests if seen.ended is not None]
             self._requests = [seen for seen in self._requests if seen.ended is None]

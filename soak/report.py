@@ -1,4 +1,4 @@
-"""The figures of a run: for a person, and as JSON."""
+"""The figures of a run, as a table and as JSON."""
 
 import json
 import sys
@@ -10,11 +10,11 @@ from soak.journal import Journal
 from soak.oracle import LEFT, LOST, Record, State, Verdict
 from soak.run import CRASHED, Result
 
-_LISTED = 20  # findings on the screen; findings.txt has all
+_LISTED = 20  # findings that are printed; findings.txt has all
 
 
 class Progress:
-    """A line that is written over on a terminal; elsewhere one every so often."""
+    """A line of progress. On a terminal it is overwritten; elsewhere a new one is printed at intervals."""
 
     def __init__(self, every_seconds: float = 30.0, out: TextIO = sys.stdout) -> None:
         self._every_seconds = every_seconds
@@ -36,7 +36,7 @@ class Progress:
 
 
 def figures(result: Result, seed: int, minutes: float, database: str) -> dict[str, Any]:
-    """What is told, by its name."""
+    """The figures by their names."""
     states, verdict = result.states, result.verdict
     gone = states[State.DELETED] + states[State.DELETE_UNKNOWN]
     return {
@@ -65,7 +65,7 @@ def figures(result: Result, seed: int, minutes: float, database: str) -> dict[st
 
 
 def table(told: dict[str, Any]) -> str:
-    """Two columns; what has figures of its own is indented below."""
+    """Two columns; the entries of a nested figure are indented below it."""
     rows: list[tuple[str, str]] = []
     for name, value in told.items():
         if isinstance(value, dict):
@@ -83,7 +83,7 @@ def _text(value: object) -> str:
 
 
 def findings(verdict: Verdict, records: dict[int, Record], journal: Journal) -> Iterator[str]:
-    """Each thing that is wrong, with its history. All of it goes to findings.txt, the first of it is for the screen."""
+    """Each finding with its history. findings.txt gets all of them; the first ones are returned for printing."""
     with (journal.folder / "findings.txt").open("w") as out:
         for count, finding in enumerate(verdict.findings):
             account = f" (account {finding.account})" if finding.account else ""

@@ -1,7 +1,7 @@
-"""The run: trouble for a while, then peace, then the look into every account.
+"""The run: a time of faults, then a time without, then the examination of every account.
 
-Whoever died is up again before the look, what is under way has drained, and leases have run out: only then is it known
-what is lost and what is left.
+Before the examination all processes run again, uploads under way have ended, and leases have run out. Only then is it
+certain what is lost and what is left.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from soak.blows import Blows
 from soak.clients import Clients
+from soak.examination import Asking, list_account, read_all
 from soak.journal import Journal
-from soak.looking import Asking, list_account, read_all
 from soak.mix import Mix
 from soak.oracle import LEFT, LOST, Finding, State, Verdict, judge
 from soak.trouble import Trouble
@@ -23,7 +23,7 @@ from testkit.errors import StoreError
 from testkit.serviceprocess import ServiceProcessError
 
 DRAIN_SECONDS = 900.0
-STALE_SECONDS = 12.0  # the service reads its figures every ten
+STALE_SECONDS = 12.0  # the service reads its figures every ten seconds
 CRASHED = "ended by itself"
 _LOOK_SECONDS = 1.0
 _STRAY_SECONDS = 30.0
@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Result:
-    """All figures of a run."""
+    """The figures of a run."""
 
     counts: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
@@ -50,14 +50,14 @@ class Result:
 
 
 class Run:
-    """One soak of a world."""
+    """One soak run in a world."""
 
     def __init__(self, world: World, seed: int, seconds: float, journal: Journal, say: Say) -> None:
         self._world = world
         self._seconds = seconds
         self._journal = journal
         self._say = say
-        self._lock = asyncio.Lock()  # who ends or starts a process
+        self._lock = asyncio.Lock()  # held by the thread that ends or starts a process
         self._crashes: list[Finding] = []
         self._released: Counter[str] = Counter()
         self._draining = ""
@@ -69,7 +69,7 @@ class Run:
         self._asking = [Asking(service.url, world.token) for service in world.services]
 
     async def run(self, *, deletes: bool) -> Result:
-        """The whole of it. Raises `ServiceProcessError`, `StoreError` if something does not come back."""
+        """Runs everything. Raises `ServiceProcessError` or `StoreError` if a process does not come back."""
         self.clients.deletes = deletes and await asyncio.to_thread(self._asking[0].deletes)
         if deletes and not self.clients.deletes:
             self._say("There is no DELETE /files/{key} yet: nothing is deleted.")
@@ -102,7 +102,7 @@ class Run:
             raise errors.exceptions[0] from None
 
     async def _watch(self, over: asyncio.Event) -> None:
-        """Memory, what ended that nobody had ended, progress; and the proxies' requests go to the disk."""
+        """Records memory, unexpected ends of processes, and progress. Writes the proxies' requests to the disk."""
         while not over.is_set():
             for service in self._world.services:
                 if self._lock.locked():
@@ -118,7 +118,7 @@ class Run:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def progress(self) -> str:
-        """One line."""
+        """The line of progress."""
         if self._reading:
             return f"{self._journal.seconds:6.0f} s: read {self._read:,} of {self._reading:,} objects"
         states = Counter(record.state for record in self.clients.records.values())
@@ -133,10 +133,10 @@ class Run:
             f"peak {peak} MiB{self._draining}"
         )
 
-    # --- peace
+    # --- without faults
 
     async def _drain(self) -> dict[str, int]:
-        """Wait until nothing is under way any more. What is not done by then, by state."""
+        """Waits until no upload and no repair is under way. Returns what is not done by then, by state."""
         began = quiet_since = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -145,7 +145,7 @@ class Run:
             now = time.monotonic()
             if any(count for (_, state), count in unfinished.items() if state != "blocked"):
                 quiet_since = now
-            # What a dead process was receiving is in no figure until its lease has run out.
+            # The uploads of a dead process are in no figure until their leases have ended.
             if now - quiet_since > STALE_SECONDS and now - began > STALE_SECONDS + 2 * self._world.lease_seconds:
                 if not await self._release(unfinished):
                     break
@@ -156,7 +156,7 @@ class Run:
         return told(unfinished)
 
     async def _unfinished(self) -> Counter[tuple[str, str]]:
-        """Of the process that knows of more, each figure: they read at different times."""
+        """For each figure the larger value of all processes, because they read at different times."""
         found = await asyncio.gather(*(asyncio.to_thread(asking.unfinished) for asking in self._asking))
         most: Counter[tuple[str, str]] = Counter()
         for one in found:
@@ -164,7 +164,7 @@ class Run:
         return most
 
     async def _release(self, unfinished: Counter[tuple[str, str]]) -> bool:
-        """What an operator does once the accounts are well again. False if there is nothing to do, or no use."""
+        """Does what an operator does when the accounts work again. False if there is nothing to do, or no use."""
         done = False
         for account in self._world.accounts:
             if unfinished[account, "blocked"] and self._released[account] < _RELEASES:
@@ -174,7 +174,7 @@ class Run:
                 done = done or code == 0
         return done
 
-    # --- the look
+    # --- the examination
 
     async def _judge(self) -> Result:
         verdict = await self._verdict()
@@ -221,5 +221,5 @@ class Run:
 
 
 def told(unfinished: Counter[tuple[str, str]]) -> dict[str, int]:
-    """For a person."""
+    """The value for the table."""
     return {f"{account} {state}": count for (account, state), count in sorted(unfinished.items()) if count}

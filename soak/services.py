@@ -1,4 +1,4 @@
-"""The service's processes, killed, frozen and started again while clients use them; each run has a log of its own."""
+"""The processes of the service, killed, frozen, and restarted while clients use them. Each run has its own log."""
 
 import re
 import signal
@@ -11,7 +11,7 @@ _STATE = re.compile(r"^State:\s*(\w)", re.MULTILINE)
 
 
 class Service:
-    """One process at a time, always at the same address. `listening`: a client may try it, though it may be frozen."""
+    """One process at a time, always at the same address. `listening`: clients may try it, but it may be frozen."""
 
     def __init__(self, name: str, process: ServiceProcess) -> None:
         self.name = name
@@ -38,7 +38,7 @@ class Service:
         self._process.kill()
 
     def stop(self) -> None:
-        """SIGTERM: it ends what is under way."""
+        """SIGTERM: the process drains its uploads."""
         self.listening = False
         self.look()
         self._is_to_run = False
@@ -53,9 +53,9 @@ class Service:
         self._process.signal(signal.SIGCONT)
 
     def look(self) -> bool:
-        """Note its memory. False if it ended without having been told to."""
+        """Records its memory. False if it ended without an order to end."""
         if not self._is_to_run:
-            return True  # it is about to be started
+            return True  # it will be started soon
         try:
             status = Path(f"/proc/{self._process.process_id}/status").read_text()
         except OSError:

@@ -1,6 +1,7 @@
-"""Faults between the service and the accounts: short ones, one at a time an account, every kind equally often.
+"""Short faults between the service and the accounts: one at a time per account, every kind equally often.
 
-Each is armed, met by a few requests (or lasts a moment), and taken away again. One that nobody met in time comes again.
+Each fault is armed, meets a few requests (or lasts for a moment), and is removed. A fault that met no request in time
+is repeated later.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from soak.mix import Deck, Mix
 from soak.proxy import SoakProxy
 from testkit.faults.faults import Fault, Which
 
-_PATIENCE_SECONDS = 6.0  # for somebody to meet it
+_PATIENCE_SECONDS = 6.0  # until a request meets it
 _LASTS_SECONDS = (0.2, 2.0)
 _PAUSE_SECONDS = (0.2, 2.0)
 _LOOK_AGAIN_SECONDS = 0.02
@@ -27,7 +28,7 @@ Make = Callable[[random.Random, Which], Fault]
 
 @dataclass(frozen=True)
 class Kind:
-    """A fault. `make` is None where connections are refused; `operations` are those that it may be meant for."""
+    """A fault. `make` is None if connections are refused; `operations`: the operations that it may be for."""
 
     name: str
     make: Make | None
@@ -42,7 +43,7 @@ def _answers(code: str, status: int | None = None, *, carried_out: bool = False)
     return make
 
 
-_REDIRECT = {"Location": "http://127.0.0.1:9/elsewhere"}  # nothing listens there; it is not to be followed
+_REDIRECT = {"Location": "http://127.0.0.1:9/elsewhere"}  # no server listens there; the redirect must not be followed
 KINDS = (
     Kind(_REFUSED, None),
     Kind("resets", lambda chance, which: Fault.drops_connection(after_bytes=chance.choice((0, 900, 300_000)), **which)),
@@ -67,11 +68,11 @@ KINDS = (
 
 
 class Trouble:
-    """`happened` counts, by kind, the requests that met a fault, and the times when connections were refused."""
+    """`happened` counts by kind the requests that met a fault, and the periods of refused connections."""
 
     def __init__(self, seed: int, proxies: Mapping[str, SoakProxy], mix: Mix, journal: Journal) -> None:
         self._chance = random.Random(f"{seed} faults")
-        # Refused connections count once, however many requests meet them.
+        # A period of refused connections counts once, for any number of requests.
         self._deck = Deck(self._chance, (*KINDS, *(kind for kind in KINDS if kind.make is None)))
         self._proxies = proxies
         self._mix = mix
@@ -86,7 +87,7 @@ class Trouble:
         return Counter({kind.name: total[kind.name] for kind in KINDS})
 
     async def run(self, account: str, stop: asyncio.Event) -> None:
-        """Trouble in one account, one fault after the other, until it is told to stop."""
+        """Causes one fault after the other in one account, until it is told to stop."""
         while not stop.is_set():
             await pause(stop, self._chance.uniform(*_PAUSE_SECONDS))
             if not stop.is_set():
@@ -116,18 +117,18 @@ class Trouble:
             self._deck.put_back(kind)
 
     async def _met(self, proxy: SoakProxy, name: str, wanted: int, lasts: float) -> int:
-        """How often, once it was met as often as wanted, or for so long after the first time, or not at all."""
+        """Waits until the fault met enough requests, or a time after the first one, or the limit. Returns the count."""
         first, deadline = proxy.met[name], time.monotonic() + _PATIENCE_SECONDS
         is_met = False
         while proxy.met[name] < wanted and time.monotonic() < deadline:
             if not is_met and proxy.met[name] > first:
                 is_met, deadline = True, time.monotonic() + lasts
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # the proxy's thread tells nobody
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # the proxy's thread sends no event
         return proxy.met[name]
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, but for no longer than until it is over."""
+    """Sleeps, but not beyond the end of the run."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

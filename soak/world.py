@@ -1,6 +1,6 @@
-"""Everything that runs: three accounts, a fault proxy before each, the service's processes, one ledger for all of them.
+"""Everything that runs: three accounts, a fault proxy before each, the processes of the service, and one ledger.
 
-The third account's bucket keeps versions. What is started here is stopped when the block ends, however it ends.
+The bucket of the third account keeps versions. Everything that is started here is stopped at the end of the block.
 """
 
 import secrets
@@ -24,8 +24,8 @@ _NAMES = ("A", "B", "C")
 _WITH_VERSIONS = "C"
 _SETTINGS = {
     "UPLOAD_MAX_REQUEST_BYTES": "0",
-    # Shorter than the defaults, so that half an hour has room for many of each. A server of an account that was killed
-    # lets its first write wait for ten seconds, and carries it out, whoever gave up meanwhile: these are longer.
+    # Shorter than the defaults, so that a run has many of each, but longer than ten seconds: a restarted S3 server
+    # delays its first write for ten seconds, and executes it even if the client has given up.
     "UPLOAD_STALL_SECONDS": "20",
     "UPLOAD_COMPLETE_SECONDS": "30",
     "UPLOAD_SHUTDOWN_SECONDS": "5",
@@ -34,7 +34,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class World:
-    """`accounts` is each account around its proxy."""
+    """`accounts`: the accounts, reached without their proxies."""
 
     stores: list[Seaweed]
     accounts: Mapping[str, StoreAccount]
@@ -45,7 +45,7 @@ class World:
     lease_seconds: float
 
     def recover(self) -> None:
-        """No faults, nothing frozen."""
+        """Removes all faults, and continues all frozen processes."""
         for service in self.services:
             service.thaw()
         for store in self.stores:
@@ -55,7 +55,7 @@ class World:
             proxy.accept_connections()
 
     def manage(self, *words: str) -> tuple[int, str]:
-        """`manage.py` with the service's settings: its exit code, and the last line of what it said."""
+        """Runs `manage.py` with the settings of the service. Returns the exit code and the last line of output."""
         done = run_process(
             [sys.executable, "manage.py", *words],
             cwd=ROOT,
@@ -72,7 +72,7 @@ class World:
 def running_accounts(
     folder: Path, names: Sequence[str], with_versions: str
 ) -> Iterator[tuple[list[Seaweed], dict[str, StoreAccount]]]:
-    """A server for each account, until the block ends; one account's bucket keeps versions. Raises `StoreError`."""
+    """One server per account, until the block ends; one bucket keeps versions. Raises `StoreError`."""
     stores = start_stores(folder / "stores", names)
     try:
         accounts = {store.account.name: store.account for store in stores}
@@ -93,7 +93,7 @@ def running(folder: Path, processes: int, database: str, lease_seconds: float) -
         settings = {
             **_SETTINGS,
             "UPLOAD_LEASE_SECONDS": f"{lease_seconds:g}",
-            "UPLOAD_SETTLE_SECONDS": f"{lease_seconds / 6:g}",  # what lands late is looked for 15 of these later
+            "UPLOAD_SETTLE_SECONDS": f"{lease_seconds / 6:g}",  # late objects are looked for after 15 of these
             "DATABASE_URL": stack.enter_context(_database(folder, database)),
         }
         reached = [proxy.account for proxy in proxies.values()]

@@ -1,1 +1,1 @@
-"""Who is compared: each can be started, stopped, given uploads, and names its processes."""
+"""The contestants: each can be started and stopped, receives uploads, and names its processes."""

@@ -1,4 +1,4 @@
-"""What the rounds ask of a contestant, and a gateway: a contestant to which the load generator uploads over HTTP."""
+"""The interface of a contestant, and the gateway: a contestant to which the load generator uploads over HTTP."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -9,18 +9,18 @@ from bench.errors import ContestantError
 from bench.figures import KiB, Load, Work
 from bench.native_tools import build, run_load
 
-_FILLED_A_SECOND = 100  # who is slower is not asked
-_FILLED_ENOUGH = 0.99  # a few may be refused
+_FILLED_A_SECOND = 100  # a slower contestant is skipped
+_FILLED_ENOUGH = 0.99  # this share of uploads may be refused
 _turns = itertools.count(1)
 
 
 def new_prefix() -> str:
-    """Keys of a turn begin with it: no key is ever used twice, in whatever account or ledger."""
+    """The prefix of all keys of a turn: no key is used twice, in any account or ledger."""
     return f"turn{next(_turns)}-"
 
 
 class Contestant(ABC):
-    """`start` raises `ContestantError`; `stop` may be called whatever happened before."""
+    """`start` raises `ContestantError`; `stop` may be called in any state."""
 
     name: str
 
@@ -32,23 +32,23 @@ class Contestant(ABC):
 
     @abstractmethod
     def process_ids(self) -> list[int]:
-        """The processes that count as its own; their children need not be named."""
+        """The processes that belong to it; their children are included."""
 
     @abstractmethod
     def upload(self, work: Work) -> Load: ...
 
     def warm_up(self, work: Work) -> None:
-        """Some uploads that are not counted: connections are open then, and what is made once is made."""
+        """Some uploads that are not counted, so that connections are open and one-time work is done."""
         self.upload(work)
 
     @property
     def most_size(self) -> int | None:
-        """The largest file that it is asked to take, None for any."""
+        """The largest file that it gets; None: no limit."""
         return None
 
 
 class Client(Contestant):
-    """Nothing runs between its uploads."""
+    """Whether no process runs between its uploads."""
 
     def start(self) -> None:
         pass
@@ -61,7 +61,7 @@ class Client(Contestant):
 
 
 class Filled(Contestant):
-    """Another one, which has taken so many small files when its first turn begins."""
+    """A copy that has stored this number of small files before its first turn."""
 
     def __init__(self, contestant: Contestant, files: int) -> None:
         self.name = f"{contestant.name}, {files:,} files before"
@@ -88,7 +88,7 @@ class Filled(Contestant):
 
 
 class Gateway(Contestant):
-    """Takes a file once over HTTP. `path` is completed with a turn's prefix, but for a form."""
+    """Receives a file once over HTTP. The prefix of the turn is appended to `path`, except for a form."""
 
     def __init__(self, name: str, folder: Path, *, is_form: bool = False) -> None:
         self.name = name

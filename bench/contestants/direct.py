@@ -1,7 +1,6 @@
-"""No gateway: a client that uploads to every account itself, in a process of its own for each turn.
+"""No gateway: a client that uploads to every account itself, in a new process for each turn.
 
-Its CPU seconds and memory are the client's: there is nobody between it and the accounts. What it takes to start (a
-second, for reading Python's modules) is not counted.
+CPU seconds and memory are those of the client. Its start (a second, to load Python's modules) is not counted.
 """
 
 import json
@@ -22,7 +21,7 @@ CLIENTS = ("obstore", "aiobotocore", "s5cmd")
 
 
 class Direct(Client):
-    """`all_at_once`, or one account after the other."""
+    """`all_at_once`: to all accounts at the same time, otherwise one after the other."""
 
     def __init__(self, client: str, accounts: Sequence[StoreAccount], folder: Path, *, all_at_once: bool) -> None:
         self.name = f"{client}, {'at once' if all_at_once else 'in turn'}"
@@ -32,7 +31,7 @@ class Direct(Client):
         self._all_at_once = all_at_once
 
     def warm_up(self, work: Work) -> None:
-        """Each turn is a new process, which warms up by itself."""
+        """Does nothing: each turn is a new process, which warms up itself."""
 
     def upload(self, work: Work) -> Load:
         task = {
@@ -59,7 +58,7 @@ class Direct(Client):
 
 
 def file_of(size: int, folder: Path) -> Path:
-    """A file of that size in this run's folder, made once."""
+    """A file of this size in the folder of the run, created once."""
     path = folder / f"body-{size}"
     if not path.exists():
         block = bytes(range(256)) * (MiB // 256)

@@ -1,4 +1,4 @@
-"""The first version of this service, and its fair successor: the Django project in `firstdesign/`, as a contestant."""
+"""The first version of this service, and a fair improvement of it: the Django project in `firstdesign/`."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from testkit.ports import free_port
 
 
 class FirstDesign(Gateway):
-    """With `keeps_clients` the fair successor."""
+    """`keeps_clients`: the fair improvement."""
 
     def __init__(self, accounts: Sequence[StoreAccount], folder: Path, *, keeps_clients: bool) -> None:
         super().__init__("boto3 kept, threads" if keeps_clients else "first design", folder, is_form=True)
@@ -26,7 +26,7 @@ class FirstDesign(Gateway):
 
     @property
     def most_size(self) -> int | None:
-        # The first design holds a file some five times in memory, for each upload at once.
+        # The first design holds a file about five times in memory per simultaneous upload.
         return 64 * MiB if self._way == "pool" else None
 
     def start(self) -> None:
@@ -47,7 +47,7 @@ class FirstDesign(Gateway):
         self._process = None
 
     def warm_up(self, work: Work) -> None:
-        # Little of it: what it was left with would be done in another's turn. Its processes are made at the first.
+        # Few uploads: unfinished ones would run in the turn of another contestant. The first one creates its processes.
         requests = work.requests if self._way == "kept" else len(self._accounts)
         super().warm_up(replace(work, requests=requests, limit_seconds=20.0))
 

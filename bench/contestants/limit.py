@@ -1,4 +1,4 @@
-"""What cannot be passed: the load generator straight to one account over kept connections, and SHA-256 alone."""
+"""The upper limit: the load generator sends directly to one account over open connections; and SHA-256 alone."""
 
 import hashlib
 import time
@@ -25,7 +25,7 @@ class Raw(Client):
 
 
 def sha256_mb_per_second(seconds: float = 0.5) -> float:
-    """Of one core, by the same library as the service."""
+    """The speed of one core, with the same library as the service."""
     block, done, began = bytes(8 * MiB), 0, time.perf_counter()
     while (taken := time.perf_counter() - began) < seconds:
         hashlib.sha256(block).digest()

@@ -1,4 +1,4 @@
-"""This service as installed by default: `runserver`, SQLite on disk, tokens on, logs to a file; no payload limit."""
+"""This service with default settings: `runserver`, SQLite on disk, tokens on, logs to a file; no payload limit."""
 
 import secrets
 import shutil
@@ -12,7 +12,7 @@ from testkit.serviceprocess import ServiceProcess, ServiceProcessError
 
 
 class Ours(Gateway):
-    """`ledger` is a filled database to go on with; without one it begins with an empty one at each start."""
+    """`ledger`: a filled database to use; without it, each start begins with an empty one."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Ours(Gateway):
 
     def stop(self) -> None:
         if self._service is not None:
-            # Not in order: what it would still bring to a slow account is nobody's any more.
+            # Killed, not drained: its catch-up of a slow account is no longer needed.
             self._service.kill()
             self._service = None
 
     def forget_ledger(self) -> None:
-        """Remove the filled database; it takes gigabytes."""
+        """Removes the filled database, which takes gigabytes."""
         if self._ledger is not None:
             for path in self._ledger.parent.glob(f"{self._ledger.name}*"):
                 path.unlink()

@@ -11,13 +11,13 @@ from bench.processes import clean_environment, start_process, stop_process, wait
 from testkit.account import StoreAccount
 from testkit.ports import free_port
 
-# That which is told not to ask for what it has uploaded.
+# The variant without the check after each upload.
 SPARED = "rclone, no_head"
 _BUCKET = "box"
 
 
 class Rclone(Gateway):
-    """`looks_again`: after each upload it asks every account for the object, as it does by default."""
+    """`looks_again`: after each upload it asks every account for the object (the default of rclone)."""
 
     def __init__(
         self, accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool = True, name: str = "rclone"
@@ -33,7 +33,7 @@ class Rclone(Gateway):
         self.url = f"http://127.0.0.1:{port}"
         configuration = self.log.with_name("rclone.conf")
         configuration.write_text(self._configuration())
-        # A union of one it refuses; one account is served as it is.
+        # It refuses a union of one account, so it serves one account directly.
         only = self._accounts[0]
         root = "fan:" if len(self._accounts) > 1 else f"{only.name.lower()}:{only.s3_bucket_name}"
         options = ["--config", str(configuration), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--no-cleanup", root]

@@ -1,7 +1,7 @@
-"""What a direct client is told, the turn that it does, and what it prints.
+"""The task of a direct client, its turn, and its output.
 
-An upload is one file to all accounts: one after the other, or all at once. CPU seconds and memory are the client's own,
-without what it took to start.
+An upload is one file to all accounts: one after the other, or all at once. CPU seconds and memory are those of the
+client, without its start.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from bench.processes import highest_memory_bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """`file` is what is uploaded, again and again, under keys that begin with `prefix`."""
+    """`file`: uploaded repeatedly, under keys that begin with `prefix`."""
 
     accounts: list[dict[str, str]]
     all_at_once: bool
@@ -41,18 +41,18 @@ class Task:
         return Path(self.file)
 
 
-# One file to one account, under this key.
+# Uploads one file to one account under this key.
 Put = Callable[[dict[str, str], str], Awaitable[Any]]
 
 
 def cpu_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """The CPU seconds of this process and of its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 async def run(task: Task, put: Put) -> None:
-    """The turn, and its line of JSON."""
+    """Does the turn, and prints its line of JSON."""
     took: list[float] = []
     numbers = iter(range(task.requests if task.requests is not None else sys.maxsize))
     unfinished = 0
@@ -69,7 +69,7 @@ async def run(task: Task, put: Put) -> None:
             took.append(time.perf_counter() - start)
 
     bad = ""
-    # Warm, as the gateways are: what is made once is made, and connections are open.
+    # Warmed up as the gateways are: one-time work is done, and connections are open.
     await asyncio.gather(*(_to_all(task, put, f"{task.prefix}warm-{number}") for number in range(min(4, task.at_once))))
     cpu, began = cpu_seconds(), time.perf_counter()
     try:
@@ -101,7 +101,7 @@ async def _started(waiting: Awaitable[Any]) -> None:
 def report(
     took: list[float], seconds: float, *, unfinished: int, bad: str, cpu: float, operations: int | None = None
 ) -> None:
-    """`operations` where they were not timed one by one."""
+    """`operations`: their number, if they were not timed one by one."""
     in_order = sorted(took)
     load = Load(
         operations=len(took) if operations is None else operations,

@@ -1,4 +1,4 @@
-"""aiobotocore: a client an account, kept open; one PutObject a file, read from the disk as it is sent."""
+"""aiobotocore: one open client per account; one PutObject per file, read from the disk while it is sent."""
 
 import asyncio
 from contextlib import AsyncExitStack

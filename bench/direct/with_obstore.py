@@ -1,4 +1,4 @@
-"""obstore (Rust): a store an account, kept open; large files in parts, as it does by itself."""
+"""obstore (Rust): one open store per account; obstore sends large files in parts."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ def main() -> None:
         for account in task.accounts
     }
     asyncio.run(run(task, lambda account, key: obstore.put_async(stores[account["name"]], key, task.path)))
-    # Not as Python ends: that aborted (SIGABRT, no text) in 12 of 25 trials, after the line was told.
+    # Not by the normal end of Python: it aborted (SIGABRT, no text) in 12 of 25 trials, after the line was printed.
     sys.stdout.flush()
     os._exit(0)
 

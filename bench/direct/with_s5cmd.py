@@ -1,6 +1,6 @@
-"""s5cmd (Go): one process an account for the whole turn, with a list of copies; so it cannot be timed by the upload.
+"""s5cmd (Go): one process per account for the whole turn, with a list of copies; so uploads cannot be timed singly.
 
-A turn without a number of uploads finds it by a short trial: s5cmd itself does not end after so many seconds.
+A turn without a number of uploads finds the number by a short trial, because s5cmd has no time limit.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from bench.folders import VENV
 from bench.processes import clean_environment
 from testkit.processes import dies_with_us
 
-_TRIAL_UPLOADS = 4  # each at once
+_TRIAL_UPLOADS = 4  # simultaneous copies per process
 _TRIAL_BYTES = 64 * MiB
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     except (TimeoutError, subprocess.CalledProcessError) as error:
         done, bad = 0, "" if isinstance(error, TimeoutError) else str(error.stderr)
     seconds = time.perf_counter() - began
-    # Of each upload no more is known than how long all of them took.
+    # Only the time of all uploads together is known.
     report([], seconds, unfinished=count - done, bad=bad, cpu=cpu_seconds() - cpu, operations=done)
 
 

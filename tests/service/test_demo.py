@@ -61,7 +61,7 @@ def test_every_account_gives_both_files_back_behind_a_proxy_and_everything_stops
     process = demo(environment, **proxies)
     output = read_until(process, "Ctrl-C")
     second = demo(environment, DEMO_PORT=str(free_port()))
-    assert "a demo is running in" in second.communicate(timeout=60)[1]
+    assert "another demo is running in" in second.communicate(timeout=60)[1]
     assert second.returncode == 1
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
@@ -99,7 +99,7 @@ def test_one_line_says_why_when_the_port_is_in_use(environment: dict[str, str]) 
     assert process.returncode == 1
     assert output == ""
     assert errors.splitlines() == [
-        f"demo: port {environment['DEMO_PORT']} cannot be had (Address already in use); free it, or set DEMO_PORT"
+        f"demo: port {environment['DEMO_PORT']} is not available (Address already in use); free it, or set DEMO_PORT"
     ]
 
 
@@ -110,7 +110,7 @@ def test_one_line_says_why_when_the_folder_is_somebody_elses(environment: dict[s
     process = demo(environment, DEMO_EXIT="1")
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
-    assert errors.splitlines() == [f"demo: {folder} is not empty and not the demo's; empty it, or set DEMO_FOLDER"]
+    assert errors.splitlines() == [f"demo: {folder} has files that are not from the demo; empty it, or set DEMO_FOLDER"]
     assert [path.relative_to(folder) for path in folder.rglob("*")] == [Path("stores"), Path("stores/thesis")]
     assert (folder / "stores" / "thesis").read_text() == "not the demo's"
 

@@ -1,4 +1,4 @@
-"""The accounts, from the environment; and a boto3 client for one."""
+"""Reads the accounts from the environment, and creates a boto3 client for one."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""The fair successor: one boto3 client an account, kept open, and threads.
+"""The fair improvement: one open boto3 client per account, and threads.
 
-A large file is given to boto3 as the file in which Django left it, so that it is sent in parts and not read whole.
+boto3 gets a large file as the temporary file of Django, so that it is sent in parts and not read whole.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,6 +1,6 @@
-"""As it was: a pool of processes, and in each of them a new boto3 session for each request and account.
+"""The original way: a pool of processes, and in each process a new boto3 session per request and account.
 
-The pool itself is kept; a pool a request would be slower still.
+The pool is kept between requests; one pool per request would be even slower.
 """
 
 import multiprocessing
@@ -15,7 +15,7 @@ from bench.contestants.firstdesign.accounts import ACCOUNTS, Account, new_client
 
 @cache
 def _pool() -> ProcessPoolExecutor:
-    # Not forked: the server has threads.
+    # Not "fork", because the server has threads.
     return ProcessPoolExecutor(max_workers=len(ACCOUNTS), mp_context=multiprocessing.get_context("spawn"))
 
 

@@ -1,4 +1,4 @@
-"""Django as it is set up anew, without what the view does not need: pages and a database."""
+"""Django's default settings, without pages and a database, which the view does not need."""
 
 import os
 
@@ -14,5 +14,5 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 USE_TZ = True
-# Bodies above 2.5 MiB lie in a file while they are handled.
+# Django keeps bodies above 2.5 MiB in a file.
 FILE_UPLOAD_TEMP_DIR = os.environ["BENCH_FOLDER"]

@@ -1,4 +1,4 @@
-"""The one way in."""
+"""The only URL."""
 
 from django.urls import path
 

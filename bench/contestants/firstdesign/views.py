@@ -1,4 +1,4 @@
-"""POST /upload: the whole form is received, then the file goes to every account, then there is an answer."""
+"""POST /upload: receives the whole form, then sends the file to every account, then answers."""
 
 import os
 import uuid

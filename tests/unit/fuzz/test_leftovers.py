@@ -4,7 +4,7 @@ import asyncio
 
 from fuzz import leftovers
 from fuzz.leftovers import compare
-from soak.looking import Asking
+from soak.examination import Asking
 from soak.oracle import LEFT, LOST
 from testkit.account import StoreAccount
 from testkit.serviceprocess import TOKEN

@@ -1,6 +1,6 @@
-"""What lies in the accounts, and what the service says of uploads that nobody was answered.
+"""Examines the accounts at the end, and asks the service about uploads without an answer.
 
-The accounts are asked with boto3 and around the fault proxies; every byte of what was acknowledged is read and hashed.
+The accounts are asked with boto3, without the fault proxies. Every byte of every acknowledged file is read and hashed.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _UNFINISHED = re.compile(r'^mentum_replicas\{account="(\w+)",state="(\w+)"\} (\S
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """A busy machine is no finding: ask again, some times."""
+    """Repeats a request some times, because a busy machine is not a finding."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return call()
@@ -64,7 +64,7 @@ def read_all(
     expected: Sequence[tuple[str, Record, Held]],
     told: Callable[[int], object],
 ) -> list[Finding]:
-    """Read every object and compare size and SHA-256. `told` gets the number read so far, from several threads."""
+    """Reads every object and compares size and SHA-256. Several threads call `told` with the number read so far."""
     work: queue.SimpleQueue[tuple[str, Record, Held]] = queue.SimpleQueue()
     for entry in expected:
         work.put(entry)
@@ -94,7 +94,7 @@ def read_all(
 
 
 def _wrong(client: Any, bucket: str, record: Record, held: Held) -> str:
-    """Empty if the bytes are those that were sent."""
+    """The difference between the object and the bytes that were sent; empty if there is none."""
     version = {} if held.version == "null" else {"VersionId": held.version}
 
     def read() -> tuple[int, str]:
@@ -114,24 +114,24 @@ def _wrong(client: Any, bucket: str, record: Record, held: Held) -> str:
 
 
 class Asking:
-    """The service, asked by an operator."""
+    """What an operator asks the service."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
         self._token = token
 
     def unfinished(self) -> Counter[tuple[str, str]]:
-        """How many replicas are not done, by account and state. Read from the ledger every ten seconds."""
+        """The number of unfinished replicas, by account and state. The service reads it every ten seconds."""
         text = self._get("/_/metrics").decode()
         return Counter({(name, state): int(float(count)) for name, state, count in _UNFINISHED.findall(text)})
 
     def deletes(self) -> bool:
-        """Whether there is a DELETE: of a file that is not there it says so, and not that the method is not allowed."""
+        """Whether the service knows DELETE: then it answers 404 for a missing file, not 405."""
         status, _ = self._ask("DELETE", "/files/soak-nothing")
         return status == 404
 
     def acknowledged(self) -> dict[int, str]:
-        """The key of each file that the service tells, by number."""
+        """The key of each file that the service lists, by number."""
         found: dict[int, str] = {}
         for file in self.files():
             number = number_in(file["key"])
@@ -140,7 +140,7 @@ class Asking:
         return found
 
     def files(self) -> Iterator[dict[str, Any]]:
-        """All that the service tells of, as `GET /files` does."""
+        """All files that `GET /files` lists."""
         after: str | None = ""
         while after is not None:
             page = json.loads(self._get(f"/files?limit={_PAGE}&after={quote(after, safe='')}"))
@@ -148,7 +148,7 @@ class Asking:
             after = page["next"]
 
     def receipt(self, file_id: str) -> dict[str, Any] | None:
-        """None if the service knows nothing of such a file."""
+        """None if the service does not know the file."""
         status, body = self._ask("GET", f"/receipts/{file_id}")
         receipt: dict[str, Any] | None = json.loads(body) if status == 200 else None
         return receipt
@@ -170,7 +170,7 @@ class Asking:
         return patiently(lambda: self.ask_once(method, path))
 
     def ask_once(self, method: str, path: str, content: bytes | None = None) -> tuple[int, bytes]:
-        """Status and body. Raises OSError if nothing is answered."""
+        """Status and body. Raises OSError if there is no answer."""
         request = urllib.request.Request(self._url + path, content, method=method)  # noqa: S310 - a service of our own
         request.add_header("Authorization", f"Bearer {self._token}")
         try:
