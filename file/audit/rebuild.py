@@ -10,48 +10,30 @@ unless it may go without that copy. Leaves to others: finding (`inventory.py`), 
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from awscrt.checksums import crc64nvme
-from django.db import transaction
 
 from file.audit.inventory import AccountFindings, Findings, Problem, Sighting, Sightings, scratch, survey
-from file.audit.restoring import Restored, restored, sha256_of
+from file.audit.restoring import copy_of, restored, sha256_of
 from file.audit.wanted import Wanted, WantedAccounts
 from file.ledger.accounts.accountstates import all_names
 from file.ledger.audit.installations import NO_INSTALLATION, Installations
-from file.ledger.commit.outcomes import complete, stored_fields
+from file.ledger.audit.restoration import NOTHING_KNOWN, Known, Restoration, RestoredFile
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.read.queries import ACKNOWLEDGED
-from file.ledger.work.claims import forget_received
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.errors import AccountError, AccountUnreachableError, ReplicaMissingError
 from file.logic.naming import begun_at
 from file.logic.ports import StorageAccount
 from file.logic.values import FILE_ID, Digests, FileState, ReplicaState, checksum_text
-from file.models import File, GivenUpFile, Replica
 
 _BATCH = 500  # sightings
 _READ_AT_ONCE = 4
 # An upload may have been taken back between our look and the ledger's answer. None lasts longer: the lifecycle rule of
 # docs/operations.md ends open uploads after two days.
 _MAY_BE_UNDER_WAY = timedelta(days=3)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the ledger has: files by id, the states of their replicas by account, and which file holds which key.
-
-    `given_up`: ids of files that were never acknowledged, and are gone.
-    """
-
-    files: dict[str, File]
-    replicas: dict[str, dict[str, str]]
-    holders: dict[str, str]
-    given_up: set[str]
 
 
 class Rebuild:
@@ -96,7 +78,7 @@ class Rebuild:
         threads = ReadingThreads(self._alias or "", count=1)
         try:
             if self._older_copy and self._alias is not None and not self._dry_run:
-                await threads.run(forget_received, self._alias)
+                await Restoration(threads, self._alias, self._places).forget_received()
             with scratch(await self._ours(threads)) as sightings:
                 await survey(list(self._buckets.values()), sightings, self._findings, self._told)
                 for files in _batches(sightings.files()):
@@ -125,7 +107,8 @@ class Rebuild:
         rivals = sightings.files_under(keys)
         refusals = sightings.refusals_under(keys)
         ids = {file[0].file_id for file in files}.union(*rivals.values())
-        known = _Known({}, {}, {}, set()) if self._alias is None else await threads.run(self._ask, ids, keys)
+        ledger = None if self._alias is None else Restoration(threads, self._alias, self._places)
+        known = NOTHING_KNOWN if ledger is None else await ledger.known(ids, keys)
         there: list[Sighting] = []
         new: list[tuple[list[Sighting], Wanted]] = []
         for file in files:
@@ -141,14 +124,26 @@ class Rebuild:
                     new.append((file, wanted))
         made = await asyncio.gather(*(self._make(file, wanted, refusals) for file, wanted in new))
         ready = [one for one in made if one is not None]
-        if self._alias is not None and not self._dry_run:
-            ready = await threads.run(self._write, ready, there)
+        if ledger is not None and not self._dry_run:
+            ready = await self._write(ledger, ready, there)
         else:
             self._findings.settled += len(there)
         for one in ready:
             self._count(one)
 
-    def _pending_that_are_there(self, known: _Known, sightings: Sequence[Sighting]) -> Iterator[Sighting]:
+    async def _write(
+        self, ledger: Restoration, made: Sequence[RestoredFile], there: Sequence[Sighting]
+    ) -> list[RestoredFile]:
+        """Returns what is in now: another process may have taken a key since we asked."""
+        written, settled = await ledger.write(made, [(sighting.file_id, copy_of(sighting)) for sighting in there])
+        self._findings.settled += settled
+        for one in made:
+            if one.id not in written:
+                detail = "has a key that was taken in the meantime"
+                self._findings.add_problem(Problem("key_taken", one.key, one.id, "", detail))
+        return [one for one in made if one.id in written]
+
+    def _pending_that_are_there(self, known: Known, sightings: Sequence[Sighting]) -> Iterator[Sighting]:
         """Of a file that the ledger has."""
         file_id = sightings[0].file_id
         file, replicas = known.files[file_id], known.replicas.get(file_id, {})
@@ -177,7 +172,7 @@ class Rebuild:
             others = self._findings.others
             others[sighting.installation] = others.get(sighting.installation, 0) + 1
 
-    def _is_sound(self, known: _Known, file: Sequence[Sighting], rivals: dict[str, set[str]]) -> bool:
+    def _is_sound(self, known: Known, file: Sequence[Sighting], rivals: dict[str, set[str]]) -> bool:
         """Of a file that the ledger does not have. Tells what is wrong."""
         first = file[0]
         keys = sorted({sighting.key for sighting in file})
@@ -214,8 +209,8 @@ class Rebuild:
 
     async def _make(
         self, file: Sequence[Sighting], wanted: Wanted, refusals: dict[tuple[str, str], str]
-    ) -> Restored | None:
-        """The rows of a new file, or None, having told why."""
+    ) -> RestoredFile | None:
+        """A new file, or None, having told why."""
         failed: dict[str, str] = {}
         begun = begun_at(file[0].file_id)
         if begun is not None and begun > datetime.now(UTC) - _MAY_BE_UNDER_WAY:
@@ -236,7 +231,7 @@ class Rebuild:
                 return listed.code
             return failed.get(account) or refusals.get((account, file[0].key)) or ReplicaMissingError.code
 
-        return restored(file, digests, wanted.names, self._places, why_missing)
+        return restored(file, digests, wanted.names, why_missing)
 
     async def _is_still_there(self, sighting: Sighting, failed: dict[str, str]) -> bool:
         try:
@@ -289,59 +284,13 @@ class Rebuild:
     def _tell(self, code: str, sighting: Sighting, detail: str, *, account: str = "") -> None:
         self._findings.add_problem(Problem(code, sighting.key, sighting.file_id, account, detail))
 
-    def _count(self, one: Restored) -> None:
-        if one.file.state == FileState.STORED:
-            self._findings.stored += 1
-        else:
+    def _count(self, one: RestoredFile) -> None:
+        if one.missing:
             self._findings.partial += 1
-        for replica in one.replicas:
-            if replica.state != ReplicaState.STORED:
-                self._findings.accounts[replica.account].missing += 1
-
-    # --- in the ledger's thread
-
-    def _ask(self, ids: Iterable[str], keys: Iterable[str]) -> _Known:
-        files = {str(file.pk): file for file in self._rows(File).filter(pk__in=ids)}
-        replicas: dict[str, dict[str, str]] = {}
-        for replica in self._rows(Replica).filter(file_id__in=ids):
-            replicas.setdefault(str(replica.file_id), {})[replica.account] = replica.state
-        held = self._rows(File).filter(live=True, key__in=keys).values_list("key", "pk")
-        given_up = self._rows(GivenUpFile).filter(pk__in=ids).values_list("pk", flat=True)
-        return _Known(files, replicas, {key: str(pk) for key, pk in held}, set(map(str, given_up)))
-
-    def _write(self, made: Sequence[Restored], there: Iterable[Sighting]) -> list[Restored]:
-        """Returns what is in now: another process may have taken a key since we asked."""
-        with transaction.atomic(using=self._alias):
-            self._rows(File).bulk_create([one.file for one in made], ignore_conflicts=True)
-            ids = [one.file.pk for one in made]
-            present = set(self._rows(File).filter(pk__in=ids, state__in=ACKNOWLEDGED).values_list("pk", flat=True))
-            ready = [one for one in made if one.file.pk in present]
-            self._rows(Replica).bulk_create(
-                [replica for one in ready for replica in one.replicas], ignore_conflicts=True
-            )
-            for sighting in there:
-                self._findings.settled += self._settle(sighting)
-        for one in made:
-            if one.file.pk not in present:
-                self._tell("key_taken", one.sighting, "has a key that was taken in the meantime")
-        return ready
-
-    def _settle(self, sighting: Sighting) -> int:
-        stored = sighting.found.stored
-        place = {"bucket": stored.bucket, "object_key": stored.object_key, "stored_at": sighting.found.last_modified}
-        pending = self._rows(Replica).filter(
-            file_id=sighting.file_id,
-            account=sighting.account,
-            state=ReplicaState.PENDING,
-            file__state__in=ACKNOWLEDGED,
-        )
-        settled: int = pending.update(**{**stored_fields(stored), **place, "request_id": None})
-        if settled and self._alias is not None:
-            complete(self._alias, sighting.file_id, sighting.account)
-        return settled
-
-    def _rows(self, model: Any) -> Any:
-        return model.objects.using(self._alias)
+        else:
+            self._findings.stored += 1
+        for account in one.missing:
+            self._findings.accounts[account].missing += 1
 
 
 def _batches(files: Iterator[list[Sighting]]) -> Iterator[list[list[Sighting]]]:

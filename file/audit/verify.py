@@ -204,7 +204,7 @@ class _Account:
             if not await self._is_elsewhere(recorded):
                 return self._tell(recorded, REPLACED, Change.BLOCKED.value, f"{seen.why}; {_ALONE}")
             return self._tell(recorded, REPLACED, "removed", seen.why)
-        claim = await self._verification.claim(recorded)
+        claim = await self._verification.begin_removal(recorded)
         if claim is None:
             self._count(seen)
             why = f"{seen.why}; not removed: no other account has the file, or somebody else is at it"
@@ -218,7 +218,7 @@ class _Account:
         except AccountError as error:
             self._fail(recorded, error)
         finally:
-            await self._verification.give_back(recorded, claim, removed=removed)
+            await self._verification.end_removal(recorded, claim, removed=removed)
         if removed:
             self._count(seen)
             self._tell(recorded, REPLACED, "removed", seen.why)

@@ -14,7 +14,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from file.ledger.accounts.batches import patient, reading
-from file.ledger.work.claims import UNFINISHED
+from file.ledger.states import UNFINISHED
 from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica, RetiredAccount
 

@@ -9,17 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from django.db.models.functions import Now
-
+from file.ledger import states
 from file.ledger.accounts.accountstates import received
 from file.ledger.accounts.batches import ROWS, reading, write
 from file.ledger.accounts.presence import place_in
 from file.ledger.read.queries import ACKNOWLEDGED
-from file.logic.values import Account, FileState, ReplicaState
+from file.logic.values import Account, ReplicaState
 from file.models import File, Replica, RetiredAccount
-
-# It counts as tried: nobody has begun an upload there, so that nobody need look for one under the key.
-_PENDING = {"state": ReplicaState.PENDING, "attempts": 1, "created_at": Now(), "next_attempt_at": Now()}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,31 +87,18 @@ def _add(alias: str, account: Account, ids: Sequence[uuid.UUID]) -> int:
     keys = dict(files.order_by("pk").select_for_update().values_list("pk", "key"))
     lacking, _ = _lacking(alias, account.name, list(keys))
     erased = Replica.objects.using(alias).filter(file_id__in=lacking, account=account.name, state=ReplicaState.ERASED)
-    taken_back = set(erased.values_list("file_id", flat=True))
-    erased.update(
-        **_PENDING,
-        **place_in(alias, account),
-        owner=None,
-        etag=None,
-        version_id=None,
-        checksum=None,
-        request_id=None,
-        error_code=None,
-        stored_at=None,
-        verified_at=None,
-        erased_at=None,
-        strangers=None,
-    )
+    returning = set(erased.values_list("file_id", flat=True))
+    states.want_again(erased, **place_in(alias, account))
     Replica.objects.using(alias).bulk_create(
         Replica(
             file_id=file_id,
             account=account.name,
             bucket=account.s3_bucket_name,
             object_key=account.prefix + keys[file_id],
-            **_PENDING,
+            **states.WANTED,
         )
         for file_id in lacking
-        if file_id not in taken_back
+        if file_id not in returning
     )
-    files.filter(pk__in=lacking, state=FileState.STORED).update(state=FileState.PARTIAL)
+    states.lack(files.filter(pk__in=lacking))
     return len(lacking)

@@ -12,49 +12,33 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce, Concat, Least, Now
+from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Concat, Now
 
+from file.ledger import states
 from file.ledger.accounts.accountstates import IS_UNFINISHED
 from file.ledger.accounts.batches import ROWS, chunks_of, reading, write
 from file.ledger.audit.verification import REPLACED
-from file.ledger.work.claims import UNFINISHED
 from file.logic.errors import AccountMissingError
 from file.logic.values import Account, ReplicaState
 from file.models import File, Replica
 
 ACCOUNT_MISSING = AccountMissingError.code  # the error code of what waits for an account that is not configured
-NOBODY_AT_IT = Q(owner=None) | Q(next_attempt_at=None) | Q(next_attempt_at__lte=Now())
-
-_DUE = Coalesce(Least("next_attempt_at", Now()), Now())
-
-
-def again() -> dict[str, Any]:
-    """The columns of what is tried again now.
-
-    What was tried counts as tried once, not never: it is known what may be open of it.
-    """
-    return {"owner": None, "next_attempt_at": _DUE, "attempts": Least("attempts", Value(1))}
 
 
 def block_missing(alias: str, account: str) -> int:
     """Some of what is `pending` in an account that is not configured. Returns how many; 0 when all are."""
-    pending = _of(alias, account).filter(IS_UNFINISHED, NOBODY_AT_IT, state=ReplicaState.PENDING)
-    return pending.filter(pk__in=_some(pending)).update(
-        state=ReplicaState.BLOCKED,
-        error_code=ACCOUNT_MISSING,
-        owner=None,
-        next_attempt_at=Coalesce("next_attempt_at", Now()),
-    )
+    pending = _of(alias, account).filter(IS_UNFINISHED, states.FREE, state=ReplicaState.PENDING)
+    return states.block_missing(pending.filter(pk__in=_some(pending)), ACCOUNT_MISSING)
 
 
 def mark_erasing(alias: str, account: str, since: timedelta | None) -> int:
     """Some of what is `erasing` in an account that is not configured. `since`: how long ago all of it was marked."""
-    erasing = _of(alias, account).filter(IS_UNFINISHED, NOBODY_AT_IT, state=ReplicaState.ERASING)
+    erasing = _of(alias, account).filter(IS_UNFINISHED, states.FREE, state=ReplicaState.ERASING)
     if since is not None:  # what came later is due later; the rest need not be looked at
         erasing = erasing.filter(next_attempt_at__gte=Now() - since)
     erasing = erasing.exclude(error_code=ACCOUNT_MISSING)
-    return erasing.filter(pk__in=_some(erasing)).update(error_code=ACCOUNT_MISSING, owner=None, next_attempt_at=_DUE)
+    return states.mark_missing(erasing.filter(pk__in=_some(erasing)), ACCOUNT_MISSING)
 
 
 def release_missing(alias: str, account: Account) -> int:
@@ -65,18 +49,14 @@ def release_missing(alias: str, account: Account) -> int:
     waiting = _of(alias, account.name).filter(
         state=ReplicaState.BLOCKED, error_code=ACCOUNT_MISSING, next_attempt_at__isnull=False
     )
-    some = _some(waiting)
-    if not some:
-        return 0
-    waiting.filter(pk__in=some, bucket="").update(**place_in(alias, account))
-    return waiting.filter(pk__in=some).update(state=ReplicaState.PENDING, error_code=None, **again())
+    return _release(alias, account, waiting.filter(pk__in=some)) if (some := _some(waiting)) else 0
 
 
 def place_unplaced(alias: str, account: Account) -> int:
     """Some of what a rebuild left without a place, for it did not know the account. Returns how many; 0 in the end."""
-    states = (ReplicaState.PENDING, ReplicaState.ERASING)
-    unplaced = _of(alias, account.name).filter(IS_UNFINISHED, state__in=states, bucket="")
-    return unplaced.filter(pk__in=_some(unplaced)).update(**place_in(alias, account), **again())
+    unfinished = (ReplicaState.PENDING, ReplicaState.ERASING)
+    unplaced = _of(alias, account.name).filter(IS_UNFINISHED, states.UNPLACED, state__in=unfinished)
+    return states.try_again(unplaced.filter(pk__in=_some(unplaced)), **place_in(alias, account))
 
 
 def retry(alias: str, account: Account) -> tuple[int, int]:
@@ -89,15 +69,13 @@ def retry(alias: str, account: Account) -> tuple[int, int]:
     blocked = blocked.exclude(error_code=REPLACED)
     erasing = _of(alias, account.name).filter(state=ReplicaState.ERASING, owner=None, next_attempt_at__gt=Now())
     # Without an error it waits for the time between two looks.
-    erasing = erasing.filter(error_code__isnull=False).exclude(error_code=UNFINISHED)
+    erasing = erasing.exclude(states.WAITS).exclude(error_code=states.UNFINISHED)
 
     def release(ids: list[int]) -> int:
-        mine = blocked.filter(pk__in=ids)
-        mine.filter(bucket="").update(**place_in(alias, account))
-        return mine.update(state=ReplicaState.PENDING, error_code=None, **again())
+        return _release(alias, account, blocked.filter(pk__in=ids))
 
     def hasten(ids: list[int]) -> int:
-        return erasing.filter(pk__in=ids).update(**again())
+        return states.try_again(erasing.filter(pk__in=ids))
 
     with reading():
         released = sum(write(alias, partial(release, ids)) for ids in chunks_of(blocked))
@@ -111,6 +89,11 @@ def place_in(alias: str, account: Account) -> dict[str, Any]:
     key = File.objects.using(alias).filter(pk=OuterRef("file_id")).values("key")[:1]
     object_key = Concat(Value(account.prefix), Subquery(key)) if account.prefix else Subquery(key)
     return {"bucket": account.s3_bucket_name, "object_key": object_key}
+
+
+def _release(alias: str, account: Account, blocked: QuerySet[Replica]) -> int:
+    blocked.filter(states.UNPLACED).update(**place_in(alias, account))
+    return states.release_blocked(blocked)
 
 
 def _of(alias: str, account: str) -> QuerySet[Replica]:

@@ -10,6 +10,7 @@ from functools import partial
 from django.db.models import QuerySet, Value
 from django.db.models.functions import Concat, Now
 
+from file.ledger import states
 from file.ledger.accounts.accountstates import received
 from file.ledger.accounts.batches import reading, replica_ranges, write
 from file.ledger.accounts.presence import release_missing
@@ -46,9 +47,7 @@ def rename(alias: str, old: str, new: Account, told: Told) -> int:
 def _check_nobody_writes(alias: str, old: str) -> None:
     if count := sum(old in wanted for wanted in received(alias)):
         raise RenamingRefusedError(f"{count} files for {old} are being received: stop the services that have {old}")
-    held = Replica.objects.using(alias).filter(
-        account=old, state__in=_HELD, owner__isnull=False, next_attempt_at__gt=Now()
-    )
+    held = Replica.objects.using(alias).filter(states.HELD, account=old, state__in=_HELD)
     if count := held.count():
         raise RenamingRefusedError(
             f"{count} replicas of {old} are being worked on: stop the services that have {old}, and try again "
@@ -64,10 +63,10 @@ def _check_one_account(alias: str, old: str, new: Account) -> None:
     latest, count = None, 0
     for low, high in replica_ranges(alias):
         mine = Replica.objects.using(alias).filter(pk__gt=low, pk__lte=high, account=old)
-        both = mine.exclude(bucket="", state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
+        both = mine.exclude(states.UNPLACED, state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
         if both.filter(file__replicas__account=new.name).exists():
             raise RenamingRefusedError(f"there are files with a replica in {old} and one in {new.name}: they are two")
-        placed = mine.exclude(state=ReplicaState.ERASED).exclude(bucket="")
+        placed = mine.exclude(state=ReplicaState.ERASED).exclude(states.UNPLACED)
         if (other := placed.exclude(bucket=new.s3_bucket_name).first()) is not None:
             raise RenamingRefusedError(f"{old} has files in {other.bucket}, and the bucket of {new.name} is another")
         waiting = placed.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))

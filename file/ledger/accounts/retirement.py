@@ -15,14 +15,11 @@ from django.db import connections
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from file.ledger import states
 from file.ledger.accounts.accountstates import IS_UNFINISHED, received, retired_names, unfinished_of
 from file.ledger.accounts.batches import ROWS, chunks_of, reading, replica_ranges, write
-from file.ledger.accounts.presence import NOBODY_AT_IT, again
 from file.ledger.audit.verification import REPLACED
-from file.ledger.commit.outcomes import complete
 from file.ledger.read.queries import ACKNOWLEDGED
-from file.ledger.work.claims import UNFINISHED
-from file.ledger.work.erasures import finish
 from file.logic.values import Ack, ReplicaState
 from file.models import File, Replica, RetiredAccount
 
@@ -80,17 +77,17 @@ def forget_unplaced(alias: str, account: str, beside: str | None = None) -> int:
 
     Nothing was ever known to be there. Of files only that have one `beside` it, if that is given. Returns how many.
     """
-    unplaced = Replica.objects.using(alias).filter(IS_UNFINISHED, account=account, bucket="", stored_at=None)
+    unplaced = Replica.objects.using(alias).filter(IS_UNFINISHED, states.UNPLACED, account=account, stored_at=None)
     if beside is not None:
         unplaced = unplaced.filter(file__replicas__account=beside)
 
     def forget(ids: list[int]) -> int:
         mine = Replica.objects.using(alias).filter(pk__in=ids)
         files = sorted(set(mine.values_list("file_id", flat=True)))
-        forgotten, _ = mine.delete()
+        forgotten = states.forget(mine)
         for file_id in files:  # it may have been the last that was not done
-            complete(alias, str(file_id), account)
-            finish(alias, str(file_id))
+            states.complete(alias, str(file_id), account)
+            states.finish(alias, str(file_id))
         return forgotten
 
     return sum(write(alias, partial(forget, ids)) for ids in chunks_of(unplaced))
@@ -98,8 +95,8 @@ def forget_unplaced(alias: str, account: str, beside: str | None = None) -> int:
 
 def _undecided(alias: str, account: str, *, replaced: bool) -> QuerySet[Replica]:
     """What the account lacks; or what it has something else of, which a person decides about."""
-    states = (ReplicaState.PENDING, ReplicaState.BLOCKED)
-    waiting = Replica.objects.using(alias).filter(IS_UNFINISHED, account=account, state__in=states)
+    lacking = (ReplicaState.PENDING, ReplicaState.BLOCKED)
+    waiting = Replica.objects.using(alias).filter(IS_UNFINISHED, account=account, state__in=lacking)
     of_a_person = Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
     return waiting.filter(of_a_person) if replaced else waiting.exclude(of_a_person)
 
@@ -121,13 +118,10 @@ def _begin(alias: str, account: str, keeps: bool, configured: Collection[str], a
 
 
 def _give_up(alias: str, waiting: QuerySet[Replica]) -> int:
-    """As an erasure does: whoever works on one holds it until then, and is told when it wants to go on."""
     without = list(waiting.values_list("file_id", "account"))
-    erasing = {"state": ReplicaState.ERASING, "error_code": UNFINISHED}
-    free = waiting.filter(NOBODY_AT_IT).update(**erasing, **again())
-    given_up = free + waiting.update(**erasing)
+    given_up = states.withdraw(waiting)
     for file_id, account in sorted(without):  # it may have been the last that was not done
-        complete(alias, str(file_id), account, keeps_uploads=True)
+        states.complete(alias, str(file_id), account, keeps_uploads=True)
     return given_up
 
 
@@ -148,12 +142,6 @@ def _drain(alias: str, account: str, ids: Sequence[uuid.UUID], others: Collectio
     live = list(files.order_by("pk").select_for_update().values_list("pk", flat=True))
     replicas = Replica.objects.using(alias).filter(file_id__in=live)
     good = replicas.filter(state=ReplicaState.STORED, error_code=None, account__in=others)
-    mine = replicas.filter(_HAS_SOMETHING, NOBODY_AT_IT, account=account)
-    leaving = mine.filter(file_id__in=set(good.values_list("file_id", flat=True))).update(
-        state=ReplicaState.ERASING,
-        error_code=None,  # nothing is under way there: one look suffices
-        owner=None,
-        attempts=0,
-        next_attempt_at=Now(),
-    )
+    mine = replicas.filter(_HAS_SOMETHING, states.FREE, account=account)
+    leaving = states.drain(mine.filter(file_id__in=set(good.values_list("file_id", flat=True))))
     return leaving, replicas.filter(_HAS_SOMETHING, account=account).count()

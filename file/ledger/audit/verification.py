@@ -14,14 +14,14 @@ from enum import StrEnum
 from functools import partial
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from file.ledger import states
 from file.ledger.audit.replicas import MISSING, Recorded, Runs
 from file.ledger.audit.replicas import REPLACED as REPLACED  # for whoever looks after what is blocked
-from file.ledger.commit.outcomes import complete
 from file.ledger.read.queries import ACKNOWLEDGED
-from file.logic.values import FileState, ReplicaState, Stored
+from file.logic.values import ReplicaState, Stored
 from file.models import File, Replica
 
 _CLAIM = timedelta(minutes=15)
@@ -73,16 +73,16 @@ class Verification:
         good = self._good_elsewhere(recorded).order_by("account").values_list("account", "object_key")
         return await self._runs.run(lambda: list(good))
 
-    async def claim(self, recorded: Recorded) -> str | None:
+    async def begin_removal(self, recorded: Recorded) -> str | None:
         """Before what is damaged is removed: nobody else does it meanwhile.
 
         None: somebody else does, or no other account has the file.
         """
-        return await self._runs.run(lambda: self._claim(recorded))
+        return await self._runs.run(lambda: self._begin_removal(recorded))
 
-    async def give_back(self, recorded: Recorded, claim: str, *, removed: bool) -> bool:
+    async def end_removal(self, recorded: Recorded, claim: str, *, removed: bool) -> bool:
         """The end of a claim. What was removed is `pending`, so that catch-up brings it. False: it was overtaken."""
-        return await self._runs.run(lambda: self._give_back(recorded, claim, removed))
+        return await self._runs.run(lambda: self._end_removal(recorded, claim, removed))
 
     # --- in the ledger's thread
 
@@ -94,14 +94,9 @@ class Verification:
         stored.update(verified_at=Now())
 
     def _is_good(self, recorded: Recorded, stored: Stored) -> None:
-        """Where the account has copied it onto itself, ETag or version are new, and needed by whoever reads it."""
-        fields: dict[str, object] = {"error_code": None, "etag": stored.etag, "version_id": stored.version_id}
-        fields |= {"verified_at": Now()}
-        if recorded.state is ReplicaState.BLOCKED:
-            fields |= {"state": ReplicaState.STORED, "owner": None, "next_attempt_at": None, "attempts": 0}
         with transaction.atomic(using=self._alias):
-            if self._as_read(recorded).update(**fields) and recorded.state is ReplicaState.BLOCKED:
-                complete(self._alias, recorded.file_id, recorded.account)
+            if states.show_again(self._as_read(recorded), stored) and recorded.state is ReplicaState.BLOCKED:
+                states.complete(self._alias, recorded.file_id, recorded.account)
 
     def _as_read(self, recorded: Recorded) -> QuerySet[Replica]:
         row = self._replicas().filter(
@@ -112,7 +107,7 @@ class Verification:
             version_id=recorded.version_id,
         )
         if recorded.state is ReplicaState.BLOCKED:  # nobody is removing it
-            row = row.filter(Q(owner=None) | Q(next_attempt_at__lte=Now()))
+            row = row.filter(states.FREE)
         return row
 
     def _good_elsewhere(self, recorded: Recorded, gone: Collection[str] = ()) -> QuerySet[Replica]:
@@ -128,30 +123,26 @@ class Verification:
                 return Demotion(Change.OVERTAKEN)
             good = self._good_elsewhere(recorded, gone).count()
             change = _change(recorded, code, good)
-            fields: dict[str, object] = {"error_code": code}
-            if change is not Change.KEPT:
-                due = Now() if change is Change.PENDING else None
-                fields |= {"state": change.value, "owner": None, "attempts": 0, "next_attempt_at": due}
             row = self._as_read(recorded)
-            if not (row.exists() if dry_run else row.update(**fields)):
+            if not (row.exists() if dry_run else _demoted(row, change, code)):
                 return Demotion(Change.OVERTAKEN)
             if not dry_run and change is not Change.KEPT:
-                files.filter(state=FileState.STORED).update(state=FileState.PARTIAL)
+                states.lack(files)
             return Demotion(change, good)
 
-    def _claim(self, recorded: Recorded) -> str | None:
+    def _begin_removal(self, recorded: Recorded) -> str | None:
         claim = secrets.token_hex(16)
         blocked = self._as_read(recorded).filter(file__state__in=ACKNOWLEDGED)
         if not self._good_elsewhere(recorded).exists():
             return None
-        return claim if blocked.update(owner=claim, next_attempt_at=Now() + _CLAIM) else None
+        return claim if states.claim(blocked, claim, _CLAIM) else None
 
-    def _give_back(self, recorded: Recorded, claim: str, removed: bool) -> bool:
-        fields: dict[str, object] = {"owner": None, "next_attempt_at": None}
-        if removed:
-            fields |= {"state": ReplicaState.PENDING, "attempts": 0, "error_code": MISSING, "next_attempt_at": Now()}
-        claimed = self._replicas().filter(pk=recorded.id, owner=claim, state=ReplicaState.BLOCKED)
-        return claimed.update(**fields) > 0
+    def _end_removal(self, recorded: Recorded, claim: str, removed: bool) -> bool:
+        return states.end_removal(self._replicas().filter(pk=recorded.id, owner=claim), removed=removed) > 0
+
+
+def _demoted(row: QuerySet[Replica], change: Change, code: str) -> int:
+    return states.doubt(row, code) if change is Change.KEPT else states.demote(row, ReplicaState(change), code)
 
 
 def _change(recorded: Recorded, code: str, good_copies: int) -> Change:

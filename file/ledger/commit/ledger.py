@@ -142,23 +142,23 @@ class DatabaseLedger:
         try:
             done, _ = await asyncio.wait((entry.result,), timeout=self._wait_seconds)
         except asyncio.CancelledError:
-            self._leave(entry)
+            self._abandon(entry)
             raise
         if not done:
-            self._leave(entry)
+            self._abandon(entry)
             raise LedgerUnavailableError("The service cannot write to its ledger: others have waited for too long.")
         try:
             return entry.result.result()
         finally:
             del entry, done  # or the error holds this frame, and the frame the error
 
-    def _leave(self, entry: Entry[Intent, bool]) -> None:
+    def _abandon(self, entry: Entry[Intent, bool]) -> None:
         """Nobody wants the key any more, whether it can still be had or not."""
         if not self.writer.withdraw(entry):
             self._unwanted.add(entry.result)
-            entry.result.add_done_callback(lambda result: self._give_back(entry.asked, result))
+            entry.result.add_done_callback(lambda result: self._undo(entry.asked, result))
 
-    def _give_back(self, intent: Intent, claimed: asyncio.Future[bool]) -> None:
+    def _undo(self, intent: Intent, claimed: asyncio.Future[bool]) -> None:
         """Whoever wanted the key is gone."""
         self._unwanted.discard(claimed)
         if claimed.cancelled() or claimed.exception() is not None or not claimed.result():

@@ -10,13 +10,12 @@ from datetime import timedelta
 from functools import cached_property
 
 from django.db import connections
-from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from file.ledger import states
 from file.ledger.commit.rows import file_row, outcome_row, pending_rows, stored_rows
 from file.ledger.commit.sqlite import OneStatement
 from file.ledger.commit.statements import Statements, hexadecimal
-from file.ledger.work.erasures import reopen
 from file.logic.naming import begun_at
 from file.logic.values import (
     Failed,
@@ -55,9 +54,6 @@ class MayPublish:
     file_id: str
     account: str
 
-
-# Settling times: for so long what went unanswered may land. A store that was down takes what it was sent before.
-LANDING = 15
 
 Asked = Intent | Noted | Receipt | Followed | MayPublish
 
@@ -99,7 +95,7 @@ class Outcomes:
             self._statements.remove([hexadecimal(file_id) for file_id in gone])
         for receipt in failed:
             if _doubtful(receipt):
-                self._leave(receipt)
+                self._give_up(receipt)
         done |= {receipt.id for receipt in failed}
         return [self._is_done(entry, done) for entry in asked]
 
@@ -127,7 +123,7 @@ class Outcomes:
     def _may_publish(self, asked: MayPublish) -> bool:
         """It is renewed as long as its process does not stand still; then somebody else may be at it."""
         replicas = Replica.objects.using(self._alias).filter(file_id=asked.file_id, account=asked.account)
-        return replicas.filter(state=ReplicaState.PENDING, owner=self._owner, next_attempt_at__gt=Now()).exists()
+        return replicas.filter(states.HELD, state=ReplicaState.PENDING, owner=self._owner).exists()
 
     def _follow(self, followed: Followed) -> bool:
         """A replica that was pending. False: it is not to be any more, and what is stored there has to go.
@@ -136,24 +132,18 @@ class Outcomes:
         """
         outcome = followed.outcome
         replicas = Replica.objects.using(self._alias).filter(file_id=followed.file_id, account=outcome.account)
+        ours = replicas.filter(owner=self._owner)
+        lease = timedelta(seconds=self._lease_seconds)
         if isinstance(outcome, Stored):
-            if replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED)).update(**stored_fields(outcome)):
-                complete(self._alias, followed.file_id, outcome.account)
+            if states.store(replicas, outcome):
+                states.complete(self._alias, followed.file_id, outcome.account)
+            states.reopen(self._alias, followed.file_id, outcome.account, outcome.object_key, lease)
+        elif outcome.retryable:
+            pending = ours.filter(state=ReplicaState.PENDING)
+            states.put_off(pending, outcome.code, self._settle, request_id=outcome.request_id)
         else:
-            replicas.filter(state=ReplicaState.PENDING, owner=self._owner).update(
-                owner=None,
-                attempts=F("attempts") + 1,
-                error_code=outcome.code,
-                request_id=outcome.request_id,
-                state=ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED,
-                next_attempt_at=Now() + self._settle if outcome.retryable else None,
-            )
-        if isinstance(outcome, Stored):
-            lease = timedelta(seconds=self._lease_seconds)
-            reopen(self._alias, followed.file_id, outcome.account, outcome.object_key, lease)
-        replicas.filter(state=ReplicaState.ERASING, owner=self._owner).update(
-            next_attempt_at=Now() + timedelta(seconds=self._lease_seconds)  # for taking back what was stored
-        )
+            states.refuse(ours, outcome.code, request_id=outcome.request_id)
+        states.hold(ours.filter(state=ReplicaState.ERASING), lease)  # for removing what was stored
         return replicas.exclude(state__in=(ReplicaState.ERASING, ReplicaState.ERASED)).exists()
 
     @cached_property
@@ -178,108 +168,50 @@ class Outcomes:
         for receipt in ours:
             if receipt.id in self.multipart:
                 done = [outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)]
-                _closed(self._alias, receipt.id).filter(account__in=done).delete()
+                states.closed_uploads(self._alias, receipt.id).filter(account__in=done).delete()
         return self._named(receipts, swapped, FileState.STORED, FileState.PARTIAL)
 
-    def _named(self, entries: Sequence[Intent | Receipt], won: set[str], *states: FileState) -> set[str]:
+    def _named(self, entries: Sequence[Intent | Receipt], won: set[str], *lasting: FileState) -> set[str]:
         """The ids of those that won, and of those whose row shows that they had won before."""
         done = {entry.id for entry in entries if hexadecimal(entry.id) in won}
         if lost := [entry.id for entry in entries if entry.id not in done]:
-            rows = File.objects.using(self._alias).filter(pk__in=lost, owner=self._owner, state__in=states)
+            rows = File.objects.using(self._alias).filter(pk__in=lost, owner=self._owner, state__in=lasting)
             done |= {str(pk) for pk in rows.values_list("pk", flat=True)}
         return done
 
-    def _leave(self, receipt: Receipt) -> None:
+    def _give_up(self, receipt: Receipt) -> None:
         """Something may be left: the key stays taken until the clean-up has seen that nothing is. Where only something
         may land late, the key is free: what has it by then wins, for writes are conditional.
         """
         files, left = File.objects.using(self._alias), _doubtful(receipt)
         lost = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id, upload_id=None).exists()
         holds = lost or any(outcome.removal is Removal.PENDING or not outcome.fenced for outcome in left)
-        ours = files.filter(pk=receipt.id, state=FileState.RECEIVING, owner=self._owner)
-        erasing: dict[str, object] = {"state": FileState.ERASING, "idempotency_key": None}
-        erasing |= {} if holds else {"live": False, "lease_until": None}
-        if not ours.update(**erasing) and not files.filter(pk=receipt.id).exists():
+        ours = files.filter(pk=receipt.id, owner=self._owner)
+        if not states.give_up(ours, holds_key=holds) and not files.filter(pk=receipt.id).exists():
             files.create(**_afterwards(receipt))
-        files.filter(pk=receipt.id, state=FileState.ERASED).update(state=FileState.ERASING, erased_at=None)
+        states.reopen_file(files.filter(pk=receipt.id))
         for outcome in left:
-            Replica.objects.using(self._alias).update_or_create(
-                file_id=receipt.id,
-                account=outcome.account,
-                defaults=(columns := self._erasing(outcome)),
-                create_defaults={**columns, "created_at": Now()},
-            )
+            states.leave(self._alias, receipt.id, outcome, self._settle)
         uploads = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id)
         uploads.exclude(account__in=[outcome.account for outcome in left]).delete()
 
-    def _erasing(self, outcome: Failed) -> dict[str, object]:
-        """A replica's columns: to be looked at soon, and twice; or, where it was, once what may land has landed."""
-        is_left = outcome.removal is Removal.PENDING
-        return {
-            "bucket": outcome.bucket,
-            "object_key": outcome.object_key,
-            "state": ReplicaState.ERASING,
-            "owner": None,
-            "error_code": outcome.error.code if is_left else None,
-            "next_attempt_at": Now() + (self._settle if is_left else LANDING * self._settle),
-        }
-
 
 def _afterwards(receipt: Receipt) -> dict[str, object]:
-    """The row of a file that the clean-up saw nothing of, and let go, before its process woke up and wrote on.
+    """The row of a file that the clean-up saw nothing of, and removed, before its process woke up and wrote on.
 
     It does not hold its key, which may be another file's by now.
     """
     return {
         "id": receipt.id,
         "key": receipt.key,
-        "live": False,
         "name": receipt.name,
         "content_type": receipt.content_type,
         "part_size": 0,
         "ack": "",
-        "state": FileState.ERASING,
         "who": "",
-        "lease_until": Now(),
         "created_at": begun_at(receipt.id),
+        **states.FOUND_LATE,
     }
-
-
-def stored_fields(stored: Stored) -> dict[str, object]:
-    """A replica's columns once its account has the file."""
-    return {
-        "owner": None,
-        "state": ReplicaState.STORED,
-        "bucket": stored.bucket,
-        "object_key": stored.object_key,
-        "next_attempt_at": None,
-        "error_code": None,
-        "etag": stored.etag,
-        "version_id": stored.version_id,
-        "checksum": stored.checked_by,
-        "request_id": stored.request_id,
-        "stored_at": Now(),
-    }
-
-
-def complete(alias: str, file_id: str, account: str, *, keeps_uploads: bool = False) -> None:
-    """An account has got the file later: its upload is not open any more, and it may have been the last.
-
-    `keeps_uploads`: it is not to get it any more, and what is open there is still to be closed.
-    """
-    if not keeps_uploads:
-        _closed(alias, file_id).filter(account=account).delete()
-    # Two processes may end the last two at once: the second waits here, and then sees what the first wrote.
-    File.objects.using(alias).select_for_update().filter(pk=file_id).values_list("pk").first()
-    # The other two in an account that was retired.
-    done = (ReplicaState.STORED, ReplicaState.ERASING, ReplicaState.ERASED)
-    if not Replica.objects.using(alias).filter(file_id=file_id).exclude(state__in=done).exists():
-        File.objects.using(alias).filter(pk=file_id, state=FileState.PARTIAL).update(state=FileState.STORED)
-
-
-def _closed(alias: str, file_id: str) -> QuerySet[OpenUpload]:
-    """Those with an id were completed, or aborted. One without may be open all the same: the clean-up sweeps it."""
-    return OpenUpload.objects.using(alias).filter(file_id=file_id, upload_id__isnull=False)
 
 
 def _doubtful(receipt: Receipt) -> list[Failed]:

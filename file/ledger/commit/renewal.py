@@ -5,11 +5,10 @@ from datetime import timedelta
 from functools import partial
 
 import structlog
-from django.db.models.functions import Now
 
+from file.ledger import states
 from file.ledger.commit.writer import Writer
 from file.logic.errors import LedgerUnavailableError
-from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica
 
 _log = structlog.get_logger()
@@ -49,14 +48,9 @@ class Renewal:
                 _log.exception("renewal_crashed")
 
     def _renew(self, files: list[str], replicas: list[tuple[str, str]]) -> None:
-        """Also of what is to be erased by now: who erases it looks when nothing can be added any more."""
-        until = Now() + self._lease
-        states = (FileState.RECEIVING, FileState.ERASING)
-        ours = File.objects.using(self._alias).filter(owner=self._owner, state__in=states, lease_until__isnull=False)
+        ours = File.objects.using(self._alias).filter(owner=self._owner)
         for start in range(0, len(files), 500):
-            ours.filter(pk__in=files[start : start + 500]).update(lease_until=until)
+            states.renew(ours.filter(pk__in=files[start : start + 500]), self._lease)
         for file_id, account in replicas:
             followed = Replica.objects.using(self._alias).filter(file_id=file_id, account=account)
-            followed.filter(owner=self._owner, state__in=(ReplicaState.PENDING, ReplicaState.ERASING)).update(
-                next_attempt_at=until
-            )
+            states.hold(followed.filter(owner=self._owner), self._lease)

@@ -13,6 +13,7 @@ import orjson
 import structlog
 from django.db import Error, IntegrityError, connections
 
+from file.ledger import states
 from file.ledger.commit.statements import CLAIM, CLAIM_VALUES, STORED, STORED_VALUES, Row, dialect_of
 
 _log = structlog.get_logger()
@@ -26,11 +27,11 @@ CREATE TEMP TRIGGER IF NOT EXISTS entries_in INSTEAD OF INSERT ON entries BEGIN
     {into_replicas}
     SELECT {replica}, {stored}
     FROM json_each(NEW.stored) AS replica JOIN file_file ON file_file.id = json_extract(replica.value, '$[0]')
-    WHERE file_file.state = 'receiving' AND file_file.owner = '{owner}';
+    WHERE {ours};
     UPDATE file_file SET state = {state}, size = {size}, sha256 = {sha256}, crc64nvme = {crc64nvme}, stored_at = {now},
-        lease_until = NULL
+        {concluded}
     FROM json_each(NEW.outcomes) AS outcome
-    WHERE file_file.id = {id} AND file_file.state = 'receiving' AND file_file.owner = '{owner}';
+    WHERE file_file.id = {id} AND {ours};
 END
 """
 _NUL = "\\u0000"  # in JSON, where SQLite's functions take it for the end of a text
@@ -51,7 +52,8 @@ class OneStatement:
             into_replicas=STORED,
             replica=", ".join(_columns("replica", STORED_VALUES)),
             stored=dialect.stored,
-            owner=owner,
+            ours=states.received_by(owner),
+            concluded=states.CONCLUDED,
             now=dialect.now,
             **outcome,
         )

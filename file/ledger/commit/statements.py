@@ -15,6 +15,8 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from file.ledger import states
+
 Row = Sequence[Any]
 _ROWS_AT_ONCE = 500  # SQLite takes 32,766 parameters in a statement
 _TEXTS = 64
@@ -22,11 +24,11 @@ _TEXTS = 64
 # What is inserted: columns that a row gives, then those that all have alike (`Dialect.claimed`, `Dialect.stored`).
 CLAIM = (
     "INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, content_headers, part_size, ack, "
-    "wanted, who, idempotency_key, live, crc64nvme, state, owner, lease_until, created_at, stored_at)"
+    f"wanted, who, idempotency_key, {states.CLAIMED_COLUMNS}, crc64nvme, created_at, stored_at)"
 )
 CLAIM_VALUES = 13
 _REPLICA = "INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, "
-_REPLICA_REST = "state, attempts, owner, next_attempt_at, created_at, stored_at)"
+_REPLICA_REST = f"{states.REPLICA_COLUMNS}, created_at, stored_at)"
 STORED = f"{_REPLICA}etag, version_id, checksum, error_code, {_REPLICA_REST}"
 STORED_VALUES = 8
 
@@ -41,11 +43,11 @@ class Dialect:
     place: str  # of a parameter
 
     def claimed(self, owner: str) -> str:
-        return f"TRUE, NULL, 'receiving', '{owner}', {self.lease}, {self.now}, NULL"
+        return f"{states.claimed(owner, self.lease)}, NULL, {self.now}, NULL"
 
     @property
     def stored(self) -> str:
-        return f"NULL, 'stored', 0, NULL, NULL, {self.now}, {self.now}"
+        return f"NULL, {states.STORED}, {self.now}, {self.now}"
 
 
 def dialect_of(connection: BaseDatabaseWrapper, lease_seconds: float) -> Dialect:
@@ -62,7 +64,7 @@ class Statements:
 
     def __init__(self, connection: BaseDatabaseWrapper, owner: str, lease_seconds: float) -> None:
         self._connection = connection
-        self._owner = owner
+        self._ours = states.received_by(owner)
         self._dialect = dialect = dialect_of(connection, lease_seconds)
         now, lease, place = dialect.now, dialect.lease, dialect.place
         identity = dialect.uuid.format("outcome.id")
@@ -76,14 +78,13 @@ class Statements:
             "WITH outcome (id, state, size, sha256, crc64nvme) AS (VALUES ",
             f"({place}, {place}, {place}, {place}, {place})",
             ") UPDATE file_file SET state = outcome.state, size = CAST(outcome.size AS bigint), "
-            f"sha256 = outcome.sha256, crc64nvme = outcome.crc64nvme, stored_at = {now}, lease_until = NULL "
-            f"FROM outcome WHERE file_file.id = {identity} "
-            f"AND file_file.state = 'receiving' AND file_file.owner = '{owner}' RETURNING file_file.id",
+            f"sha256 = outcome.sha256, crc64nvme = outcome.crc64nvme, stored_at = {now}, {states.CONCLUDED} "
+            f"FROM outcome WHERE file_file.id = {identity} AND {self._ours} RETURNING file_file.id",
         )
         self._stored = _Repeated(f"{STORED} VALUES ", f"({stored}, {dialect.stored})")
         self._pending = _Repeated(
             f"{_REPLICA}error_code, etag, version_id, checksum, {_REPLICA_REST} VALUES ",
-            f"({pending}, NULL, NULL, NULL, 'pending', 0, '{owner}', {lease}, {now}, NULL)",
+            f"({pending}, NULL, NULL, NULL, {states.pending(owner, lease)}, {now}, NULL)",
         )
 
     def claim(self, rows: Sequence[Row]) -> set[str]:
@@ -106,7 +107,7 @@ class Statements:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Files that are not to be: nothing of them is left anywhere. Their ids are remembered (`GivenUpFile`)."""
-        ours = f"state = 'receiving' AND owner = '{self._owner}' AND id IN ({self._places(ids)})"
+        ours = f"{self._ours} AND id IN ({self._places(ids)})"
         given_up = f"SELECT id, {self._dialect.now} FROM file_file WHERE {ours}"
         self._run(f"INSERT INTO file_givenupfile (id, given_up_at) {given_up} ON CONFLICT DO NOTHING", ids)
         self._run(f"DELETE FROM file_openupload WHERE file_id IN (SELECT id FROM file_file WHERE {ours})", ids)

@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from file.ledger import states
 from file.ledger.commit.writer import Writer
-from file.ledger.read.queries import ACKNOWLEDGED, due_replicas, expired_leases
+from file.ledger.read.queries import due_replicas, expired_leases
 from file.logic.values import FileState, ReplicaState
 from file.models import File, GivenUpFile, Installation, OpenUpload, Replica
 
-UNFINISHED = "unfinished"  # the error code of a replica that nobody has looked at yet
 LATE = timedelta(minutes=1)  # after it was given up, a begin that was in flight may open its upload
 
 _BATCH = 100
 _REMEMBERED = timedelta(days=90)  # a file that was given up
-_CLAIMED = (ReplicaState.PENDING, ReplicaState.ERASING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +33,9 @@ class Due:
     """A replica to be settled.
 
     `lost`: uploads that were begun between these moments, by our clock, may be open, and nobody has their ids; None if
-    there are no such. `answered`: one look that is answered suffices; there was one, or nothing is under way.
-    `file_lives`: others have the file, and keep it. `version_id`, `etag`: of
-    what was stored there, as far as the account told.
+    there are no such. `last_look`: the account has to say only once that it has nothing of the file.
+    `file_lives`: others have the file, and keep it. `version_id`, `etag`: of what was stored there, as far as the
+    account said.
     """
 
     id: int
@@ -48,7 +46,7 @@ class Due:
     object_key: str
     state: ReplicaState
     attempts: int
-    answered: bool
+    last_look: bool
     file_lives: bool
     checksum: str | None
     version_id: str | None
@@ -108,8 +106,7 @@ class Leases:
         for file in expired_leases(self._alias)[:_BATCH]:
             if str(file.pk) in self._under_way:
                 continue
-            won = expired_leases(self._alias).filter(pk=file.pk).update(state=FileState.ERASING, idempotency_key=None)
-            if won:
+            if states.take_over(File.objects.using(self._alias).filter(pk=file.pk)):
                 taken += 1
                 Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
         return taken
@@ -120,14 +117,14 @@ class Leases:
         ends = dict(due.values_list("pk", "next_attempt_at")[:limit])
         if not ends:
             return ()
-        due.filter(pk__in=ends).order_by().update(owner=claim, next_attempt_at=Now() + self._claim)
+        states.claim(due.filter(pk__in=ends).order_by(), claim, self._claim)
         claimed = Replica.objects.using(self._alias).filter(pk__in=ends, owner=claim)
         claimed = claimed.select_related("file").prefetch_related("file__open_uploads")
         return [_due(replica, claim, ends[replica.pk]) for replica in claimed.annotate(now=Now())]
 
     def _hold(self, due: Due) -> bool:
         ours = Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
-        ours.filter(state__in=_CLAIMED).update(next_attempt_at=Now() + self._claim)
+        states.hold(ours, self._claim)
         return ours.filter(state=due.state).exists()
 
     def _note(self, due: Due, upload_id: str | None) -> None:
@@ -147,10 +144,7 @@ def unfinished_replicas_of(file: File) -> list[Replica]:
             account=account,
             bucket=bucket,
             object_key=prefix + file.key,
-            state=ReplicaState.ERASING,
-            error_code=UNFINISHED,
-            created_at=Now(),
-            next_attempt_at=Now(),
+            **states.UNSEEN,
         )
         for account, (bucket, prefix) in ((name, where.split("/", 1)) for name, where in file.wanted.items())
     ]
@@ -173,8 +167,8 @@ def _due(replica: Any, claim: str, lease_end: datetime | None) -> Due:
         object_key=replica.object_key,
         state=ReplicaState(replica.state),
         attempts=replica.attempts,
-        answered=replica.error_code is None,
-        file_lives=file.state in ACKNOWLEDGED,
+        last_look=states.last_look(replica),
+        file_lives=file.state in states.ACKNOWLEDGED,
         checksum=file.crc64nvme,
         version_id=replica.version_id,
         etag=replica.etag,
@@ -189,8 +183,8 @@ def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | Non
     One that began after the lease's end is another writer's, under the same key.
     """
     file, ahead = replica.file, clock_ahead(replica.now)
-    if not file.live and file.lease_until is None:
-        return None  # the key may be another file's by now, and what was open is not any more
+    if states.has_passed_its_key_on(file):
+        return None
     unknown = [upload.created_at for upload in uploads if upload.upload_id is None]
     since = file.created_at + ahead
     if unknown:
@@ -199,16 +193,6 @@ def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | Non
         return None
     if file.lease_until is not None:  # never acknowledged
         return (since, file.lease_until + ahead)
-    if not replica.attempts:  # its process may have died before it could note one
+    if states.may_have_begun(replica):
         return (since, (lease_end or replica.now) + ahead)
     return None
-
-
-def forget_received(alias: str) -> int:
-    """Remove the rows of files that were being received, whatever their leases. Returns how many.
-
-    In an older copy of the ledger they may have been acknowledged later. What is not known is never removed.
-    """
-    with transaction.atomic(using=alias):
-        received = File.objects.using(alias).filter(state=FileState.RECEIVING)
-        return received.delete()[1].get(File._meta.label, 0)

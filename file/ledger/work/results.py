@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from file.ledger.commit.outcomes import LANDING, complete, stored_fields
+from file.ledger import states
 from file.ledger.commit.writer import Writer
 from file.ledger.work.claims import LATE, Due, clock_ahead
-from file.ledger.work.erasures import finish, reopen
 from file.logic.errors import AccountError, KeyOccupiedError, UploadError
-from file.logic.values import FileState, ReplicaState, Stored
+from file.logic.values import ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
 
 _BATCH = 100
@@ -57,7 +56,7 @@ class Settling:
         return await self._writer.run(lambda: self._gone(due, strangers))
 
     async def found(self, due: Due, stored: Stored) -> bool:
-        """The account has the file. False: it is not to be there any more, and whoever brought it takes it back."""
+        """The account has the file. False: it is not to be there any more, and its worker has to remove it again."""
         return await self._writer.run(lambda: self._found(due, stored))
 
     async def failed(self, due: Due, error: UploadError) -> None:
@@ -68,9 +67,9 @@ class Settling:
         retryable = error.retryable or (isinstance(error, AccountError) and error.passes_with_another_upload)
         await self._writer.run(lambda: self._failed(due, error.code, retryable=retryable))
 
-    async def let_go(self, due: Due, code: str | None = None) -> None:
+    async def release(self, due: Due) -> None:
         """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
-        await self._writer.run(lambda: self._let_go(due, code))
+        await self._writer.run(lambda: self._release(due))
 
     async def lost_uploads(self, account: str) -> Sequence[Lost]:
         """What may be open in an account that has the file (a begin whose answer was lost), or that is blocked."""
@@ -88,74 +87,62 @@ class Settling:
     def _mine(self, due: Due) -> QuerySet[Replica]:
         return self._claimed(due).filter(state=due.state)
 
-    def _lock(self, due: Due) -> None:
-        """The file before its replicas, as whoever begins an erasure does: or two processes wait for each other."""
-        File.objects.using(self._alias).select_for_update().filter(pk=due.file_id).values_list("pk").first()
-
     def _gone(self, due: Due, strangers: int) -> bool:
-        self._lock(due)
-        received = File.objects.using(self._alias).filter(
-            pk=due.file_id, stored_at=None, key_hash__isnull=False, lease_until__gt=Now()
-        )
-        if (lease_until := received.values_list("lease_until", flat=True).first()) is not None:
-            self._mine(due).update(owner=None, next_attempt_at=lease_until)
+        states.lock(self._alias, due.file_id)
+        files = File.objects.using(self._alias).filter(pk=due.file_id)
+        mine = self._mine(due)
+        received = files.filter(states.STILL_RECEIVED).values_list("lease_until", flat=True)
+        if (lease_until := received.first()) is not None:
+            states.await_receiver(mine, lease_until)
             return False
-        if not due.answered:
+        if not due.last_look:
             # Of an upload that failed there is a last look later (`finish`); what is called erased is not to come back.
-            files = File.objects.using(self._alias).filter(pk=due.file_id)
-            has_failed = files.filter(state=FileState.ERASING, key_hash=None).exists()
-            again = self._settle if has_failed else LANDING * self._settle
-            self._mine(due).update(owner=None, error_code=None, next_attempt_at=Now() + again)
+            has_failed = files.filter(states.GIVEN_UP).exists()
+            states.await_landing(mine, self._settle if has_failed else states.LANDING * self._settle)
             return False
-        erased = {"state": ReplicaState.ERASED, "erased_at": Now(), "strangers": strangers or None}
-        is_gone = False
-        if self._mine(due).update(owner=None, error_code=None, next_attempt_at=None, **erased):
-            uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
-            uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
-            is_gone = finish(self._alias, due.file_id, LANDING * self._settle)
-            self._make_room(due)
-            complete(self._alias, due.file_id, due.account)  # the account was retired, and the last without the file
+        if not states.account_has_none(mine, strangers):
+            return False
+        uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
+        uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
+        is_gone = states.finish(self._alias, due.file_id, states.LANDING * self._settle)
+        self._release_key(due)
+        # The account was retired, and the last without the file.
+        states.complete(self._alias, due.file_id, due.account)
         return is_gone
 
-    def _make_room(self, due: Due) -> None:
+    def _release_key(self, due: Due) -> None:
         """What is gone may have kept another file from the account: under the same key, and landed before it."""
         kept_out = Replica.objects.using(self._alias).filter(
             file__live=True, file__key__in=File.objects.using(self._alias).filter(pk=due.file_id).values("key")
         )
-        kept_out = kept_out.filter(account=due.account, state=ReplicaState.BLOCKED, error_code=KeyOccupiedError.code)
-        kept_out.exclude(file_id=due.file_id).update(state=ReplicaState.PENDING, next_attempt_at=Now())
+        kept_out = kept_out.filter(account=due.account, error_code=KeyOccupiedError.code)
+        states.release_blocked(kept_out.exclude(file_id=due.file_id))
 
     def _found(self, due: Due, stored: Stored) -> bool:
-        self._lock(due)
+        states.lock(self._alias, due.file_id)
         replicas = Replica.objects.using(self._alias).filter(pk=due.id)
-        wanted = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
-        if wanted.update(**stored_fields(stored)):
-            complete(self._alias, due.file_id, due.account)
+        if states.store(replicas, stored):
+            states.complete(self._alias, due.file_id, due.account)
         if replicas.filter(state=ReplicaState.STORED).exists():
             return True
-        self._claimed(due).update(
-            next_attempt_at=Now() + timedelta(seconds=_LONGEST_SILENCE_SECONDS)
-        )  # to take it back
-        reopen(self._alias, due.file_id, due.account, stored.object_key, timedelta(seconds=_LONGEST_SILENCE_SECONDS))
+        lease = timedelta(seconds=_LONGEST_SILENCE_SECONDS)
+        states.hold(self._claimed(due), lease)  # to remove it again
+        states.reopen(self._alias, due.file_id, due.account, stored.object_key, lease)
         return False
 
     def _failed(self, due: Due, code: str, *, retryable: bool) -> None:
         mine = self._mine(due)
         if not retryable and due.state is ReplicaState.PENDING:
-            mine.update(owner=None, attempts=F("attempts") + 1, error_code=code, state=ReplicaState.BLOCKED,
-                        next_attempt_at=None)  # fmt: skip
+            states.refuse(mine, code)
             return
         longest = _LONGEST_SILENCE_SECONDS if retryable else _LONGEST_REFUSAL_SECONDS
         seconds = min(longest, max(self._settle.total_seconds(), 0.1) * 2 ** min(due.attempts, 20))
         seconds *= random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
-        again = Now() + timedelta(seconds=seconds)
-        if not mine.update(owner=None, attempts=F("attempts") + 1, error_code=code, next_attempt_at=again):
-            self._let_go(due, None)
+        if not states.put_off(mine, code, timedelta(seconds=seconds)):
+            self._release(due)
 
-    def _let_go(self, due: Due, code: str | None) -> None:
-        told = {} if code is None else {"error_code": code}
-        again = Now() + self._settle
-        self._claimed(due).filter(next_attempt_at__isnull=False).update(owner=None, next_attempt_at=again, **told)
+    def _release(self, due: Due) -> None:
+        states.release(self._claimed(due), self._settle)
 
     def _lost_uploads(self, account: str) -> Sequence[Lost]:
         left = Replica.objects.using(self._alias).filter(

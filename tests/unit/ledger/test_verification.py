@@ -168,16 +168,16 @@ async def test_one_of_two_removes_what_is_damaged(database: str) -> None:
     row = (await recorded_in(database, "A"))["k"]
     async with threads_on(database) as threads:
         verification = Verification(threads, database)
-        claim = await verification.claim(row)
+        claim = await verification.begin_removal(row)
         assert claim is not None
-        assert await verification.claim(row) is None
+        assert await verification.begin_removal(row) is None
         assert (await verification.demote(row, MISSING)).change is Change.OVERTAKEN  # it is being removed
         await verification.verified([(row, shown(row))])
         assert (await states_in(database))["A"] == ("blocked", REPLACED)
-        assert await verification.give_back(row, claim, removed=False)
-        assert (again := await verification.claim(row)) not in (None, claim)
-        assert not await verification.give_back(row, claim, removed=True)
-        assert await verification.give_back(row, str(again), removed=True)
+        assert await verification.end_removal(row, claim, removed=False)
+        assert (again := await verification.begin_removal(row)) not in (None, claim)
+        assert not await verification.end_removal(row, claim, removed=True)
+        assert await verification.end_removal(row, str(again), removed=True)
     assert (await states_in(database))["A"] == ("pending", MISSING)
 
 
@@ -188,7 +188,7 @@ async def test_nothing_is_removed_when_no_other_account_has_the_file(database: s
     await change(database, "B", state="pending")
     await change(database, "C", error_code=REPLACED)
     async with threads_on(database) as threads:
-        assert await Verification(threads, database).claim(row) is None
+        assert await Verification(threads, database).begin_removal(row) is None
 
 
 async def test_a_claim_is_free_again_when_it_ran_out(database: str) -> None:
@@ -197,9 +197,9 @@ async def test_a_claim_is_free_again_when_it_ran_out(database: str) -> None:
     row = (await recorded_in(database, "A"))["k"]
     async with threads_on(database) as threads:
         verification = Verification(threads, database)
-        assert await verification.claim(row) is not None  # and its process dies
+        assert await verification.begin_removal(row) is not None  # and its process dies
         await change(database, "A", next_attempt_at=Now() - timedelta(seconds=1))
-        assert await verification.claim(row) is not None
+        assert await verification.begin_removal(row) is not None
 
 
 async def test_catch_up_claims_what_verifying_found_missing(database: str) -> None:
