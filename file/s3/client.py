@@ -227,19 +227,19 @@ class S3Client:
 
     def _refused(self, call: Call, answer: Answer, signed_with: timedelta, *, last: bool) -> str:
         """Raises the refusal, or returns its code if the same request may succeed now."""
-        told = parse_error(answer.body)
+        said = parse_error(answer.body)
         refusal = account_error(
             self.account,
             call.operation,
             answer.status,
-            told.code,
-            region=answer.headers.get("x-amz-bucket-region") or told.region,
-            lacks=told.lacks or call.wants,
+            said.code,
+            region=answer.headers.get("x-amz-bucket-region") or said.region,
+            lacks=said.lacks or call.wants,
             request_id=answer.request_id,
             is_far_off=answer.date is not None and self._clock.is_too_far(answer.date),
         )
-        damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-        if last or not (damaged or self._clock.correct(answer, told.code, signed_with)):
+        damaged = said.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+        if last or not (damaged or self._clock.correct(answer, said.code, signed_with)):
             raise refusal
         return refusal.code
 
@@ -274,7 +274,7 @@ class S3Client:
             size += len(piece)
             if size > most:
                 if not is_good or (large is None and call.method not in _WRITES):
-                    return answer  # the status has to do
+                    return answer  # the status must suffice
                 received.clear()  # an error that is kept must not keep the body
                 why = f"answers with more than {most} bytes"
                 raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)

@@ -285,7 +285,7 @@ def _cure(account: Account, operation: str, status: int, code: str | None, lacks
         return None if is_about_versions and not account.versions else UNKNOWN_QUESTIONS[operation]
     if operation == "complete" and code in _DAMAGED and account.checksums:
         return _OTHER_CHECKSUM
-    if operation == "head":  # the answer has no body to say it in, so that the question has to do
+    if operation == "head":  # the answer has no body that says it, so that the question decides
         if code is not None or status not in (400, 501) or lacks is None or not getattr(account, lacks):
             return None
         return f"does not answer a question for a version: {_NO_VERSIONS}" if lacks == "versions" else _NO_CHECKSUM
