@@ -1,12 +1,12 @@
-"""The digests that a request may declare of its bytes: computed as the bytes come in, and compared at their end.
+"""Digests: those that a request declares of its bytes, compared as they come in; and those of an object that is read.
 
-Promises: only what was declared is computed, and nothing long runs on the event loop.
+Promises: of what a request declares nothing else is computed, and nothing long runs on the event loop.
 Leaves to others: how a digest is written in a header (`file/api/headers/digests.py`).
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from awscrt.checksums import crc32, crc32c, crc64nvme
 
 from file.logic.errors import DigestMismatchError
-from file.logic.values import Body, DeclaredDigest, KiB
+from file.logic.values import Body, DeclaredDigest, Digests, KiB
 
 T = TypeVar("T")
 
@@ -75,6 +75,16 @@ class Comparison:
             digest = computed.digest() if computed is not None else (known or {})[each.algorithm]
             if digest != each.digest:
                 raise DigestMismatchError(f"{of} do not have the {each.algorithm.upper()} that {each.by} declares.")
+
+
+async def digests_of(pieces: AsyncIterable[bytes]) -> Digests:
+    """Size, SHA-256 and CRC64NVME of an object that is read in small pieces."""
+    size, sha256, checksum = 0, hashlib.sha256(), 0
+    async for piece in pieces:
+        size += len(piece)
+        sha256.update(piece)
+        checksum = crc64nvme(piece, checksum)
+    return Digests(size, sha256.digest(), checksum)
 
 
 async def hashed(work: Callable[[Body], T], body: Body) -> T:

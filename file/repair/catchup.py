@@ -32,11 +32,11 @@ from file.logic.errors import (
     UnreadableError,
     UploadError,
 )
+from file.logic.fanout.replicate import bring
 from file.logic.memory.budget import Fair, Share
 from file.logic.metadata import describe
 from file.logic.ports import StorageAccount
 from file.logic.reading import Reading, in_order
-from file.logic.replicate import bring
 from file.logic.values import DeclaredDigest, Identity, IncomingFile, Limits, Receipt, ReplicaState, Stored
 
 _log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""Where an account's bucket is reached: scheme, host and path.
+"""The address of an account's bucket: scheme, host and path.
 
 Promises the addresses that botocore would use, for every partition and region, without botocore at run time. On AWS
 the bucket is part of the host (`virtual`) unless its name cannot be, or has a dot, which no wildcard certificate
@@ -28,14 +28,14 @@ _PARTITIONS = tuple(
         (r"us-isob-\w+-\d+", "sc2s.sgov.gov"),
         (r"eu-isoe-\w+-\d+", "cloud.adc-e.uk"),
         (r"us-isof-\w+-\d+", "csp.hci.ic.gov"),
-        (r".*", "amazonaws.com"),  # the commercial regions, GovCloud, and what nobody knows yet
+        (r".*", "amazonaws.com"),  # the commercial regions, GovCloud, and regions to come
     )
 )
 
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]", re.ASCII)
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[a-z0-9._-]+", re.ASCII)
-_BASE_PATH = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]*)*", re.ASCII)  # nothing that anyone would rewrite
+_BASE_PATH = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]*)*", re.ASCII)  # nothing that a proxy would rewrite
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

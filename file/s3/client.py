@@ -1,16 +1,15 @@
 """One signed request and its answer, or one of our errors. The only file that knows the HTTP client.
 
-An account has a client of its own, so that connections are never shared between accounts. What the library would do by
-itself and S3 must not have done is switched off: redirects (they would carry body and session token elsewhere),
+Each account has a client of its own, so that connections are never shared between accounts. What the library would do
+by itself and S3 must not have done is switched off: redirects (they would carry body and session token elsewhere),
 content decoding (it damages stored encodings), referer, cookies, the environment's proxies, retries.
 
-What an account answers is bounded: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time, parsed in a
-thread; of its headers only those are kept that we know and that look as S3's do (`fields.py`).
+What an account answers is bounded: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time. Of the
+headers only those are kept that we know and that look as S3's do (`fields.py`).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,19 +24,18 @@ from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from file.logic.errors import (
-    AccessRefusedError,
     AccountError,
     AccountFailingError,
     AccountStalledError,
     AccountUnreachableError,
 )
-from file.logic.values import Account, Body, KiB
+from file.logic.values import Account, KiB
 from file.s3.address import address_of
-from file.s3.errors import account_error
+from file.s3.calls import Call
+from file.s3.errors import CLOCK_REFUSED, CONNECT_SECONDS, account_error, unreachable
 from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
 from file.s3.sigv4 import Signer, encode_query
-from file.s3.unconnected import CONNECT_SECONDS, why_unconnected
 from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
@@ -47,27 +45,21 @@ _BRIEF_UNDER_WAY = 16
 _WALKS = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
 _SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
-_CLOCK_REFUSED = "RequestTimeTooSkewed"
 _WRITES = ("PUT", "POST")
-_OF_A_WRITE = (
-    *NEEDED,
-    "x-amz-request-id",
-    "content-length",
-)  # the headers of its answer; looking at all costs more than the rest
-_INLINE_BYTES = 16 * KiB  # of a listing; what is larger is parsed in a thread
-_parsing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="parsing")
+# The headers that are looked at in the answer to a write; looking at all costs more than the rest.
+_OF_A_WRITE = (*NEEDED, "x-amz-request-id", "content-length")
 T = TypeVar("T")
 
 
-class _Page(Protocol):
-    """A listing's."""
+class Page(Protocol):
+    """Of a listing."""
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that may be told of it."""
+        """All values of the account in it."""
 
 
-P = TypeVar("P", bound=_Page)
+P = TypeVar("P", bound=Page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +72,10 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request. `key` None asks the bucket itself; statuses in `tolerate` are answers, not errors."""
-
-    operation: str
-    method: str
-    key: str | None
-    query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body = field(default=b"", repr=False)
-    tolerate: Sequence[int] = ()
-
-    @property
-    def wants(self) -> str | None:
-        """The account's key because of which a question without a body asks for more than the object."""
-        if self.method != "HEAD":
-            return None
-        if any(name == "versionId" for name, _ in self.query):
-            return "versions"
-        return "checksums" if "x-amz-checksum-mode" in self.headers else None
-
-    def accepts(self, status: int) -> bool:
-        return 200 <= status < 300 or status in self.tolerate
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """`headers` has lower-case names, and only what `fields.py` takes; of a repeated header the first value.
 
-    `unfit`: one that is needed was not taken. `shows_metadata`: there was some, taken or not. `signature` is the
+    `unfit`: a header that is needed was not taken. `shows_metadata`: there was some, taken or not. `signature` is the
     request's.
     """
 
@@ -121,7 +88,7 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        """S3's own, for whoever asks its support."""
+        """S3's own, for its support."""
         return self.headers.get("x-amz-request-id")
 
     @property
@@ -131,8 +98,9 @@ class Answer:
 
 
 class S3Client:
-    """Speaks for one account. Close it when done. A request without a body is answered within `brief_seconds`, or the
-    account counts as stalled.
+    """Sends the requests to one account. Close it when done.
+
+    A request without a body is answered within `brief_seconds`, or the account counts as stalled.
     """
 
     def __init__(self, account: Account, network: Network, *, brief_seconds: float = BRIEF_SECONDS) -> None:
@@ -146,8 +114,8 @@ class S3Client:
         self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
         self._large = asyncio.Semaphore(1)  # listings of more than MAX_ANSWER_BYTES
         self.walks = asyncio.Semaphore(_WALKS)  # through what lies under a key: each holds a page
-        self._skew = timedelta()
-        self.shows_metadata = False  # until an object of ours showed its metadata; see `ownership.py`
+        self._clock = _Clock()
+        self.shows_metadata = False  # becomes true once an object of ours showed its metadata; see `objects.py`
 
     async def close(self) -> None:
         await self._client.close()
@@ -156,12 +124,12 @@ class S3Client:
         """Send a request that changes something; the caller keeps the deadline.
 
         Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
-        `large`: the answer is a listing, and may be; what is entered there is held until the caller is done with it.
+        `large`: the answer is a listing, which may be large; what is entered there is held until the caller is done.
         """
         # As `_answered`, without what its context manager costs: three times an upload.
         with self._figures.timed(call.operation):
             for last in (False, True):
-                skew = self._skew
+                skew = self._clock.skew
                 with self._figures.counted(call.operation) as request:
                     try:
                         signed, signature = self._signed(call)
@@ -183,25 +151,6 @@ class S3Client:
             unanswered = call.method == "DELETE"  # a question that is answered late changes nothing
             raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
 
-    async def listed(self, call: Call, parse: Callable[[bytes], P]) -> tuple[P, Answer]:
-        """Ask for a page of a listing, as `brief`; what `parse` makes of it, and the answer without its body.
-
-        Raises `AccountError`, from `UnreadableAnswerError` if the page is not what S3 sends.
-        """
-        async with AsyncExitStack() as large:
-            answer = await self.brief(call, large)
-            body, answer = answer.body, replace(answer, body=b"")
-            try:
-                if len(body) <= _INLINE_BYTES:
-                    page = self._page(call.operation, parse, answer, body)
-                else:
-                    loop = asyncio.get_running_loop()
-                    page = await loop.run_in_executor(_parsing, self._page, call.operation, parse, answer, body)
-            except AccountError as error:
-                del body  # whoever keeps an error keeps what its frames hold
-                raise error.with_traceback(None) from error.__cause__
-            return page, answer
-
     @asynccontextmanager
     async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         """Send a question whose answer is large: its head (within `brief_seconds`), and its body as it comes.
@@ -216,12 +165,24 @@ class S3Client:
                         response, signature = await stack.enter_async_context(self._answered(call))
             except TimeoutError:
                 raise AccountStalledError(self.account.name, call.operation) from None
-            pieces = await stack.enter_async_context(aclosing(self._pieces(call, response, stall_seconds)))
+            pieces = _pieces(self.account.name, call.operation, response, stall_seconds)
+            await stack.enter_async_context(aclosing(pieces))
             yield self._believed(call.operation, self._answer(call, response, signature)), pieces
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
-        return self._understood(operation, parse, answer, answer.body)
+        try:
+            return parse(answer.body)
+        except UnreadableAnswerError as error:
+            why = UnreadableAnswerError(*error.args)  # without its frames, which hold the body
+        raise self.not_understood(operation, answer) from why
+
+    def page(self, operation: str, parse: Callable[[bytes], P], answer: Answer) -> P:
+        """As `understood`, of a listing. Raises `AccountError` also if it reflects what we sent as a proof."""
+        page = self.understood(operation, parse, answer)
+        if self._secrets.are_in_any(page.texts, answer.signature):
+            raise self.not_understood(operation, answer)
+        return page
 
     def etag_of(self, operation: str, answer: Answer) -> str:
         """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
@@ -237,22 +198,9 @@ class S3Client:
 
     def not_understood(self, operation: str, answer: Answer) -> AccountError:
         """The error for a 2xx that is not what S3 sends: it does not say what became of the request."""
-        error = account_error(self.account, operation, answer.status, None)
-        error.unanswered, error.request_id = True, answer.request_id
+        error = account_error(self.account, operation, answer.status, None, request_id=answer.request_id)
+        error.unanswered = True
         return error
-
-    def _understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer, body: bytes) -> T:
-        try:
-            return parse(body)
-        except UnreadableAnswerError as error:
-            why = UnreadableAnswerError(*error.args)  # without its frames, which hold the body
-        raise self.not_understood(operation, answer) from why
-
-    def _page(self, operation: str, parse: Callable[[bytes], P], answer: Answer, body: bytes) -> P:
-        page = self._understood(operation, parse, answer, body)
-        if self._secrets.are_in_any(page.texts, answer.signature):
-            raise self.not_understood(operation, answer)
-        return page
 
     def _believed(self, operation: str, answer: Answer) -> Answer:
         """Raises `AccountError` for a good answer that does not tell in S3's way what was stored."""
@@ -264,7 +212,7 @@ class S3Client:
     async def _answered(self, call: Call) -> AsyncIterator[tuple[Response, str]]:
         """A good answer's head, its body still to be read, and the request's signature."""
         for last in (False, True):
-            skew = self._skew
+            skew = self._clock.skew
             with self._figures.counted(call.operation) as request:
                 try:
                     signed, signature = self._signed(call)
@@ -279,33 +227,29 @@ class S3Client:
 
     def _refused(self, call: Call, answer: Answer, signed_with: timedelta, *, last: bool) -> str:
         """Raises the refusal, or returns its code if the same request may succeed now."""
-        told = parse_error(answer.body)
-        region = answer.headers.get("x-amz-bucket-region") or told.region
+        said = parse_error(answer.body)
         refusal = account_error(
-            self.account, call.operation, answer.status, told.code, region=region, lacks=told.lacks or call.wants
+            self.account,
+            call.operation,
+            answer.status,
+            said.code,
+            region=answer.headers.get("x-amz-bucket-region") or said.region,
+            lacks=said.lacks or call.wants,
+            request_id=answer.request_id,
+            is_far_off=answer.date is not None and self._clock.is_too_far(answer.date),
         )
-        refusal.request_id = answer.request_id
-        if told.code == _CLOCK_REFUSED and answer.date is not None and self._is_too_far(answer.date):
-            raise AccessRefusedError(
-                self.account.name,
-                call.operation,
-                f"refused our request, and its clock and ours differ by more than {MAX_SKEW.days} days, so that it is "
-                f"not followed ({told.code})",
-                s3_code=told.code,
-                request_id=answer.request_id,
-            )
-        damaged = told.code in _DAMAGED_ON_THE_WAY  # may be chance, once
-        if last or not (damaged or self._correct_skew(answer, told.code, signed_with)):
+        damaged = said.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+        if last or not (damaged or self._clock.correct(answer, said.code, signed_with)):
             raise refusal
         return refusal.code
 
     def _signed(self, call: Call) -> tuple[RequestBuilder, str]:
-        """And its signature."""
+        """The request to send, and its signature."""
         host, path = self._address.host, self._address.path(call.key)
         headers = call.headers
         if self.account.expected_bucket_owner is not None:
             headers = {**headers, "x-amz-expected-bucket-owner": self.account.expected_bucket_owner}
-        signed = self._signer.sign(call.method, host, path, call.query, headers, datetime.now(UTC) + self._skew)
+        signed = self._signer.sign(call.method, host, path, call.query, headers, self._clock.now())
         request = self._client.request(call.method, self._address.url(path, encode_query(call.query))).headers(signed)
         if call.method in _WRITES:
             request = request.body_bytes(call.body)
@@ -314,7 +258,7 @@ class S3Client:
     async def _whole(
         self, call: Call, response: Response, signature: str, large: AsyncExitStack | None = None
     ) -> Answer:
-        """Raises `AccountFailingError` for a good answer that is too large. Another's body is not waited for."""
+        """Raises `AccountFailingError` for a good answer that is too large. A large error body is not waited for."""
         answer = self._answer(call, response, signature)
         is_good = 200 <= response.status < 300
         if not is_good:
@@ -330,8 +274,8 @@ class S3Client:
             size += len(piece)
             if size > most:
                 if not is_good or (large is None and call.method not in _WRITES):
-                    return answer  # the status has to do
-                received.clear()  # whoever keeps the error keeps what this frame holds
+                    return answer  # the status must suffice
+                received.clear()  # an error that is kept must not keep the body
                 why = f"answers with more than {most} bytes"
                 raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
             received.append(bytes(piece))
@@ -343,49 +287,54 @@ class S3Client:
         headers, unfit, shows_metadata = taken(names, response.get_header, self._secrets, signature)
         return Answer(response.status, headers, b"", unfit, shows_metadata, signature)
 
-    async def _pieces(self, call: Call, response: Response, stall_seconds: float) -> AsyncGenerator[bytes]:
-        name, operation = self.account.name, call.operation
-        while True:
-            try:
-                async with asyncio.timeout(stall_seconds):
-                    piece = await response.body_reader.read(_PIECE_BYTES)
-            except TimeoutError:
-                raise AccountStalledError(name, operation, "stopped in the middle of its answer") from None
-            except TransportError as error:
-                why = "dropped the connection in the middle of its answer"
-                raise AccountUnreachableError(name, operation, why) from error
-            if piece is None:
-                return
-            yield bytes(piece)
-
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
-        """Never connected is known to have changed nothing; lost later is not. Both are one class there."""
         causes = [cause["message"] for cause in error.details.get("causes") or ()]
-        detail = why_unconnected(causes, is_late=isinstance(error, RequestTimeoutError))
-        if detail is not None:
-            return AccountUnreachableError(self.account.name, operation, detail)
-        return AccountUnreachableError(
-            self.account.name, operation, "dropped the connection before it answered", unanswered=True
-        )
+        return unreachable(self.account.name, operation, causes, is_late=isinstance(error, RequestTimeoutError))
 
-    def _correct_skew(self, answer: Answer, code: str | None, signed_with: timedelta) -> bool:
+
+class _Clock:
+    """Of one account, as we follow it: `skew` is how far it is ahead of ours."""
+
+    def __init__(self) -> None:
+        self.skew = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.skew
+
+    def correct(self, answer: Answer, code: str | None, signed_with: timedelta) -> bool:
         """Follow the account's clock from now on, if the refusal may come of ours. A HEAD's has no code to say so.
 
         Many requests may be refused at once: each is compared with the skew that it was signed with.
         """
-        if code != _CLOCK_REFUSED and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
+        if code != CLOCK_REFUSED and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
             return False
-        if answer.date is None or self._is_too_far(answer.date):
+        if answer.date is None or self.is_too_far(answer.date):
             return False
         skew = answer.date - datetime.now(UTC)
         if abs(skew - signed_with) < _SKEW_THAT_MATTERS:
             return False
-        self._skew = skew
+        self.skew = skew
         return True
 
-    def _is_too_far(self, date: datetime) -> bool:
-        """A clock that nobody would set so."""
+    @staticmethod
+    def is_too_far(date: datetime) -> bool:
+        """Too far from ours to be followed."""
         return abs(date - datetime.now(UTC)) > MAX_SKEW
+
+
+async def _pieces(account: str, operation: str, response: Response, stall_seconds: float) -> AsyncGenerator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(stall_seconds):
+                piece = await response.body_reader.read(_PIECE_BYTES)
+        except TimeoutError:
+            raise AccountStalledError(account, operation, "stopped in the middle of its answer") from None
+        except TransportError as error:
+            why = "dropped the connection in the middle of its answer"
+            raise AccountUnreachableError(account, operation, why) from error
+        if piece is None:
+            return
+        yield bytes(piece)
 
 
 def _build(network: Network) -> Client:

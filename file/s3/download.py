@@ -1,7 +1,7 @@
 """The port `Source`, made of S3 requests: the bytes of an object, if it is still the one that was stored.
 
-Version, ETag, size and our file's id are compared before the first byte is handed on: a key may have been given away
-since, and an equal object of somebody else's is not ours. The body is read in pieces and never held whole.
+Version, ETag, size and our file's id are compared before the first byte is handed on: the key may have a new object
+since, and an equal object of somebody else is not ours. The body is read in pieces and never held whole.
 Leaves to others: which account to ask, and whether the bytes are right (`file/logic/reading.py` has the checksum).
 """
 
@@ -12,8 +12,9 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from file.logic.errors import AccountBusyError, AccountFailingError, AccountUnreachableError, ReplicaMissingError
 from file.logic.fanout.containment import containing
 from file.logic.values import Stored
-from file.s3.client import Answer, Call, S3Client
-from file.s3.ownership import bare_etag, file_id_of, is_same_etag
+from file.s3.calls import Call
+from file.s3.client import Answer, S3Client
+from file.s3.objects import bare_etag, file_id_of, is_same_etag
 
 _OPERATION = "get"
 
@@ -70,7 +71,7 @@ class Reads:
             raise self._client.not_understood(_OPERATION, answer)
 
     async def _counted(self, pieces: AsyncIterator[bytes], expected: int) -> AsyncGenerator[bytes]:
-        """Exactly so many bytes, whatever a header said."""
+        """The `expected` number of bytes, whatever a header said. Raises `AccountError` for more or fewer."""
         account = self._client.account.name
         with containing(account, _OPERATION):
             async for piece in pieces:

@@ -1,9 +1,12 @@
-"""What S3 refuses, in our errors: the one table from its error codes (first) and statuses (second).
+"""What goes wrong in an account, as our errors: one table from S3's error codes (first) and statuses (second).
 
-The words are for whoever operates the account: they name the key of `AWS_ACCOUNT_<name>` to look at and end with S3's
-code. Of what a store wrote nothing else gets into them, no free text: a code that the table knows or that looks like
-one, and a region's name. Pure. Leaves to others: retrying, clock skew, and what a 404 or 412 means to who asked.
+The words are for the operator of the account: they name the key of `AWS_ACCOUNT_<name>` to look at and end with S3's
+code. Nothing else that a store wrote gets into them, no free text: only a code that the table knows or that looks like
+one, and a region's name. Why no connection came about is told in the same way. Pure.
+Leaves to others: retrying, clock skew, and what a 404 or 412 means to the caller.
 """
+
+from collections.abc import Sequence
 
 from file.logic.accounts.endpoints import is_on_aws
 from file.logic.errors import (
@@ -19,9 +22,24 @@ from file.logic.errors import (
     WrongRegionError,
 )
 from file.logic.values import Account
-from file.s3.fields import CODE, REGION, Secrets
+from file.s3.fields import CODE, MAX_SKEW, REGION, Secrets
 
-# What an account's policy must allow, an operation; docs/operations.md has the whole policy.
+CONNECT_SECONDS = 5
+
+_CONNECTING = "client error (Connect)"
+_LATE = f"no connection within {CONNECT_SECONDS} seconds"
+# What the HTTP client says of a connection that failed, and what we do; the first that is found counts.
+_REASONS = (
+    ("certificate not valid for name", "its certificate is for another host (endpoint_url)"),
+    ("certificate expired", "its certificate has expired"),
+    ("certificate", "its certificate is not trusted here (SSL_CERT_FILE)"),
+    ("proxy authorization required", "the proxy wants credentials (HTTPS_PROXY)"),
+    ("tunnel error", "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)"),
+    ("dns error", "its host is not known: check region_name and endpoint_url, or the network here"),
+    ("refused", "it refuses connections"),
+)
+
+# What an account's policy must allow, per operation; docs/operations.md has the whole policy.
 _ACTIONS = {
     "put": "s3:PutObject",
     "begin": "s3:PutObject",
@@ -40,6 +58,7 @@ _ACTIONS = {
 _ENCRYPTS = frozenset(("put", "begin", "part", "complete"))
 _ABOUT_THE_BUCKET = frozenset(("put", "begin", "list_versions", "list_uploads", "list_objects", "probe"))
 
+CLOCK_REFUSED = "RequestTimeTooSkewed"
 _DENIED = "{denied}"  # filled in by `_denied`
 _REDIRECTED = "redirects us, which is not followed: check its region_name and endpoint_url"
 _UNREADABLE = "answers in a way that S3 does not: check its endpoint_url"
@@ -198,10 +217,13 @@ def account_error(
     *,
     region: str | None = None,
     lacks: str | None = None,
+    request_id: str | None = None,
+    is_far_off: bool = False,
 ) -> AccountError:
-    """The error for an answer that is not what was hoped for.
+    """The error for an answer that is not a success.
 
     `region` is where S3 says that the bucket lies, `lacks` the account's key because of which we sent what is refused.
+    `is_far_off`: its clock differs from ours by more than `MAX_SKEW`.
     """
     if code not in _BY_CODE:
         is_code = code is not None and CODE.fullmatch(code) is not None and not Secrets(account).are_in(code)
@@ -221,6 +243,11 @@ def account_error(
         detail = f"keeps its bucket in region {region}, not in {account.region_name} (region_name)"
     if detail is _DENIED:
         detail = _denied(account, operation)
+    if code == CLOCK_REFUSED and is_far_off:
+        detail = (
+            f"refused our request, and its clock and ours differ by more than {MAX_SKEW.days} days, so that it is not "
+            "followed"
+        )
     if kind is PartRefusedError and (cure := _cure(account, operation, status, code, lacks)) is not None:
         detail = cure
     return kind(
@@ -230,7 +257,20 @@ def account_error(
         # A gateway's word, not S3's: what it passed on may be carried out yet.
         unanswered=code is None and status in (502, 504),
         s3_code=code,
+        request_id=request_id,
     )
+
+
+def unreachable(account: str, operation: str, causes: Sequence[str], *, is_late: bool) -> AccountUnreachableError:
+    """A connection that never came about has changed nothing; after one that was lost it is not known.
+
+    `causes`: what the HTTP client says, from the outermost to the innermost; it has one error class for both.
+    """
+    if _CONNECTING not in causes:
+        return AccountUnreachableError(account, operation, "dropped the connection before it answered", unanswered=True)
+    said = "; ".join(causes[causes.index(_CONNECTING) :])  # before it stands the URL, which has the key in it
+    why = _LATE if is_late else next((why for sign, why in _REASONS if sign in said), None)
+    return AccountUnreachableError(account, operation, f"cannot be reached: {why}" if why else "cannot be reached")
 
 
 def _cure(account: Account, operation: str, status: int, code: str | None, lacks: str | None) -> str | None:
@@ -245,7 +285,7 @@ def _cure(account: Account, operation: str, status: int, code: str | None, lacks
         return None if is_about_versions and not account.versions else UNKNOWN_QUESTIONS[operation]
     if operation == "complete" and code in _DAMAGED and account.checksums:
         return _OTHER_CHECKSUM
-    if operation == "head":  # the answer has no body to say it in, so that the question has to do
+    if operation == "head":  # the answer has no body that says it, so that the question decides
         if code is not None or status not in (400, 501) or lacks is None or not getattr(account, lacks):
             return None
         return f"does not answer a question for a version: {_NO_VERSIONS}" if lacks == "versions" else _NO_CHECKSUM

@@ -1,9 +1,9 @@
-"""What a store may tell us: the form and the greatest length of every value of an answer that is kept, told or sent on.
+"""What is taken from a store's answers: the form and the greatest length of each value that is kept or shown.
 
-A store is another's. What it writes gets into receipts, the ledger, logs and our next requests, so that each value is
-taken only if it looks as S3's do, and never if it has a part of what our request proved itself by: a store that
-reflects our headers would put a session token or a signature into all of them. Pure. Leaves to others: what to do
-without a value that was not taken.
+A store is not ours. What it writes gets into receipts, the ledger, logs and our next requests. So each value is taken
+only if it looks as S3's do, and never if it has a part of a secret in it: a store that reflects our headers would put
+a session token or a signature into all of them. Pure.
+Leaves to others: what to do without a value that was not taken.
 """
 
 import re
@@ -14,12 +14,12 @@ from email.utils import parsedate_to_datetime
 from file.logic.values import CONTENT_HEADERS, MAX_CONTENT_HEADERS_BYTES, MAX_KEY_BYTES, Account, KiB
 
 METADATA = "x-amz-meta-"
-MAX_SKEW = timedelta(days=7)  # further than this an account's clock is not followed
-# All that may be told of an object's metadata. S3 takes 2 KiB of them; some stores take more.
+MAX_SKEW = timedelta(days=7)  # a clock that is further off is not followed
+# Of all metadata of an object. S3 takes 2 KiB of them; some stores take more.
 MAX_TOLD_METADATA_BYTES = 8 * KiB
 MAX_LISTED_KEY_BYTES = 4 * MAX_KEY_BYTES  # S3 takes keys of 1,024 bytes; some stores take longer ones
 _MAX_DATE = 64
-_SECRET_CHARACTERS = 16  # what is shorter is in other words by chance
+_SECRET_CHARACTERS = 16  # a shorter one may be in other words by chance
 # Within these, every sum of moments that we make is a moment, too.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ UPLOAD_ID = re.compile(rf"{_WORD}{{1,2048}}")  # AWS: some 130 characters
 VERSION_ID = re.compile(rf"{_WORD}{{1,1024}}")  # S3's own limit
 ETAG = re.compile(rf"{_WORD}{{1,256}}")
 CHECKSUM = re.compile(rf"{_WORD}{{1,64}}")
-CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}")  # such as XAmzContentSHA256Mismatch
+CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}")  # for example XAmzContentSHA256Mismatch
 REGION = re.compile(r"[A-Za-z0-9-]{1,32}")
 HEADERS = {
     "etag": ETAG,
@@ -54,7 +54,7 @@ NEEDED = ("etag", "x-amz-version-id")
 
 
 class Secrets:
-    """What an account's requests prove themselves by. The access key's id is none: it is in every signed link."""
+    """The secrets with which an account's requests are signed. The access key's id is none: each signed link has it."""
 
     __slots__ = ("_known",)
 
@@ -80,8 +80,8 @@ class Secrets:
 def taken(
     names: Iterable[str], value_of: Callable[[str], str | None], secrets: Secrets, signature: str
 ) -> tuple[dict[str, str], bool, bool]:
-    """Of an answer's headers those that we know and that are as S3's; whether one that is needed is not; and whether
-    there is metadata, also where it was not taken.
+    """Returns three things: the headers that we know and that look as S3's do; whether a header that is needed does
+    not; and whether there is metadata, taken or not.
 
     `value_of` raises `ValueError` for one that is not ASCII.
     """
@@ -117,12 +117,12 @@ def _is_metadata(name: str, value: str) -> bool:
 
 
 def is_key(key: str) -> bool:
-    """Of an object that anybody may have put there."""
+    """Whether it can be the key of an object, also of one that is not ours."""
     return 0 < len(key) <= MAX_LISTED_KEY_BYTES and len(key.encode(errors="replace")) <= MAX_LISTED_KEY_BYTES
 
 
 def moment_of_header(text: str) -> datetime | None:
-    """Of `Date` or `Last-Modified`; None for what is no date, or one that no clock shows."""
+    """The moment in `Date` or `Last-Modified`; None for text that is no date, or a date that no clock shows."""
     if len(text) > _MAX_DATE:
         return None
     try:
@@ -132,7 +132,7 @@ def moment_of_header(text: str) -> datetime | None:
 
 
 def moment_of_listing(text: str | None) -> datetime | None:
-    """Of an element of a listing; None for what is no date, or one that no clock shows."""
+    """The moment in an element of a listing; None for text that is no date, or a date that no clock shows."""
     if text is None or len(text) > _MAX_DATE:
         return None
     try:
@@ -142,6 +142,6 @@ def moment_of_listing(text: str | None) -> datetime | None:
 
 
 def _possible(moment: datetime) -> datetime | None:
-    """In UTC, which a moment without a zone is in."""
+    """In UTC; a moment without a zone counts as UTC."""
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment if _EARLIEST <= moment < _LATEST else None

@@ -1,7 +1,7 @@
 """One account's requests, counted and timed for `/_/metrics`.
 
-A request counts once it has ended, each by itself, also one that is sent again. Its result is `ok`, our error's code,
-or `cut_off`: we did not wait for its end, because its time was up or nobody needed it any more.
+Each request counts when it has ended, also one that is a repetition. Its result is `ok`, our error's code, or
+`cut_off`: we did not wait for its end, because its time was up or its answer was not needed any more.
 """
 
 import time
@@ -40,7 +40,7 @@ RESULTS = (
 
 
 class Figures:
-    """Speaks for one account, whose counters are there from now on, at zero."""
+    """Of one account. Its counters exist from now on, at zero."""
 
     def __init__(self, account: str) -> None:
         self._account = account
@@ -58,7 +58,7 @@ class Figures:
 
 
 class Counted:
-    """One request that is under way; `result` may be told before it ends."""
+    """One request that is under way; `result` may be set before it ends."""
 
     __slots__ = ("_account", "_operation", "result")
 
@@ -79,7 +79,7 @@ class Counted:
 
 
 class Timed:
-    """The time between its beginning and its end, however that came."""
+    """The time between its beginning and its end, also after an error."""
 
     __slots__ = ("_began", "_seconds")
 

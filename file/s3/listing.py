@@ -1,131 +1,167 @@
-"""Everything that lies in an account under its prefix, page by page, and what S3 says of one object.
+"""Listings, page by page: objects and open uploads under a prefix, and the versions under a key.
 
-A page is asked for as plain XML, as all our listings are, and once more percent-encoded if that cannot be read: a
-stranger's key may have what XML cannot carry. What goes wrong for the moment is tried again here, for a listing of
-millions of objects meets an account's every mood. Knows nothing of what is ours; see `file/audit/inventory.py`.
+A page is asked for as plain XML, and object keys once more percent-encoded if that cannot be read: a key that others
+made may have what XML cannot carry, and stores disagree about `encoding-type`. A large page is parsed in a thread, and
+one account holds one large page at a time.
+
+A listing ends: no page is asked for twice, markers do not go round in a circle, and pages without an entry are not
+followed for ever. A listing that breaks these rules is the account's failure: a store may answer each page with one
+more marker. Leaves to others: what a page says (`xml.py`), and what is ours (`objects.py`).
 """
 
 import asyncio
-import base64
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
+from file.logic.backoff import retried
 from file.logic.errors import AccountError, AccountFailingError
-from file.logic.fanout.containment import contained, containing
-from file.logic.ports import FoundObject, ListedUpload
-from file.logic.values import CONTENT_HEADERS
-from file.s3.client import Answer, Call, S3Client
-from file.s3.fields import METADATA, moment_of_header
-from file.s3.objects import look, stored_object, upload_pages
-from file.s3.ownership import file_id_of
-from file.s3.paging import Pages
-from file.s3.xml import ObjectPage, UnreadableAnswerError, objects
+from file.logic.ports import ListedUpload
+from file.logic.values import KiB
+from file.s3.calls import Call
+from file.s3.client import Answer, Page, S3Client
+from file.s3.xml import ObjectPage, UnreadableAnswerError, UploadPage, VersionPage, objects, uploads, versions
 
-_OPERATION = "list_objects"
-_ATTEMPTS = 5
+MAX_PAGES = 200  # about one key; S3's have 1,000 entries
+_MAX_EMPTY_PAGES = 100  # one after the other: S3 sends some where much was deleted
+_ATTEMPTS = 5  # for a listing of millions of objects, what goes wrong for the moment is tried again
 _LONGEST_PAUSE_SECONDS = 5.0
+_INLINE_BYTES = 16 * KiB  # a larger page is parsed in a thread
+_parsing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="parsing")
+Markers = tuple[tuple[str, str], ...]
+Ahead = tuple[timedelta, timedelta] | None  # how far, at least and at most, the account's clock is ahead of ours
 T = TypeVar("T")
+P = TypeVar("P", bound=Page)
 
 
-class S3Listing:
-    """Of one account. `pause_seconds` is the longest before the second attempt; then it doubles."""
-
-    def __init__(self, client: S3Client, *, pause_seconds: float = 0.5) -> None:
-        self.account = client.account
-        self._client = client
-        self._pause_seconds = pause_seconds
-        self._prefix = client.account.prefix
-
-    async def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
-        """See `StorageAccount.pages`."""
-        with containing(self.account.name, _OPERATION):
-            async for keys in self._pages(self._prefix + under):
-                yield keys
-
-    async def _pages(self, prefix: str) -> AsyncGenerator[Sequence[str]]:
-        pages = Pages(self.account.name, _OPERATION)
-        while True:
-            query = [("list-type", "2"), ("prefix", prefix), *pages.markers]
-            page = await self._patiently(lambda query=query: self._page(query))  # type: ignore[misc]
-            yield page.keys
-            if not page.next_markers:
-                return
-            pages.go_on(page.next_markers, is_empty=not page.keys)
-
-    @contained(_OPERATION)
-    async def keys_behind(self, object_key: str) -> Sequence[str]:
-        """See `StorageAccount.keys_behind`."""
-        query = [("list-type", "2"), ("prefix", self._prefix), *([("start-after", object_key)] if object_key else [])]
-        return (await self._patiently(lambda: self._page(query))).keys
-
-    async def open_uploads(self, under: str = "") -> AsyncGenerator[Sequence[ListedUpload]]:
-        """See `StorageAccount.open_uploads`. What fails ends it: a page cannot be asked for by itself."""
-        with containing(self.account.name, "list_uploads"):
-            async for uploads in self._open_uploads(self._prefix + under):
-                yield uploads
-
-    async def _open_uploads(self, prefix: str) -> AsyncGenerator[Sequence[ListedUpload]]:
-        async for page, ahead in upload_pages(self._client, prefix):
-            yield [
-                ListedUpload(
-                    object_key=upload.key,
-                    upload_id=upload.upload_id,
-                    begun=None if upload.initiated is None or ahead is None else upload.initiated - ahead[0],
-                )
-                for upload in page.uploads
-            ]
-
-    @contained("head")
-    async def look(self, object_key: str) -> FoundObject | None:
-        """See `StorageAccount.look`."""
-        answer = await self._patiently(lambda: look(self._client, object_key))
-        return None if answer is None else self._found(object_key, answer)
-
-    async def _page(self, query: Sequence[tuple[str, str]]) -> ObjectPage:
-        try:
-            return (await self._client.listed(Call(_OPERATION, "GET", None, query=query), objects))[0]
-        except AccountFailingError as error:
-            if not isinstance(error.__cause__, UnreadableAnswerError):
-                raise
-        encoded = Call(_OPERATION, "GET", None, query=[*query, ("encoding-type", "url")])
-        return (await self._client.listed(encoded, objects))[0]
-
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        for attempt in range(_ATTEMPTS):
-            try:
-                return await ask()
-            except AccountError as error:
-                if not error.retryable or attempt + 1 == _ATTEMPTS:
-                    raise
-            longest = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2**attempt)
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
-        raise AssertionError  # the last attempt returns or raises
-
-    def _found(self, object_key: str, answer: Answer) -> FoundObject:
-        headers = answer.headers
-        size, modified = headers.get("content-length", ""), moment_of_header(headers.get("last-modified", ""))
-        if not size.isdecimal() or modified is None:
-            raise self._client.not_understood("head", answer)
-        file_id_of(self._client, answer)
-        return FoundObject(
-            stored=stored_object(self.account, object_key, answer),
-            size=int(size),
-            content_type=headers.get("content-type", ""),
-            content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
-            metadata={
-                name.removeprefix(METADATA): value for name, value in headers.items() if name.startswith(METADATA)
-            },
-            crc64nvme=_checksum(headers.get("x-amz-checksum-crc64nvme", "")),
-            last_modified=modified,
-            may_lose_metadata=not self._client.shows_metadata,
-        )
+class EndlessListingError(AccountFailingError):
+    """A listing does not come to its end, or not within the bounds."""
 
 
-def _checksum(text: str) -> int | None:
-    """None where the store shows none, or one of parts: `<checksum>-<parts>`."""
+class Pages:
+    """Of one listing. `markers` are the query's pairs for the page to ask for now; `most`: the limit of its pages."""
+
+    def __init__(self, account: str, operation: str, *, most: int | None = None) -> None:
+        self.markers: Markers = ()
+        self._account = account
+        self._operation = operation
+        self._most = most
+        self._asked = 1
+        self._empty = 0
+        # One marker is remembered, ever further apart: a circle of any length comes back to it.
+        self._landmark: Markers | None = None
+        self._next_landmark = 1
+
+    def go_on(self, markers: Markers, *, is_empty: bool, has_removed: bool = False) -> None:
+        """After a page that is not the last. Raises `EndlessListingError` for a listing that does not move on.
+
+        Where something of a page was removed, the same page is asked for once more: the next one begins behind its last
+        entry, which may be one that is gone, and stores differ in what they do then.
+        """
+        self._asked += 1
+        if self._most is not None and self._asked > self._most:
+            raise self._failing(f"lists more than {self._most} pages about one key")
+        if has_removed:
+            return
+        if markers in (self.markers, self._landmark):
+            raise self._failing("lists the same page again and again")
+        self._empty = self._empty + 1 if is_empty else 0
+        if self._empty > _MAX_EMPTY_PAGES:
+            raise self._failing(f"lists more than {_MAX_EMPTY_PAGES} pages with nothing on them, and goes on")
+        if self._asked >= self._next_landmark:
+            self._landmark, self._next_landmark = markers, 2 * self._next_landmark
+        self.markers = markers
+
+    def _failing(self, why: str) -> EndlessListingError:
+        return EndlessListingError(self._account, self._operation, why)
+
+
+async def object_pages(client: S3Client, prefix: str, pause_seconds: float) -> AsyncIterator[Sequence[str]]:
+    """The keys that begin with `prefix`. Raises `AccountError`."""
+    pages = Pages(client.account.name, "list_objects")
+    while True:
+        query = [("list-type", "2"), ("prefix", prefix), *pages.markers]
+        page = await patiently(lambda query=query: _object_page(client, query), pause_seconds)  # type: ignore[misc]
+        yield page.keys
+        if not page.next_markers:
+            return
+        pages.go_on(page.next_markers, is_empty=not page.keys)
+
+
+async def keys_behind(client: S3Client, object_key: str, pause_seconds: float) -> Sequence[str]:
+    """One page of keys under the account's prefix, from behind `object_key`. Raises `AccountError`."""
+    query = [("list-type", "2"), ("prefix", client.account.prefix)]
+    query += [("start-after", object_key)] if object_key else []
+    return (await patiently(lambda: _object_page(client, query), pause_seconds)).keys
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], pause_seconds: float) -> T:
+    """`pause_seconds` is the longest wait before the second attempt; then it doubles."""
+    return await retried(ask, attempts=_ATTEMPTS, first_seconds=pause_seconds, longest_seconds=_LONGEST_PAUSE_SECONDS)
+
+
+async def uploads_by_our_clock(client: S3Client, prefix: str) -> AsyncIterator[Sequence[ListedUpload]]:
+    """The open uploads under all keys that begin with `prefix`. Raises `AccountError`."""
+    pages = Pages(client.account.name, "list_uploads")
+    while True:
+        page, ahead = await upload_page(client, prefix, pages.markers)
+        yield [
+            ListedUpload(
+                object_key=upload.key,
+                upload_id=upload.upload_id,
+                begun=None if upload.initiated is None or ahead is None else upload.initiated - ahead[0],
+            )
+            for upload in page.uploads
+        ]
+        if not page.next_markers:
+            return
+        pages.go_on(page.next_markers, is_empty=not page.uploads)
+
+
+async def version_page(client: S3Client, key: str, markers: Markers = ()) -> VersionPage:
+    """One page of the versions and delete markers under all keys that begin with `key`. Raises `AccountError`."""
+    query = [("versions", ""), ("prefix", key), *markers]
+    return (await listed(client, Call("list_versions", "GET", None, query=query), versions))[0]
+
+
+async def upload_page(client: S3Client, prefix: str, markers: Markers = ()) -> tuple[UploadPage, Ahead]:
+    """One page of open uploads, and how the account's clock differs from ours. Raises `AccountError`."""
+    query = [("uploads", ""), ("prefix", prefix), *markers]
+    asked = datetime.now(UTC)
+    page, answer = await listed(client, Call("list_uploads", "GET", None, query=query), uploads)
+    date = answer.date
+    return page, None if date is None else (date - datetime.now(UTC), date - asked)
+
+
+async def _object_page(client: S3Client, query: Sequence[tuple[str, str]]) -> ObjectPage:
     try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError:
-        return None
-    return int.from_bytes(raw, "big") if len(raw) == 8 else None
+        return (await listed(client, Call("list_objects", "GET", None, query=query), objects))[0]
+    except AccountFailingError as error:
+        if not isinstance(error.__cause__, UnreadableAnswerError):
+            raise
+    encoded = Call("list_objects", "GET", None, query=[*query, ("encoding-type", "url")])
+    return (await listed(client, encoded, objects))[0]
+
+
+async def listed(client: S3Client, call: Call, parse: Callable[[bytes], P]) -> tuple[P, Answer]:
+    """What `parse` makes of the page, and the answer without its body.
+
+    Raises `AccountError`, from `UnreadableAnswerError` if the page is not what S3 sends.
+    """
+
+    async with AsyncExitStack() as large:
+        answer = await client.brief(call, large)
+        read = partial(client.page, call.operation, parse, answer)
+        try:
+            if len(answer.body) <= _INLINE_BYTES:
+                page = read()
+            else:
+                page = await asyncio.get_running_loop().run_in_executor(_parsing, read)
+        except AccountError as error:
+            del answer, read  # an error that is kept must not keep the body
+            raise error.with_traceback(None) from error.__cause__
+        return page, replace(answer, body=b"")

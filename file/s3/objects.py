@@ -1,17 +1,22 @@
-"""What lies in an account under one key: versions and open uploads, and taking ours out.
+"""What lies in an account under one key: whose it is, and removing what is ours.
 
-What is ours is decided in `ownership.py`; everything else under the key is a stranger's and is left alone. Delete
-always names a version (`null` where the bucket keeps none), with the ETag that was looked at as its condition.
-Listings match by prefix, so that keys are compared exactly here. They are asked for as plain XML: our keys have nothing
-that XML cannot carry, and stores disagree about `encoding-type`. What belongs to one key is walked through page by
-page, one page in memory, and within bounds: a listing without an end is the account's failure.
+Every object of ours carries its file's id as metadata. A store, or a gateway before it, may lose the metadata: then the
+version or the ETag that the account told when it stored the object shows that it is ours. An object is unknown if
+nothing shows whose it is, or if it equals ours without an id in an account that gives metadata back: it is not removed,
+and not called removed. What belongs to others is left alone.
+
+A delete always names a version (`null` where the bucket keeps none), with the ETag that was seen as its condition.
+Listings match by prefix, so that keys are compared exactly here. The versions and uploads of one key are walked through
+page by page, one page in memory, and within bounds: a listing without an end is the account's failure.
 """
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 from file.logic.errors import (
     AccessRefusedError,
@@ -22,20 +27,89 @@ from file.logic.errors import (
     OwnershipUnknownError,
     PartRefusedError,
 )
-from file.logic.values import Account, Stored
-from file.s3.client import Answer, Call, S3Client
-from file.s3.ownership import Whose, Written, file_id_of, whose
-from file.s3.paging import MAX_PAGES, EndlessListingError, Markers, Pages
-from file.s3.xml import UploadPage, VersionPage, uploads, versions
+from file.logic.naming import begun_at
+from file.logic.ports import FoundObject
+from file.logic.values import CONTENT_HEADERS, FILE_ID, Account, Stored
+from file.s3 import calls
+from file.s3.client import Answer, S3Client
+from file.s3.fields import METADATA, moment_of_header
+from file.s3.listing import MAX_PAGES, EndlessListingError, Pages, upload_page, version_page
+from file.s3.xml import VersionPage
 
+_FILE_ID = f"{METADATA}{FILE_ID}"
+_CLOCKS = timedelta(minutes=15)  # the clocks of our machines may differ by as much
 _ABORT_ROUNDS = 3
 _WALK_SECONDS = 600  # through all that lies under one key, with the wait for a turn
 _MAX_VERSIONS = 25_000  # of one key
-Ahead = tuple[timedelta, timedelta] | None
 # What stores say that know no condition on a delete, or none together with a version.
 _NO_CONDITION_HERE = ("NotImplemented", "InvalidArgument", "InvalidRequest")
 _OF_A_BUCKET_WITH_VERSIONS = ("x-amz-version-id", "x-amz-delete-marker")  # also where it keeps none any more
 _WHOLE_SECONDS = timedelta(seconds=2)  # dates and times of listings are cut to them
+
+
+class Owner(Enum):
+    """Whose an object is that lies under a key of ours."""
+
+    OURS = "ours"
+    ANOTHER = "another's"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What we wrote under a key: `version_id` and `etag` as the account told them, None where it did not."""
+
+    file_id: str
+    version_id: str | None = None
+    etag: str | None = None
+
+
+def file_id_of(client: S3Client, found: Answer) -> str | None:
+    """The file's id that an object shows. The client remembers that its account gives metadata back."""
+    shown = found.headers.get(_FILE_ID)
+    if not client.shows_metadata:
+        client.shows_metadata = found.shows_metadata
+    return shown
+
+
+def owner_of(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Owner:
+    """`found`: what HEAD answered, asked for `version_id` or for what lies under the key now."""
+    shown = file_id_of(client, found)
+    if shown == written.file_id:
+        return Owner.OURS
+    version = version_id or found.headers.get("x-amz-version-id")
+    if written.version_id is not None and version == written.version_id:  # a numbered version never changes
+        return Owner.OURS
+    # What is shown was not lost, and ours would be shown with it.
+    if found.shows_metadata if shown is None else begun_at(shown) is not None:
+        return Owner.ANOTHER
+    if not written.etag:
+        known_better = written.version_id is not None or client.shows_metadata or _is_older(found, written.file_id)
+        return Owner.ANOTHER if known_better else Owner.UNKNOWN
+    if not is_same_etag(found.headers.get("etag", ""), written.etag):
+        return Owner.ANOTHER
+    # Our bytes, without an id: ours for certain only where metadata is lost, and one version kept.
+    is_that_one = written.version_id is None and version in (None, "null")
+    return Owner.OURS if is_that_one and not client.shows_metadata else Owner.UNKNOWN
+
+
+def is_same_etag(one: str, other: str) -> bool:
+    """Some stores leave the quotes out in one place and set them in another."""
+    return bare_etag(one) == bare_etag(other)
+
+
+def bare_etag(etag: str) -> str:
+    return etag.removeprefix('"').removesuffix('"')
+
+
+def _is_older(found: Answer, file_id: str) -> bool:
+    """Whether the object was there before the file began to arrive; by the account's clock, if it tells it."""
+    begun = begun_at(file_id)
+    modified = moment_of_header(found.headers.get("last-modified", ""))
+    if begun is None or modified is None:
+        return False
+    ahead = timedelta() if found.date is None else found.date - datetime.now(UTC)
+    return modified + _CLOCKS < begun + ahead
 
 
 def stored_object(account: Account, key: str, answer: Answer, etag: str | None = None) -> Stored:
@@ -55,8 +129,7 @@ def stored_object(account: Account, key: str, answer: Answer, etag: str | None =
 
 async def look(client: S3Client, key: str) -> Answer | None:
     """What lies under the key now, or None; a delete marker is none. Raises `AccountError`."""
-    headers = {"x-amz-checksum-mode": "ENABLED"} if client.account.checksums else {}
-    answer = await client.brief(Call("head", "HEAD", key, headers=headers, tolerate=(404,)))
+    answer = await client.brief(calls.head(key, checksum=client.account.checksums))
     if answer.status == 404:
         return None
     client.etag_of("head", answer)
@@ -68,34 +141,62 @@ async def find_object(client: S3Client, key: str, file_id: str, checksum: str | 
     found = await look(client, key)
     if found is None or file_id_of(client, found) != file_id:
         return None
-    if checksum is not None and found.headers.get("x-amz-checksum-crc64nvme", checksum) != checksum:
+    if checksum is not None and found.headers.get(calls.CHECKSUM, checksum) != checksum:
         return None
     return stored_object(client.account, key, found)
+
+
+def found_object(client: S3Client, key: str, answer: Answer) -> FoundObject:
+    """All that HEAD says of an object. Raises `AccountError` if it says no size or date."""
+    headers = answer.headers
+    size, modified = headers.get("content-length", ""), moment_of_header(headers.get("last-modified", ""))
+    if not size.isdecimal() or modified is None:
+        raise client.not_understood("head", answer)
+    file_id_of(client, answer)
+    return FoundObject(
+        stored=stored_object(client.account, key, answer),
+        size=int(size),
+        content_type=headers.get("content-type", ""),
+        content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
+        metadata={name.removeprefix(METADATA): value for name, value in headers.items() if name.startswith(METADATA)},
+        crc64nvme=_checksum(headers.get(calls.CHECKSUM, "")),
+        last_modified=modified,
+        may_lose_metadata=not client.shows_metadata,
+    )
+
+
+def _checksum(text: str) -> int | None:
+    """None where the store shows none, or one of parts: `<checksum>-<parts>`."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 8 else None
 
 
 async def remove_versions(client: S3Client, key: str, written: Written) -> int:
     """Delete every version of `key` that is what we wrote. Returns how many others there are. Raises `AccountError`.
 
-    One that is locked, or may be ours and does not show it, does not keep the rest: it is told at the end. So is that
-    versions may not be listed, where the bucket keeps them, or that the listing has no end: there may be others that
-    cannot be seen.
+    The rest is removed also when one version is locked, or may be ours and does not show it: its error is raised at the
+    end. So is an error where a bucket keeps versions and does not let us list them, or where the listing has no end:
+    there may be versions that cannot be seen.
     """
     if not client.account.versions:
-        written = replace(written, version_id=None)  # an id that a put was given is none then
+        written = replace(written, version_id=None)  # the id that a put was given is no version then
     removal = _Removal(client, key, written)
     async with _walk(client, "list_versions"):
         return await removal.run()
 
 
 class _Removal:
-    """What we wrote under one key goes, a page of its versions after the other."""
+    """Removes what we wrote under one key, page by page of its versions."""
 
     def __init__(self, client: S3Client, key: str, written: Written) -> None:
         self._client = client
         self._key = key
         self._written = written
         self._versions = 0  # that were listed under the key, delete markers too
-        self._strangers = 0
+        self._others = 0
         self._keeps_versions = written.version_id is not None
         self._kept: AccountError | None = None
 
@@ -111,7 +212,7 @@ class _Removal:
             raise self._kept
         if unlisted is not None and (self._keeps_versions or not isinstance(unlisted, AccessRefusedError)):
             raise unlisted
-        return self._strangers if self._versions else 0
+        return self._others if self._versions else 0
 
     async def _remove_listed(self) -> AccountError | None:
         """Why not all versions were listed, if they were not."""
@@ -122,18 +223,18 @@ class _Removal:
             try:
                 if page is not None:
                     pages.go_on(page.next_markers, is_empty=not page.versions, has_removed=has_removed)
-                page = await _version_page(self._client, self._key, pages.markers)
+                page = await version_page(self._client, self._key, pages.markers)
                 found = [version for version in page.versions if version.key == self._key]
                 self._count(len(found))
             except (AccessRefusedError, EndlessListingError) as error:
                 return error
-            strangers = self._strangers
+            others = self._others
             has_removed = await self._remove([v.version_id for v in found if not v.is_delete_marker])
             # Keys are listed in order: past ours, nothing of ours follows.
             if not page.next_markers or (page.versions and page.versions[-1].key > self._key):
                 return None
             if has_removed:  # the page is asked for once more
-                self._strangers = strangers
+                self._others = others
 
     def _count(self, found: int) -> None:
         self._versions += found
@@ -151,7 +252,7 @@ class _Removal:
                 if await _remove_if_ours(self._client, self._key, named, shown, self._written):
                     has_removed = True
                 else:
-                    self._strangers += 1
+                    self._others += 1
             except (ObjectLockedError, OwnershipUnknownError) as error:
                 self._kept = error
         return has_removed
@@ -159,11 +260,9 @@ class _Removal:
 
 async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
     """Abort until the upload is gone: a part that was in flight may outlive the first abort. Raises `AccountError`."""
-    query = [("uploadId", upload_id)]
     for _ in range(_ABORT_ROUNDS):
-        await client.brief(Call("abort", "DELETE", key, query=query, tolerate=(404,)))
-        left = await client.brief(Call("list_parts", "GET", key, query=[("max-parts", "1"), *query], tolerate=(404,)))
-        if left.status == 404:
+        await client.brief(calls.abort(key, upload_id))
+        if (await client.brief(calls.list_parts(key, upload_id))).status == 404:
             return
     raise AccountFailingError(client.account.name, "abort", "still has the upload after it was aborted")
 
@@ -176,7 +275,7 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
     pages = Pages(client.account.name, "list_uploads", most=MAX_PAGES)
     async with _walk(client, "list_uploads"):
         while True:
-            page, ahead = await _upload_page(client, key, pages.markers)
+            page, ahead = await upload_page(client, key, pages.markers)
             has_aborted = False
             for upload in page.uploads:
                 if upload.key != key:
@@ -192,22 +291,9 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
             pages.go_on(page.next_markers, is_empty=not page.uploads, has_removed=has_aborted)
 
 
-async def upload_pages(client: S3Client, prefix: str) -> AsyncIterator[tuple[UploadPage, Ahead]]:
-    """The open uploads under all keys that begin so. Each page with how far, at least and at most, the account's clock
-    is ahead of ours. Raises `AccountError`.
-    """
-    pages = Pages(client.account.name, "list_uploads")
-    while True:
-        page, ahead = await _upload_page(client, prefix, pages.markers)
-        yield page, ahead
-        if not page.next_markers:
-            return
-        pages.go_on(page.next_markers, is_empty=not page.uploads)
-
-
 @asynccontextmanager
 async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
-    """Around a walk through what lies under one key: few of them at once, each for so long at most."""
+    """Around a walk through what lies under one key: few of them at once, each with a time limit."""
     try:
         async with asyncio.timeout(_WALK_SECONDS), client.walks:
             yield
@@ -218,8 +304,7 @@ async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
 
 async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer:
     """A version, or what lies under the key now. 404: it is gone; 405: it is a delete marker."""
-    query = [] if version_id is None else [("versionId", version_id)]
-    return await client.brief(Call("head", "HEAD", key, query=query, tolerate=(404, 405)))
+    return await client.brief(calls.head(key, version_id=version_id, tolerate=(404, 405)))
 
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, written: Written) -> bool:
@@ -229,22 +314,21 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
         return True  # gone since it was listed
     if found.status >= 400:
         return False
-    owner = whose(client, found, written, version_id)
-    if owner is Whose.UNKNOWN:
+    owner = owner_of(client, found, written, version_id)
+    if owner is Owner.UNKNOWN:
         raise OwnershipUnknownError(client.account.name, "delete", request_id=found.request_id)
-    if owner is Whose.STRANGERS:
+    if owner is Owner.ANOTHER:
         return False
     named = version_id or found.headers.get("x-amz-version-id", "null") if client.account.versions else None
-    query = [] if named is None else [("versionId", named)]
-    delete = Call("delete", "DELETE", key, query=query, tolerate=(404,))
+    delete = calls.delete(key, named)
     try:
         if named not in ("null", None) or not client.account.conditional_writes:
             _refuse_versions(client.account, await client.brief(delete))  # a numbered version never changes
             return True
         try:  # "null" may have been replaced since we looked
-            conditional = replace(delete, headers={"if-match": found.headers.get("etag", "*")})
+            conditional = calls.delete(key, named, etag=found.headers.get("etag", "*"))
             _refuse_versions(client.account, await client.brief(conditional))
-        except KeyOccupiedError:  # replaced since we looked, then: whoever looks again sees by whom
+        except KeyOccupiedError:  # replaced since we looked: the next look shows by what
             raise AccountFailingError(client.account.name, "delete", "shows another object than it deletes") from None
         except PartRefusedError as error:
             if error.s3_code not in _NO_CONDITION_HERE:
@@ -268,16 +352,3 @@ def _is_locked(found: Answer) -> bool:
     """As far as the object tells: without s3:GetObjectRetention and s3:GetObjectLegalHold it does not."""
     headers = found.headers
     return headers.get("x-amz-object-lock-legal-hold") == "ON" or "x-amz-object-lock-retain-until-date" in headers
-
-
-async def _version_page(client: S3Client, key: str, markers: Markers) -> VersionPage:
-    query = [("versions", ""), ("prefix", key), *markers]
-    return (await client.listed(Call("list_versions", "GET", None, query=query), versions))[0]
-
-
-async def _upload_page(client: S3Client, prefix: str, markers: Markers) -> tuple[UploadPage, Ahead]:
-    query = [("uploads", ""), ("prefix", prefix), *markers]
-    asked = datetime.now(UTC)
-    page, answer = await client.listed(Call("list_uploads", "GET", None, query=query), uploads)
-    date = answer.date
-    return page, None if date is None else (date - datetime.now(UTC), date - asked)

@@ -1,11 +1,11 @@
 """What S3 answers, made into values. Pure: bytes in, values out.
 
-XML is read without document types, so there are no entities to expand or to fetch, and only up to a size and a number
-of tags; every value in it has a form and a length (`fields.py`). A listing or a result that cannot be read raises
-`UnreadableAnswerError`, for an empty list would be a lie; an error body that cannot be read (a proxy's page, none at
-all) has no code, and the status has to do. Stores differ in namespaces and in the root element's name: an answer is
+XML is read without document types, so that there are no entities to expand or to fetch, and only up to a size and a
+number of tags; every value in it has a form and a length (`fields.py`). A listing or a result that cannot be read
+raises `UnreadableAnswerError`: an empty list would be wrong. An error body that cannot be read (a proxy's page, or
+none) has no code, and the status must suffice. Stores differ in namespaces and in the root element's name: an answer is
 known by its root, or by elements that no other answer has.
-Leaves to others: sending, and what a code means (`refusals`).
+Leaves to others: sending, and what a code means (`errors.py`).
 """
 
 import re
@@ -83,7 +83,7 @@ class VersionPage:
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that may be told of it."""
+        """All values of the account in it."""
         return chain.from_iterable((v.key, v.version_id or "") for v in self.versions)
 
 
@@ -96,7 +96,7 @@ class UploadPage:
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that may be told of it."""
+        """All values of the account in it."""
         return chain.from_iterable((upload.key, upload.upload_id) for upload in self.uploads)
 
 
@@ -109,7 +109,7 @@ class ObjectPage:
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that may be told of it."""
+        """All values of the account in it."""
         return iter(self.keys)
 
 
@@ -168,15 +168,15 @@ def versions(body: bytes) -> VersionPage:
     decoded = _decoder(root)
     found = []
     for entry in _entries(root, "Version", "DeleteMarker"):
-        told = _told(entry)
-        version_id = told.get("VersionId")
+        texts = _texts(entry)
+        version_id = texts.get("VersionId")
         found.append(
             Version(
-                key=_key(told, decoded),
+                key=_key(texts, decoded),
                 version_id=None if version_id is None else _fitting(version_id, fields.VERSION_ID, "VersionId"),
-                is_latest=told.get("IsLatest") == "true",
-                etag=etag if fields.ETAG.fullmatch(etag := told.get("ETag", "")) else None,
-                last_modified=fields.moment_of_listing(told.get("LastModified")),
+                is_latest=texts.get("IsLatest") == "true",
+                etag=etag if fields.ETAG.fullmatch(etag := texts.get("ETag", "")) else None,
+                last_modified=fields.moment_of_listing(texts.get("LastModified")),
                 is_delete_marker=_name(entry) == "DeleteMarker",
             )
         )
@@ -192,11 +192,11 @@ def uploads(body: bytes) -> UploadPage:
     decoded = _decoder(root)
     found = tuple(
         OpenUpload(
-            key=_key(told, decoded),
-            upload_id=_fitting(_asked_for(told, "UploadId"), fields.UPLOAD_ID, "UploadId"),
-            initiated=fields.moment_of_listing(told.get("Initiated")),
+            key=_key(texts, decoded),
+            upload_id=_fitting(_asked_for(texts, "UploadId"), fields.UPLOAD_ID, "UploadId"),
+            initiated=fields.moment_of_listing(texts.get("Initiated")),
         )
-        for told in map(_told, _entries(root, "Upload"))
+        for texts in map(_texts, _entries(root, "Upload"))
     )
     last_key = found[-1].key if found else None
     markers = _next_markers(root, last_key, decoded, "NextUploadIdMarker", "upload-id-marker", fields.UPLOAD_ID)
@@ -208,7 +208,7 @@ def objects(body: bytes) -> ObjectPage:
     root = _read_listing(body)
     _know(root, ("ListBucket", "ListObjects", "ListObjectsV2"), ("Contents", "KeyCount"))
     decoded = _decoder(root)
-    found = tuple(_key(_told(entry), decoded) for entry in _entries(root, "Contents"))
+    found = tuple(_key(_texts(entry), decoded) for entry in _entries(root, "Contents"))
     if _text(root, "IsTruncated") != "true":
         return ObjectPage(found, ())
     token = _needed(root, "NextContinuationToken")
@@ -284,19 +284,19 @@ def _entries(root: ElementTree.Element, *names: str) -> list[ElementTree.Element
     return found
 
 
-def _told(entry: ElementTree.Element) -> Mapping[str, str]:
+def _texts(entry: ElementTree.Element) -> Mapping[str, str]:
     """The texts of an entry's elements, without those that are empty; of a repeated one the first."""
     return {_name(element): element.text for element in reversed(entry) if element.text}
 
 
-def _asked_for(told: Mapping[str, str], name: str) -> str:
-    if name not in told:
+def _asked_for(texts: Mapping[str, str], name: str) -> str:
+    if name not in texts:
         raise UnreadableAnswerError(f"the answer has no {name}")
-    return told[name]
+    return texts[name]
 
 
-def _key(told: Mapping[str, str], decoded: Callable[[str], str]) -> str:
-    key = decoded(_asked_for(told, "Key"))
+def _key(texts: Mapping[str, str], decoded: Callable[[str], str]) -> str:
+    key = decoded(_asked_for(texts, "Key"))
     if not fields.is_key(key):
         raise UnreadableAnswerError("the answer has a Key that is too long")
     return key

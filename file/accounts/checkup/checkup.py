@@ -1,34 +1,34 @@
 """What an operator wants to know of an account before going live, found by doing it: `manage.py accounts --check`.
 
-Everything that the service does in an account is done once with a probe. A check that fails is told in our words, with
-the IAM action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing
-is left behind, also when it is interrupted; what has to stay is told by its key. Leaves to others: the requests
-themselves (`questions.py`, `probes.py`), the checks' order and words (`checklist.py`), and how it is shown.
+Everything that the service does in an account is done once. A check that fails says what is wrong, and names the IAM
+action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing is left
+behind, also after an interruption; what has to stay is told by its key.
+Leaves to others: the checks (`checks.py`), the requests (`probe.py`), and what a failure means (`diagnosis.py`).
 """
 
 import asyncio
-import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from file.accounts.checkup.checklist import (
-    CHECKS,
+from file.accounts.checkup.checks import CHECKS, METADATA_LOST, Check, Question, WrongAnswerError
+from file.accounts.checkup.diagnosis import (
     CLOCK_CODES,
     CheckResult,
     CheckState,
     check_of,
     clock,
+    cured,
+    cures,
     denied,
-    missing_action,
+    failed,
 )
-from file.accounts.checkup.cures import cured, cures, incurable
-from file.accounts.checkup.probes import DENIED_CODES, DeniedError, Probe
-from file.accounts.checkup.questions import METADATA_LOST, CrossedError, Questions
+from file.accounts.checkup.probe import DENIED_CODES, DeniedError, Probe, assuming
 from file.logic.errors import AccountError
 from file.logic.fanout.containment import crashed
-from file.s3.client import Answer, Call, S3Client
+from file.s3 import calls
+from file.s3.client import Answer, S3Client
 from file.s3.errors import account_error
 from file.s3.xml import objects, parse_error
 
@@ -45,16 +45,15 @@ class CheckUp:
         self.account = client.account
         self.left: list[str] = []
         self.interrupted = False
-        self.is_usable = True  # no setting makes up for what the store lacks, otherwise
+        self.is_usable = True  # False: no setting makes up for what the store lacks
         self._client = client
         self._probe = Probe(client, pause_seconds=pause_seconds, settle_seconds=settle_seconds)
-        self._questions = Questions(self._probe)
         self._results: dict[str, CheckResult] = {}
         self._told: Callable[[], None] = lambda: None
         self._ended_by: str | None = None  # after which nothing more is asked
         self._cured: set[str] = set()  # checks that passed once something was left out; what needs them is asked
         self._cures: set[str] = set()
-        self._keeps_versions = False  # as it turned out when the check-up asked as if not
+        self._keeps_versions = False  # as it turned out when a check asked as if not
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
@@ -74,8 +73,8 @@ class CheckUp:
     async def run(self, told: Callable[[], None] = lambda: None) -> None:
         """`told` is called after each check. Never raises `AccountError`.
 
-        Interrupted, it waits for the request under way and takes back before it ends: of a request that is cut off,
-        nobody would know what became of it.
+        Interrupted, it waits for the request under way and takes back before it ends: what became of a request that is
+        cut off would not be known.
         """
         self._told = told
         running = asyncio.ensure_future(self._run())
@@ -89,49 +88,53 @@ class CheckUp:
 
     async def _run(self) -> None:
         try:
-            await self._ask_basics()
-            await self._ask_everything()
+            await self._ask_first()
+            for check in CHECKS.values():
+                if check.ask is not None:
+                    await self._do(check, check.ask)
+                if check.name == "head" and self._probe.loses_metadata:  # what was put is not what was asked for
+                    self._tell("put", CheckState.FAILED, METADATA_LOST)
             self._tell_rest()
         finally:
             await self._take_back()
 
-    # --- how a check is done and told
-
-    async def _do(self, check: str, ask: Callable[[], Awaitable[str | None]], *needs: str, off: str = "") -> None:
-        """`ask` raises where it fails, or returns in words what somebody should look at."""
-        missing = self._ended_by or next((need for need in needs if not self._is_ok(need)), None)
-        if missing or off:
-            self._tell(check, CheckState.NOT_ASKED, f"because of: {missing}" if missing else f'"{off}" is false')
+    async def _do(self, check: Check, ask: Question) -> None:
+        missing = self._ended_by or next((need for need in check.needs if not self._is_ok(need)), None)
+        if missing:
+            self._tell(check.name, CheckState.NOT_ASKED, f"because of: {missing}")
+            return
+        if check.unless and not getattr(self._probe.account, check.unless):
+            self._tell(check.name, CheckState.NOT_ASKED, f'"{check.unless}" is false')
             return
         try:
-            warning = await ask()
+            warning = await ask(self._probe)
         except DeniedError as error:
-            self._deny(check, error)
+            self._add(denied(self.account, check, error, self._results))
         except AccountError as error:
             if not await self._is_cured(check, ask, error):
-                self._fail(check, error)
-        except CrossedError as error:
+                self._fail(check.name, error)
+        except WrongAnswerError as error:
             self._cures |= {error.cure} if error.cure else set()
-            self._tell(check, CheckState.FAILED, str(error))
+            self._tell(check.name, CheckState.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - the check-ups of other accounts go on
-            self._fail(check, crashed(self._probe.account.name, check, error))
+            self._fail(check.name, crashed(self.account.name, check.name, error))
         else:
-            self._tell(check, CheckState.WARNED if warning else CheckState.OK, warning or "")
+            self._tell(check.name, CheckState.WARNED if warning else CheckState.OK, warning or "")
 
-    async def _is_cured(self, check: str, ask: Callable[[], Awaitable[str | None]], error: AccountError) -> bool:
+    async def _is_cured(self, check: Check, ask: Question, error: AccountError) -> bool:
         """Whether it works without something that may be switched off. What follows is asked without it, too."""
         before = self._probe.account
         for change in cures(check, before, error):
             self._probe.assume(replace(before, **change))  # type: ignore[arg-type]
             try:
-                await ask()
-            except (AccountError, DeniedError, CrossedError) as still:
-                self._keeps_versions |= isinstance(still, CrossedError) and "versions" in change
+                await ask(self._probe)
+            except (AccountError, WrongAnswerError) as still:
+                self._keeps_versions |= isinstance(still, WrongAnswerError) and "versions" in change
                 self._probe.assume(before)
             else:
-                self._cured.add(check)
+                self._cured.add(check.name)
                 self._cures |= set(change)
-                self._tell(check, CheckState.FAILED, cured(check, error, list(change)))
+                self._tell(check.name, CheckState.FAILED, cured(error, list(change)))
                 return True
         return False
 
@@ -146,43 +149,31 @@ class CheckUp:
         """What fails for the moment would fail the others, too: nothing more is asked."""
         if error.retryable:
             self._ended_by = self._ended_by or check
-        words = error.detail.removeprefix(f"Account {self.account.name} ").removesuffix(".")
-        hopeless = incurable(check, error, keeps_versions=self._keeps_versions)
-        self.is_usable &= hopeless is None
-        self._tell(check, CheckState.FAILED, hopeless or f"it {words}")
-
-    def _deny(self, check: str, error: DeniedError) -> None:
-        if error.locked:
-            self._tell(check, CheckState.FAILED, "an object lock keeps what was written: nothing can be taken back")
-            return
-        action = missing_action(self.account, check, error.action, self._results)
-        self._add(denied(self.account, check, action))
+        words, is_usable = failed(self.account, check, error, keeps_versions=self._keeps_versions)
+        self.is_usable &= is_usable
+        self._tell(check, CheckState.FAILED, words)
 
     def _is_ok(self, check: str) -> bool:
-        if check in self._cured:
-            return True
-        return check in self._results and self._results[check].state in (CheckState.OK, CheckState.WARNED)
+        return check in self._cured or (check in self._results and self._results[check].is_passed)
 
-    # --- may we speak to it at all
-
-    async def _ask_basics(self) -> None:
+    async def _ask_first(self) -> None:
         try:
             answer = await self._first_answer()
         except AccountError as error:
             self._ended_by = "reached"
             self._fail("reached", error)
             return
-        told = parse_error(answer.body)
-        is_denied = answer.status == 403 and told.code in DENIED_CODES
+        said = parse_error(answer.body)
+        is_denied = answer.status == 403 and said.code in DENIED_CODES
         if answer.status != 200 and not is_denied:
-            region = answer.headers.get("x-amz-bucket-region") or told.region
-            self._refuse(account_error(self.account, "probe", answer.status, told.code, region=region))
+            region = answer.headers.get("x-amz-bucket-region") or said.region
+            self._refuse(account_error(self.account, "probe", answer.status, said.code, region=region))
             return
         for check in ("reached", "region", "credentials"):
             self._tell(check, CheckState.OK)
         if not is_denied:
             self._probe.answered = True
-        elif await self._is_anothers():
+        elif await self._is_of_another_owner():
             self._ended_by = "owner"
             self._tell("bucket", CheckState.OK)
             self._tell("owner", CheckState.FAILED, "the bucket belongs to another than its expected_bucket_owner")
@@ -204,22 +195,20 @@ class CheckUp:
         self._ended_by = check = check_of(error)
         if check != "reached":
             self._tell("reached", CheckState.OK)
-        if check == "bucket":  # to whom it does not know, S3 would not say that
+        if check == "bucket":  # S3 says so only to credentials that it knows
             self._tell("credentials", CheckState.OK)
         if check not in self._results:
             self._fail(check, error)
 
     async def _question(self, *tolerate: int, client: S3Client | None = None) -> Answer:
-        query = [("list-type", "2"), ("max-keys", "1"), ("prefix", self.account.prefix)]
-        call = Call("probe", "GET", None, query=query, tolerate=tolerate)
-        return await self._probe.send_patiently(call, (client or self._client).brief)
+        call = replace(calls.probe(self.account.prefix), tolerate=tolerate)
+        return await self._probe.ask(call, (client or self._client).brief)
 
-    async def _is_anothers(self) -> bool:
+    async def _is_of_another_owner(self) -> bool:
         """S3 says of a wrong owner what it says of a missing permission; without naming the owner it is allowed."""
         if self.account.expected_bucket_owner is None:
             return False
-        client = copy.copy(self._client)
-        client.account = replace(self.account, expected_bucket_owner=None)
+        client = assuming(self._client, replace(self.account, expected_bucket_owner=None))
         with suppress(AccountError):
             return (await self._question(403, client=client)).status == 200
         return False
@@ -240,40 +229,11 @@ class CheckUp:
                 self._tell(check, CheckState.NOT_ASKED, f"because of: {self._ended_by}")
 
     async def _take_back(self) -> None:
-        if not self._probe.wrote:
+        left = await self._probe.take_back()
+        self.left = left or []
+        if left is None:
             self._tell("taken back", CheckState.NOT_ASKED, "nothing was made")
-            return
-        self.left = await self._probe.take_back()
-        state = CheckState.FAILED if self.left else CheckState.OK
-        self._tell(
-            "taken back", state, f"still there, or not to be ruled out: {', '.join(self.left)}" if self.left else ""
-        )
-
-    # --- everything that is done in it
-
-    async def _ask_everything(self) -> None:
-        ask = self._questions
-        await self._do("put", ask.put)
-        await self._do("head", ask.head, "put")
-        if ask.loses_metadata:  # what was put is not what was asked for
-            self._tell("put", CheckState.FAILED, METADATA_LOST)
-        await self._do("head of nothing", ask.head_of_nothing, "head")
-        await self._do("head of a version", ask.head_of_version, "put")
-        await self._do("get", ask.get, "put")
-        await self._do("list objects", ask.list_objects)
-        await self._do("list versions", ask.list_versions)
-        await self._do("conditional put", ask.put_again, "put", off=self._off("conditional_writes"))
-        await self._do("checksum of a put", ask.put_damaged, "put")
-        await self._do("begin", ask.begin)
-        await self._do("part", ask.send, "begin")
-        await self._do("list parts", ask.list_parts, "begin")
-        await self._do("list uploads", ask.list_uploads)
-        await self._do("conditional complete", ask.complete_again, "put", "part", off=self._off("conditional_writes"))
-        await self._do("abort", ask.abort, "begin")
-        await self._do("complete", ask.complete, "part")
-        await self._do("checksum of a complete", ask.complete_damaged, "complete", off=self._off("checksums"))
-        await self._do("delete of a version", ask.delete_version)
-        await self._do("delete", ask.delete)
-
-    def _off(self, key: str) -> str:
-        return "" if getattr(self._probe.account, key) else key
+        elif not left:
+            self._tell("taken back", CheckState.OK)
+        else:
+            self._tell("taken back", CheckState.FAILED, f"still there, or not to be ruled out: {', '.join(left)}")

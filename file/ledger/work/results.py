@@ -4,7 +4,6 @@ Every step is a compare-and-swap on the claim, so that one which ran out settles
 file may be said by whoever saw it: it is what everybody else would find. Times are the database's.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from django.db.models.functions import Now
 from file.ledger import states
 from file.ledger.commit.writer import Writer
 from file.ledger.work.claims import LATE, Due, clock_ahead
+from file.logic.backoff import spread
 from file.logic.errors import AccountError, KeyOccupiedError, UploadError
 from file.logic.values import ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
@@ -137,8 +137,7 @@ class Settling:
             return
         longest = _LONGEST_SILENCE_SECONDS if retryable else _LONGEST_REFUSAL_SECONDS
         seconds = min(longest, max(self._settle.total_seconds(), 0.1) * 2 ** min(due.attempts, 20))
-        seconds *= random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
-        if not states.put_off(mine, code, timedelta(seconds=seconds)):
+        if not states.put_off(mine, code, timedelta(seconds=spread(seconds))):
             self._release(due)
 
     def _release(self, due: Due) -> None:

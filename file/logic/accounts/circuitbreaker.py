@@ -5,11 +5,11 @@ now and then. Only what may pass by itself counts: a refusal is about one replic
 """
 
 import asyncio
-import random
 
 import structlog
 
 from file.logic import metrics
+from file.logic.backoff import spread
 from file.logic.errors import AccountError, UploadError
 from file.logic.ports import StorageAccount
 
@@ -41,7 +41,7 @@ class Breaker:
             while self.is_open:
                 longest = min(_LONGEST_SECONDS, _SHORTEST_SECONDS * 2 ** min(self._rounds, 20))
                 self._rounds += 1
-                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
+                await asyncio.sleep(spread(longest))
                 try:
                     await self._account.probe()
                 except AccountError as error:

@@ -5,20 +5,19 @@ The deadline starts when the slot is taken. What goes wrong is remembered, since
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from file.logic import metrics
+from file.logic.backoff import full_jitter
 from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, without_frames
 from file.logic.ports import StorageAccount
 from file.logic.values import Limits
 
 T = TypeVar("T")
 
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 3.0
+_FIRST_SECONDS, _LONGEST_SECONDS = 0.1, 3.0  # pauses
 
 
 class Attempts:
@@ -91,8 +90,8 @@ class Attempts:
         for attempt in range(self._limits.attempts):
             if attempt:
                 metrics.S3_RETRIES.labels(self._account, operation).inc()
-                longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**attempt)
-                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, no secret
+                pause = full_jitter(attempt, first_seconds=_FIRST_SECONDS, longest_seconds=_LONGEST_SECONDS)
+                await asyncio.sleep(pause)
             self.count += stores
             try:
                 return await call()

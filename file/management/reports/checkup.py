@@ -12,9 +12,9 @@ from typing import Any
 
 from django.conf import settings
 
-from file.accounts.checkup.checklist import CHECKS, CheckState
+from file.accounts.checkup.checks import CHECKS
 from file.accounts.checkup.checkup import CheckUp
-from file.accounts.checkup.cures import told as told_keys
+from file.accounts.checkup.diagnosis import CheckState, as_json_lines
 from file.logic.values import Account
 from file.service.accounts import s3_accounts
 
@@ -69,7 +69,7 @@ def as_lines(checkups: Sequence[CheckUp]) -> Iterator[str]:
         if not checkup.is_usable:
             yield f"{name}: this store cannot be used; docs/stores.md says which can."
         elif checkup.cures:
-            yield f"{name}: write {told_keys(checkup.cures)} into AWS_ACCOUNT_{name}, and check again."
+            yield f"{name}: write {as_json_lines(checkup.cures)} into AWS_ACCOUNT_{name}, and check again."
     if is_whole(checkups):
         yield "Everything that the service does works in every account."
 

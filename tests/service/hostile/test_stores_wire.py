@@ -15,8 +15,8 @@ import pytest
 from file.logic.errors import AccessRefusedError, AccountError, AccountFailingError
 from file.logic.values import KiB, MiB
 from file.s3.bucket import S3Bucket
-from file.s3.client import Call
-from file.s3.listing import S3Listing
+from file.s3.calls import Call
+from file.s3.listing import listed
 from file.s3.xml import UnreadableAnswerError, objects, versions
 from tests.buckets import s3_buckets
 from tests.files import described, part_of
@@ -55,7 +55,7 @@ def store(running_store: HostileStore) -> HostileStore:
 
 @pytest.fixture
 async def bucket(store: HostileStore) -> AsyncIterator[S3Bucket]:
-    async with s3_buckets(store.account, session_token=TOKEN) as [bucket]:
+    async with s3_buckets(store.account, session_token=TOKEN, pause_seconds=0.001) as [bucket]:
         yield bucket
 
 
@@ -122,7 +122,7 @@ async def test_a_listing_of_everything_ends_when_it_goes_round_in_a_circle(
 
     store.says["list"] = says
     with pytest.raises(AccountFailingError, match="again and again"):
-        async for _ in S3Listing(bucket.client).pages():
+        async for _ in bucket.pages():
             pass
     assert store.asked["list"] < 20
 
@@ -216,12 +216,12 @@ async def test_only_an_account_error_comes_out_when_moments_lie_at_the_end_of_ti
     store.says["list_uploads"] = lambda asked: answer("200 OK", f"Date: {date}", body=body)
     with suppress(AccountError):
         await bucket.abort_lost("k", since=datetime.now(UTC), until=datetime.now(UTC))
-    assert [len(page) async for page in S3Listing(bucket.client).open_uploads()] == [1]
+    assert [len(page) async for page in bucket.open_uploads()] == [1]
     store.says["head"] = lambda asked: answer("200 OK", 'ETag: "e"', f"Date: {date}", f"Last-Modified: {moment}")
     with suppress(AccountError):
         await bucket.remove("k", FILE.file_id)
     with pytest.raises(AccountFailingError):
-        await S3Listing(bucket.client, pause_seconds=0.001).look("k")
+        await bucket.look("k")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ async def test_a_listing_is_read_when_a_key_has_the_id_of_the_access_key(store: 
     key = f"{bucket.account.access_key_id}_keys.csv"
     listing = f"<ListBucketResult><Contents><Key>{key}</Key></Contents></ListBucketResult>".encode()
     store.says["list"] = lambda asked: answer("200 OK", body=listing)
-    assert [page async for page in S3Listing(bucket.client, pause_seconds=0.001).pages()] == [(key,)]
+    assert [page async for page in bucket.pages()] == [(key,)]
 
 
 @pytest.mark.parametrize("metadata", ["x-amz-meta-author: J\xf6rg", f"x-amz-meta-note: {'n' * 3000}"])
@@ -318,7 +318,7 @@ async def test_metadata_and_headers_of_an_object_are_bounded_when_they_are_read_
     told = ['ETag: "e"', "Last-Modified: Mon, 23 Nov 2026 12:00:00 GMT", f"Content-Type: {'t' * 60_000}"]
     others = ["x-amz-meta-file: f", f"x-amz-meta-token: {TOKEN}", *many, f"Cache-Control: x{TOKEN}", "X-Else: y"]
     store.says["head"] = lambda asked: answer("200 OK", *told, *others)
-    found = await S3Listing(bucket.client).look("k")
+    found = await bucket.look("k")
     assert found is not None
     assert found.metadata["file"] == "f"
     assert sum(len(name) + len(value) for name, value in found.metadata.items()) <= 8 * KiB
@@ -386,7 +386,7 @@ async def test_the_loop_goes_on_when_a_large_listing_is_parsed(store: HostileSto
         turned.set()
 
     call = Call("list_objects", "GET", None, query=[("list-type", "2")])
-    (page, rest), _ = await asyncio.gather(bucket.client.listed(call, parse), turn())
+    (page, rest), _ = await asyncio.gather(listed(bucket.client, call, parse), turn())
     assert len(page.keys) == 1000
     assert rest.body == b""
 
@@ -411,7 +411,7 @@ async def test_one_large_listing_is_held_at_a_time_when_many_are_asked_for(
                 held -= 1
 
     call = Call("list_objects", "GET", None, query=[("list-type", "2")])
-    pages = await asyncio.gather(*(bucket.client.listed(call, parse) for _ in range(12)))
+    pages = await asyncio.gather(*(listed(bucket.client, call, parse) for _ in range(12)))
     assert [len(page.keys) for page, _ in pages] == [1000] * 12
     assert most == 1
 
@@ -422,4 +422,4 @@ async def test_a_listing_is_refused_when_it_has_our_session_token_in_it(store: H
         body=f"<ListBucketResult><Contents><Key>{told}</Key></Contents></ListBucketResult>".encode()
     )
     with pytest.raises(AccountFailingError):
-        await S3Listing(bucket.client, pause_seconds=0.001).keys_behind("")
+        await bucket.keys_behind("")

@@ -6,7 +6,7 @@ import pytest
 
 from file.logic.errors import PartRefusedError
 from file.logic.values import FILE_ID
-from file.s3.client import Call
+from file.s3.calls import Call
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from tests.buckets import NewBucket

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from awscrt.checksums import crc64nvme
 
 from file.logic.errors import AccessRefusedError, AccountFailingError, AccountUnreachableError
-from file.s3.listing import S3Listing
+from file.s3.bucket import S3Bucket
 from file.s3.xml import ObjectPage, UnreadableAnswerError, objects
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
@@ -83,14 +82,8 @@ async def answering_by_query(bodies: Mapping[bytes, bytes]) -> AsyncIterator[str
         yield f"http://127.0.0.1:{port}"
 
 
-@asynccontextmanager
-async def listing(account: StoreAccount, **changes: Any) -> AsyncIterator[S3Listing]:
-    async with s3_buckets(account, **changes) as [bucket]:
-        yield S3Listing(bucket.client, pause_seconds=0.01)
-
-
-async def keys_of(listing: S3Listing) -> list[str]:
-    return sorted([key async for page in listing.pages() for key in page])
+async def keys_of(bucket: S3Bucket) -> list[str]:
+    return sorted([key async for page in bucket.pages() for key in page])
 
 
 async def test_keys_are_whole_when_a_real_server_lists_them(accounts: Accounts) -> None:
@@ -98,9 +91,9 @@ async def test_keys_are_whole_when_a_real_server_lists_them(accounts: Accounts) 
     client = account.boto3()
     for key in [*(PREFIX + key for key in KEYS), "outside", "of our"]:
         client.put_object(Bucket=account.s3_bucket_name, Key=key, Body=b"x")
-    async with listing(account, prefix=PREFIX) as found:
+    async with s3_buckets(account, prefix=PREFIX, pause_seconds=0.01) as [found]:
         assert await keys_of(found) == sorted(PREFIX + key for key in KEYS)
-    async with listing(account) as found:
+    async with s3_buckets(account, pause_seconds=0.01) as [found]:
         assert len(await keys_of(found)) == len(KEYS) + 2
 
 
@@ -110,7 +103,7 @@ async def test_every_page_is_listed_when_there_are_several(accounts: Accounts) -
     expected = [f"listed/{number:04} ä+b" for number in range(1001)]
     for key in expected:
         client.put_object(Bucket=account.s3_bucket_name, Key=key, Body=b"")
-    async with listing(account) as found:
+    async with s3_buckets(account, pause_seconds=0.01) as [found]:
         pages = [list(page) async for page in found.pages()]
     assert [len(page) for page in pages] == [1000, 1]
     assert sorted(key for page in pages for key in page) == expected
@@ -124,16 +117,16 @@ async def test_an_object_tells_what_it_is_when_it_was_one_part_or_several(accoun
                 stored = await upload(bucket, description, body)
             else:
                 stored = await bucket.put(description, part_of(body))
-            found = await S3Listing(bucket.client).look(PREFIX + key)
+            found = await bucket.look(PREFIX + key)
             assert found is not None
             assert (found.size, found.content_type) == (len(body), description.content_type)
             assert dict(found.metadata) == description.metadata
             assert found.crc64nvme == crc64nvme(body)
             assert (found.stored.etag, found.stored.version_id) == (stored.etag, stored.version_id)
             assert found.stored.object_key == stored.object_key
-        assert await S3Listing(bucket.client).look(f"{PREFIX}nothing") is None
+        assert await bucket.look(f"{PREFIX}nothing") is None
     async with s3_buckets(accounts["A"], prefix=PREFIX, checksums=False) as [bucket]:
-        found = await S3Listing(bucket.client).look(f"{PREFIX}small")
+        found = await bucket.look(f"{PREFIX}small")
         assert found is not None
         assert (found.crc64nvme, found.stored.checked_by) == (None, "md5")
 
@@ -146,7 +139,7 @@ async def test_listing_goes_on_when_an_account_fails_now_and_then(
     proxy = proxied("A")
     proxy.add(Fault.refuses("SlowDown", times=2))
     proxy.add(Fault.drops_connection(times=1))
-    async with listing(proxy.account) as found:
+    async with s3_buckets(proxy.account, pause_seconds=0.01) as [found]:
         assert await keys_of(found) == ["k"]
         proxy.add(Fault.refuses("InternalError", times=3))
         assert await found.look("k") is not None
@@ -156,7 +149,7 @@ async def test_the_account_s_error_is_told_when_it_fails_for_good(
     accounts: Accounts, proxied: Callable[[str], FaultProxy]
 ) -> None:
     proxy = proxied("A")
-    async with listing(proxy.account) as found:
+    async with s3_buckets(proxy.account, pause_seconds=0.01) as [found]:
         proxy.add(Fault.refuses("AccessDenied", times=1))
         with pytest.raises(AccessRefusedError, match="s3:ListBucket"):
             await keys_of(found)
@@ -174,7 +167,7 @@ async def test_a_page_is_asked_for_once_more_when_plain_xml_cannot_carry_a_key(o
     answers = {b"encoding-type=url": encoded, b"list-type": page("&#1; x", "k")}
     async with answering_by_query(answers) as address:
         bucket = await open_bucket(ACCOUNT.at(address))
-        assert await keys_of(S3Listing(bucket.client)) == ["\x01 x", "k"]
+        assert await keys_of(bucket) == ["\x01 x", "k"]
 
 
 @pytest.mark.parametrize(
@@ -189,4 +182,4 @@ async def test_a_listing_fails_when_it_cannot_be_believed(open_bucket: OpenBucke
     async with answering_by_query({b"list-type": body}) as address:
         bucket = await open_bucket(ACCOUNT.at(address))
         with pytest.raises(AccountFailingError):
-            await keys_of(S3Listing(bucket.client, pause_seconds=0.01))
+            await keys_of(bucket)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from file.accounts.checkup.checklist import CHECKS, CheckResult, CheckState
+from file.accounts.checkup.checks import CHECKS
 from file.accounts.checkup.checkup import CheckUp
+from file.accounts.checkup.diagnosis import CheckResult, CheckState
 from testkit.account import StoreAccount
 from tests.buckets import s3_buckets
 

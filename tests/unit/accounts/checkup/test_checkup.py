@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from file.accounts.checkup.checklist import ACTIONS, CHECKS, CheckState
+from file.accounts.checkup.checks import ACTIONS, CHECKS
+from file.accounts.checkup.diagnosis import CheckState
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault

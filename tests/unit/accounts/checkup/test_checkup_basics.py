@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from file.accounts.checkup.checklist import CheckState
+from file.accounts.checkup.diagnosis import CheckState
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from file.accounts.checkup.checklist import CHECKS
+from file.accounts.checkup.checks import CHECKS
 from file.accounts.checkup.checkup import CheckUp
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from file.accounts.checkup.checklist import CheckState
+from file.accounts.checkup.diagnosis import CheckState
 from file.management.reports.checkup import as_json, as_lines
 from testkit.account import StoreAccount
 from tests.buckets import NewBucket

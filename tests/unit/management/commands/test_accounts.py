@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from file.accounts.checkup.checklist import CHECKS
+from file.accounts.checkup.checks import CHECKS
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError, HTTPClientError
 
-from file.s3.client import Call, Network, S3Client
+from file.s3.calls import Call
+from file.s3.client import Network, S3Client
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
