@@ -128,6 +128,7 @@ def store_account(request: pytest.FixtureRequest) -> StoreAccount | None:
     if request.param == "versioned":
         account = request.getfixturevalue("versioned")
         account.empty()
+        request.getfixturevalue("shared_store")[0].remove_folders(account)
     return account
 
 
