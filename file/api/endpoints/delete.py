@@ -8,7 +8,8 @@ from typing import Protocol
 
 from starlette.responses import Response
 
-from file.api.headers.preconditions import Records, file_to_erase
+from file.api.endpoints.get import Records
+from file.api.headers.preconditions import file_to_erase
 from file.api.requests import Request
 from file.api.responses import erasure_response
 from file.api.uploads import Uploads
@@ -28,7 +29,7 @@ class Eraser(Protocol):
 async def delete_file(request: Request, *, eraser: Eraser, records: Records, uploads: Uploads) -> Response:
     """The endpoint of `DELETE /files/{key}`."""
     key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
-    meant = await file_to_erase(key, request.headers, records)
+    meant = await file_to_erase(key, request.headers, records.file)
     erasure = await eraser.erase(key, meant)
     if erasure is None:
         raise FileNotFoundHereError if meant is None else ConditionFailedError("The file was replaced meanwhile.")

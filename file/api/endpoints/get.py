@@ -21,10 +21,10 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from file.api.headers.conditions import is_unchanged, validators_of, wanted_range
-from file.api.patience import Patience
+from file.api.headers.preconditions import is_unchanged, validators_of, wanted_range
 from file.api.requests import Request
 from file.api.responses import problem
+from file.api.timeouts import ReusableTimeout
 from file.api.uploads import Uploads
 from file.logic import metrics
 from file.logic.erasing import Erasure
@@ -213,7 +213,7 @@ class _Taking:
         self._rate = limits.min_bytes_per_second
         self._grace_seconds = limits.grace_seconds
         self._owed_seconds = 0.0
-        self._patience = Patience()
+        self._timeout = ReusableTimeout()
 
     async def of(self, piece: bytes) -> None:
         """Returns when there is room for more. Raises `ReaderTooSlowError`."""
@@ -222,11 +222,11 @@ class _Taking:
             return await self._send(message)
         began = time.monotonic()
         try:
-            self._patience.begin(max(0.0, self._grace_seconds - self._owed_seconds))
+            self._timeout.begin(max(0.0, self._grace_seconds - self._owed_seconds))
             try:
                 await self._send(message)
             finally:
-                self._patience.end()
+                self._timeout.end()
         except TimeoutError:
             metrics.SLOW_READERS.inc()
             raise ReaderTooSlowError from None
@@ -236,7 +236,7 @@ class _Taking:
 
     async def aclose(self) -> None:
         """Nothing is sent any more."""
-        self._patience.close()
+        self._timeout.close()
 
 
 async def _until_gone(receive: Receive) -> None:
