@@ -14,23 +14,25 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- IdempotencyKeyRefusedError  IdempotencyKeyReusedError  IdempotencyKeyBusyError
 |  +- FileNotFoundHereError  RangeRefusedError  ConditionFailedError
 +- AccountError(account, operation)    travels inside `Failed`, its cause kept by `from`
-|  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError
+|  +- BucketMissingError  WrongRegionError  AccountThrottledError
 |  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
 |  +- LetGoError  ReplicaMissingError  ObjectLockedError  NoSourceError
 |  +- ReplacedError  AccountMissingError  OwnershipUnknownError
+|  +- AccessRefusedError
+|  |  +- DeniedError            (accounts/checkup/probe.py)
 |  +- AccountFailingError
-|  |  +- EndlessListingError    (s3/paging.py)
+|  |  +- EndlessListingError    (s3/listing.py)
 |  +- AccountStalledError
 |     +- AccountBusyError
 +- UnreadableError              no account could return the file
 +- BusyError
 |  +- ShuttingDownError  LedgerUnavailableError  LeaseLostError
-+- CommandRefusedError          an operator's command is refused; each is raised and defined in one module
-|  +- LedgerRefusedError  CopyRefusedError    (ledger/database)
-|  +- RetirementRefusedError  RenamingRefusedError    (ledger/accounts)
-|  +- CleaningRefusedError    (audit/orphans.py)
-+- UnreadableAnswerError        becomes an AccountError before it leaves the wire    (s3/xml.py)
-+- DeniedError  CrossedError    a check has failed; stays inside the check-up    (accounts/checkup)
++- CommandRefusedError          an operator's command is refused
+|  +- LedgerRefusedError  CopyRefusedError              (ledger/database/)
+|  +- RetirementRefusedError  RenamingRefusedError      (ledger/accounts/)
+|  +- CleaningRefusedError                              (audit/orphans.py)
++- UnreadableAnswerError        becomes an AccountError inside s3/    (s3/xml.py)
++- WrongAnswerError             a check has failed    (accounts/checkup/checks.py)
 
 `code` is stable and documented in docs/errors.md. `message` is what a client reads: it names a field and a limit,
 never the text of a foreign exception. HTTP statuses are in `file/api/responses.py`, not here.

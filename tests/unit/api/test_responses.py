@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import file
-import mentumfileupload
 from file.api.responses import STATUSES
 from file.logic import errors
 
@@ -43,15 +42,14 @@ ACCOUNTS = raised(errors.AccountError)
 
 
 def public_exceptions() -> Iterator[type[Exception]]:
-    """Of every module of the product."""
-    for package in (file, mentumfileupload):
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if ".migrations" in found.name:
-                continue
-            module = importlib.import_module(found.name)
-            for name, kind in inspect.getmembers(module, inspect.isclass):
-                if issubclass(kind, Exception) and kind.__module__ == found.name and not name.startswith("_"):
-                    yield kind
+    """Of every module of the service; faults of settings are `ImproperlyConfigured`, and become no answer."""
+    for found in pkgutil.walk_packages(file.__path__, "file."):
+        if ".migrations" in found.name:
+            continue
+        module = importlib.import_module(found.name)
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if issubclass(kind, Exception) and kind.__module__ == found.name and not name.startswith("_"):
+                yield kind
 
 
 PUBLIC = sorted(public_exceptions(), key=repr)
