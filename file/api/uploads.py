@@ -93,7 +93,7 @@ class Uploads:
             metrics.UPLOAD_SECONDS.observe(time.perf_counter() - began)
 
     def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[StorageAccount]]:
-        """Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
+        """The headers Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
         ack = self._ack
         if "upload-ack" in headers:
             ack = ack_of(",".join(headers.getlist("upload-ack")).strip())
