@@ -40,8 +40,9 @@ _QUOTED_PRINTABLE = re.compile(r"(?:[!-<>-~]|=[0-9A-Fa-f]{2})*")
 
 
 def read_parameters(value: str, *, of_content_type: bool = False) -> tuple[str, dict[str, str]] | None:
-    """The text before the first `;` in lower case, and the parameters. Values stay as they were sent, a quoted value with
-    its quotes. None if the header is not well-formed, or if a parameter is repeated.
+    """The text before the first `;` in lower case, and the parameters. Values stay as sent, with their quotes.
+
+    None if the header is not well-formed, or if a parameter is repeated.
     """
     pattern = _OF_CONTENT_TYPE if of_content_type else _STRICT
     value = value.rstrip(" \t")
