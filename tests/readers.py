@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from file.api.admission import Admission
 from file.api.app import Api
 from file.api.auth import Auth
 from file.api.body import BodyLimits
@@ -148,16 +147,14 @@ async def reading(buckets: Sequence[StorageAccount], *, order: Sequence[str] = (
     async def open_buckets() -> AsyncIterator[Sequence[StorageAccount]]:
         yield buckets
 
-    records, admission = MemoryRecords(), Admission(1)
+    records = MemoryRecords()
     auth = Auth({"reader": TOKEN}, open=False)
-    uploads = Uploads(
-        admission=admission, share=auth.share, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES
-    )
+    uploads = Uploads(1, share=auth.share, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
     figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
     limits = ReaderLimits(at_once=64, share=auth.share, wait_seconds=10.0, min_bytes_per_second=0, grace_seconds=10.0)
     readings = Readings(records, limits, order=order)
     api = Api(auth, uploads, readings, open_buckets, eraser=_Eraser(), figures=figures, version="0")
-    middleware = Middleware(api, _no_pages, limits=BodyLimits(0, 0, 30.0), admission=admission, discarding=Discarding())
+    middleware = Middleware(api, _no_pages, limits=BodyLimits(0, 0, 30.0), discarding=Discarding())
     served = _Served(middleware, api)
     port = free_port()
     server = new_server(served, "127.0.0.1", port, ConnectionLimits(idle_seconds=75, head_seconds=10))

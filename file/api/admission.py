@@ -49,9 +49,9 @@ class Admission:
         if self.draining:
             raise ShuttingDownError
         if len(self._uploads) >= self._max_uploads:
-            raise BusyError(f"The service is busy: {self._max_uploads} uploads are under way.")
+            raise BusyError(f"The service is busy: {self._max_uploads} uploads are running.")
         if self._of[who] >= self._max_of_one:
-            raise BusyError(f"The service is busy: {self._max_of_one} uploads of this token are under way.")
+            raise BusyError(f"The service is busy: {self._max_of_one} uploads with this token are running.")
 
     def _ended(self, who: str, task: asyncio.Task[Any]) -> None:
         self._uploads.discard(task)

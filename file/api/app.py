@@ -100,6 +100,10 @@ class Api:
             Route("/_/accounts", GET=Endpoint(partial(probes.accounts, states=self.account_states), needs="metrics")),
         )
 
+    @property
+    def is_draining(self) -> bool:
+        return self.uploads.admission.draining
+
     def owns(self, path: str) -> bool:
         """Every other path is Django's. `*` is the target of a question about the server as a whole."""
         return path in ("/upload", "/files", "*") or path.startswith(("/files/", "/receipts/", "/_/"))
@@ -122,7 +126,7 @@ class Api:
         """OPTIONS needs no token: it tells which methods a path has."""
         if path == "*":
             if request.method != "OPTIONS":
-                raise MalformedRequestError("The target `*` is for OPTIONS only.")
+                raise MalformedRequestError("The request target `*` is for OPTIONS only.")
             return _options(", ".join(_METHODS))
         route, request.path_params = self._find(path)
         if route is None:
@@ -145,7 +149,7 @@ class Api:
         return None, {}
 
     def _is_ready(self) -> bool:
-        return self._started and not self.uploads.admission.draining
+        return self._started and not self.is_draining
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup

@@ -1,8 +1,8 @@
-"""A request's body, counted and timed. What is left of it after an early answer: `discarding.py`.
+"""A request's body, counted and timed. The rest of a body after an early answer: `discarding.py`.
 
-Every request has one `Body`, made by the outermost layer; the ways in and Django read through it, so that the limit
-holds for all of them. Time counts against the client only while we wait for it, and bytes pay for what has passed,
-never for what will: a fast beginning buys no silence later.
+Every request has one `Body`, made by the middleware. All endpoints and Django read through it, so that the limit holds
+for each of them. Time counts against the client only while the service waits for it. Bytes pay for the time that has
+passed, never for time to come: a fast beginning buys no silence later.
 """
 
 import time
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
-from file.api.patience import Patience
+from file.api.timeouts import ReusableTimeout
 from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
 
-# A piece of a body costs the same however few bytes are in it, some 50 us: each counts as so many at least, beyond an
-# allowance; clients that write line by line are well within it.
+# A piece of a body takes some 50 us of CPU time, however few bytes it has. Beyond an allowance, the pieces must have
+# this many bytes on average. Clients that write line by line are well within it.
 _PIECE_BYTES = 16
 _ALLOWED_PIECES = 16_384
 _LONGEST_LENGTH = len(str(2**64))  # digits of a Content-Length
@@ -23,7 +23,7 @@ _LONGEST_LENGTH = len(str(2**64))  # digits of a Content-Length
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`request_bytes` counts request line, headers and decoded body; 0 is no limit. So is 0 bytes a second."""
+    """`request_bytes` counts request line, headers and decoded body. 0 means no limit, also of the minimum rate."""
 
     request_bytes: int
     min_bytes_per_second: int
@@ -47,7 +47,7 @@ class Body:
         self._limits = limits
         self._owed_seconds = 0.0
         self._padding = 0  # what the pieces until now lack of `_PIECE_BYTES` each
-        self._patience = Patience()
+        self._timeout = ReusableTimeout()
         self._lengths = {value for name, value in scope["headers"] if name == b"content-length"}
         self._codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
         self.declared = _whole(self._lengths)
@@ -61,15 +61,15 @@ class Body:
 
     @property
     def at_most(self) -> int | None:
-        """What the body can have at most, where that is known before it is read."""
+        """The most bytes that the body can have, if that is known before it is read."""
         return self.declared if self.declared is not None else self._most
 
     def check_head(self) -> None:
-        """Raises `RequestTooLargeError` if the head already says that it is too large, `MalformedRequestError`."""
+        """Raises `MalformedRequestError`; `RequestTooLargeError` if the declared length is already too large."""
         if self._lengths and self.declared is None:
-            raise MalformedRequestError("The header Content-Length is not one whole number.")
+            raise MalformedRequestError("The header Content-Length must be one whole number.")
         if self._codings not in ([], [b"chunked"]):
-            raise MalformedRequestError("The header Transfer-Encoding may only be chunked.")
+            raise MalformedRequestError("The header Transfer-Encoding must be chunked.")
         if self._most is not None and (self.declared or 0) > self._most:
             raise self._too_large()
 
@@ -80,7 +80,7 @@ class Body:
                 yield chunk
 
     async def next_message(self) -> Message:
-        """One ASGI message, checked; after the body's end, whatever the server says."""
+        """One ASGI message, checked. After the end of the body: the server's message as it is."""
         if self.ended:
             return await self._receive()
         message = await self._in_time()
@@ -90,33 +90,33 @@ class Body:
         size = len(message.get("body", b""))
         self.received += size
         self._padding += _PIECE_BYTES - size
-        # What was declared is all there: HTTP/1.1 has nothing more to tell of this request.
+        # All declared bytes are there: HTTP/1.1 has no more messages for this request.
         self.ended = not message.get("more_body", False) or self.received == self.declared
         if self.ended:
-            self._patience.close()
+            self._timeout.close()
         if self._most is not None and self.received > self._most:
             raise self._too_large()
         if self._padding > _PIECE_BYTES * _ALLOWED_PIECES:
             raise RequestTooLargeError(
-                f"The body comes in too many small pieces: beyond {_ALLOWED_PIECES} of them, they have to have "
-                f"{_PIECE_BYTES} bytes each on average. Send it in larger chunks."
+                f"The body arrives in too many small pieces. From piece {_ALLOWED_PIECES} on, the pieces must have "
+                f"{_PIECE_BYTES} bytes on average. Send the body in larger chunks."
             )
         if self.ended and self.declared is not None and self.received != self.declared:
             raise ClientGoneError
         return message
 
     def close(self) -> None:
-        """It is not read any more."""
-        self._patience.close()
+        """The body is not read any more."""
+        self._timeout.close()
 
     def let_go(self) -> None:
-        """Of the connection, whoever still holds this."""
+        """Give up the reference to the connection: an error may still refer to this object."""
         self.close()
         self._receive = _gone
 
     async def skip(self) -> int:
-        """The size of the next message, of a body that is not needed any more: it is not checked, and too many small
-        pieces are not read any further, as if the client had gone.
+        """The size of the next message of a body that is not needed any more. The message is not checked; after too
+        many small pieces the client counts as gone.
         """
         message = await self._receive()
         size = len(message.get("body", b""))
@@ -131,21 +131,21 @@ class Body:
             return await self._receive()
         began = time.monotonic()
         try:
-            # What is owed grows by what was waited at most, so the limit never moves back.
-            self._patience.begin(max(0.0, grace - self._owed_seconds))
+            # The debt grows by the time waited at most, so the limit never moves back.
+            self._timeout.begin(max(0.0, grace - self._owed_seconds))
             try:
                 message = await self._receive()
             finally:
-                self._patience.end()
+                self._timeout.end()
         except TimeoutError:
-            raise ClientTooSlowError(f"The body arrives slower than {rate} bytes a second.") from None
+            raise ClientTooSlowError(f"The body arrives more slowly than {rate} bytes per second.") from None
         waited, paid = time.monotonic() - began, len(message.get("body", b"")) / rate
         self._owed_seconds = max(0.0, self._owed_seconds + waited - paid)
         return message
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(
-            f"The request is larger than {self._limits.request_bytes} bytes, its line and headers included "
+            f"The request is larger than {self._limits.request_bytes} bytes, with its request line and headers "
             "(UPLOAD_MAX_REQUEST_BYTES)."
         )
 
@@ -155,9 +155,9 @@ async def _gone() -> Message:
 
 
 def _whole(lengths: set[bytes]) -> int | None:
-    """The one whole number of at most 64 bits. Zeros before it are allowed, and Python reads no 4,300 digits."""
+    """The one whole number of at most 64 bits. Leading zeros are allowed; Python refuses to read 4,300 digits."""
     if len(lengths) != 1:
         return None
-    (told,) = lengths
-    digits = told.lstrip(b"0") or b"0"
-    return int(digits) if told.isdigit() and len(digits) <= _LONGEST_LENGTH else None
+    (length,) = lengths
+    digits = length.lstrip(b"0") or b"0"
+    return int(digits) if length.isdigit() and len(digits) <= _LONGEST_LENGTH else None

@@ -1,8 +1,8 @@
 """Requests, counted by route, method and status for `/_/metrics`.
 
-A route is the template of a path that the API has, never the path: a million paths make no million series. What is
-Django's is `pages`, a path of the API that leads nowhere is `unknown`, a method that HTTP does not have is `other`, and
-a request that ended without an answer has the status `none`. What an alert looks at is there from the start, at zero.
+A route is the template of a path, never the path: a million paths do not make a million series. Paths of Django are
+`pages`, paths of the API that do not exist are `unknown`, methods that HTTP does not have are `other`, and a request
+that ended without an answer has the status `none`. The series that alerts need exist from the start, at zero.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ PAGES = "pages"
 UNKNOWN = "unknown"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 
-# What each route answers; another status is there from its first request on.
+# The statuses of each route. The series of another status exists from its first request on.
 FROM_THE_START = {
     ("PUT", "/files/{key}"): "200 201 202 400 401 408 409 412 413 422 500 502 503",
     ("POST", "/upload"): "201 202 400 401 408 409 413 415 422 500 502 503",
@@ -37,7 +37,7 @@ def count(route: str, method: str, status: int) -> None:
     _requests(route, method if method in _METHODS else "other", status).inc()
 
 
-# Labels are few; looking one up takes longer than counting.
+# There are few labels, and looking one up takes longer than counting.
 @cache
 def _requests(route: str, method: str, status: int) -> Counter:
     return metrics.HTTP_REQUESTS.labels(route, method, str(status) if status else "none")

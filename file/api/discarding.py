@@ -1,9 +1,9 @@
-"""Reading on after an early answer: what is left of a body is read and thrown away, so that the answer arrives.
+"""Reading on after an early answer: the rest of a body is read and discarded, so that the answer arrives.
 
-A client that writes everything before it reads meets a reset in place of its answer, if the connection is closed with
-bytes unread. Reading on has four bounds, so that it is no way to wear us out: time, silence, a least rate, and how many
-bodies are read on at once. Beyond that number the body that has been read on for the longest gives way. Only the
-connection and its read buffer are held: no upload's place, and no memory of parts.
+If a connection is closed with bytes unread, a client that writes everything before it reads gets a reset in place of
+its answer. Reading on has four limits, so that clients cannot misuse it: time, silence, a minimum rate, and the number
+of bodies at the same time. Above that number, the body that has been read on for the longest time ends. Only the
+connection and its read buffer are held: no place of an upload, and no memory for parts.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 from file.api.body import Body
 
-# As long as nginx lingers (lingering_time, lingering_timeout).
+# As nginx does (lingering_time, lingering_timeout).
 SECONDS = 30.0
 SILENCE_SECONDS = 5.0
 AT_ONCE = 128
-# Once the service is told to end.
+# After the service was told to end.
 _LAST_SECONDS = 2.0
 
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """One body's reading on. `end` is on the loop's clock."""
+    """One body that is read on. `end` is a time of the loop's clock."""
 
     limit: asyncio.Timeout
     end: float
@@ -52,7 +52,7 @@ class Discarding:
         return len(self._turns)
 
     async def read_on(self, body: Body) -> None:
-        """Until the body or its connection ends, or a bound is met: then the caller lets the connection go."""
+        """Until the body or its connection ends, or a limit is reached: then the caller closes the connection."""
         began = asyncio.get_running_loop().time()
         end = began + self._seconds if self._end is None else min(began + self._seconds, self._end)
         if len(self._turns) >= self._at_once:
@@ -70,7 +70,7 @@ class Discarding:
             self._turns.pop(turn, None)
 
     def end_soon(self) -> None:
-        """The service ends: a last moment for all, those that are still to come included."""
+        """The service ends: a last moment for all bodies, also for those that follow."""
         self._end = asyncio.get_running_loop().time() + _LAST_SECONDS
         for turn in self._turns:
             turn.end_by(self._end)
@@ -79,8 +79,8 @@ class Discarding:
         rate, received = body.min_bytes_per_second, 0
         now = asyncio.get_running_loop().time
         while not body.ended and not body.gone:
-            patience = now() + self._silence_seconds
-            if rate:  # bytes pay for what has passed, never for a silence to come
-                patience = min(patience, began + self._silence_seconds + received / rate)
-            turn.wait_until(patience)
+            until = now() + self._silence_seconds
+            if rate:  # bytes pay for the time that has passed, never for time to come
+                until = min(until, began + self._silence_seconds + received / rate)
+            turn.wait_until(until)
             received += await body.skip()

@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from file.api.admission import Admission
 from file.api.app import Api
 from file.api.body import Body, BodyLimits
 from file.api.counting import count
@@ -40,7 +39,6 @@ class Middleware:
         pages: ASGIApp,
         *,
         limits: BodyLimits,
-        admission: Admission,
         discarding: Discarding,
         wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
@@ -48,7 +46,6 @@ class Middleware:
         self._pages = pages
         self._limits = limits
         self._page_limits = BodyLimits(DJANGO_BYTES, limits.min_bytes_per_second, limits.grace_seconds)
-        self._admission = admission
         self._discarding = discarding
         self._answered = wrap(self._answer)
 
@@ -67,7 +64,7 @@ class Middleware:
         is_api = self._api.owns(scope["path"])
         body = Body(scope, receive, self._limits if is_api else self._page_limits)
         request = Request(scope, request_id, body)
-        reply = _Reply(send, request, self._admission, is_api=is_api)
+        reply = _Reply(send, request, self._api, is_api=is_api)
         try:
             await self._answer_always(scope, request, reply)
             seconds = round(time.perf_counter() - began, 4)
@@ -138,10 +135,10 @@ def _unrouted(scope: Scope, error: HTTPException) -> Response:
 class _Reply:
     """Sends the answer, with the headers that every answer has."""
 
-    def __init__(self, send: Send, request: Request, admission: Admission, *, is_api: bool) -> None:
+    def __init__(self, send: Send, request: Request, api: Api, *, is_api: bool) -> None:
         self._send = send
         self._request = request
-        self._admission = admission
+        self._api = api
         self._is_api = is_api
 
     async def send(self, message: Message) -> None:
@@ -151,7 +148,7 @@ class _Reply:
             if self._is_api or all(name != _NOSNIFF[0] for name, _ in headers):  # Django's pages have it
                 headers.append(_NOSNIFF)
             # After a body that was not read to its end, the next request would begin inside that body.
-            if self._admission.draining or not self._request.body.ended:
+            if self._api.is_draining or not self._request.body.ended:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await self._send(message)

@@ -1,7 +1,7 @@
-"""Receipts and errors become JSON and a status. The only file that knows statuses.
+"""Receipts and errors become JSON and a status. The only module that has the statuses of errors.
 
-Errors are `application/problem+json` (RFC 9457) with a stable `code` (docs/errors.md). A receipt in which an account
-failed is a problem, too, with every account's outcome. No text of a foreign exception gets here.
+Errors are `application/problem+json` (RFC 9457) with a stable `code` (docs/errors.md). A receipt that was not
+acknowledged is a problem, too, with the outcome of every account. The text of a foreign exception never gets here.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.OriginRefusedError: HTTPStatus.FORBIDDEN,
     errors.ClientTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ReaderTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
-    errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # nobody reads it; the log line wants a status
+    errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # no client reads it; the log line needs a status
     errors.UnreadableError: HTTPStatus.BAD_GATEWAY,
     errors.BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ShuttingDownError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -79,7 +79,7 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
 
 
 def s3_error(error: errors.S3ApiMissingError, request_id: str) -> Response:
-    """In S3's own form, for clients that can read nothing else."""
+    """In S3's own form: clients for S3 cannot read another one."""
     told = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NotImplemented</Code>'
         f"<Message>{escape(error.detail)}</Message><RequestId>{escape(request_id)}</RequestId></Error>\n"
@@ -110,10 +110,10 @@ def problem_response(
 
 
 def receipt_response(receipt: Receipt, *, repeated_status: HTTPStatus = HTTPStatus.CREATED) -> Response:
-    """What became of an upload.
+    """The answer to an upload.
 
-    201 if every account has the file, 202 if some will follow; 409 if the key is another's, or 502, and nothing of it
-    is left. A receipt of an earlier upload says so in a header, and may have another status than its first answer.
+    201 if every account has the file, 202 if some will follow; 409 if the key belongs to another file, or 502: then
+    no account keeps the file. A receipt of an earlier upload has a header that says so, and may have another status.
     """
     if receipt.key_taken:
         taken = errors.KeyTakenError
@@ -142,13 +142,13 @@ def receipt_response(receipt: Receipt, *, repeated_status: HTTPStatus = HTTPStat
 
 
 def url_of(key: str) -> str:
-    """Where the file is, seen from the service's own address."""
+    """The path of the file on this service."""
     return f"/files/{quote(key)}"
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:
-    """An acknowledged file, and where it lies; without the times, where only the ledger knows them."""
-    assert receipt.digests is not None  # its end was seen
+    """An acknowledged file with its accounts. The times are there if the ledger was asked."""
+    assert receipt.digests is not None  # the whole body was read
     times = {"created_at": receipt.created_at, "stored_at": receipt.stored_at}
     return {
         "id": receipt.id,
@@ -167,7 +167,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def listed(file: Listed) -> dict[str, Any]:
-    """A line of a listing."""
+    """One file of a listing."""
     return {
         "id": file.id,
         "key": file.key,
@@ -182,12 +182,12 @@ def listed(file: Listed) -> dict[str, Any]:
 
 
 def erasure_response(erasure: Erasure) -> Response:
-    """200 once every account said that nothing of the file is there, 202 before."""
+    """200 when every account confirmed that it has nothing of the file, 202 before."""
     return json_response(erasure_json(erasure), HTTPStatus.OK if erasure.is_done else HTTPStatus.ACCEPTED)
 
 
 def erasure_json(erasure: Erasure) -> dict[str, Any]:
-    """How far an erasure is, account by account; never what the file was."""
+    """The progress of an erasure, per account; no content, name or key of the file."""
     times = {"created_at": erasure.created_at, "stored_at": erasure.stored_at, "erased_at": erasure.erased_at}
     return {
         "id": erasure.id,

@@ -22,15 +22,15 @@ _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 
 class Uploads:
-    """`share` is the part of the memory that one principal may hold.
+    """`max_uploads` at once. One principal may have `share` of them, and of their memory.
 
     `buckets` are filled in when the service starts, in the event loop that they belong to.
     """
 
     def __init__(
-        self, *, admission: Admission, share: float, ack: Ack, limits: Limits, ledger: Ledger, hashes: AccountHashes
+        self, max_uploads: int, *, share: float, ack: Ack, limits: Limits, ledger: Ledger, hashes: AccountHashes
     ) -> None:
-        self.admission = admission
+        self.admission = Admission(max_uploads, share=share)
         self.buckets: Sequence[StorageAccount] = ()
         self.budget = Budget(limits.memory, share=share)
         self.stragglers = Stragglers(ledger, limits)
@@ -93,7 +93,7 @@ class Uploads:
             metrics.UPLOAD_SECONDS.observe(time.perf_counter() - began)
 
     def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[StorageAccount]]:
-        """Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
+        """The headers Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
         ack = self._ack
         if "upload-ack" in headers:
             ack = ack_of(",".join(headers.getlist("upload-ack")).strip())

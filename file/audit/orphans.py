@@ -15,7 +15,7 @@ from file.audit.findings import AccountFindings, Findings, Problem, Stranger
 from file.audit.verify import together
 from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance, Fate, Judged, Met, Standing
-from file.logic.errors import AccountError
+from file.logic.errors import AccountError, CommandRefusedError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, ListedUpload, StorageAccount
 from file.logic.values import FILE_ID, FILE_INSTALLATION
@@ -23,8 +23,10 @@ from file.logic.values import FILE_ID, FILE_INSTALLATION
 _AT_ONCE = 16  # looks, an account
 
 
-class CleaningRefusedError(Exception):
-    """The ledger is older than what lies in the accounts."""
+class CleaningRefusedError(CommandRefusedError):
+    """The ledger is older than the accounts, so that nothing may be removed."""
+
+    message = "The ledger is older than the accounts."
 
 
 class Strangers:

@@ -1,7 +1,7 @@
 """Every error of the service, in one tree.
 
 UploadError                     never raised itself; class attributes: code, message, retryable
-+- RequestError                 the client's fault, or a rule of ours that the request met
++- RequestError                 the request is at fault: it becomes the answer
 |  +- NotMultipartError  MalformedFormError  MalformedRequestError  FileMissingError  FilenameMissingError
 |  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
 |  +- HeaderRefusedError  EncodingRefusedError  S3ApiMissingError
@@ -14,18 +14,28 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- IdempotencyKeyRefusedError  IdempotencyKeyReusedError  IdempotencyKeyBusyError
 |  +- FileNotFoundHereError  RangeRefusedError  ConditionFailedError
 +- AccountError(account, operation)    travels inside `Failed`, its cause kept by `from`
-|  +- AccessRefusedError  BucketMissingError  WrongRegionError  AccountThrottledError  AccountFailingError
+|  +- BucketMissingError  WrongRegionError  AccountThrottledError
 |  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
 |  +- LetGoError  ReplicaMissingError  ObjectLockedError  NoSourceError
 |  +- ReplacedError  AccountMissingError  OwnershipUnknownError
+|  +- AccessRefusedError
+|  |  +- DeniedError            (accounts/checkup/probe.py)
+|  +- AccountFailingError
+|  |  +- EndlessListingError    (s3/listing.py)
 |  +- AccountStalledError
 |     +- AccountBusyError
-+- UnreadableError                no account could give the file
++- UnreadableError              no account could return the file
 +- BusyError
-   +- ShuttingDownError  LedgerUnavailableError  LeaseLostError
+|  +- ShuttingDownError  LedgerUnavailableError  LeaseLostError
++- CommandRefusedError          an operator's command is refused
+|  +- LedgerRefusedError  CopyRefusedError              (ledger/database/)
+|  +- RetirementRefusedError  RenamingRefusedError      (ledger/accounts/)
+|  +- CleaningRefusedError                              (audit/orphans.py)
++- UnreadableAnswerError        becomes an AccountError inside s3/    (s3/xml.py)
++- WrongAnswerError             a check has failed    (accounts/checkup/checks.py)
 
 `code` is stable and documented in docs/errors.md. `message` is what a client reads: it names a field and a limit,
-never the text of a foreign exception. HTTP statuses live in `file/api/responses.py`, not here.
+never the text of a foreign exception. HTTP statuses are in `file/api/responses.py`, not here.
 """
 
 from collections.abc import Sequence
@@ -35,8 +45,10 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_frames(error: E) -> E:
-    """A traceback holds frames, and they what was being done: the bytes of parts that were given back, a connection
-    that was answered. Where a frame holds the error, too, they hold each other, which may stay for long.
+    """Remove the tracebacks of an error and its causes.
+
+    A traceback holds frames, and frames hold bytes of parts and connections. Where a frame also holds the error, they
+    hold each other until the garbage collector runs.
     """
     link: BaseException | None = error
     while link is not None:
@@ -106,19 +118,19 @@ class MetadataRefusedError(RequestError):
 
 class HeaderRefusedError(RequestError):
     code = "header_refused"
-    message = "A header of the request is not taken."
+    message = "The service does not accept a header of the request."
 
 
 class EncodingRefusedError(RequestError):
     code = "encoding_refused"
-    message = "The body comes in an encoding that is not taken."
+    message = "The body is in an encoding that the service does not accept."
 
 
 class S3ApiMissingError(RequestError):
     code = "s3_api_missing"
     message = (
-        "This service has no S3 API yet: a client for S3 cannot be used. Upload with PUT /files/{key} and the header "
-        "Authorization: Bearer <token>."
+        "This service has no S3 API yet, so clients for S3 do not work with it. Upload with PUT /files/{key} and the "
+        "header Authorization: Bearer <token>."
     )
 
 
@@ -144,54 +156,54 @@ class DigestMismatchError(RequestError):
 
 class SizeMismatchError(RequestError):
     code = "size_mismatch"
-    message = "The bytes that arrived are not as many as the request declared."
+    message = "The number of bytes that arrived is not the number that the request declared."
 
 
 class KeyTakenError(RequestError):
     code = "key_taken"
-    message = "The key belongs to another file. What lies there was not touched."
+    message = "The key belongs to another file. That file was not changed."
 
 
 class KeyBusyError(KeyTakenError):
     code = "key_busy"
-    message = "The key is being uploaded right now, or what was there is still being erased."
+    message = "Another upload of this key is running, or the file that had the key is still being erased."
     retryable = True
 
 
 class AckRefusedError(RequestError):
     code = "ack_refused"
-    message = "The header Upload-Ack is all, quorum, any, or a number of accounts."
+    message = "The header Upload-Ack must be all, quorum, any, or a number of accounts."
 
 
 class AccountsRefusedError(RequestError):
     code = "accounts_refused"
-    message = "The header Upload-Accounts names accounts of this service, separated by commas."
+    message = "The header Upload-Accounts must have names of accounts of this service, separated by commas."
 
 
 class IdempotencyKeyRefusedError(RequestError):
     code = "idempotency_key_refused"
-    message = "The header Idempotency-Key is 1 to 255 printable ASCII characters."
+    message = "The header Idempotency-Key must have 1 to 255 printable ASCII characters."
 
 
 class IdempotencyKeyReusedError(RequestError):
     code = "idempotency_key_reused"
-    message = "The Idempotency-Key was used for a file of another name or with other bytes."
+    message = "The Idempotency-Key was used before, for a file with another name or other bytes."
 
 
 class IdempotencyKeyBusyError(RequestError):
     code = "idempotency_key_busy"
-    message = "An upload with this Idempotency-Key is under way."
+    message = "An upload with this Idempotency-Key is running."
     retryable = True
 
 
 class FileNotFoundHereError(RequestError):
     code = "file_not_found"
-    message = "There is no such file."
+    message = "The file does not exist."
 
 
 class ListingRefusedError(RequestError):
     code = "listing_refused"
-    message = "The listing cannot be made as it was asked for."
+    message = "A parameter of the listing is not valid."
 
 
 class RangeRefusedError(RequestError):
@@ -200,10 +212,10 @@ class RangeRefusedError(RequestError):
 
 
 class ConditionFailedError(RequestError):
-    """`etag` is of the file that has the key, if one has it."""
+    """`etag` is the entity tag of the file that has the key, if there is one."""
 
     code = "condition_failed"
-    message = "The file is not what a condition of the request says."
+    message = "A condition of the request does not hold."
 
     def __init__(self, detail: str | None = None, *, etag: str | None = None) -> None:
         self.etag = etag
@@ -217,46 +229,49 @@ class TokenMissingError(RequestError):
 
 class TokenRefusedError(RequestError):
     code = "token_refused"
-    message = "The token is not one of this service's."
+    message = "This service does not know the token."
 
 
 class HostRefusedError(RequestError):
     code = "host_refused"
-    message = "The header Host names none of ALLOWED_HOSTS, and this service asks for no token."
+    message = (
+        "The host name in the header Host is not in ALLOWED_HOSTS. A service without tokens answers only under those "
+        "names."
+    )
 
 
 class OriginRefusedError(RequestError):
     code = "origin_refused"
-    message = "The request comes from a page of another site that is not in CORS_ORIGINS."
+    message = "A web page of another site sent the request, and that site is not in CORS_ORIGINS."
 
 
 class ClientTooSlowError(RequestError):
     code = "client_too_slow"
-    message = "The body arrives slower than UPLOAD_MIN_BYTES_PER_SECOND."
+    message = "The body arrives more slowly than UPLOAD_MIN_BYTES_PER_SECOND."
     retryable = True
 
 
 class ReaderTooSlowError(RequestError):
-    """Comes in the middle of an answer: the connection is broken off, and the log is told."""
+    """Happens in the middle of an answer: the connection is closed, and only the log has the code."""
 
     code = "reader_too_slow"
-    message = "The file was taken slower than UPLOAD_MIN_BYTES_PER_SECOND."
+    message = "The client read the file more slowly than UPLOAD_MIN_BYTES_PER_SECOND."
     retryable = True
 
 
 class ClientGoneError(RequestError):
-    """The connection closed before the last byte: nobody is left to be told, the log is."""
+    """The connection closed before the last byte: the client gets no answer, only the log has the code."""
 
     code = "client_gone"
-    message = "The client closed the connection before its last byte."
+    message = "The client closed the connection before the end of its request."
     retryable = True
 
 
 class AccountError(UploadError):
     """What went wrong in one account. Travels inside `Failed`; the flow never raises it.
 
-    `unanswered` says that the request was sent and no answer came: it may land later, so "failed" is not known.
-    `s3_code` and `request_id` are S3's own, where it answered.
+    `unanswered`: the request was sent and no answer came. It may take effect later, so "failed" is not known.
+    `s3_code` and `request_id` are those of S3's answer, if there was one.
     """
 
     code = "account_error"
@@ -281,7 +296,7 @@ class AccountError(UploadError):
 
     @property
     def passes_with_another_upload(self) -> bool:
-        """It is about this upload, not about the file: somebody aborted it, or its bytes were damaged on their way."""
+        """It concerns this upload, not the file: the upload was aborted, or its bytes were damaged on the way."""
         return self.s3_code in ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "BadDigest", "IncompleteBody")
 
 
@@ -326,7 +341,7 @@ class AccountStalledError(AccountError):
 
 class AccountBusyError(AccountStalledError):
     code = "account_busy"
-    message = "was not asked: as many files as may be are being read from it"
+    message = "was not asked: the limit of files that are read from it at the same time is reached"
 
 
 class PartRefusedError(AccountError):
@@ -336,18 +351,18 @@ class PartRefusedError(AccountError):
 
 class KeyOccupiedError(AccountError):
     code = "key_taken"
-    message = "already has another object under this key, which was not touched"
+    message = "already has another object under this key; that object was not changed"
 
 
 class TakenBackError(AccountError):
     code = "taken_back"
-    message = "was given up because another account does not have the file"
+    message = "was rolled back because another account failed"
     retryable = True
 
 
 class ReplacedError(AccountError):
     code = "replaced"
-    message = "has other bytes under the key than were stored there"
+    message = "has other bytes under the key than the bytes that were stored there"
 
 
 class AccountMissingError(AccountError):
@@ -357,41 +372,41 @@ class AccountMissingError(AccountError):
 
 class ObjectLockedError(AccountError):
     code = "object_locked"
-    message = "keeps the object locked: a retention period or a legal hold, which only its owner can end"
+    message = "has a lock on the object (a retention period or a legal hold), which only its owner can end"
 
 
 class OwnershipUnknownError(AccountError):
-    """What lies under the key may be ours, and may be another's: it is neither removed nor called removed."""
+    """The object under the key may be ours or another's: it is neither removed nor reported as removed."""
 
     code = "ownership_unknown"
     message = (
-        "has an object under the key that may be ours, and does not show whose it is: "
-        "it gives the metadata x-amz-meta-* not back"
+        "has an object under the key that may be ours, but does not show who stored it: "
+        "it does not return the metadata x-amz-meta-*"
     )
 
 
 class NoSourceError(AccountError):
     code = "no_source"
-    message = "cannot be given the file: no account has it any more"
+    message = "cannot get the file: no account has it any more"
     retryable = True
 
 
 class LetGoError(AccountError):
     code = "let_go"
-    message = "was slower than the others, and the ack does not need it"
+    message = "was slower than the other accounts, and the ack does not need it"
     retryable = True
 
 
 class ReplicaMissingError(AccountError):
     code = "replica_missing"
-    message = "no longer has the object that we stored there, or has another in its place"
+    message = "no longer has the object that was stored there, or has another object in its place"
 
 
 class UnreadableError(UploadError):
-    """`errors` has one a replica that was tried."""
+    """`errors` has one error per replica that was tried."""
 
     code = "file_unreadable"
-    message = "No account can give the file at the moment."
+    message = "No account can return the file at the moment."
     retryable = True
 
     def __init__(self, errors: Sequence[AccountError] = ()) -> None:
@@ -401,7 +416,7 @@ class UnreadableError(UploadError):
 
 class BusyError(UploadError):
     code = "busy"
-    message = "The service is busy: no memory for another upload came free in time."
+    message = "The service is busy: no memory for another upload became free in time."
     retryable = True
 
 
@@ -412,9 +427,16 @@ class ShuttingDownError(BusyError):
 
 class LedgerUnavailableError(BusyError):
     code = "ledger_unavailable"
-    message = "The service cannot write to its ledger."
+    message = "The service cannot use its ledger at the moment."
 
 
 class LeaseLostError(BusyError):
     code = "lease_lost"
-    message = "The upload was taken back: the file was erased meanwhile, or its lease could not be renewed."
+    message = (
+        "The upload was rolled back: the file was erased during the upload, or the lease of the upload could not be "
+        "renewed."
+    )
+
+
+class CommandRefusedError(UploadError):
+    """A command of the operator cannot be carried out as it was given. Never an answer to a client."""

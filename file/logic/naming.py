@@ -51,13 +51,13 @@ def check_name(name: str, *, of: str = "The field `filename`") -> str:
     if not name.strip():
         raise FilenameRefusedError(f"{of} is empty.")
     if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
-        raise FilenameRefusedError(f"{of} is longer than {MAX_NAME_BYTES} bytes of UTF-8.")
+        raise FilenameRefusedError(f"{of} is longer than {MAX_NAME_BYTES} bytes in UTF-8.")
     if _has_unprintable(name):
         raise FilenameRefusedError(
             f"{of} has a control character, such as a line break (%0A or %0D of a form), or is not Unicode text."
         )
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise FilenameRefusedError(f"{of} is a path; send the last segment only.")
+        raise FilenameRefusedError(f"{of} is a path. Send only the last segment.")
     return name
 
 
@@ -88,18 +88,18 @@ def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:
     try:
         key = encoded.decode("utf-8")
     except UnicodeDecodeError:
-        raise KeyRefusedError("The key is not UTF-8 once percent-decoded.") from None
+        raise KeyRefusedError("The percent-decoded key is not UTF-8.") from None
     if not key:
         raise KeyRefusedError("The key is empty: send PUT /files/{key}.")
     longest = MAX_KEY_BYTES - longest_prefix_bytes
     if len(encoded) > longest:
-        raise KeyRefusedError(f"The key is longer than {longest} bytes of UTF-8.")
+        raise KeyRefusedError(f"The key is longer than {longest} bytes in UTF-8.")
     if _has_unprintable(key):
         raise KeyRefusedError("The key has a control character.")
     if any(segment in (".", "..") for segment in key.split("/")):
         raise KeyRefusedError("The key has a segment `.` or `..`.")
     if key.endswith("/"):
-        raise KeyRefusedError("The key ends in `/`; stores treat such a key as a folder and may drop its bytes.")
+        raise KeyRefusedError("The key ends in `/`. Some stores treat it as a folder and drop the bytes of the file.")
     return key
 
 
@@ -128,11 +128,11 @@ def check_metadata(metadata: Mapping[str, str], *, ours: Mapping[str, str]) -> N
     """S3 counts names and values together, ours too. Raises `MetadataRefusedError`."""
     for name, value in metadata.items():
         if not _METADATA_NAME.fullmatch(name):
-            raise MetadataRefusedError("A header x-amz-meta-* has a name that is no HTTP token.")
+            raise MetadataRefusedError("The name of a header x-amz-meta-* is not an HTTP token.")
         if name.lower().startswith(RESERVED_METADATA):
             raise MetadataRefusedError(f"The header x-amz-meta-{name} is reserved for this service.")
         if not value.isascii() or not value.isprintable():
-            raise MetadataRefusedError(f"The header x-amz-meta-{name} is not printable ASCII; percent-encode it.")
+            raise MetadataRefusedError(f"The header x-amz-meta-{name} is not printable ASCII: percent-encode it.")
     total = sum(len(name) + len(value) for entries in (metadata, ours) for name, value in entries.items())
     if total > MAX_METADATA_BYTES:
         room = MAX_METADATA_BYTES - sum(len(name) + len(value) for name, value in ours.items())

@@ -109,7 +109,7 @@ class PartReader:
     def digests(self) -> Digests:
         """What arrived, once `ended`. Raises if it is not what the request declared."""
         if self._file.size is not None and self._size != self._file.size:
-            raise SizeMismatchError(f"{self._size} bytes arrived; the request declared {self._file.size}.")
+            raise SizeMismatchError(f"{self._size} bytes arrived, and the request declared {self._file.size}.")
         sha256 = self._sha256.digest()
         self._comparison.check({"sha-256": sha256, "crc64nvme": self._crc64nvme.to_bytes(8, "big")})
         self.checked = Digests(self._size, sha256, self._crc64nvme)
@@ -122,9 +122,11 @@ class PartReader:
             return bound
         size = part_size_of(self._number, self._file.size, self._limits, largest)
         if size > largest or (bound or 0) > MAX_FILE_BYTES:
-            raise FileTooLargeError(f"The file needs parts of {size} bytes; UPLOAD_MEMORY allows {largest}.")
+            raise FileTooLargeError(f"The file needs parts of {size} bytes. UPLOAD_MEMORY allows {largest}.")
         if self._number > MAX_PARTS:
-            raise FileTooLargeError(f"A file of undeclared size may have {self._size} bytes here; declare its size.")
+            raise FileTooLargeError(
+                f"A file without a declared size may have {self._size} bytes. Declare the size with Content-Length."
+            )
         return size if bound is None else max(0, min(size, bound - self._size))
 
     async def _fill(self, room: Room, wanted: int, claim: Claim, wait_seconds: float | None) -> None:

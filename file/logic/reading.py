@@ -24,6 +24,7 @@ from file.logic.errors import (
     UnreadableError,
     without_frames,
 )
+from file.logic.memory.places import TOO_MANY_READERS
 from file.logic.ports import Source
 from file.logic.values import Receipt, Stored
 
@@ -125,7 +126,7 @@ class Reading:
                 yield self._held
             return
         if all(isinstance(error, AccountBusyError) for error in self.errors):
-            raise BusyError("The service is busy: as many files as may be are being read.")
+            raise BusyError(TOO_MANY_READERS)
         raise UnreadableError(self.errors)
 
     def _next(self) -> tuple[Source, Stored]:

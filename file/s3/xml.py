@@ -17,6 +17,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from file.logic.errors import UploadError
 from file.logic.values import KiB, MiB
 from file.s3 import fields
 
@@ -35,8 +36,8 @@ _HEADERS = {  # an account's key -> the headers that are sent because of it
 }
 
 
-class UnreadableAnswerError(ValueError):
-    """A 2xx answer that is not what S3 sends. `account_error(account, operation, 200, None)` says so to people."""
+class UnreadableAnswerError(UploadError):
+    """A 2xx answer is not what S3 sends. `client.py` raises an `AccountError` from it."""
 
 
 @dataclass(frozen=True, slots=True)

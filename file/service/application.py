@@ -14,7 +14,6 @@ from django.db import DEFAULT_DB_ALIAS
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from file.api.admission import Admission
 from file.api.app import Api
 from file.api.auth import Auth
 from file.api.body import BodyLimits
@@ -96,11 +95,10 @@ def create_application(
     `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
     """
     auth = Auth(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
-    admission = Admission(settings.max_uploads, share=auth.share)
     hashes = account_hashes()
     ledger = _ledger(settings, database)
     uploads = Uploads(
-        admission=admission, share=auth.share, ack=settings.ack, limits=settings.limits, ledger=ledger, hashes=hashes
+        settings.max_uploads, share=auth.share, ack=settings.ack, limits=settings.limits, ledger=ledger, hashes=hashes
     )
     records = Records(database)
     background = Background(
@@ -142,9 +140,7 @@ def create_application(
     limits = BodyLimits(settings.max_request_bytes, settings.min_bytes_per_second, settings.client_grace_seconds)
     discarding = discarding or Discarding()
     wrap = partial(_with_cors, settings.cors_origins)
-    asgi = Middleware(
-        api, pages or django_pages(), limits=limits, admission=admission, discarding=discarding, wrap=wrap
-    )
+    asgi = Middleware(api, pages or django_pages(), limits=limits, discarding=discarding, wrap=wrap)
     application = Application(api, ledger, discarding, asgi)
     return application
 

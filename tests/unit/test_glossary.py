@@ -15,12 +15,12 @@ PRODUCT = ("file", "mentumfileupload")
 PLAIN_WORDS = frozenset(
     """
     address addresses admin api app asgi auth background backup batches body check checklist checkpoint client command
-    commit compare conditions config conflicts connection content counting database delete download endpoint
+    commit compare config conflicts connection content counting database delete download endpoint
     environment erasing error fields figures file form get guessing handle hashes hashing headers holding in known
     leaving list listener listing log login make management memory metadata metrics migrate migrations models multiple
     naming open opening pages parameters paths platform private put queries questions read reading records renaming
     reports request responses restoring results rows rules run s3 security server service serving setting sqlite
-    statements states sub terminal threads upload urls values variables verification wanted writer xml
+    statements states sub terminal threads timeouts upload urls values variables verification wanted writer xml
     """.split()
 )
 # Words that were replaced: what to say instead.

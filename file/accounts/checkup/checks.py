@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from awscrt.checksums import crc64nvme
 
 from file.accounts.checkup.probe import BODY, NO_VERSION, OTHER_BODY, DeniedError, Probe
-from file.logic.errors import AccountError
+from file.logic.errors import AccountError, UploadError
 from file.logic.values import Account, checksum_text
 from file.s3 import calls
 from file.s3.calls import CHECKSUM, Call
@@ -42,8 +42,8 @@ _UNCHECKED_MD5 = "it takes bytes that are not those of their Content-MD5: what i
 Question = Callable[[Probe], Awaitable[str | None]]
 
 
-class WrongAnswerError(Exception):
-    """It was allowed, and is not as it has to be. Its text is told. `cure`: the account's key to switch off."""
+class WrongAnswerError(UploadError):
+    """S3 allowed the request, and its answer is wrong. `detail` says how. `cure`: the account's key to switch off."""
 
     def __init__(self, text: str, *, cure: str | None = None) -> None:
         self.cure = cure

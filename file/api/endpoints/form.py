@@ -1,8 +1,8 @@
 """POST /upload: a form with a file in it, streamed.
 
-Fields: `file`, and `filename`, which wins over the name that the field `file` carries. A form may name the file after
-it for as long as the first byte has not left for the accounts; a name that comes later and differs is an error.
-Leaves to others: what the headers of a field say (`fields.py`).
+Fields: `file`, and `filename`, which wins over the name in the field `file`. The field `filename` may follow the file
+until the first byte is sent to the accounts; a later name that differs is an error.
+Leaves to others: the headers of a field (`formfields.py`).
 """
 
 import re
@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from file.api.body import Body
 from file.api.headers import contentheaders
-from file.api.headers.conditions import check_change
 from file.api.headers.digests import declared_digests, digests_of_part
-from file.api.headers.fields import CURE, Field, field_of, text_codec
+from file.api.headers.formfields import ADVICE, Field, field_of, text_codec
 from file.api.headers.parameters import read_parameters, unquoted
+from file.api.headers.preconditions import check_change
 from file.api.requests import Request
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
@@ -57,7 +57,7 @@ async def upload_form(request: Request, *, uploads: Uploads) -> Response:
 
 
 def _boundary(headers: Headers) -> tuple[str, str]:
-    """The boundary, and Python's name of the charset of the form's names.
+    """The boundary, and Python's name for the charset of the form's names.
 
     Raises `NotMultipartError`, `EncodingRefusedError`.
     """
@@ -66,14 +66,14 @@ def _boundary(headers: Headers) -> tuple[str, str]:
         raise NotMultipartError("The request has more than one header Content-Type.")
     read = read_parameters(types[0], of_content_type=True) if types else ("", {})
     if read is None:
-        raise NotMultipartError(f"The header Content-Type cannot be read to its end: {CURE}")
+        raise NotMultipartError(f"The header Content-Type cannot be parsed: {ADVICE}")
     kind, parameters = read
     boundary = unquoted(parameters.get("boundary", ""))
     if kind != "multipart/form-data" or not boundary:
         raise NotMultipartError
     # RFC 2046, 5.1.1
     if len(boundary) > 70 or not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]", boundary):
-        raise NotMultipartError("The boundary in Content-Type is not one that RFC 2046 allows.")
+        raise NotMultipartError("The boundary in the header Content-Type is not one that RFC 2046 allows.")
     return boundary, text_codec(parameters, "the form") or "utf-8"
 
 
@@ -91,7 +91,7 @@ class _Form:
         declared: tuple[DeclaredDigest, ...],
     ) -> None:
         self._body = body
-        self._whole = Comparison(declared) if declared else None  # of the form as it was sent
+        self._whole = Comparison(declared) if declared else None  # of the bytes of the form as it was sent
         self._who = who
         self._idempotency_key = idempotency_key
         self._charset = charset
@@ -100,7 +100,7 @@ class _Form:
             max_segment_count=MAX_FIELDS,
             max_header_size=_MAX_HEADER_BYTES,
             max_header_count=_MAX_HEADERS,
-            header_charset="latin-1",  # a byte a letter: each name is decoded by itself
+            header_charset="latin-1",  # one letter per byte: each name is decoded by itself
         )
         self._events = self._parse()
         self._file: tuple[Field, MultipartSegment] | None = None
@@ -145,7 +145,7 @@ class _Form:
 
     async def _field(self, field: Field, segment: MultipartSegment) -> None:
         if digests_of_part(segment.headerlist):
-            raise DigestRefusedError("Only the form and its part `file` may have a digest, no other field of it.")
+            raise DigestRefusedError("Only the form as a whole and its field `file` may have a digest, no other field.")
         names_the_file = field.name == "filename"
         charset = field.value_charset if names_the_file else ""
         value = bytearray()
@@ -165,13 +165,14 @@ class _Form:
             name = check_name(value.decode(charset))
         except UnicodeDecodeError:
             raise FilenameRefusedError(
-                f"The field `filename` is not {'UTF-8' if charset == 'utf-8' else 'of the charset that it declares'}."
+                f"The field `filename` is not {'UTF-8' if charset == 'utf-8' else 'in the charset that it declares'}."
             ) from None
         if self._name is not None and name != self._name:
-            raise FilenameRefusedError("The form has two fields `filename` that differ.")
+            raise FilenameRefusedError("The form has two fields `filename` with different names.")
         if self._identity is not None and name != self._identity.name:
             raise FilenameRefusedError(
-                "The field `filename` came after the file had begun to be stored under another name; send it first."
+                "The field `filename` arrived too late: the file is being stored under another name already. Send "
+                "`filename` before `file`."
             )
         self._name = name
 
@@ -179,7 +180,7 @@ class _Form:
         assert self._file is not None
         field, segment = self._file
         if field.has_empty_filename and segment.complete and not segment.bytes_received:
-            raise FileMissingError("The field `file` has neither a byte nor a name: no file was chosen.")
+            raise FileMissingError("The field `file` has no bytes and no name: no file was chosen.")
         name = self._name
         if name is None:
             sent = field.filename()
@@ -198,11 +199,13 @@ class _Form:
                     yield bytes(event) if isinstance(event, bytearray) else event
             self._parser.close()
             if self._whole is not None:
-                self._whole.check(of="The bytes of the form (the headers of its part `file` are for the file alone)")
+                self._whole.check(
+                    of="The bytes of the form (the digest of the file goes into the headers of the field `file`)"
+                )
         except ParserLimitReached:
             raise MalformedFormError(
-                f"The form has more than {MAX_FIELDS} fields, or a field has more than {_MAX_HEADERS} headers or one "
-                f"(a file's name stands there) of more than {_MAX_HEADER_BYTES} bytes."
+                f"The form has more than {MAX_FIELDS} fields, or a field has more than {_MAX_HEADERS} headers or a "
+                f"header (the file's name is in one) of more than {_MAX_HEADER_BYTES} bytes."
             ) from None
         except MultipartError:
             raise MalformedFormError from None

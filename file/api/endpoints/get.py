@@ -1,10 +1,9 @@
-"""GET and HEAD /files/{key}: an acknowledged file, or a range of it, from whichever account can give it.
+"""GET and HEAD /files/{key}: an acknowledged file, or a range of it, from the first account that can return it.
 
-The first byte is at hand before the head is sent, so that a file which no account can give is a problem with its
-reasons. What fails later breaks the connection: a body that ends before its Content-Length is an error for every
-client. A reader who leaves is noticed at once, and S3 is not read any further; one who is slow is waited for, for the
-server takes a piece only when it has room for it. One who is slower than the minimum rate is broken off: only the time
-counts in which we wait for the client, not that in which we wait for S3.
+The service has the first byte before it sends the head, so that a file which no account can return becomes a problem
+with its reasons. A later failure closes the connection: a body that ends before its Content-Length is an error for
+every client. When a reader leaves, S3 is not read any further. A slow reader slows down the reading from S3. A reader
+below the minimum rate is disconnected: only the time counts in which the service waits for the client, not for S3.
 """
 
 import asyncio
@@ -21,10 +20,10 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from file.api.headers.conditions import is_unchanged, validators_of, wanted_range
-from file.api.patience import Patience
+from file.api.headers.preconditions import is_unchanged, validators_of, wanted_range
 from file.api.requests import Request
 from file.api.responses import problem
+from file.api.timeouts import ReusableTimeout
 from file.api.uploads import Uploads
 from file.logic import metrics
 from file.logic.erasing import Erasure
@@ -41,13 +40,13 @@ from file.logic.ports import Source
 from file.logic.reading import ForReaders, Reading, in_order
 from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
 
-# However it is shown, a file is no page of ours: no script, no form, and an origin of its own.
+# A file that a browser shows must not act as a page of ours: no script, no form, and an origin of its own.
 _CONTENT_SECURITY = "default-src 'none'; sandbox"
 _UNSAFE_IN_QUOTES = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~\[\]-]")
 
 
 class Records(Protocol):
-    """What the ledger tells a reader. Only acknowledged files exist in it."""
+    """The ledger, for readers. Only acknowledged files exist in it."""
 
     async def file(self, key: str) -> Receipt | None: ...
 
@@ -62,7 +61,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReaderLimits:
-    """`at_once` readers in all; one token may have `share` of them. 0 bytes a second is no limit."""
+    """`at_once` readers in all. One principal may have `share` of them. 0 bytes per second means no limit."""
 
     at_once: int
     share: float
@@ -72,12 +71,12 @@ class ReaderLimits:
 
     @property
     def of_an_account(self) -> int:
-        """At most so many of one account: the rest of its reads is for HEAD and for catch-up."""
+        """Readers per account: the rest of an account's reads is for HEAD and for catch-up."""
         return max(1, self.at_once * 3 // 4)
 
 
 class Readings:
-    """The reads under way, and what they read from. Belongs to one event loop."""
+    """The reads that are running, and their sources. Belongs to one event loop."""
 
     def __init__(self, records: Records, limits: ReaderLimits, *, order: Sequence[str] = ()) -> None:
         self.records = records
@@ -98,7 +97,7 @@ class Readings:
         self._sources = [ForReaders(source, at_once=at_once, wait_seconds=wait_seconds) for source in sources]
 
     def place(self, who: str) -> AbstractAsyncContextManager[None]:
-        """To be held for as long as a file is read. Raises `BusyError` on entering."""
+        """To be held while a file is read. Raises `BusyError` on entering."""
         return self.places.place(who, wait_seconds=self.limits.wait_seconds)
 
     def begin(self, receipt: Receipt, start: int, stop: int) -> Reading:
@@ -108,14 +107,14 @@ class Readings:
         return Reading(receipt, in_order(self._sources, self._order), start=start, stop=stop)
 
     def start(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """As a task that `drain` may cancel."""
+        """Start a task that `drain` may cancel."""
         task = asyncio.ensure_future(sending)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
 
     async def drain(self, seconds: float) -> None:
-        """Begin nothing any more; wait for what is under way, then break it off."""
+        """Begin no more reads; wait for the running ones, then cancel them."""
         self._draining = True
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=seconds)
@@ -140,7 +139,7 @@ async def get_file(request: Request, *, readings: Readings, uploads: Uploads) ->
     if is_unchanged(request.headers, validators):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=always)
     headers = always | _headers(receipt) | kept
-    if request.method == "HEAD":  # asks for no byte, but that an account has them
+    if request.method == "HEAD":  # asks for no byte, but an account must have the file
         headers["content-length"] = str(size)
         return _Reply(request, readings, readings.begin(receipt, 0, 0), HTTPStatus.OK, headers)
     try:
@@ -157,13 +156,13 @@ async def get_file(request: Request, *, readings: Readings, uploads: Uploads) ->
 
 
 class _Reply(Response):
-    """Sends what a reading gives. Raises before the head is sent, or breaks the body off."""
+    """Sends the pieces of a reading. Raises before the head is sent, or ends the body early."""
 
     def __init__(
         self, request: Request, readings: Readings, reading: Reading, status: HTTPStatus, headers: dict[str, str]
     ) -> None:
         super().__init__(status_code=status, headers=headers)
-        # Starlette would add a length of its own.
+        # Starlette would add a Content-Length.
         self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         self._line = request.line
         self._who = request.principal.name
@@ -175,7 +174,7 @@ class _Reply(Response):
         leaving = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():  # the body of the request may be broken, and the reader still there
+            if not sending.done():  # the reader may have left, or the body of its request is malformed
                 raise ClientGoneError
             if sending.cancelled():  # by `drain`
                 raise ShuttingDownError
@@ -200,33 +199,33 @@ class _Reply(Response):
             while piece:
                 await taking.of(piece)
                 self._line["sent"] += len(piece)
-                await asyncio.sleep(0)  # neither sending nor reading need wait: let it be seen that the reader left
+                await asyncio.sleep(0)  # neither sending nor reading may wait: let the loop notice that the reader left
                 piece = await anext(pieces, b"")
         await send({"type": "http.response.body", "body": b""})
 
 
 class _Taking:
-    """A client takes a body piece by piece, not slower than it must: `Body` the other way round."""
+    """Sends a body piece by piece and enforces the minimum rate: `Body` in the other direction."""
 
     def __init__(self, send: Send, limits: ReaderLimits) -> None:
         self._send = send
         self._rate = limits.min_bytes_per_second
         self._grace_seconds = limits.grace_seconds
         self._owed_seconds = 0.0
-        self._patience = Patience()
+        self._timeout = ReusableTimeout()
 
     async def of(self, piece: bytes) -> None:
-        """Returns when there is room for more. Raises `ReaderTooSlowError`."""
+        """Returns when the server accepts more. Raises `ReaderTooSlowError`."""
         message = {"type": "http.response.body", "body": piece, "more_body": True}
         if not self._rate:
             return await self._send(message)
         began = time.monotonic()
         try:
-            self._patience.begin(max(0.0, self._grace_seconds - self._owed_seconds))
+            self._timeout.begin(max(0.0, self._grace_seconds - self._owed_seconds))
             try:
                 await self._send(message)
             finally:
-                self._patience.end()
+                self._timeout.end()
         except TimeoutError:
             metrics.SLOW_READERS.inc()
             raise ReaderTooSlowError from None
@@ -235,8 +234,8 @@ class _Taking:
         return None
 
     async def aclose(self) -> None:
-        """Nothing is sent any more."""
-        self._patience.close()
+        """The last piece was sent."""
+        self._timeout.close()
 
 
 async def _until_gone(receive: Receive) -> None:
@@ -245,7 +244,7 @@ async def _until_gone(receive: Receive) -> None:
             pass
     except ClientGoneError:
         return
-    except RequestError:  # of a body that nobody asked for: it is not listened to any more
+    except RequestError:  # of a request body that is not read: it is not received any more
         await asyncio.Event().wait()
 
 
@@ -265,7 +264,7 @@ def _headers(receipt: Receipt) -> dict[str, str]:
 
 
 def _content_headers(receipt: Receipt) -> dict[str, str]:
-    """As they were sent; what an account gave when the ledger was rebuilt may be anything."""
+    """As they were sent. After a rebuild of the ledger they may be anything that an account returned."""
     return {
         name: value
         for name, value in receipt.content_headers.items()
@@ -274,13 +273,13 @@ def _content_headers(receipt: Receipt) -> dict[str, str]:
 
 
 def _caching(kept: Mapping[str, str]) -> dict[str, str]:
-    """The sender's word; without one, a file is kept only by who asked, and asked about before each use."""
+    """As the sender wanted it; by default only the client may store the file, and must ask before each use."""
     if "expires" not in kept:
         return {"cache-control": kept.get("cache-control", "private, no-cache")}
     return {"cache-control": kept.get("cache-control", "private"), "expires": kept["expires"]}
 
 
 def _disposition(name: str) -> str:
-    """To be saved, never shown. RFC 6266: a plain name for old clients, and the true one percent-encoded (RFC 8187)."""
+    """To be saved, not shown. RFC 6266: a plain name for old clients, and the exact one percent-encoded (RFC 8187)."""
     plain = _UNSAFE_IN_QUOTES.sub("_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,4 +1,4 @@
-"""GET /files, a page of the acknowledged files, and GET /receipts/{id}, where a file lies, or what is left of it."""
+"""GET /files, a page of the acknowledged files, and GET /receipts/{id}, the state of a file in each account."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ async def list_files(request: Request, *, records: Records) -> Response:
     """The endpoint of `GET /files`."""
     asked = _asked(QueryParams(request.query_string))
     limit = _limit(asked.get("limit"))
-    # One more than is shown tells whether there is a next page.
+    # One file more than is shown, to know whether there is a next page.
     found = await records.page(
         prefix=asked.get("prefix", ""), after=asked.get("after", ""), limit=limit + 1, state=_state(asked.get("state"))
     )
@@ -50,10 +50,10 @@ async def get_receipt(request: Request, *, records: Records) -> Response:
 def _asked(query: QueryParams) -> dict[str, str]:
     asked: dict[str, str] = {}
     for name, value in query.multi_items():
-        if name not in _PARAMETERS:  # what was sent is not repeated: it may be anything
-            raise ListingRefusedError(f"A parameter is none of {', '.join(_PARAMETERS)}.")
+        if name not in _PARAMETERS:  # the name is not repeated in the answer: it may be anything
+            raise ListingRefusedError(f"A parameter is unknown. The parameters are {', '.join(_PARAMETERS)}.")
         if name in asked:
-            raise ListingRefusedError(f"The parameter {name} stands there twice.")
+            raise ListingRefusedError(f"The parameter {name} was sent more than once.")
         asked[name] = value
     return asked
 
@@ -62,7 +62,7 @@ def _limit(text: str | None) -> int:
     if text is None:
         return _DEFAULT_LIMIT
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LIMIT)) and 1 <= int(text) <= MAX_LIMIT):
-        raise ListingRefusedError(f"The parameter limit is a whole number from 1 to {MAX_LIMIT}.")
+        raise ListingRefusedError(f"The parameter limit must be a whole number from 1 to {MAX_LIMIT}.")
     return int(text)
 
 
@@ -70,5 +70,5 @@ def _state(text: str | None) -> FileState | None:
     if text is None:
         return None
     if text not in _STATES:
-        raise ListingRefusedError(f"The parameter state is {' or '.join(_STATES)}.")
+        raise ListingRefusedError(f"The parameter state must be {' or '.join(_STATES)}.")
     return FileState(text)

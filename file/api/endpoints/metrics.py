@@ -1,9 +1,9 @@
-"""GET /_/metrics: the counters, and what is true at this moment, in Prometheus' text format.
+"""GET /_/metrics: counters and gauges in Prometheus' text format.
 
-With a token; or without one on an address of its own (`UPLOAD_METRICS_ADDRESS`), which is meant for the inside of a
-network. The figures of the ledger are read every ten seconds, however often somebody asks. They are of the ledger, not
-of this process: each process that shares it tells the same, and what is zero is told, too. What was not read for a
-minute is not told any more, for it may be wrong.
+With a token; or without one at an address of its own (`UPLOAD_METRICS_ADDRESS`), for the inside of a network. The
+figures of the ledger are read every ten seconds, however often a client asks. They are those of the ledger, not of this
+process: all processes with the same ledger have the same figures, zeros included. Figures that are older than a minute
+are left out, because they may be wrong.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ async def metrics(request: Request, *, registry: CollectorRegistry) -> Response:
 
 
 class Metrics(Collector):
-    """The figures of one application. `address`, host and port, serves them without a token, if it is given.
+    """The figures of one application. If `address` (host and port) is given, it serves them without a token.
 
-    `version` is the service's own. `read_seconds`: how often the ledger is read; `stale_seconds`: how long what was
-    read is told.
+    `version` is that of the service. The ledger is read every `read_seconds`. Its figures are valid for
+    `stale_seconds`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Metrics(Collector):
         self._stale_after = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
-        """Called in any thread; touches nothing but memory."""
+        """Called in any thread; only reads memory."""
         yield from counters.REGISTRY.collect()
         build = GaugeMetricFamily("mentum_build_info", "1; its labels tell what runs.", labels=_BUILD_LABELS)
         build.add_metric([self._version, platform.python_version()], 1)
@@ -108,7 +108,7 @@ class Metrics(Collector):
 
     @asynccontextmanager
     async def serving(self, accounts: Sequence[str]) -> AsyncIterator[None]:
-        """Keep the ledger's figures fresh, and the address served, until the block ends. `accounts` are the names."""
+        """Refresh the ledger's figures, and serve the address, until the block ends. `accounts` are the names."""
         for account in accounts:
             counters.begin(account)
         self._accounts = frozenset(accounts)
@@ -134,10 +134,10 @@ class Metrics(Collector):
             self._unfinished = await self._records.pending()
         except LedgerUnavailableError as error:
             _log.warning("metrics_unread", detail=error.detail)
-        except Exception:  # noqa: BLE001 - what was read last would be told until it is stale
+        except Exception:  # noqa: BLE001 - the figures that were read last stay valid until they are stale
             _log.exception("metrics_crashed")
         else:
-            # One that is not configured any more stays, so that its figures end at zero.
+            # An account that is not configured any more stays, so that its figures end at zero.
             self._accounts |= {entry.account for entry in self._unfinished}
             self._read_at = time.time()
             self._stale_after = time.monotonic() + self._stale_seconds

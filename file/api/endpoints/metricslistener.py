@@ -1,8 +1,8 @@
-"""The metrics on an address of their own, without a token, for the inside of a network: GET and HEAD of /metrics.
+"""The metrics at an address of their own, without a token, for the inside of a network: GET and HEAD of /metrics.
 
-Served by the event loop of the service, so that a connection costs no thread. Everything is bounded: the connections at
-once, of which the oldest without a whole request gives way to a new one; the size of a head; the seconds that a head,
-and that a connection as a whole, may take. One connection is one request. One thread makes the text.
+The event loop of the service serves it, so that a connection needs no thread. Everything is limited: the number of
+connections (a new one replaces the oldest that has not sent a whole request), the size of a head, the seconds for a
+head and for a whole connection. One connection is one request. One thread creates the text.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _HEAD_SECONDS = 5.0
 _SECONDS = 15.0
 _PATHS = ("/metrics", "/_/metrics")
 _REQUEST_LINE = re.compile(r"(\S+) ([^\s?]+)(?:\?\S*)? HTTP/1\.[01]")
-# What the library reads of this header is a client's: it is told that the other format is meant, and no more.
+# The library parses this header, and a client may send anything: it only gets to know which format is meant.
 _OPENMETRICS = "application/openmetrics-text"
 _log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class _RefusedError(Exception):
 
 
 class MetricsListener:
-    """Tells what is in `registry`. Belongs to one event loop."""
+    """Serves the metrics of `registry`. Belongs to one event loop."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -53,7 +53,7 @@ class MetricsListener:
 
     @asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[None]:
-        """Until the block ends. Raises OSError if the address cannot be had."""
+        """Until the block ends. Raises OSError if the address cannot be used."""
         server = await asyncio.start_server(self._accept, host, port, limit=HEAD_BYTES)
         try:
             yield
@@ -85,8 +85,8 @@ class MetricsListener:
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, EOFError):
-            writer.transport.abort()  # it takes too long, or has gone
-        except Exception:  # noqa: BLE001 - nobody waits for this task
+            writer.transport.abort()  # the client takes too long, or has gone
+        except Exception:  # noqa: BLE001 - no other code waits for this task
             _log.exception("metrics_crashed")
             writer.transport.abort()
         finally:
@@ -108,7 +108,7 @@ class MetricsListener:
         return told[:1] if method == "HEAD" else told
 
     def _made(self, fields: dict[str, str]) -> tuple[str, bytes, str] | tuple[str, bytes]:
-        """Type, text and what else the head says. Called in a thread: it takes some milliseconds."""
+        """Type, text, and further headers. Called in a thread: it takes some milliseconds."""
         wants_openmetrics = _OPENMETRICS in fields.get("accept", "")
         encode, kind = choose_encoder(f"{_OPENMETRICS}; version=1.0.0" if wants_openmetrics else "")
         text = encode(self._registry)

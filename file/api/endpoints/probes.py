@@ -1,4 +1,4 @@
-"""The operator's questions: /_/health, /_/ready, /_/accounts."""
+"""For operators: /_/health, /_/ready, /_/accounts."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ async def accounts(request: Request, *, states: "AccountStates") -> Response:
 
 
 class AccountStates:
-    """Each account's state, asked at most once in some seconds, however many ask us."""
+    """The state of each account. The accounts are asked once in some seconds, however many clients ask."""
 
     def __init__(self) -> None:
         self.probed: tuple[StorageAccount, ...] = ()
@@ -41,7 +41,7 @@ class AccountStates:
         self._asked = -_CACHED_SECONDS
 
     async def read(self) -> dict[str, Any]:
-        """Account name to state; asked of all accounts at once."""
+        """The state by account name; all accounts are asked at the same time."""
         async with self._lock:
             if time.monotonic() - self._asked >= _CACHED_SECONDS:
                 states = await asyncio.gather(*(self._state(bucket) for bucket in self.probed))

@@ -5,9 +5,10 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from file.api.endpoints.get import Records
 from file.api.headers import contentheaders
 from file.api.headers.digests import declared_digests
-from file.api.headers.preconditions import Records, stored_under_conditions
+from file.api.headers.preconditions import stored_under_conditions
 from file.api.requests import Request
 from file.api.responses import receipt_response
 from file.api.uploads import Uploads, idempotency_key
@@ -22,7 +23,7 @@ async def put_file(request: Request, *, uploads: Uploads, records: Records) -> R
     """The endpoint of `PUT /files/{key}`."""
     key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
     if "content-range" in request.headers:
-        raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.5).")
+        raise MalformedRequestError("The header Content-Range is not supported: send the whole file.")
     content_type, content_headers = contentheaders.of_put(request.headers)
     identity = Identity(key, name_of(key), key_is_chosen=True)
     file = IncomingFile(
@@ -40,7 +41,7 @@ async def put_file(request: Request, *, uploads: Uploads, records: Records) -> R
     )
 
     receipt = await stored_under_conditions(
-        file, key, lambda arriving: uploads.take(arriving, request), request.headers, records
+        file, key, lambda arriving: uploads.take(arriving, request), request.headers, records.file
     )
     # The same file again, without the header that asks for the first answer: it is there already.
     again = HTTPStatus.CREATED if "idempotency-key" in request.headers else HTTPStatus.OK

@@ -1,9 +1,9 @@
-"""Headers that change what the bytes of a file mean: kept with the file, or refused by name; never ignored.
+"""Headers that say what the bytes of a file mean: kept with the file, or refused by name; never ignored.
 
-Kept are Content-Type and `CONTENT_HEADERS`, as S3 keeps them. Nothing is decoded: the stored bytes are those of the
-Content-Encoding that was sent. Refused are S3's own headers that this service does not carry out, and codings that
-exist only on the way (`aws-chunked`), which would end up inside the file.
-Leaves to others: digests and checksums, metadata (`files.py`), the form's fields (`form.py`).
+Kept are Content-Type and `CONTENT_HEADERS`, as in S3. Nothing is decoded: the stored bytes have the Content-Encoding
+that was sent. Refused are S3's headers that this service does not implement, and transfer codings (`aws-chunked`),
+whose frames would be stored inside the file.
+Leaves to others: digests and checksums (`digests.py`), metadata (`put.py`), the form's fields (`form.py`).
 """
 
 import re
@@ -22,13 +22,13 @@ _WORDS = re.compile(rf"{_WORD}(?:, {_WORD})*")
 _DISPOSITION = re.compile(rf"{_WORD}[ \t]*(?:;.*)?")
 
 _KEPT = frozenset(name.encode() for name in ("content-type", *CONTENT_HEADERS))
-_LISTS = ("content-encoding", "content-language", "cache-control")  # several lines of them are one (RFC 9110, 5.3)
-_OF_A_PART = ("content-encoding", "content-language")  # of the form's file: its other headers are the form's own
+_LISTS = ("content-encoding", "content-language", "cache-control")  # several lines are one list (RFC 9110, 5.3)
+_OF_A_PART = ("content-encoding", "content-language")  # of a form's file: the other headers belong to the form
 
 _S3 = b"x-amz-"
 _METADATA = b"x-amz-meta-"
 _CHECKSUM = b"x-amz-checksum-"
-# Without a signature of S3 these say nothing of the file. The last three are added by CloudFront and by S3 itself.
+# Without a signature of S3 these say nothing about the file. CloudFront and S3 itself add the last three.
 _HARMLESS = frozenset(
     b"x-amz-" + name
     for name in (
@@ -36,28 +36,28 @@ _HARMLESS = frozenset(
         *(b"cf-id", b"request-id", b"id-2"),
     )
 )
-_PLAIN = "Send the plain body, without the chunked signing of an S3 SDK; its frames would be stored inside the file."
+_PLAIN = "Send the plain body, without the chunked signing of an S3 SDK: its frames would be stored inside the file."
 _FRAMED = frozenset((b"x-amz-decoded-content-length", b"x-amz-trailer"))
-# The beginning of a name, and why the header is not taken.
+# The beginning of a name, and why the header is refused.
 _WHY_REFUSED = {
-    b"x-amz-copy-source": "this service copies nothing: send the bytes of the file",
-    b"x-amz-acl": "it sets no access rights: the owner of each account does",
-    b"x-amz-grant-": "it sets no access rights: the owner of each account does",
-    b"x-amz-server-side-encryption": "encryption is set for each account, by the operator",
-    b"x-amz-storage-class": "the storage class is set for each account, by the operator",
-    b"x-amz-tagging": "it keeps no tags: x-amz-meta-* is kept with PUT /files/{key}",
-    b"x-amz-object-lock-": "it locks no object: the owner of each account does",
-    b"x-amz-website-redirect-location": "it does not redirect",
+    b"x-amz-copy-source": "this service does not copy objects: send the bytes of the file",
+    b"x-amz-acl": "this service does not set access rights: the owner of each account does",
+    b"x-amz-grant-": "this service does not set access rights: the owner of each account does",
+    b"x-amz-server-side-encryption": "the operator sets the encryption per account",
+    b"x-amz-storage-class": "the operator sets the storage class per account",
+    b"x-amz-tagging": "this service does not store tags: PUT /files/{key} stores x-amz-meta-*",
+    b"x-amz-object-lock-": "this service does not lock objects: the owner of each account does",
+    b"x-amz-website-redirect-location": "this service does not redirect",
 }
 
 
 def content_type(value: str | None) -> str:
-    """What is kept as an object's type. Raises `HeaderRefusedError` for what is none."""
+    """The type that is stored with the object. Raises `HeaderRefusedError` if the value is no media type."""
     if not value:
         return DEFAULT_CONTENT_TYPE
     if not _CONTENT_TYPE.fullmatch(value):
         raise HeaderRefusedError(
-            "The header Content-Type is not a type, a slash and a subtype, in printable ASCII, each of at most 127 "
+            "The header Content-Type must be a type, a slash and a subtype in printable ASCII, each of at most 127 "
             "bytes, with at most 255 bytes of parameters."
         )
     return value
@@ -83,17 +83,17 @@ def check_form(headers: Headers) -> None:
     for name, value in headers.raw:
         if name.startswith(_S3):
             if name.startswith(_METADATA):
-                raise HeaderRefusedError(f"POST /upload keeps no {_shown(name)}: send PUT /files/{{key}}.")
+                raise HeaderRefusedError(f"POST /upload does not store {_shown(name)}: use PUT /files/{{key}}.")
             _check_of_s3(name, value)
         elif name == b"content-encoding" and value.strip():
             raise EncodingRefusedError(
-                "The form as a whole may have no Content-Encoding: send it plain, and say Content-Encoding in the "
-                "headers of the part `file` if the file is encoded."
+                "A form as a whole must not have a Content-Encoding. Send the form unencoded; if the file is encoded, "
+                "send Content-Encoding in the headers of the field `file`."
             )
         elif name == b"content-transfer-encoding":
             check_transfer_encoding(value.decode("latin-1"))
         elif name == b"content-range":
-            raise MalformedRequestError("The header Content-Range has no meaning here (RFC 9110, 14.4).")
+            raise MalformedRequestError("The header Content-Range is not supported: send the whole file.")
 
 
 def of_part(headers: Iterable[tuple[str, str]], kind: str) -> dict[str, str]:
@@ -116,53 +116,53 @@ def _kept(lines: dict[str, list[str]], kind: str) -> dict[str, str]:
         longest = max(sizes, key=lambda name: sizes[name])
         raise HeaderRefusedError(
             f"The header {longest.title()} is too long: Content-Type, {', '.join(map(str.title, CONTENT_HEADERS))} may "
-            f"have {MAX_CONTENT_HEADERS_BYTES} bytes, names and values together."
+            f"have {MAX_CONTENT_HEADERS_BYTES} bytes in all, names and values together."
         )
     return kept
 
 
 def _only(name: str, values: Iterable[str]) -> str:
-    """All lines of a header as one value; empty if there is none."""
-    told = [value.strip() for value in values if value.strip()]
+    """All lines of a header as one value; empty if the header was not sent."""
+    found = [value.strip() for value in values if value.strip()]
     if name in ("content-encoding", "content-language"):
-        told = [each.strip() for value in told for each in value.split(",") if each.strip()]
-    if len(told) > 1 and name not in _LISTS:
+        found = [each.strip() for value in found for each in value.split(",") if each.strip()]
+    if len(found) > 1 and name not in _LISTS:
         raise HeaderRefusedError(f"The header {name.title()} was sent more than once.")
-    return ", ".join(told)
+    return ", ".join(found)
 
 
 def _check(name: str, value: str) -> None:
     if not value.isascii() or not value.isprintable():
-        how = " (a name goes into filename*, RFC 8187)" if name == "content-disposition" else ""
-        raise HeaderRefusedError(f"The header {name.title()} is not printable ASCII{how}.")
+        how = "; send the name as filename* (RFC 8187)" if name == "content-disposition" else ""
+        raise HeaderRefusedError(f"The header {name.title()} must be printable ASCII{how}.")
     if name == "content-encoding" and "aws-chunked" in value.lower().split(", "):
-        raise EncodingRefusedError(f"The header Content-Encoding names aws-chunked. {_PLAIN}")
+        raise EncodingRefusedError(f"The header Content-Encoding has the value aws-chunked. {_PLAIN}")
     if name in ("content-encoding", "content-language") and not _WORDS.fullmatch(value):
-        raise HeaderRefusedError(f"The header {name.title()} is not a list of words, separated by commas.")
+        raise HeaderRefusedError(f"The header {name.title()} must be a list of words, separated by commas.")
     if name == "content-disposition" and not _DISPOSITION.fullmatch(value):
         raise HeaderRefusedError(
-            "The header Content-Disposition does not begin with attachment or inline, and a semicolon before the rest."
+            "The header Content-Disposition must begin with attachment or inline, and a semicolon before parameters."
         )
     if name == "expires" and not _is_date(value):
-        raise HeaderRefusedError("The header Expires is not a date such as `Fri, 02 Jan 2026 03:04:05 GMT`.")
+        raise HeaderRefusedError("The header Expires must be a date of the form `Fri, 02 Jan 2026 03:04:05 GMT`.")
 
 
 def _check_of_s3(name: bytes, value: bytes) -> None:
     if name.startswith((_METADATA, _CHECKSUM)):
-        return  # looked at by others
+        return  # checked elsewhere
     if name in _FRAMED or (name == b"x-amz-content-sha256" and value.strip().upper().startswith(b"STREAMING-")):
-        raise EncodingRefusedError(f"The header {_shown(name)} announces a body in signed chunks. {_PLAIN}")
+        raise EncodingRefusedError(f"The header {_shown(name)} says that the body is in signed chunks. {_PLAIN}")
     if name in _HARMLESS:
         return
-    why = next((why for begin, why in _WHY_REFUSED.items() if name.startswith(begin)), "it would be ignored")
-    raise HeaderRefusedError(f"The header {_shown(name)} is not taken: {why}. Leave the header out.")
+    why = next((why for begin, why in _WHY_REFUSED.items() if name.startswith(begin)), "this service does not know it")
+    raise HeaderRefusedError(f"The header {_shown(name)} is not accepted: {why}. Do not send this header.")
 
 
 def check_transfer_encoding(value: str) -> None:
-    """A header of mail: the bytes would be stored as they are. Raises `EncodingRefusedError`."""
+    """A header of mail: the encoded bytes would be stored. Raises `EncodingRefusedError`."""
     if value.strip().lower() not in ("7bit", "8bit", "binary"):
         raise EncodingRefusedError(
-            "The header Content-Transfer-Encoding may only be binary, 8bit or 7bit: send the bytes of the file."
+            "The header Content-Transfer-Encoding must be binary, 8bit or 7bit: send the bytes of the file."
         )
 
 

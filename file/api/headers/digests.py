@@ -1,9 +1,9 @@
-"""The digests that a client declares in headers, of a request or of a form's file: read, or refused by name.
+"""The digests that a client declares in headers, of a request or of a form's file: parsed, or refused by name.
 
 Content-Digest and Repr-Digest (RFC 9530), Content-MD5, Digest (RFC 3230), and S3's x-amz-checksum-* and
-x-amz-content-sha256. What is returned is compared with the bytes; what cannot be compared is refused, so that a
-success never means that a digest was passed over. Nothing is undone on the way in, so that content and representation
-are the same bytes here. Leaves to others: the computing (`logic/hashing.py`).
+x-amz-content-sha256. A returned digest is compared with the bytes. A digest that cannot be compared is refused, so that
+a success never means that a digest was ignored. Nothing is decoded on the way in, so content and representation are the
+same bytes here. Leaves to others: the computing (`logic/hashing.py`).
 """
 
 import base64
@@ -35,7 +35,7 @@ _FIELD_ALGORITHMS = {"sha-256": "sha-256", "sha-512": "sha-512", "md5": "md5", "
 _FIELD_CHOICES = ", ".join(_FIELD_ALGORITHMS)
 _CRC_IN_HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SHA256_IN_HEX = re.compile(rb"[0-9A-Fa-f]{64}")
-_SHOWN = {b"content-md5": "Content-MD5"}  # the rest is written in the usual way
+_SHOWN = {b"content-md5": "Content-MD5"}  # the other names are title-cased
 _ANNOUNCING = (b"x-amz-sdk-checksum-algorithm", b"x-amz-checksum-algorithm")
 _STRUCTURED = (b"content-digest", b"repr-digest")
 _TRAILERS = (b"trailer", b"x-amz-trailer")
@@ -43,7 +43,7 @@ _NAMES = frozenset((*_STRUCTURED, *_ANNOUNCING, *_TRAILERS, b"content-md5", b"di
 
 
 def declared_digests(headers: Iterable[tuple[bytes, bytes]]) -> tuple[DeclaredDigest, ...]:
-    """One an algorithm. The names of the headers are in lower case. Raises `DigestRefusedError`."""
+    """One digest per algorithm. The names of the headers are in lower case. Raises `DigestRefusedError`."""
     found: Found = {}
     for name, value in headers:
         if name in _NAMES or name.startswith(_S3):
@@ -54,7 +54,7 @@ def declared_digests(headers: Iterable[tuple[bytes, bytes]]) -> tuple[DeclaredDi
     for each in _read(found):
         other = agreed.setdefault(each.algorithm, each)
         if other.digest != each.digest:
-            raise DigestRefusedError(f"The {each.algorithm.upper()} of {other.by} and of {each.by} are not the same.")
+            raise DigestRefusedError(f"The {each.algorithm.upper()} in {other.by} and in {each.by} are not the same.")
     return tuple(agreed.values())
 
 
@@ -82,20 +82,20 @@ def _read(found: Found) -> Iterator[DeclaredDigest]:
 
 
 def _structured(name: bytes, values: Sequence[bytes]) -> Iterator[DeclaredDigest]:
-    """A dictionary (RFC 9651, 3.2) over all lines: of two members with one name the last counts."""
+    """All lines are one dictionary (RFC 9651, 3.2). Of two members with the same name the last counts."""
     try:
         members = http_sf.parse(b", ".join(values), tltype="dictionary")
     except http_sf.StructuredFieldError as error:
         where = f" at byte {error.position}" if error.position is not None else ""
         raise _refused(
-            name, f"is not well-formed{where}: write it as sha-256=:<base64>:, names in lower case (RFC 9530)"
+            name, f"is not well-formed{where}: send it as sha-256=:<base64>:, with names in lower case (RFC 9530)"
         ) from None
     assert isinstance(members, dict)
     for key, member in members.items():
-        value = member[0] if isinstance(member, tuple) else None  # what follows it are parameters
+        value = member[0] if isinstance(member, tuple) else None  # the rest are parameters
         algorithm = _FIELD_ALGORITHMS.get(key)
         if algorithm is None:
-            raise _refused(name, f"has a digest that cannot be checked here; use {_FIELD_CHOICES}")
+            raise _refused(name, f"has a digest that this service cannot check; use {_FIELD_CHOICES}")
         yield _declared(name, algorithm, value if isinstance(value, bytes) else None, f"{key}=:<base64>:")
 
 
@@ -103,11 +103,11 @@ def _instance(name: bytes, values: Sequence[bytes]) -> Iterator[DeclaredDigest]:
     for member in b",".join(values).split(b","):
         key, _, value = member.strip().partition(b"=")
         if not member.strip():
-            continue  # an empty member of a list is none (RFC 9110, 5.6.1)
+            continue  # an empty list member does not count (RFC 9110, 5.6.1)
         algorithm = _FIELD_ALGORITHMS.get(key.decode("latin-1").lower())
         if algorithm is None:
-            raise _refused(name, f"has a digest that cannot be checked here; use {_FIELD_CHOICES}")
-        if algorithm == "crc32c":  # the one that RFC 3230's registry writes in another way
+            raise _refused(name, f"has a digest that this service cannot check; use {_FIELD_CHOICES}")
+        if algorithm == "crc32c":  # the one that RFC 3230's registry writes in hexadecimal
             digest = int(value, 16).to_bytes(4, "big") if _CRC_IN_HEX.fullmatch(value) else None
         else:
             digest = _from_base64(value)
@@ -119,7 +119,7 @@ def _payload(name: bytes, value: bytes) -> Iterator[DeclaredDigest]:
     if value == b"UNSIGNED-PAYLOAD":
         return
     if not _SHA256_IN_HEX.fullmatch(value):
-        raise _refused(name, "may be the SHA-256 of the body in hexadecimal, or UNSIGNED-PAYLOAD")
+        raise _refused(name, "must be the SHA-256 of the body in hexadecimal, or UNSIGNED-PAYLOAD")
     yield _declared(name, "sha-256", bytes.fromhex(value.decode()), "a SHA-256 in hexadecimal")
 
 
@@ -127,43 +127,44 @@ def _s3_checksum(name: bytes, value: bytes) -> Iterator[DeclaredDigest]:
     suffix = name.removeprefix(_S3).decode("latin-1")
     if suffix == "type":
         if value.upper() != b"FULL_OBJECT":
-            raise _refused(name, "may be FULL_OBJECT only: a checksum of checksums cannot be checked here")
+            raise _refused(name, "must be FULL_OBJECT: this service cannot check a checksum of checksums")
         return
     algorithm = _S3_ALGORITHMS.get(suffix)
     if algorithm is None:
-        raise _refused(name, f"cannot be checked here; use {_S3_CHOICES}")
+        raise _refused(name, f"is not one that this service can check; use {_S3_CHOICES}")
     yield _declared(name, algorithm, _from_base64(value), f"the base64 of {ALGORITHMS[algorithm]} bytes")
 
 
 def _check_announced(name: bytes, value: bytes, found: Found) -> None:
-    """It says which checksum the request has; S3 refuses it, too, if there is none such."""
+    """The header names the checksum that the request has. S3, too, refuses it without that checksum."""
     suffix = value.decode("latin-1").lower()
     if suffix not in _S3_ALGORITHMS:
-        raise _refused(name, f"names an algorithm that cannot be checked here; use {', '.join(_S3_ALGORITHMS).upper()}")
+        choices = ", ".join(_S3_ALGORITHMS).upper()
+        raise _refused(name, f"names an algorithm that this service cannot check; use {choices}")
     if _S3 + suffix.encode() not in found:
-        raise _refused(name, f"announces a checksum that is not there: send x-amz-checksum-{suffix} as well")
+        raise _refused(name, f"names a checksum that was not sent: send x-amz-checksum-{suffix} as well")
 
 
 def _check_trailer(name: bytes, values: Sequence[bytes]) -> None:
-    """What follows the body is not read. Other fields there may be passed over (RFC 9110, 6.5.1)."""
+    """Trailers are not read. Fields there that are no digests may be ignored (RFC 9110, 6.5.1)."""
     for value in b",".join(values).split(b","):
         field = value.strip().lower()
         if field in _NAMES or field.startswith(_S3):
-            raise _refused(name, "announces a digest behind the body, where it is not read: send it before the body")
+            raise _refused(name, "announces a digest after the body, where it is not read: send it before the body")
 
 
 def _declared(name: bytes, algorithm: str, digest: bytes | None, form: str) -> DeclaredDigest:
     if digest is None or len(digest) != ALGORITHMS[algorithm]:
-        raise _refused(name, f"cannot be read: send {form} ({ALGORITHMS[algorithm]} bytes, before they are encoded)")
+        raise _refused(name, f"cannot be decoded: send {form} ({ALGORITHMS[algorithm]} bytes before encoding)")
     return DeclaredDigest(algorithm, digest, f"the header {_shown(name)}")
 
 
 def _only(name: bytes, values: Sequence[bytes]) -> bytes:
-    """The one value of a header that may be there again, if it says the same."""
-    told = {value.strip() for value in values}
-    if len(told) > 1:
-        raise _refused(name, "was sent more than once, with values that differ")
-    return told.pop()
+    """The one value of a header. The header may be repeated with the same value."""
+    found = {value.strip() for value in values}
+    if len(found) > 1:
+        raise _refused(name, "was sent more than once, with different values")
+    return found.pop()
 
 
 def _from_base64(text: bytes) -> bytes | None:

@@ -1,9 +1,9 @@
-r"""A header's value with its parameters (`form-data; name="file"`), read to its end or not at all (RFC 9110, 5.6.6).
+r"""A header's value with its parameters (`form-data; name="file"`), parsed completely or not at all (RFC 9110, 5.6.6).
 
-What is read in part only gives another name than the one that was sent, so one byte too many makes the whole value
-unreadable. Here is also what the value of a parameter may be: a token, a quoted string, the quoted string of a form
-(WHATWG: `%22`, `%0D`, `%0A`), an extended value (RFC 8187), encoded words of mail (RFC 2047).
-Knows no field and no error of ours: `None` stands for what cannot be read.
+A value that is parsed in part gives another name than the one that was sent, so one extra byte makes the whole value
+invalid. The value of a parameter may be: a token, a quoted string, the quoted string of a form (WHATWG: `%22`, `%0D`,
+`%0A`), an extended value (RFC 8187), encoded words of mail (RFC 2047).
+Knows no field and no error of ours: `None` means that a value cannot be parsed.
 """
 
 import base64
@@ -16,7 +16,7 @@ _QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
 
 def _pattern(unquoted: str) -> re.Pattern[str]:
-    """One semicolon and the parameter after it, if there is one. Possessive: no value takes longer than its length."""
+    """One semicolon and the parameter after it, if there is one. Possessive: the time is linear in the length."""
     parameter = rf'([{_LETTERS}]++)[ \t]*+=[ \t]*+("[^"\\]*+"|[{unquoted}]++|{_QUOTED})'
     return re.compile(rf"[ \t]*+;[ \t]*+(?:{parameter})?", re.DOTALL)
 
@@ -40,8 +40,9 @@ _QUOTED_PRINTABLE = re.compile(r"(?:[!-<>-~]|=[0-9A-Fa-f]{2})*")
 
 
 def read_parameters(value: str, *, of_content_type: bool = False) -> tuple[str, dict[str, str]] | None:
-    """What stands before the first `;`, and the parameters, both with names in lower case. Values stay as they were
-    sent, a quoted one in its quotes. None if anything is left over, or a parameter is there twice.
+    """The text before the first `;` in lower case, and the parameters. Values stay as sent, with their quotes.
+
+    None if the header is not well-formed, or if a parameter is repeated.
     """
     pattern = _OF_CONTENT_TYPE if of_content_type else _STRICT
     value = value.rstrip(" \t")
@@ -65,14 +66,14 @@ def read_parameters(value: str, *, of_content_type: bool = False) -> tuple[str, 
 
 
 def unquoted(value: str) -> str:
-    """A token, or what a quoted string says (RFC 9110, 5.6.4)."""
+    """A token, or the content of a quoted string (RFC 9110, 5.6.4)."""
     return _PAIR.sub(r"\1", value[1:-1]) if value.startswith('"') else value
 
 
 def form_text(value: str, charset: str) -> str:
-    r"""A token, or what a quoted string in a form says: `%22`, `%0D` and `%0A` of browsers, or `\"` of older clients.
+    r"""A token, or the content of a quoted string in a form: `%22`, `%0D` and `%0A` of browsers, `\"` of older clients.
 
-    Any other `\` is one that was sent: browsers escape none. `value` holds a byte a letter.
+    Any other `\` is part of the text: browsers do not escape it. `value` has one letter per byte.
     Raises `UnicodeDecodeError`.
     """
     if value.startswith('"'):
@@ -91,7 +92,7 @@ def extended_text(value: str) -> str | None:
 
 
 def without_words(text: str) -> str | None:
-    """The text itself, or what it says if it is made of encoded words (RFC 2047), as .NET and Java write them."""
+    """The text, decoded if it consists of encoded words (RFC 2047), as .NET and Java send them."""
     words = list(_WORD.finditer(text)) if "=?" in text else []
     if not words:
         return text
@@ -108,7 +109,7 @@ def without_words(text: str) -> str | None:
 
 
 def codec_of(charset: str) -> str | None:
-    """Python's name for a character set, of the few that are read."""
+    """Python's name for a charset, None if it is not supported."""
     return _CHARSETS.get(charset.lower())
 
 

@@ -15,6 +15,7 @@ from file.ledger.accounts.accountstates import received
 from file.ledger.accounts.batches import reading, replica_ranges, write
 from file.ledger.accounts.presence import release_missing
 from file.ledger.accounts.retirement import forget_unplaced
+from file.logic.errors import CommandRefusedError
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import File, OpenUpload, Replica, RetiredAccount
 
@@ -22,8 +23,8 @@ _HELD = (ReplicaState.PENDING, ReplicaState.ERASING)
 Told = Callable[[int], None]
 
 
-class RenamingRefusedError(Exception):
-    """One line on why the account keeps its name."""
+class RenamingRefusedError(CommandRefusedError):
+    """The account cannot be renamed. `detail` is one line with the reason."""
 
 
 def rename(alias: str, old: str, new: Account, told: Told) -> int:

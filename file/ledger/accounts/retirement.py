@@ -20,14 +20,15 @@ from file.ledger.accounts.accountstates import IS_UNFINISHED, received, retired_
 from file.ledger.accounts.batches import ROWS, chunks_of, reading, replica_ranges, write
 from file.ledger.audit.verification import REPLACED
 from file.ledger.read.queries import ACKNOWLEDGED
+from file.logic.errors import CommandRefusedError
 from file.logic.values import Ack, ReplicaState
 from file.models import File, Replica, RetiredAccount
 
 _HAS_SOMETHING = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
 
 
-class RetirementRefusedError(Exception):
-    """One line on why the account cannot go."""
+class RetirementRefusedError(CommandRefusedError):
+    """The account cannot be retired. `detail` is one line with the reason."""
 
 
 @dataclass(slots=True, kw_only=True)

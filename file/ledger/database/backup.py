@@ -15,12 +15,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from file.logic.errors import CommandRefusedError
+
 # Pages between two reports of the progress; the snapshot is held by a transaction, whatever is between.
 _PAGES = 4096
 
 
-class CopyRefusedError(Exception):
-    """One line on why there is no copy."""
+class CopyRefusedError(CommandRefusedError):
+    """The ledger cannot be copied. `detail` is one line with the reason."""
 
 
 def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> int:

@@ -21,6 +21,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from file.ledger.database.backup import keep_copy, unfinished_copy
 from file.ledger.database.privatefiles import keep_private
+from file.logic.errors import CommandRefusedError
 
 MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere nobody tells in a way that can be relied on
 
@@ -31,8 +32,8 @@ _NETWORK = re.compile(
 )
 
 
-class LedgerRefusedError(Exception):
-    """One line on why the service does not start with this database."""
+class LedgerRefusedError(CommandRefusedError):
+    """The service cannot use this database. `detail` is one line with the reason."""
 
 
 def open_ledger(alias: str = "default", *, dry_run: bool = False) -> Path | None:

@@ -301,7 +301,7 @@ class Lane:
         try:
             stored = await self.calls.publish(publish, seconds)
             if stored is None:
-                raise TakenBackError(self.account, "publish", "is not to have the file any more")
+                raise TakenBackError(self.account, "publish", "must not get the file any more")
             self.stored, self.calls.left_traces = stored, True
             self._note()
         except AccountError as error:

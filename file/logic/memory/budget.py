@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.25
 # Of what can be given out, growth counts on all but an eighth: small files never wait behind those that grow.
 _SPARED = 8
 
-_SHARE_IS_HELD = "The service is busy: the other uploads of this token hold all the memory that one token may have."
+_SHARE_IS_HELD = "The service is busy: other uploads with this token use all the memory that one token may use."
 
 _Turn = asyncio.Future[None]
 

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 
 from file.logic.errors import BusyError
 
+TOO_MANY_READERS = "The service is busy: the limit of files that are read at the same time is reached."
+
 
 class Places:
     """`total` places; one name holds at most `share` of them, and at least one. Belongs to one event loop."""
@@ -47,7 +49,7 @@ class Places:
             elif turn in queue:
                 queue.remove(turn)
             if isinstance(error, TimeoutError):
-                raise BusyError("The service is busy: as many files as may be are being read.") from None
+                raise BusyError(TOO_MANY_READERS) from None
             raise
         finally:
             if not queue and self._waiting.get(name) is queue:

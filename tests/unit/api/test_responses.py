@@ -1,6 +1,8 @@
-"""Every error has a status and stands in docs/errors.md, and the page promises nothing that is not there."""
+"""Every error is in the one tree; every error that becomes an answer has a status and a row in docs/errors.md."""
 
+import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import file
 from file.api.responses import STATUSES
 from file.logic import errors
 
@@ -20,7 +23,7 @@ WITHOUT_CLASS = {
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "accounts_failed": HTTPStatus.BAD_GATEWAY,
 }
-NEVER_RAISED = {errors.UploadError, errors.RequestError, errors.AccountError}
+NEVER_RAISED = {errors.UploadError, errors.RequestError, errors.AccountError, errors.CommandRefusedError}
 
 
 def below(root: type[errors.UploadError]) -> Iterator[type[errors.UploadError]]:
@@ -30,12 +33,26 @@ def below(root: type[errors.UploadError]) -> Iterator[type[errors.UploadError]]:
 
 
 def raised(root: type[errors.UploadError]) -> set[type[errors.UploadError]]:
-    """Of this module only: other tests may have made errors of their own."""
+    """Of the module of the errors only: the others never become an answer."""
     return {kind for kind in (root, *below(root)) if kind.__module__ == errors.__name__} - NEVER_RAISED
 
 
 REQUESTS = raised(errors.UploadError) - raised(errors.AccountError)
 ACCOUNTS = raised(errors.AccountError)
+
+
+def public_exceptions() -> Iterator[type[Exception]]:
+    """Of every module of the service; faults of settings are `ImproperlyConfigured`, and become no answer."""
+    for found in pkgutil.walk_packages(file.__path__, "file."):
+        if ".migrations" in found.name:
+            continue
+        module = importlib.import_module(found.name)
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if issubclass(kind, Exception) and kind.__module__ == found.name and not name.startswith("_"):
+                yield kind
+
+
+PUBLIC = sorted(public_exceptions(), key=repr)
 
 
 def rows_of(title: str) -> dict[str, str]:
@@ -73,6 +90,11 @@ def test_the_page_has_the_codes_of_accounts_when_it_is_current() -> None:
     assert rows_of("Accounts") == yes_or_no
 
 
-@pytest.mark.parametrize("kind", sorted(REQUESTS | ACCOUNTS, key=repr))
-def test_the_tree_shows_the_error_when_it_exists(kind: type[errors.UploadError]) -> None:
-    assert kind.__name__ in (inspect.getdoc(errors) or "")
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_an_error_is_in_the_one_tree_when_it_is_public(kind: type[Exception]) -> None:
+    assert issubclass(kind, errors.UploadError)
+    assert re.search(rf"\b{kind.__name__}\b", inspect.getdoc(errors) or "")
+
+
+def test_the_tree_has_no_error_when_it_does_not_exist() -> None:
+    assert set(re.findall(r"\b[A-Z]\w+Error\b", inspect.getdoc(errors) or "")) == {kind.__name__ for kind in PUBLIC}

@@ -79,7 +79,7 @@ async def test_writes_are_conditional_when_nothing_else_is_said(proxied: Proxied
     ]
     for error in refused:
         assert isinstance(error, KeyOccupiedError)
-        assert str(error) == "Account A already has another object under this key, which was not touched."
+        assert str(error) == "Account A already has another object under this key; that object was not changed."
     asked = [*proxy.seen("put"), *proxy.seen("complete")]
     assert [seen.headers.get("if-none-match") for seen in asked] == ["*"] * 3
     assert [seen.status for seen in asked] == [200, 412, 412]

@@ -1,21 +1,21 @@
-"""One timer for many waits: who waits too long is told so, and a cancellation by others stays one."""
+"""One timer for many waits: a wait that takes too long ends, and a cancellation by another party stays one."""
 
 import asyncio
 import time
 
 import pytest
 
-from file.api.patience import Patience
+from file.api.timeouts import ReusableTimeout
 
 LONG = 60.0
 
 
-async def wait(patience: Patience, seconds: float, event: asyncio.Event) -> None:
-    patience.begin(seconds)
+async def wait(timeout: ReusableTimeout, seconds: float, event: asyncio.Event) -> None:
+    timeout.begin(seconds)
     try:
         await event.wait()
     finally:
-        patience.end()
+        timeout.end()
 
 
 def arrived() -> asyncio.Event:
@@ -25,45 +25,45 @@ def arrived() -> asyncio.Event:
 
 
 async def test_it_is_told_when_a_wait_is_too_long() -> None:
-    patience, task = Patience(), asyncio.current_task()
+    timeout, task = ReusableTimeout(), asyncio.current_task()
     assert task is not None
     for _ in range(2):  # also the next time
         with pytest.raises(TimeoutError):
-            await wait(patience, 0.01, asyncio.Event())
+            await wait(timeout, 0.01, asyncio.Event())
         assert not task.cancelling()
-    await wait(patience, LONG, arrived())
+    await wait(timeout, LONG, arrived())
 
 
 async def test_a_wait_has_its_own_time_when_the_timer_is_of_one_before() -> None:
-    patience, loop = Patience(), asyncio.get_running_loop()
-    await wait(patience, 0.01, arrived())
+    timeout, loop = ReusableTimeout(), asyncio.get_running_loop()
+    await wait(timeout, 0.01, arrived())
     began = loop.time()
     with pytest.raises(TimeoutError):
-        await wait(patience, 0.2, asyncio.Event())
+        await wait(timeout, 0.2, asyncio.Event())
     assert loop.time() - began >= 0.2  # and not when the timer of the wait before was over
 
 
 async def test_nobody_is_interrupted_when_nobody_waits() -> None:
-    patience = Patience()
-    await wait(patience, 0.01, arrived())
+    timeout = ReusableTimeout()
+    await wait(timeout, 0.01, arrived())
     await asyncio.sleep(0.05)
     with pytest.raises(TimeoutError):  # and it is set again
-        await wait(patience, 0.01, asyncio.Event())
+        await wait(timeout, 0.01, asyncio.Event())
 
 
 async def test_it_can_begin_again_when_it_was_closed() -> None:
-    patience = Patience()
-    await wait(patience, LONG, arrived())
-    patience.close()
-    patience.close()
+    timeout = ReusableTimeout()
+    await wait(timeout, LONG, arrived())
+    timeout.close()
+    timeout.close()
     with pytest.raises(TimeoutError):
-        await wait(patience, 0.01, asyncio.Event())
+        await wait(timeout, 0.01, asyncio.Event())
 
 
 @pytest.mark.parametrize("at_the_same_time", [False, True])
 async def test_who_was_cancelled_stays_so(at_the_same_time: bool) -> None:
-    patience, loop = Patience(), asyncio.get_running_loop()
-    task = asyncio.create_task(wait(patience, 0.01 if at_the_same_time else LONG, asyncio.Event()))
+    timeout, loop = ReusableTimeout(), asyncio.get_running_loop()
+    task = asyncio.create_task(wait(timeout, 0.01 if at_the_same_time else LONG, asyncio.Event()))
     await asyncio.sleep(0)
     loop.call_later(0.02, task.cancel)
     if at_the_same_time:

@@ -1,7 +1,7 @@
-"""What the headers of a form's field say: its name, the file's name, and how its value is to be read.
+"""The headers of a form's field: the field's name, the file's name, and how to decode the value.
 
-Read to the end, or refused: a header that is read in part gives the file another name, and a value that was encoded
-for the way is other bytes than the client's file.
+A header is parsed completely, or refused: a header that is parsed in part gives the file another name, and a value with
+a transfer encoding has other bytes than the client's file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _TEXT = frozenset(("", "text/plain", "application/octet-stream"))
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`name` is None where it is none of ours. `charset` is that of the form's names."""
+    """`name` is None if it cannot be decoded: no field of ours. `charset` is that of the form's names."""
 
     name: str | None
     content_type: str | None
@@ -27,22 +27,20 @@ class Field:
 
     @property
     def has_empty_filename(self) -> bool:
-        """So a browser sends a field for files in which none was chosen."""
+        """A browser sends this when no file was chosen."""
         return self.parameters.get("filename") == '""' and "filename*" not in self.parameters
 
     @property
     def value_charset(self) -> str:
-        """Of a value that is text. Raises `MalformedFormError`, `EncodingRefusedError`."""
+        """Of a text value. Raises `MalformedFormError`, `EncodingRefusedError`."""
         if self.content_type is None:
             return self.charset
         read = read_parameters(self.content_type, of_content_type=True)
         if read is None:
-            raise MalformedFormError(
-                f"The header Content-Type of the field `{self.name}` cannot be read to its end: {CURE}"
-            )
+            raise MalformedFormError(f"The header Content-Type of the field `{self.name}` cannot be parsed: {ADVICE}")
         kind, parameters = read
         if kind not in _TEXT:
-            raise EncodingRefusedError(f"The field `{self.name}` is not of the type text/plain.")
+            raise EncodingRefusedError(f"The field `{self.name}` does not have the type text/plain.")
         return text_codec(parameters, f"the field `{self.name}`") or self.charset
 
     def filename(self) -> str | None:
@@ -51,14 +49,14 @@ class Field:
         Raises `MalformedFormError`, `FilenameRefusedError`.
         """
         if any(key.startswith("filename*") and key != "filename*" for key in self.parameters):
-            raise MalformedFormError("The file's name is cut into filename*0, filename*1 and so on: send filename*.")
+            raise MalformedFormError("The file's name is split into filename*0, filename*1 and so on: send filename*.")
         extended = self.parameters.get("filename*")
         if extended is not None:
             name = extended_text(extended)
             if name is None:
                 raise MalformedFormError(
-                    "The parameter filename* is not of the form that RFC 8187 gives it: UTF-8'' and the name, "
-                    "percent-encoded, without quotes."
+                    "The parameter filename* does not have the form of RFC 8187: UTF-8'' and the percent-encoded name, "
+                    "without quotes."
                 )
             return name
         sent = self.parameters.get("filename")
@@ -68,33 +66,33 @@ class Field:
             name = without_words(form_text(sent, self.charset))
         except UnicodeDecodeError:
             raise MalformedFormError(
-                "The parameter filename of the field `file` is not UTF-8: send it in UTF-8, or send a field `filename`."
+                "The parameter filename of the field `file` is not UTF-8. Send it in UTF-8, or send a field `filename`."
             ) from None
         if name is None:
             raise FilenameRefusedError(
-                "The parameter filename of the field `file` has an encoded word (RFC 2047) that cannot be read: send "
-                "it in UTF-8, or send a field `filename`."
+                "The parameter filename of the field `file` has an encoded word (RFC 2047) that cannot be decoded. "
+                "Send the name in UTF-8, or send a field `filename`."
             )
         return name
 
 
-CURE = (
-    "put a value that has spaces or special characters in quotes, write a quote inside it as %22, and send no "
-    "parameter twice."
+ADVICE = (
+    "put a value with spaces or special characters in quotes, write a quote inside it as %22, and send each "
+    "parameter once."
 )
 
 
 def field_of(headers: Iterable[tuple[str, str]], charset: str) -> Field:
-    """From a field's headers, a byte a letter. Raises `MalformedFormError`, `EncodingRefusedError`."""
+    """From a field's headers, one letter per byte. Raises `MalformedFormError`, `EncodingRefusedError`."""
     found: dict[str, str] = {}
     for header, value in headers:
         if header in _READ:
             if header in found:
-                raise MalformedFormError(f"A field of the form has the header {header} twice.")
+                raise MalformedFormError(f"A field of the form has the header {header} more than once.")
             found[header] = value
     read = read_parameters(found.get(_DISPOSITION, ""))
     if read is None:
-        raise MalformedFormError(f"The header Content-Disposition of a field cannot be read to its end: {CURE}")
+        raise MalformedFormError(f"The header Content-Disposition of a field cannot be parsed: {ADVICE}")
     if _TRANSFER in found:
         check_transfer_encoding(found[_TRANSFER])
     parameters = read[1]
@@ -102,7 +100,7 @@ def field_of(headers: Iterable[tuple[str, str]], charset: str) -> Field:
 
 
 def text_codec(parameters: Mapping[str, str], whose: str) -> str | None:
-    """Of the charset among these parameters, if there is one. Raises `EncodingRefusedError`."""
+    """Python's name for the charset in these parameters, None without one. Raises `EncodingRefusedError`."""
     charset = parameters.get("charset")
     if charset is None:
         return None
@@ -113,7 +111,7 @@ def text_codec(parameters: Mapping[str, str], whose: str) -> str | None:
 
 
 def _name(parameters: Mapping[str, str]) -> str | None:
-    """Ours are ASCII: what cannot be decoded is none of them."""
+    """None if it cannot be decoded: the names of our fields are ASCII."""
     if "name*" in parameters:
         return extended_text(parameters["name*"])
     try:
