@@ -13,7 +13,8 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
-from file.ledger.read.queries import IS_PARTIAL, end_of_prefix, is_storable, uuid_of
+from file.ledger.read.queries import end_of_prefix, is_storable, uuid_of
+from file.ledger.states import IS_PARTIAL
 from file.logic.values import FileState
 from file.models import File, Replica
 

@@ -9,17 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BooleanField, Count, Max, Min, Q
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, Max, Min, Q
 from django.db.models.functions import Now
 
 from file.ledger.accounts.batches import patient, reading
-from file.ledger.states import UNFINISHED
+from file.ledger.states import IS_UNFINISHED, UNFINISHED
 from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica, RetiredAccount
-
-# As in `queries.py`: SQLite finds a partial index only by its very condition.
-IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
 
 
 @dataclass(slots=True, kw_only=True)

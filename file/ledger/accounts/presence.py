@@ -16,10 +16,9 @@ from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Concat, Now
 
 from file.ledger import states
-from file.ledger.accounts.accountstates import IS_UNFINISHED
 from file.ledger.accounts.batches import ROWS, chunks_of, reading, write
-from file.ledger.audit.verification import REPLACED
-from file.logic.errors import AccountMissingError
+from file.ledger.states import IS_UNFINISHED
+from file.logic.errors import AccountMissingError, ReplacedError
 from file.logic.values import Account, ReplicaState
 from file.models import File, Replica
 
@@ -66,7 +65,7 @@ def retry(alias: str, account: Account) -> tuple[int, int]:
     `LedgerUnavailableError`.
     """
     blocked = _of(alias, account.name).filter(IS_UNFINISHED, state=ReplicaState.BLOCKED)
-    blocked = blocked.exclude(error_code=REPLACED)
+    blocked = blocked.exclude(error_code=ReplacedError.code)
     erasing = _of(alias, account.name).filter(state=ReplicaState.ERASING, owner=None, next_attempt_at__gt=Now())
     # Without an error it waits for the time between two looks.
     erasing = erasing.exclude(states.WAITS).exclude(error_code=states.UNFINISHED)

@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 
 from django.db.models import Count, Q, QuerySet
 
-from file.ledger.read.queries import ACKNOWLEDGED, is_storable, listing
+from file.ledger.read.queries import is_storable, listing
+from file.ledger.states import ACKNOWLEDGED, SHOWN
 from file.logic.errors import ReplacedError, ReplicaMissingError
 from file.logic.values import Digests, ReplicaState
 from file.models import Replica, RetiredAccount
@@ -26,7 +27,6 @@ _WINDOW = 1_500  # replicas, of all accounts
 _KEYS = 500
 _LOADED = 200
 _HAND = 16  # neighbours among which a draw chooses
-_IS_SHOWN = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
 
 
 class Runs(Protocol):
@@ -161,7 +161,7 @@ class Verifiable:
         return list(counted.order_by("account").values_list("account", "count"))
 
     def _loaded(self, account: str, which: Q) -> Sequence[Recorded]:
-        found = self._replicas().filter(which, _IS_SHOWN, account=account, file__state__in=ACKNOWLEDGED)
+        found = self._replicas().filter(which, SHOWN, account=account, file__state__in=ACKNOWLEDGED)
         return [_recorded(replica) for replica in found.select_related("file").order_by("pk")]
 
     def _chosen(self, account: str, first: int, last: int) -> int | None:

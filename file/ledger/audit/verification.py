@@ -19,8 +19,7 @@ from django.db.models.functions import Now
 
 from file.ledger import states
 from file.ledger.audit.replicas import MISSING, Recorded, Runs
-from file.ledger.audit.replicas import REPLACED as REPLACED  # for whoever looks after what is blocked
-from file.ledger.read.queries import ACKNOWLEDGED
+from file.ledger.states import ACKNOWLEDGED
 from file.logic.values import ReplicaState, Stored
 from file.models import File, Replica
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from file.ledger import states
+
 # Pages between two reports of the progress; the snapshot is held by a transaction, whatever is between.
 _PAGES = 4096
 
@@ -82,7 +84,7 @@ def _forget_received(copy: Path) -> None:
         writing.execute("BEGIN")
         for table, column in (("file_openupload", "file_id"), ("file_replica", "file_id"), ("file_file", "id")):
             if table in tables:
-                received = "SELECT id FROM file_file WHERE state = 'receiving'"
+                received = f"SELECT id FROM file_file WHERE {states.RECEIVED}"  # noqa: S608 - ours
                 writing.execute(f"DELETE FROM {table} WHERE {column} IN ({received})")  # noqa: S608 - names of ours
         writing.execute("COMMIT")
     with copy.open("rb") as file:

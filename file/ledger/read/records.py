@@ -10,7 +10,6 @@ from django.db.models import QuerySet
 
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.read.queries import (
-    ACKNOWLEDGED,
     is_storable,
     listing,
     replicas_of_file,
@@ -19,6 +18,7 @@ from file.ledger.read.queries import (
     uuid_of,
 )
 from file.ledger.read.receipts import receipt_of
+from file.ledger.states import ACKNOWLEDGED
 from file.ledger.work.erasures import erasure_of
 from file.logic.erasing import Erasure
 from file.logic.values import FileState, Listed, Receipt, ReplicaState
