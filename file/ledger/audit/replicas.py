@@ -6,13 +6,14 @@ but what was asked for; what is written meanwhile is met or not. Writing is `ver
 
 import base64
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from django.db.models import Count, Q, QuerySet
 
+from file.ledger.database.threads import Runs
 from file.ledger.read.queries import is_storable, listing
 from file.ledger.states import ACKNOWLEDGED, SHOWN
 from file.logic.errors import ReplacedError, ReplicaMissingError
@@ -27,13 +28,6 @@ _WINDOW = 1_500  # replicas, of all accounts
 _KEYS = 500
 _LOADED = 200
 _HAND = 16  # neighbours among which a draw chooses
-
-
-class Runs(Protocol):
-    """Where the ledger is asked: `ReadingThreads`, or the service's `Writer`."""
-
-    async def run(self, work: Callable[[], T], /) -> T:
-        """What the work returns. Raises `LedgerUnavailableError`, and what the work raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

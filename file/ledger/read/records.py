@@ -17,9 +17,8 @@ from file.ledger.read.queries import (
     unfinished_replicas,
     uuid_of,
 )
-from file.ledger.read.receipts import receipt_of
+from file.ledger.read.receipts import erasure_of, receipt_of
 from file.ledger.states import ACKNOWLEDGED
-from file.ledger.work.erasures import erasure_of
 from file.logic.erasing import Erasure
 from file.logic.values import FileState, Listed, Receipt, ReplicaState
 from file.models import File, Installation, Replica

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from file.audit.inventory import Findings
 from file.audit.rebuild import Rebuild
-from file.ledger.audit.installations import NO_INSTALLATION, Installations
+from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.read.records import Records
 from file.logic.errors import AccountUnreachableError
 from file.logic.naming import begun_at, encode_name, new_file_id

@@ -1,6 +1,4 @@
-"""What the ledger's writers do, in any order: each change of a state is drawn in `file/ledger/states.py`, and in the end
-everything settles.
-"""
+"""The ledger's writers in any order: each change of a state is drawn in `states.py`, and in the end all is settled."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -82,7 +80,7 @@ class Driver:
 
     async def intend(self) -> None:
         part_size = self._random.choice((None, 8))
-        wanted = intent(f"k{self._random.randrange(8)}", part_size=part_size)
+        wanted = intent(f"k{self._random.randrange(5)}", part_size=part_size)
         if await self._ledger.intend(wanted) is None:
             self._received.append(wanted)
             if part_size:
@@ -142,7 +140,7 @@ class Driver:
         )()
 
     async def erase(self) -> None:
-        await erasures_of(self._ledger, self._database).begin(f"k{self._random.randrange(8)}")
+        await erasures_of(self._ledger, self._database).begin(f"k{self._random.randrange(5)}")
 
     # --- accounts
 
@@ -192,7 +190,7 @@ class Driver:
 
     async def rebuild(self) -> None:
         restoration = Restoration(self._threads, self._database, PLACES)
-        key, now = f"k{self._random.randrange(8)}", datetime.now(UTC)
+        key, now = f"k{self._random.randrange(5)}", datetime.now(UTC)
         has_it = Stored(
             account="A", bucket="bucket-a", object_key=PREFIX + key, etag='"e"', version_id=None, request_id=None
         )
