@@ -89,7 +89,7 @@ class ReplicaInline(LookOnly, _ReplicaInline):
     model = Replica
     fields = (
         "account", "state", "bucket", "object_key", "etag", "version_id", "checksum", "request_id", "attempts",
-        "next_attempt_at", "error_code", "stored_at",
+        "due_at", "last_look", "error_code", "stored_at",
     )  # fmt: skip
     readonly_fields = fields
     extra = 0

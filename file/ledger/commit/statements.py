@@ -30,8 +30,7 @@ CLAIM = (
 )
 CLAIM_VALUES = 13
 _REPLICA = "INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, "
-_REPLICA_REST = f"{states.REPLICA_COLUMNS}, created_at, stored_at)"
-STORED = f"{_REPLICA}etag, version_id, checksum, error_code, {_REPLICA_REST}"
+STORED = f"{_REPLICA}etag, version_id, checksum, {states.STORED_COLUMNS}, created_at, stored_at)"
 STORED_VALUES = 8
 
 
@@ -49,7 +48,7 @@ class Dialect:
 
     @property
     def stored(self) -> str:
-        return f"NULL, {states.STORED}, {self.now}, {self.now}"
+        return f"{states.STORED}, {self.now}, {self.now}"
 
 
 def dialect_of(connection: BaseDatabaseWrapper, lease_seconds: float) -> Dialect:
@@ -85,8 +84,8 @@ class Statements:
         )
         self._stored = _Repeated(f"{STORED} VALUES ", f"({stored}, {dialect.stored})")
         self._pending = _Repeated(
-            f"{_REPLICA}error_code, etag, version_id, checksum, {_REPLICA_REST} VALUES ",
-            f"({pending}, NULL, NULL, NULL, {states.pending(owner, lease)}, {now}, NULL)",
+            f"{_REPLICA}error_code, {states.PENDING_COLUMNS}, created_at) VALUES ",
+            f"({pending}, {states.pending(owner, lease)}, {now})",
         )
 
     def claim(self, rows: Sequence[Row]) -> set[str]:

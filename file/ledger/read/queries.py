@@ -54,7 +54,7 @@ def unfinished_replicas(alias: str) -> QuerySet[Any, Any]:
 def due_replicas(alias: str, account: str, state: ReplicaState) -> QuerySet[Replica]:
     """What is `pending`, or `erasing`, in an account and due now, by the database's clock; the longest due first."""
     due = Replica.objects.using(alias).filter(DUE, account=account, state=state)
-    return due.order_by("next_attempt_at")
+    return due.order_by("due_at")
 
 
 def expired_leases(alias: str) -> QuerySet[File]:

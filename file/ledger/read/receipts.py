@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Sequence
 
-from file.ledger.states import UNFINISHED
 from file.logic.erasing import Erasure, ErasureOfAccount
 from file.logic.values import Digests, Pending, Receipt, ReplicaState, Stored
 from file.models import File, Replica
@@ -70,7 +69,7 @@ def erasure_of(alias: str, file_id: str) -> Erasure | None:
                 account=replica.account,
                 bucket=replica.bucket,
                 erased_at=replica.erased_at,
-                code=None if replica.error_code == UNFINISHED else replica.error_code,
+                code=replica.error_code,
                 strangers=replica.strangers or 0,
             )
             for replica in replicas

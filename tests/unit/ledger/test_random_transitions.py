@@ -68,7 +68,7 @@ class Driver:
         await ask(
             self._database,
             lambda: self._log.execute(
-                "UPDATE file_replica SET next_attempt_at = '2020-01-01 00:00:00' WHERE next_attempt_at IS NOT NULL"
+                "UPDATE file_replica SET due_at = '2020-01-01 00:00:00' WHERE due_at IS NOT NULL"
             ),
         )
 

@@ -21,7 +21,7 @@ SOON = timedelta(seconds=1)
 STORED = Stored(account="A", bucket="bucket-a", object_key="k", etag='"e"', version_id=None, request_id=None)
 FAILED = Failed(account="A", bucket="bucket-a", object_key="k", error=AccountUnreachableError("A", "put"))
 # Columns of a state: only the ledger's states.py may say what they become.
-COLUMNS = {"state", "live", "lease_until", "owner", "next_attempt_at", "attempts", "error_code"}
+COLUMNS = {"state", "live", "lease_until", "owner", "due_at", "begun_until", "last_look", "attempts", "error_code"}
 
 Files = Callable[[str, str], object]  # the database, the file's id
 FILE: dict[str, list[tuple[dict[str, object], Files]]] = {
