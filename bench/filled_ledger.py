@@ -62,7 +62,7 @@ _FILE = (
 )  # fmt: skip
 _REPLICA = (
     "file_id", "account", "bucket", "object_key", "state", "etag", "checksum", "request_id", "attempts",
-    "next_attempt_at", "created_at", "stored_at",
+    "due_at", "created_at", "stored_at",
 )  # fmt: skip
 Row = tuple[Any, ...]
 

@@ -13,7 +13,8 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
-from file.ledger.read.queries import IS_PARTIAL, end_of_prefix, is_storable, uuid_of
+from file.ledger.read.queries import end_of_prefix, is_storable, uuid_of
+from file.ledger.states import IS_PARTIAL
 from file.logic.values import FileState
 from file.models import File, Replica
 
@@ -88,7 +89,7 @@ class ReplicaInline(LookOnly, _ReplicaInline):
     model = Replica
     fields = (
         "account", "state", "bucket", "object_key", "etag", "version_id", "checksum", "request_id", "attempts",
-        "next_attempt_at", "error_code", "stored_at",
+        "due_at", "last_look", "error_code", "stored_at",
     )  # fmt: skip
     readonly_fields = fields
     extra = 0

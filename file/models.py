@@ -3,7 +3,7 @@
 What is written on the path of an upload is plain SQL in `file/ledger/commit/statements.py` and
 `sqlite.py`; everything else asks these models.
 The indexes are partial, so that they stay as small as what is under way: a concluded file has no `lease_until`, a
-settled replica no `next_attempt_at`. Names that start a condition here are written the same way in the queries, for
+settled replica no `due_at`. Names that start a condition here are written the same way in the queries, for
 SQLite uses a partial index only where it finds the very condition again.
 """
 
@@ -76,9 +76,7 @@ class File(models.Model):
 
 
 class Replica(models.Model):
-    """One file in one account. Whoever works on it is `owner`, and puts `next_attempt_at` (the database's clock) to
-    where its lease ends; then it is due again, by itself.
-    """
+    """One file in one account. Its worker is `owner` and has it until `due_at`; see `file/ledger/states.py`."""
 
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="replicas", db_index=False)
     account = models.CharField(max_length=64)
@@ -89,9 +87,11 @@ class Replica(models.Model):
     version_id = models.TextField(null=True)
     checksum = models.CharField(max_length=64, null=True, help_text="what S3 checked the bytes against")
     request_id = models.TextField(null=True)
-    attempts = models.IntegerField(default=0)
+    attempts = models.IntegerField(default=0, help_text="that failed since it was last released")
     owner = models.CharField(max_length=32, null=True)
-    next_attempt_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True, help_text="from when a worker may take it, whoever was its owner")
+    begun_until = models.DateTimeField(null=True, help_text="until when an upload may have begun without a note")
+    last_look = models.BooleanField(null=True, help_text="of one that is erasing: nothing can land there any more")
     error_code = models.CharField(max_length=64, null=True)
     created_at = models.DateTimeField()
     stored_at = models.DateTimeField(null=True)
@@ -103,8 +103,8 @@ class Replica(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["file", "account"], name="one_replica_an_account")]
         indexes: ClassVar = [
             models.Index(
-                fields=["account", "state", "next_attempt_at"],
-                condition=models.Q(next_attempt_at__isnull=False),
+                fields=["account", "state", "due_at"],
+                condition=models.Q(due_at__isnull=False),
                 name="replica_due",
             ),
             models.Index(

@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from file.ledger.audit.installations import NO_INSTALLATION, Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
+from file.ledger.installations import NO_INSTALLATION, Installations
 from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.errors import AccountError, LedgerUnavailableError
 from file.logic.naming import begun_at, can_be_ours

@@ -17,7 +17,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from file.ledger.audit.installations import NO_INSTALLATION
+from file.ledger.installations import NO_INSTALLATION
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, StorageAccount

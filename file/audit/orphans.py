@@ -13,8 +13,8 @@ from contextlib import aclosing
 
 from file.audit.findings import AccountFindings, Findings, Problem, Stranger
 from file.audit.verify import together
-from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance, Fate, Judged, Met, Standing
+from file.ledger.installations import Installations
 from file.logic.errors import AccountError, CommandRefusedError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, ListedUpload, StorageAccount

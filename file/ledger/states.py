@@ -22,6 +22,7 @@ File. `stored` and `partial` were acknowledged. `receiving`, and `erasing` witho
     receiving -> stored, partial        CONCLUDED          the ack is met
     receiving -> gone                   received_by        the upload failed, and nothing is left
     receiving -> gone                   forget_received    in an older copy of the ledger
+    receiving -> gone                   RECEIVED           in a new copy of the ledger
     receiving -> erasing                give_up            the upload failed, and something may be left
     receiving -> erasing                take_over          its process died: the lease ran out
     receiving, stored, partial -> erasing  erase_file      a client's DELETE
@@ -31,7 +32,7 @@ File. `stored` and `partial` were acknowledged. `receiving`, and `erasing` witho
     erasing -> gone                     finish             the same, of one that was never acknowledged
     erased -> erasing                   reopen_file        something of it was stored after all
 
-Replica. `owner` works on it until `next_attempt_at`, and then it is due again: a claim needs no giving back.
+Replica. `owner` works on it until `due_at`, and then it is due again: a claim needs no giving back.
 
         +----------------------------+
         |                            |
@@ -51,15 +52,16 @@ Replica. `owner` works on it until `next_attempt_at`, and then it is due again: 
     pending -> blocked                  refuse             for good: a person has to act
     pending -> blocked                  block_missing      the account is not configured
     blocked -> pending                  release_blocked    the account is back, or a person says so
-    stored, blocked -> pending, blocked demote             the account does not show it, or shows something else
+    stored, blocked -> pending, blocked  demote             the account does not show it, or shows something else
     blocked -> stored                   show_again         the account shows it again
     blocked -> pending                  end_removal        what was there in its place was removed
     pending, blocked -> erasing         withdraw           the account is not to get the file any more
     stored, blocked -> erasing          drain              the account is to lose the file
-    pending, blocked, stored -> erasing erase_replicas     the file is erased
+    pending, blocked, stored -> erasing  erase_replicas     the file is erased
     erasing, erased -> erasing          leave              an upload failed, and something may be left there
     erasing -> erased                   account_has_none   the account said so, as often as is needed
     erased -> erasing                   finish             of a file that was never acknowledged: one more look
+    erased -> gone                      finish             with such a file, after that look
     erased -> erasing                   reopen             something was stored there after all
     erased -> pending                   want_again         by a backfill
     pending, blocked, erasing -> gone   forget             a rebuild made it, and nothing was ever known to be there
@@ -69,28 +71,33 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import F, Q, QuerySet, Value
+from django.db.models import BooleanField, F, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Least, Now
 
-from file.logic.errors import ReplicaMissingError
+from file.logic.errors import ReplacedError, ReplicaMissingError
 from file.logic.values import Failed, FileState, Removal, ReplicaState, Stored
 from file.models import File, GivenUpFile, OpenUpload, Replica
 
 ACKNOWLEDGED = (FileState.STORED, FileState.PARTIAL)
-UNFINISHED = "unfinished"  # the error code of an erasing replica that nobody has looked at yet
+# Conditions of partial indexes, as in `file/models.py`: SQLite takes such an index only where it finds the very text.
+IS_PARTIAL = RawSQL("file_file.state = 'partial'", (), BooleanField())
+IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
 LANDING = 15  # settling times: for so long what went unanswered may land. A store that was down takes what it was sent
 
-_Files = QuerySet[File]
-_Replicas = QuerySet[Replica]
+Files = QuerySet[File]
+Replicas = QuerySet[Replica]
 
 # --- conditions
 
 # Somebody works on the replica, or nobody does.
-HELD = Q(owner__isnull=False, next_attempt_at__gt=Now())
-FREE = Q(owner=None) | Q(next_attempt_at=None) | Q(next_attempt_at__lte=Now())
-DUE = Q(next_attempt_at__lte=Now())
-# An erasing replica that waits for what may still land: it has no error, and its next look is the last one.
-WAITS = Q(error_code=None)
+HELD = Q(owner__isnull=False, due_at__gt=Now())
+FREE = Q(owner=None) | Q(due_at=None) | Q(due_at__lte=Now())
+DUE = Q(due_at__lte=Now())
+# An erasing replica that waits for what may still land.
+WAITS = Q(last_look=True)
+# The account has something under the key: the file, or something else in its place.
+SHOWN = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=ReplacedError.code)
 # A rebuild made it, and knew no place in an account that is not configured.
 UNPLACED = Q(bucket="")
 # The process that receives the file goes on, although the file is to be erased; what it stores has to go, too.
@@ -98,18 +105,6 @@ STILL_RECEIVED = Q(stored_at=None, key_hash__isnull=False, lease_until__gt=Now()
 # Being removed, and it was never acknowledged: nobody knows of it.
 GIVEN_UP = Q(state=FileState.ERASING, key_hash=None)
 LEASE_EXPIRED = Q(lease_until__lt=Now(), state=FileState.RECEIVING)
-
-
-def last_look(replica: Replica) -> bool:
-    """Once its account says that nothing of it is there, it is erased. Of one whose upload may still be under way the
-    account has to say so twice, with time for it to land in between.
-    """
-    return replica.error_code is None
-
-
-def may_have_begun(replica: Replica) -> bool:
-    """Its first process may have died before it could note an upload that it began. See `Due.lost`."""
-    return not replica.attempts
 
 
 def has_passed_its_key_on(file: File) -> bool:
@@ -120,8 +115,10 @@ def has_passed_its_key_on(file: File) -> bool:
 # --- the statements of the path of an upload: columns, their values, and conditions, as SQL
 
 CLAIMED_COLUMNS = "live, state, owner, lease_until"
-REPLICA_COLUMNS = "state, attempts, owner, next_attempt_at"
-STORED = f"'{ReplicaState.STORED}', 0, NULL, NULL"
+STORED_COLUMNS = "state, attempts"
+STORED = f"'{ReplicaState.STORED}', 0"
+PENDING_COLUMNS = "state, attempts, owner, due_at, begun_until"
+RECEIVED = f"file_file.state = '{FileState.RECEIVING}'"
 CONCLUDED = "lease_until = NULL"  # and the state that the outcome says
 
 
@@ -130,12 +127,12 @@ def claimed(owner: str, lease: str) -> str:
 
 
 def pending(owner: str, lease: str) -> str:
-    return f"'{ReplicaState.PENDING}', 0, '{owner}', {lease}"
+    return f"'{ReplicaState.PENDING}', 0, '{owner}', {lease}, {lease}"
 
 
 def received_by(owner: str) -> str:
     """Only such a file is concluded, or removed because nothing of it is left anywhere."""
-    return f"file_file.state = '{FileState.RECEIVING}' AND file_file.owner = '{owner}'"
+    return f"{RECEIVED} AND file_file.owner = '{owner}'"
 
 
 # --- files
@@ -154,13 +151,13 @@ _FORGOTTEN_AT_ONCE: Mapping[str, Any] = {
 }
 
 
-def renew(files: _Files, lease: timedelta) -> int:
+def renew(files: Files, lease: timedelta) -> int:
     """Also of what is to be erased by now: who erases it looks again when nothing can be added any more."""
     states = (FileState.RECEIVING, FileState.ERASING)
     return files.filter(state__in=states, lease_until__isnull=False).update(lease_until=Now() + lease)
 
 
-def give_up(files: _Files, *, holds_key: bool) -> int:
+def give_up(files: Files, *, holds_key: bool) -> int:
     """`holds_key`: until every account has been looked at. Else what may land late is all that is left: the key is free
     now, and what has it by then wins, for writes are conditional.
     """
@@ -169,11 +166,11 @@ def give_up(files: _Files, *, holds_key: bool) -> int:
     return received.update(state=FileState.ERASING, idempotency_key=None, **passed_on)
 
 
-def take_over(files: _Files) -> int:
+def take_over(files: Files) -> int:
     return files.filter(LEASE_EXPIRED).update(state=FileState.ERASING, idempotency_key=None)
 
 
-def erase_file(files: _Files, key_hash: str) -> int:
+def erase_file(files: Files, key_hash: str) -> int:
     """Everything is forgotten at once but for the key and the places, by which its objects are found.
 
     A process that receives it goes on, and learns at the end that it is not to be.
@@ -182,15 +179,15 @@ def erase_file(files: _Files, key_hash: str) -> int:
     return files.filter(state__in=states).update(state=FileState.ERASING, key_hash=key_hash, **_FORGOTTEN_AT_ONCE)
 
 
-def lack(files: _Files) -> int:
+def lack(files: Files) -> int:
     return files.filter(state=FileState.STORED).update(state=FileState.PARTIAL)
 
 
-def reopen_file(files: _Files) -> int:
+def reopen_file(files: Files) -> int:
     return files.filter(state=FileState.ERASED).update(state=FileState.ERASING, erased_at=None)
 
 
-def forget_received(files: _Files) -> int:
+def forget_received(files: Files) -> int:
     """In an older copy of the ledger it may have been acknowledged later, and what is not known is never removed."""
     return files.filter(state=FileState.RECEIVING).delete()[1].get(File._meta.label, 0)
 
@@ -201,56 +198,60 @@ def restored_file(*, is_whole: bool) -> Mapping[str, Any]:
 
 # --- replicas: who works on one, and when it is tried again
 
-# It keeps its turn. Until it is tried for the first time, the moment says for how long uploads may have been begun.
-_AT_ONCE = Coalesce(Least("next_attempt_at", Now()), Now())
+# It keeps its turn.
+_AT_ONCE = Coalesce(Least("due_at", Now()), Now())
 
 
-def claim(replicas: _Replicas, owner: str, lease: timedelta) -> int:
-    return replicas.update(owner=owner, next_attempt_at=Now() + lease)
+def claim(replicas: Replicas, owner: str, lease: timedelta) -> int:
+    return replicas.update(owner=owner, due_at=Now() + lease)
 
 
-def hold(replicas: _Replicas, lease: timedelta) -> int:
-    """Renew a claim. Also of one that has to go by now, for as long as its worker is at it."""
-    states = (ReplicaState.PENDING, ReplicaState.ERASING)
-    return replicas.filter(state__in=states).update(next_attempt_at=Now() + lease)
+def hold(replicas: Replicas, lease: timedelta, *, begins: bool = False) -> int:
+    """Renew a claim. Also of one that has to go by now, for as long as its worker is at it.
+
+    `begins`: its worker may begin an upload before it is noted.
+    """
+    held = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.ERASING))
+    until = Now() + lease
+    return held.update(due_at=until, begun_until=until) if begins else held.update(due_at=until)
 
 
-def release(replicas: _Replicas, pause: timedelta) -> int:
+def sweep(replicas: Replicas) -> int:
+    """What was begun before is closed, and what is begun from now on is noted first."""
+    return replicas.filter(begun_until__isnull=False).update(begun_until=None)
+
+
+def release(replicas: Replicas, pause: timedelta) -> int:
     """End a claim, and say nothing of the account."""
-    return replicas.filter(next_attempt_at__isnull=False).update(owner=None, next_attempt_at=Now() + pause)
+    return replicas.filter(due_at__isnull=False).update(owner=None, due_at=Now() + pause)
 
 
-def put_off(replicas: _Replicas, code: str | None, pause: timedelta, **columns: Any) -> int:
-    """It was tried in vain, and keeps its state."""
-    tried: dict[str, Any] = {"attempts": F("attempts") + 1, "error_code": code, **columns}
-    return replicas.update(owner=None, next_attempt_at=Now() + pause, **tried)
+def put_off(replicas: Replicas, code: str | None, pause: timedelta, **columns: Any) -> int:
+    """It was tried in vain, and keeps its state. One that is to be erased is looked at twice again."""
+    tried: dict[str, Any] = {"attempts": F("attempts") + 1, "error_code": code, "owner": None, **columns}
+    tried["due_at"] = Now() + pause
+    erasing = replicas.filter(state=ReplicaState.ERASING)
+    return replicas.filter(state=ReplicaState.PENDING).update(**tried) or erasing.update(last_look=False, **tried)
 
 
-def try_again(replicas: _Replicas, **columns: Any) -> int:
+def try_again(replicas: Replicas, **columns: Any) -> int:
     """At once, by anybody."""
     return replicas.update(**_again(), **columns)
 
 
-def hasten(replicas: _Replicas) -> int:
+def hasten(replicas: Replicas) -> int:
     """What refused to be erased is tried now. One that waits for what may still land goes on waiting."""
     erasing = replicas.filter(state=ReplicaState.ERASING, owner=None).exclude(WAITS)
-    return erasing.update(next_attempt_at=Now())
+    return erasing.update(due_at=Now())
 
 
 def _again() -> dict[str, Any]:
-    # What was tried counts as tried once, not never: it is known what may be open of it.
-    return {"owner": None, "next_attempt_at": _AT_ONCE, "attempts": Least("attempts", Value(1))}
+    return {"owner": None, "due_at": _AT_ONCE, "attempts": 0}
 
 
 # --- replicas: an account gets the file
 
-# It counts as tried: nobody has begun an upload there, so that nobody need look for one under the key.
-WANTED: Mapping[str, Any] = {
-    "state": ReplicaState.PENDING,
-    "attempts": 1,
-    "created_at": Now(),
-    "next_attempt_at": Now(),
-}
+WANTED: Mapping[str, Any] = {"state": ReplicaState.PENDING, "created_at": Now(), "due_at": Now()}
 
 
 RESTORED: Mapping[str, Any] = {"state": ReplicaState.STORED}
@@ -258,10 +259,10 @@ RESTORED: Mapping[str, Any] = {"state": ReplicaState.STORED}
 
 def missing(code: str, *, is_placed: bool) -> Mapping[str, Any]:
     """Due now, unless there is nowhere to look."""
-    return {"state": ReplicaState.PENDING, "error_code": code, "next_attempt_at": Now() if is_placed else None}
+    return {"state": ReplicaState.PENDING, "error_code": code, "due_at": Now() if is_placed else None}
 
 
-def store(replicas: _Replicas, stored: Stored, **columns: Any) -> int:
+def store(replicas: Replicas, stored: Stored, **columns: Any) -> int:
     """Who has the file may say so whoever works on the replica meanwhile: it is what they would find."""
     wanted = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
     fields: dict[str, Any] = {
@@ -269,7 +270,8 @@ def store(replicas: _Replicas, stored: Stored, **columns: Any) -> int:
         "state": ReplicaState.STORED,
         "bucket": stored.bucket,
         "object_key": stored.object_key,
-        "next_attempt_at": None,
+        "due_at": None,
+        "begun_until": None,
         "error_code": None,
         "etag": stored.etag,
         "version_id": stored.version_id,
@@ -280,32 +282,32 @@ def store(replicas: _Replicas, stored: Stored, **columns: Any) -> int:
     return wanted.update(**fields | columns)
 
 
-def want_again(replicas: _Replicas, **columns: Any) -> int:
+def want_again(replicas: Replicas, **columns: Any) -> int:
     nothing = ("etag", "version_id", "checksum", "request_id", "error_code", "stored_at", "verified_at", "erased_at")
     erased = replicas.filter(state=ReplicaState.ERASED)
-    return erased.update(**WANTED, **dict.fromkeys((*nothing, "owner", "strangers")), **columns)
+    return erased.update(**WANTED, **dict.fromkeys((*nothing, "owner", "strangers")), attempts=0, **columns)
 
 
-def refuse(replicas: _Replicas, code: str | None, **columns: Any) -> int:
+def refuse(replicas: Replicas, code: str | None, **columns: Any) -> int:
     tried: dict[str, Any] = {"attempts": F("attempts") + 1, "error_code": code, **columns}
     waiting = replicas.filter(state=ReplicaState.PENDING)
-    return waiting.update(owner=None, state=ReplicaState.BLOCKED, next_attempt_at=None, **tried)
+    return waiting.update(owner=None, state=ReplicaState.BLOCKED, due_at=None, **tried)
 
 
-def block_missing(replicas: _Replicas, code: str) -> int:
+def block_missing(replicas: Replicas, code: str) -> int:
     """It keeps a time, so that it is found by its index when the account is back."""
     free = replicas.filter(FREE, state=ReplicaState.PENDING)
-    at = Coalesce("next_attempt_at", Now())
-    return free.update(owner=None, state=ReplicaState.BLOCKED, error_code=code, next_attempt_at=at)
+    at = Coalesce("due_at", Now())
+    return free.update(owner=None, state=ReplicaState.BLOCKED, error_code=code, due_at=at)
 
 
-def mark_missing(replicas: _Replicas, code: str) -> int:
+def mark_missing(replicas: Replicas, code: str) -> int:
     """What has to go from an account that is not configured says why it does not."""
     free = replicas.filter(FREE, state=ReplicaState.ERASING)
-    return free.update(owner=None, error_code=code, next_attempt_at=_AT_ONCE)
+    return free.update(owner=None, error_code=code, last_look=False, due_at=_AT_ONCE)
 
 
-def release_blocked(replicas: _Replicas) -> int:
+def release_blocked(replicas: Replicas) -> int:
     blocked = replicas.filter(state=ReplicaState.BLOCKED)
     return blocked.update(state=ReplicaState.PENDING, error_code=None, **_again())
 
@@ -315,30 +317,30 @@ def release_blocked(replicas: _Replicas) -> int:
 _SHOWN = (ReplicaState.STORED, ReplicaState.BLOCKED)
 
 
-def demote(replicas: _Replicas, state: ReplicaState, code: str) -> int:
+def demote(replicas: Replicas, state: ReplicaState, code: str) -> int:
     """To `pending`, and catch-up brings it; or to `blocked`, and a person decides."""
     due = Now() if state is ReplicaState.PENDING else None
     shown = replicas.filter(state__in=_SHOWN)
-    return shown.update(state=state, error_code=code, owner=None, attempts=0, next_attempt_at=due)
+    return shown.update(state=state, error_code=code, owner=None, attempts=0, due_at=due)
 
 
-def doubt(replicas: _Replicas, code: str) -> int:
+def doubt(replicas: Replicas, code: str) -> int:
     """The last good copy is never demoted: it only says what is wrong with it."""
     return replicas.update(error_code=code)
 
 
-def show_again(replicas: _Replicas, stored: Stored) -> int:
+def show_again(replicas: Replicas, stored: Stored) -> int:
     """Where the account has copied it onto itself, ETag or version are new, and needed by whoever reads it."""
-    free: dict[str, Any] = {"owner": None, "next_attempt_at": None, "attempts": 0, "error_code": None}
+    free: dict[str, Any] = {"owner": None, "due_at": None, "attempts": 0, "error_code": None}
     seen: dict[str, Any] = {"etag": stored.etag, "version_id": stored.version_id, "verified_at": Now()}
     return replicas.filter(state__in=_SHOWN).update(state=ReplicaState.STORED, **free, **seen)
 
 
-def end_removal(replicas: _Replicas, *, removed: bool) -> int:
+def end_removal(replicas: Replicas, *, removed: bool) -> int:
     """The claim of who removes what is in its place ends; if that is gone, catch-up brings the file."""
-    fields: dict[str, Any] = {"owner": None, "next_attempt_at": None}
+    fields: dict[str, Any] = {"owner": None, "due_at": None}
     if removed:
-        fields = {"owner": None, "next_attempt_at": Now(), "state": ReplicaState.PENDING, "attempts": 0}
+        fields = {"owner": None, "due_at": Now(), "state": ReplicaState.PENDING, "attempts": 0}
         fields["error_code"] = ReplicaMissingError.code
     return replicas.filter(state=ReplicaState.BLOCKED).update(**fields)
 
@@ -347,27 +349,27 @@ def end_removal(replicas: _Replicas, *, removed: bool) -> int:
 
 UNSEEN: Mapping[str, Any] = {
     "state": ReplicaState.ERASING,
-    "error_code": UNFINISHED,
+    "last_look": False,
     "created_at": Now(),
-    "next_attempt_at": Now(),
+    "due_at": Now(),
 }
 
 
-def withdraw(replicas: _Replicas) -> int:
+def withdraw(replicas: Replicas) -> int:
     """Who brings it keeps it until the lease ends, and is told when it wants to go on."""
-    erasing: dict[str, Any] = {"state": ReplicaState.ERASING, "error_code": UNFINISHED}
+    erasing: dict[str, Any] = {"state": ReplicaState.ERASING, "error_code": None, "last_look": False}
     brought = replicas.filter(HELD, state=ReplicaState.PENDING).update(**erasing)
     waiting = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
     return brought + waiting.update(**erasing, **_again())
 
 
-def drain(replicas: _Replicas) -> int:
+def drain(replicas: Replicas) -> int:
     """Nothing is under way there: one look suffices."""
-    free: dict[str, Any] = {"owner": None, "error_code": None, "attempts": 0, "next_attempt_at": Now()}
-    return replicas.filter(state__in=_SHOWN).update(state=ReplicaState.ERASING, **free)
+    free: dict[str, Any] = {"owner": None, "error_code": None, "attempts": 0, "due_at": Now()}
+    return replicas.filter(state__in=_SHOWN).update(state=ReplicaState.ERASING, last_look=True, **free)
 
 
-def erase_replicas(replicas: _Replicas) -> int:
+def erase_replicas(replicas: Replicas) -> int:
     return drain(replicas.filter(state=ReplicaState.STORED)) + withdraw(replicas)
 
 
@@ -380,7 +382,8 @@ def leave(alias: str, file_id: str, outcome: Failed, settle: timedelta) -> None:
         "state": ReplicaState.ERASING,
         "owner": None,
         "error_code": outcome.error.code if is_left else None,
-        "next_attempt_at": Now() + (settle if is_left else LANDING * settle),
+        "last_look": not is_left,
+        "due_at": Now() + (settle if is_left else LANDING * settle),
     }
     replicas = Replica.objects.using(alias)
     earlier = replicas.filter(file_id=file_id, account=outcome.account)
@@ -389,24 +392,24 @@ def leave(alias: str, file_id: str, outcome: Failed, settle: timedelta) -> None:
         replicas.bulk_create([made], ignore_conflicts=True)
 
 
-def await_receiver(replicas: _Replicas, until: datetime) -> int:
+def await_receiver(replicas: Replicas, until: datetime) -> int:
     """The process that receives the file may still store something: it is looked for again after its lease."""
-    return replicas.filter(state=ReplicaState.ERASING).update(owner=None, next_attempt_at=until)
+    return replicas.filter(state=ReplicaState.ERASING).update(owner=None, due_at=until)
 
 
-def await_landing(replicas: _Replicas, pause: timedelta) -> int:
+def await_landing(replicas: Replicas, pause: timedelta) -> int:
     """The account said once that nothing is there: the next look is the last one."""
     erasing = replicas.filter(state=ReplicaState.ERASING)
-    return erasing.update(owner=None, error_code=None, next_attempt_at=Now() + pause)
+    return erasing.update(owner=None, error_code=None, last_look=True, due_at=Now() + pause)
 
 
-def account_has_none(replicas: _Replicas, strangers: int) -> int:
+def account_has_none(replicas: Replicas, strangers: int) -> int:
     erased: dict[str, Any] = {"state": ReplicaState.ERASED, "erased_at": Now(), "strangers": strangers or None}
-    erasing = replicas.filter(state=ReplicaState.ERASING)
-    return erasing.update(owner=None, error_code=None, next_attempt_at=None, **erased)
+    done = dict.fromkeys(("owner", "error_code", "due_at", "begun_until", "last_look"))
+    return replicas.filter(state=ReplicaState.ERASING).update(**done, **erased)
 
 
-def forget(replicas: _Replicas) -> int:
+def forget(replicas: Replicas) -> int:
     return replicas.filter(UNPLACED, stored_at=None).exclude(state__in=_LASTING).delete()[0]
 
 
@@ -443,7 +446,7 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> bool:
     uploads = OpenUpload.objects.using(alias).filter(file_id=file_id)
     if file.key_hash is None and file.live and file.lease_until is not None:
         files.filter(pk=file_id).update(live=uploads.filter(upload_id=None).exists(), lease_until=None)
-        replicas.update(state=ReplicaState.ERASING, next_attempt_at=Now() + landing, erased_at=None)
+        replicas.update(state=ReplicaState.ERASING, due_at=Now() + landing, erased_at=None, last_look=True)
         return False
     uploads.delete()
     if file.key_hash is None:
@@ -461,8 +464,8 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> bool:
 def reopen(alias: str, file_id: str, account: str, object_key: str, lease: timedelta) -> None:
     """Somebody woke up and stored something of a file that was erased: it goes again, at the latest after `lease`."""
     erased = Replica.objects.using(alias).filter(file_id=file_id, account=account, state=ReplicaState.ERASED)
-    again: dict[str, Any] = {"state": ReplicaState.ERASING, "erased_at": None, "error_code": UNFINISHED}
-    if erased.update(next_attempt_at=Now() + lease, object_key=object_key, **again):
+    again: dict[str, Any] = {"state": ReplicaState.ERASING, "erased_at": None, "last_look": False}
+    if erased.update(due_at=Now() + lease, object_key=object_key, **again):
         reopen_file(File.objects.using(alias).filter(pk=file_id))
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import structlog
 
-from file.ledger.database.checkpoint import Checkpoint
+from file.ledger.commit.checkpoint import Checkpoint
 from file.logic.errors import LedgerUnavailableError
 
 _PAUSE_SECONDS = 0.5  # also for erasures that follow each other

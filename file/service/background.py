@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from file.accounts.presence import RollCall
 from file.audit.freshness import Freshness
 from file.audit.scrub import Sampling
-from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
+from file.ledger.commit.checkpoint import Checkpoint
 from file.ledger.commit.ledger import DatabaseLedger
-from file.ledger.database.checkpoint import Checkpoint
+from file.ledger.installations import Installations
 from file.ledger.read.records import Records
 from file.ledger.work.claims import Leases
 from file.ledger.work.erasures import Erasures

@@ -77,7 +77,7 @@ class Ledger(ABC):
         """As if the time had passed for which they were given. For when no service runs."""
         self.change(
             f"UPDATE file_file SET lease_until = {self.now} WHERE lease_until IS NOT NULL",  # noqa: S608 - our own
-            f"UPDATE file_replica SET next_attempt_at = {self.now} WHERE next_attempt_at IS NOT NULL",  # noqa: S608
+            f"UPDATE file_replica SET due_at = {self.now} WHERE due_at IS NOT NULL",  # noqa: S608
         )
 
 

@@ -22,11 +22,11 @@ from file.audit.freshness import Freshness
 from file.audit.inventory import Findings
 from file.audit.orphans import CleaningRefusedError
 from file.audit.rebuild import Rebuild
-from file.ledger.audit.installations import NO_INSTALLATION, Installations, Ownership
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.database.backup import copy_ledger
 from file.ledger.database.opening import open_ledger
+from file.ledger.installations import NO_INSTALLATION, Installations, Ownership
 from file.ledger.keyed import account_hashes
 from file.ledger.work.claims import Leases
 from file.logic.naming import new_file_id

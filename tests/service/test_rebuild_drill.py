@@ -47,7 +47,7 @@ def assert_restored(found: Rows, expected: Rows) -> None:
     assert found.keys() == expected.keys()
     for identity, row in expected.items():
         restored = found[identity]
-        same = row.keys() - LOST - TIMES - {"metadata", "content_headers", "wanted", "next_attempt_at"}
+        same = row.keys() - LOST - TIMES - {"metadata", "content_headers", "wanted", "due_at"}
         assert {name: restored[name] for name in same} == {name: row[name] for name in same}
         for name in ("metadata", "content_headers", "wanted"):
             assert json.loads(restored.get(name) or "{}") == json.loads(row.get(name) or "{}")

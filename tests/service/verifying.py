@@ -8,11 +8,11 @@ from typing import Any
 from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import Strangers
 from file.audit.verify import Plan, Verify
-from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
+from file.ledger.installations import Installations
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
 from tests.buckets import s3_buckets

@@ -9,17 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BooleanField, Count, Max, Min, Q
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, Max, Min, Q
 from django.db.models.functions import Now
 
 from file.ledger.accounts.batches import patient, reading
-from file.ledger.states import UNFINISHED
+from file.ledger.states import IS_UNFINISHED
 from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica, RetiredAccount
-
-# As in `queries.py`: SQLite finds a partial index only by its very condition.
-IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,16 +127,15 @@ def _count(account: KnownAccount, row: Mapping[str, Any]) -> None:
         account.oldest_seconds = max(account.oldest_seconds or 0.0, age)
         return
     codes = account.blocked if row["state"] == ReplicaState.BLOCKED else account.erasing
-    code = "" if code == UNFINISHED else code
     codes[code] = codes.get(code, 0) + row["count"]
 
 
 def _last_error(alias: str, account: KnownAccount) -> str | None:
     """Of what is tried again, the one that was put off the furthest was met the last; else what most are blocked by."""
-    waiting = Replica.objects.using(alias).filter(account=account.name, next_attempt_at__gt=Now())
+    waiting = Replica.objects.using(alias).filter(account=account.name, due_at__gt=Now())
     for state in (ReplicaState.PENDING, ReplicaState.ERASING):
-        waits = waiting.filter(state=state).order_by("-next_attempt_at").values_list("error_code", flat=True)
-        code = next((code for code in waits[:100] if code not in (None, UNFINISHED)), None)
+        waits = waiting.filter(state=state).order_by("-due_at").values_list("error_code", flat=True)
+        code = next((code for code in waits[:100] if code is not None), None)
         if code is not None:
             return code
     codes = {code: count for code, count in {**account.erasing, **account.blocked}.items() if code}

@@ -13,7 +13,7 @@ from file.ledger import states
 from file.ledger.accounts.accountstates import received
 from file.ledger.accounts.batches import ROWS, reading, write
 from file.ledger.accounts.presence import place_in
-from file.ledger.read.queries import ACKNOWLEDGED
+from file.ledger.states import ACKNOWLEDGED
 from file.logic.values import Account, ReplicaState
 from file.models import File, Replica, RetiredAccount
 

@@ -4,7 +4,7 @@ What is `pending` in an account that is missing from the environment becomes `bl
 `pending` again when the account is back; what is `erasing` there stays so, and says why. Nothing is deleted, and doing
 it twice does no more. A replica that somebody works on is left to them. Times are the database's.
 
-`next_attempt_at` of a replica never grows here: before its first attempt it says how long somebody may have begun
+`due_at` of a replica never grows here: before its first attempt it says how long somebody may have begun
 uploads for it (see `claims.py`). One that is blocked by `account_missing` keeps it, so that it is found by its index.
 """
 
@@ -16,10 +16,9 @@ from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Concat, Now
 
 from file.ledger import states
-from file.ledger.accounts.accountstates import IS_UNFINISHED
 from file.ledger.accounts.batches import ROWS, chunks_of, reading, write
-from file.ledger.audit.verification import REPLACED
-from file.logic.errors import AccountMissingError
+from file.ledger.states import IS_UNFINISHED
+from file.logic.errors import AccountMissingError, ReplacedError
 from file.logic.values import Account, ReplicaState
 from file.models import File, Replica
 
@@ -36,7 +35,7 @@ def mark_erasing(alias: str, account: str, since: timedelta | None) -> int:
     """Some of what is `erasing` in an account that is not configured. `since`: how long ago all of it was marked."""
     erasing = _of(alias, account).filter(IS_UNFINISHED, states.FREE, state=ReplicaState.ERASING)
     if since is not None:  # what came later is due later; the rest need not be looked at
-        erasing = erasing.filter(next_attempt_at__gte=Now() - since)
+        erasing = erasing.filter(due_at__gte=Now() - since)
     erasing = erasing.exclude(error_code=ACCOUNT_MISSING)
     return states.mark_missing(erasing.filter(pk__in=_some(erasing)), ACCOUNT_MISSING)
 
@@ -47,7 +46,7 @@ def release_missing(alias: str, account: Account) -> int:
     A replica that a rebuild made without knowing the account gets its place now.
     """
     waiting = _of(alias, account.name).filter(
-        state=ReplicaState.BLOCKED, error_code=ACCOUNT_MISSING, next_attempt_at__isnull=False
+        state=ReplicaState.BLOCKED, error_code=ACCOUNT_MISSING, due_at__isnull=False
     )
     return _release(alias, account, waiting.filter(pk__in=some)) if (some := _some(waiting)) else 0
 
@@ -66,10 +65,9 @@ def retry(alias: str, account: Account) -> tuple[int, int]:
     `LedgerUnavailableError`.
     """
     blocked = _of(alias, account.name).filter(IS_UNFINISHED, state=ReplicaState.BLOCKED)
-    blocked = blocked.exclude(error_code=REPLACED)
-    erasing = _of(alias, account.name).filter(state=ReplicaState.ERASING, owner=None, next_attempt_at__gt=Now())
-    # Without an error it waits for the time between two looks.
-    erasing = erasing.exclude(states.WAITS).exclude(error_code=states.UNFINISHED)
+    blocked = blocked.exclude(error_code=ReplacedError.code)
+    erasing = _of(alias, account.name).filter(state=ReplicaState.ERASING, owner=None, due_at__gt=Now())
+    erasing = erasing.filter(error_code__isnull=False)  # the others wait for the time between two looks
 
     def release(ids: list[int]) -> int:
         return _release(alias, account, blocked.filter(pk__in=ids))

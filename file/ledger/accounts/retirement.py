@@ -16,15 +16,12 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from file.ledger import states
-from file.ledger.accounts.accountstates import IS_UNFINISHED, received, retired_names, unfinished_of
+from file.ledger.accounts.accountstates import received, retired_names, unfinished_of
 from file.ledger.accounts.batches import ROWS, chunks_of, reading, replica_ranges, write
-from file.ledger.audit.verification import REPLACED
-from file.ledger.read.queries import ACKNOWLEDGED
-from file.logic.errors import CommandRefusedError
+from file.ledger.states import ACKNOWLEDGED, IS_UNFINISHED, SHOWN
+from file.logic.errors import CommandRefusedError, ReplacedError
 from file.logic.values import Ack, ReplicaState
 from file.models import File, Replica, RetiredAccount
-
-_HAS_SOMETHING = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
 
 
 class RetirementRefusedError(CommandRefusedError):
@@ -98,7 +95,7 @@ def _undecided(alias: str, account: str, *, replaced: bool) -> QuerySet[Replica]
     """What the account lacks; or what it has something else of, which a person decides about."""
     lacking = (ReplicaState.PENDING, ReplicaState.BLOCKED)
     waiting = Replica.objects.using(alias).filter(IS_UNFINISHED, account=account, state__in=lacking)
-    of_a_person = Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
+    of_a_person = Q(state=ReplicaState.BLOCKED, error_code=ReplacedError.code)
     return waiting.filter(of_a_person) if replaced else waiting.exclude(of_a_person)
 
 
@@ -127,7 +124,7 @@ def _give_up(alias: str, waiting: QuerySet[Replica]) -> int:
 
 
 def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, told: Told) -> None:
-    mine = Replica.objects.using(alias).filter(_HAS_SOMETHING, account=account)
+    mine = Replica.objects.using(alias).filter(SHOWN, account=account)
     for low, high in replica_ranges(alias):
         ids = list(mine.filter(pk__gt=low, pk__lte=high).values_list("file_id", flat=True))
         for start in range(0, len(ids), ROWS):
@@ -143,6 +140,6 @@ def _drain(alias: str, account: str, ids: Sequence[uuid.UUID], others: Collectio
     live = list(files.order_by("pk").select_for_update().values_list("pk", flat=True))
     replicas = Replica.objects.using(alias).filter(file_id__in=live)
     good = replicas.filter(state=ReplicaState.STORED, error_code=None, account__in=others)
-    mine = replicas.filter(_HAS_SOMETHING, states.FREE, account=account)
+    mine = replicas.filter(SHOWN, states.FREE, account=account)
     leaving = states.drain(mine.filter(file_id__in=set(good.values_list("file_id", flat=True))))
-    return leaving, replicas.filter(_HAS_SOMETHING, account=account).count()
+    return leaving, replicas.filter(SHOWN, account=account).count()

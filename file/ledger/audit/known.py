@@ -12,8 +12,9 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from file.ledger.audit.replicas import Runs
-from file.ledger.read.queries import ACKNOWLEDGED, is_storable
+from file.ledger.database.threads import Runs
+from file.ledger.read.queries import is_storable
+from file.ledger.states import ACKNOWLEDGED
 from file.ledger.work.claims import clock_ahead
 from file.logic.naming import begun_at
 from file.logic.values import Account, FileState, ReplicaState

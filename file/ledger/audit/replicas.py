@@ -6,14 +6,16 @@ but what was asked for; what is written meanwhile is met or not. Writing is `ver
 
 import base64
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from django.db.models import Count, Q, QuerySet
 
-from file.ledger.read.queries import ACKNOWLEDGED, is_storable, listing
+from file.ledger.database.threads import Runs
+from file.ledger.read.queries import is_storable, listing
+from file.ledger.states import ACKNOWLEDGED, SHOWN
 from file.logic.errors import ReplacedError, ReplicaMissingError
 from file.logic.values import Digests, ReplicaState
 from file.models import Replica, RetiredAccount
@@ -26,14 +28,6 @@ _WINDOW = 1_500  # replicas, of all accounts
 _KEYS = 500
 _LOADED = 200
 _HAND = 16  # neighbours among which a draw chooses
-_IS_SHOWN = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=REPLACED)
-
-
-class Runs(Protocol):
-    """Where the ledger is asked: `ReadingThreads`, or the service's `Writer`."""
-
-    async def run(self, work: Callable[[], T], /) -> T:
-        """What the work returns. Raises `LedgerUnavailableError`, and what the work raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +155,7 @@ class Verifiable:
         return list(counted.order_by("account").values_list("account", "count"))
 
     def _loaded(self, account: str, which: Q) -> Sequence[Recorded]:
-        found = self._replicas().filter(which, _IS_SHOWN, account=account, file__state__in=ACKNOWLEDGED)
+        found = self._replicas().filter(which, SHOWN, account=account, file__state__in=ACKNOWLEDGED)
         return [_recorded(replica) for replica in found.select_related("file").order_by("pk")]
 
     def _chosen(self, account: str, first: int, last: int) -> int | None:

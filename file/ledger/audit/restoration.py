@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 
 from file.ledger import states
-from file.ledger.audit.replicas import Runs
+from file.ledger.database.threads import Runs
 from file.logic.values import Account, Digests, FileState, ReplicaState, Stored, checksum_text
 from file.models import File, GivenUpFile, Replica
 

@@ -18,9 +18,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from file.ledger import states
-from file.ledger.audit.replicas import MISSING, Recorded, Runs
-from file.ledger.audit.replicas import REPLACED as REPLACED  # for whoever looks after what is blocked
-from file.ledger.read.queries import ACKNOWLEDGED
+from file.ledger.audit.replicas import MISSING, Recorded
+from file.ledger.database.threads import Runs
+from file.ledger.states import ACKNOWLEDGED
 from file.logic.values import ReplicaState, Stored
 from file.models import File, Replica
 

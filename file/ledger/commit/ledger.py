@@ -14,12 +14,12 @@ from typing import Any, Self
 
 import structlog
 
-from file.ledger.audit.installations import Installations
 from file.ledger.commit.conflicts import earlier_receipt
 from file.ledger.commit.outcomes import Followed, MayPublish, Noted, Outcomes
 from file.ledger.commit.renewal import Renewal
 from file.ledger.commit.writer import Entry, Writer
 from file.ledger.database.threads import ReadingThreads
+from file.ledger.installations import Installations
 from file.logic.errors import ConditionFailedError, LedgerUnavailableError
 from file.logic.values import Intent, Pending, Receipt, Stored
 

@@ -13,9 +13,15 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from file.ledger import states
-from file.ledger.commit.rows import file_row, outcome_row, pending_rows, stored_rows
 from file.ledger.commit.sqlite import OneStatement
-from file.ledger.commit.statements import Statements, hexadecimal
+from file.ledger.commit.statements import (
+    Statements,
+    file_row,
+    hexadecimal,
+    outcome_row,
+    pending_rows,
+    stored_rows,
+)
 from file.logic.naming import begun_at
 from file.logic.values import (
     Failed,

@@ -53,4 +53,4 @@ class Renewal:
             states.renew(ours.filter(pk__in=files[start : start + 500]), self._lease)
         for file_id, account in replicas:
             followed = Replica.objects.using(self._alias).filter(file_id=file_id, account=account)
-            states.hold(followed.filter(owner=self._owner), self._lease)
+            states.hold(followed.filter(owner=self._owner), self._lease, begins=True)

@@ -7,6 +7,7 @@ The driver's own cursor runs them, inside Django's transaction: Django's would r
 parameters. Texts are kept, one for each number of rows, so that the driver finds what it has prepared before.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from file.ledger import states
+from file.logic.values import Intent, Pending, Receipt, Stored, checksum_text
 
 Row = Sequence[Any]
 _ROWS_AT_ONCE = 500  # SQLite takes 32,766 parameters in a statement
@@ -28,8 +30,7 @@ CLAIM = (
 )
 CLAIM_VALUES = 13
 _REPLICA = "INSERT INTO file_replica (file_id, account, bucket, object_key, request_id, "
-_REPLICA_REST = f"{states.REPLICA_COLUMNS}, created_at, stored_at)"
-STORED = f"{_REPLICA}etag, version_id, checksum, error_code, {_REPLICA_REST}"
+STORED = f"{_REPLICA}etag, version_id, checksum, {states.STORED_COLUMNS}, created_at, stored_at)"
 STORED_VALUES = 8
 
 
@@ -47,7 +48,7 @@ class Dialect:
 
     @property
     def stored(self) -> str:
-        return f"NULL, {states.STORED}, {self.now}, {self.now}"
+        return f"{states.STORED}, {self.now}, {self.now}"
 
 
 def dialect_of(connection: BaseDatabaseWrapper, lease_seconds: float) -> Dialect:
@@ -83,8 +84,8 @@ class Statements:
         )
         self._stored = _Repeated(f"{STORED} VALUES ", f"({stored}, {dialect.stored})")
         self._pending = _Repeated(
-            f"{_REPLICA}error_code, etag, version_id, checksum, {_REPLICA_REST} VALUES ",
-            f"({pending}, NULL, NULL, NULL, {states.pending(owner, lease)}, {now}, NULL)",
+            f"{_REPLICA}error_code, {states.PENDING_COLUMNS}, created_at) VALUES ",
+            f"({pending}, {states.pending(owner, lease)}, {now})",
         )
 
     def claim(self, rows: Sequence[Row]) -> set[str]:
@@ -149,3 +150,42 @@ class _Repeated:
 def hexadecimal(file_id: object) -> str:
     """An id as SQLite keeps it, and as PostgreSQL reads it."""
     return str(file_id).replace("-", "")
+
+
+def file_row(intent: Intent) -> Row:
+    wanted = {place.account: f"{place.bucket}/{place.object_key.removesuffix(intent.key)}" for place in intent.places}
+    return (
+        hexadecimal(intent.id),
+        intent.key,
+        intent.name,
+        intent.content_type,
+        intent.size,
+        intent.sha256.hex() if intent.sha256 else None,
+        json.dumps(dict(intent.metadata)),
+        json.dumps(dict(intent.content_headers)) if intent.content_headers else None,
+        intent.part_size,
+        intent.ack,
+        json.dumps(wanted),
+        intent.who,
+        intent.idempotency_key,
+    )
+
+
+def outcome_row(receipt: Receipt) -> Row:
+    digests = receipt.digests
+    assert digests is not None  # what is acknowledged was read to its end
+    crc64nvme = checksum_text(digests.crc64nvme)
+    return (hexadecimal(receipt.id), receipt.state.value, digests.size, digests.sha256.hex(), crc64nvme)
+
+
+def stored_rows(receipt: Receipt) -> Iterable[Row]:
+    file_id = hexadecimal(receipt.id)
+    for o in receipt.outcomes:
+        if isinstance(o, Stored):
+            yield (file_id, o.account, o.bucket, o.object_key, o.request_id, o.etag, o.version_id, o.checked_by)
+
+
+def pending_rows(receipt: Receipt) -> Iterable[Row]:
+    for o in receipt.outcomes:
+        if isinstance(o, Pending):
+            yield (hexadecimal(receipt.id), o.account, o.bucket, o.object_key, o.request_id, o.code)

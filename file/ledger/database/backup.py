@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from file.ledger import states
 from file.logic.errors import CommandRefusedError
 
 # Pages between two reports of the progress; the snapshot is held by a transaction, whatever is between.
@@ -84,7 +85,7 @@ def _forget_received(copy: Path) -> None:
         writing.execute("BEGIN")
         for table, column in (("file_openupload", "file_id"), ("file_replica", "file_id"), ("file_file", "id")):
             if table in tables:
-                received = "SELECT id FROM file_file WHERE state = 'receiving'"
+                received = f"SELECT id FROM file_file WHERE {states.RECEIVED}"  # noqa: S608 - ours
                 writing.execute(f"DELETE FROM {table} WHERE {column} IN ({received})")  # noqa: S608 - names of ours
         writing.execute("COMMIT")
     with copy.open("rb") as file:

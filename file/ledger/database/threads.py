@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,6 +20,13 @@ from file.logic.errors import LedgerUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Runs(Protocol):
+    """Where the ledger is asked: `ReadingThreads`, or the writer."""
+
+    async def run(self, work: Callable[[], T], /) -> T:
+        """What the work returns. Raises `LedgerUnavailableError`, and what the work raises."""
 
 
 class ReadingThreads:

@@ -8,17 +8,13 @@ such an index only where it finds the very condition again. Who asks, and in whi
 import uuid
 from typing import Any
 
-from django.db.models import BooleanField, Count, Min, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, Min, QuerySet
 from django.db.models.functions import Now
 
+from file.ledger.states import ACKNOWLEDGED, DUE, IS_PARTIAL, IS_UNFINISHED, LEASE_EXPIRED
 from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica
 
-ACKNOWLEDGED = (FileState.STORED, FileState.PARTIAL)
-IS_PARTIAL = RawSQL("file_file.state = 'partial'", (), BooleanField())
-
-_IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
 _LISTED = ("id", "key", "name", "size", "content_type", "sha256", "state", "created_at", "stored_at")
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
@@ -51,19 +47,19 @@ def listing(alias: str, *, prefix: str = "", after: str = "", state: FileState |
 
 def unfinished_replicas(alias: str) -> QuerySet[Any, Any]:
     """A row an account and state that does not last: `count`, `oldest`, and the database's `now`."""
-    rows = Replica.objects.using(alias).filter(_IS_UNFINISHED).order_by("account", "state")
+    rows = Replica.objects.using(alias).filter(IS_UNFINISHED).order_by("account", "state")
     return rows.values("account", "state").annotate(count=Count("id"), oldest=Min("created_at"), now=Now())
 
 
 def due_replicas(alias: str, account: str, state: ReplicaState) -> QuerySet[Replica]:
     """What is `pending`, or `erasing`, in an account and due now, by the database's clock; the longest due first."""
-    due = Replica.objects.using(alias).filter(next_attempt_at__lte=Now(), account=account, state=state)
-    return due.order_by("next_attempt_at")
+    due = Replica.objects.using(alias).filter(DUE, account=account, state=state)
+    return due.order_by("due_at")
 
 
 def expired_leases(alias: str) -> QuerySet[File]:
     """What was being received by a process that no longer renews its lease."""
-    return File.objects.using(alias).filter(lease_until__lt=Now(), state=FileState.RECEIVING).order_by("lease_until")
+    return File.objects.using(alias).filter(LEASE_EXPIRED).order_by("lease_until")
 
 
 def end_of_prefix(prefix: str) -> str | None:

@@ -1,8 +1,9 @@
-"""Rows become receipts."""
+"""Rows become receipts, and what is known of an erasure."""
 
 import base64
 from collections.abc import Sequence
 
+from file.logic.erasing import Erasure, ErasureOfAccount
 from file.logic.values import Digests, Pending, Receipt, ReplicaState, Stored
 from file.models import File, Replica
 
@@ -47,4 +48,30 @@ def _outcome(replica: Replica) -> Stored | Pending:
         version_id=replica.version_id,
         request_id=replica.request_id,
         checked_by=replica.checksum or "crc64nvme",
+    )
+
+
+def erasure_of(alias: str, file_id: str) -> Erasure | None:
+    """What the rows say; None if the file is not to be erased."""
+    file = File.objects.using(alias).filter(pk=file_id, key_hash__isnull=False).first()
+    if file is None:
+        return None
+    replicas = Replica.objects.using(alias).filter(file_id=file_id).order_by("account")
+    return Erasure(
+        id=str(file.pk),
+        key_hash=file.key_hash or "",
+        size=file.size,
+        created_at=file.created_at,
+        stored_at=file.stored_at,
+        erased_at=file.erased_at,
+        accounts=tuple(
+            ErasureOfAccount(
+                account=replica.account,
+                bucket=replica.bucket,
+                erased_at=replica.erased_at,
+                code=replica.error_code,
+                strangers=replica.strangers or 0,
+            )
+            for replica in replicas
+        ),
     )

@@ -10,7 +10,6 @@ from django.db.models import QuerySet
 
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.read.queries import (
-    ACKNOWLEDGED,
     is_storable,
     listing,
     replicas_of_file,
@@ -18,8 +17,8 @@ from file.ledger.read.queries import (
     unfinished_replicas,
     uuid_of,
 )
-from file.ledger.read.receipts import receipt_of
-from file.ledger.work.erasures import erasure_of
+from file.ledger.read.receipts import erasure_of, receipt_of
+from file.ledger.states import ACKNOWLEDGED
 from file.logic.erasing import Erasure
 from file.logic.values import FileState, Listed, Receipt, ReplicaState
 from file.models import File, Installation, Replica

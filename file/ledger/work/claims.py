@@ -1,7 +1,7 @@
 """What nobody works on: uploads whose process died, replicas that are due. Taken over one by one, and held meanwhile.
 
 A file that was being received when its lease ran out was never acknowledged: it becomes `erasing`, and so does a
-replica for each account that may have something of it. A replica is due when its `next_attempt_at` has passed; who
+replica for each account that may have something of it. A replica is due when its `due_at` has passed; who
 claims it puts that time to where the claim ends, so that a claim needs no giving back. All times are the database's.
 Every step is a compare-and-swap: of two processes that see the same row, one gets it. What comes of a claim is
 `results.py`'s.
@@ -114,13 +114,13 @@ class Leases:
     def claimed(self, due: QuerySet[Replica], limit: int) -> Sequence[Due]:
         """Up to `limit` of these, for whoever is in the writer's thread already."""
         claim = secrets.token_hex(16)
-        ends = dict(due.values_list("pk", "next_attempt_at")[:limit])
-        if not ends:
+        ids = list(due.values_list("pk", flat=True)[:limit])
+        if not ids:
             return ()
-        states.claim(due.filter(pk__in=ends).order_by(), claim, self._claim)
-        claimed = Replica.objects.using(self._alias).filter(pk__in=ends, owner=claim)
+        states.claim(due.filter(pk__in=ids).order_by(), claim, self._claim)
+        claimed = Replica.objects.using(self._alias).filter(pk__in=ids, owner=claim)
         claimed = claimed.select_related("file").prefetch_related("file__open_uploads")
-        return [_due(replica, claim, ends[replica.pk]) for replica in claimed.annotate(now=Now())]
+        return [_due(replica, claim) for replica in claimed.annotate(now=Now())]
 
     def _hold(self, due: Due) -> bool:
         ours = Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
@@ -128,6 +128,8 @@ class Leases:
         return ours.filter(state=due.state).exists()
 
     def _note(self, due: Due, upload_id: str | None) -> None:
+        if upload_id is None:
+            states.sweep(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
         notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
         first = None if upload_id is None else notes.values_list("pk", flat=True).first()  # the one before it was begun
         if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
@@ -155,7 +157,7 @@ def clock_ahead(now: datetime) -> timedelta:
     return datetime.now(UTC) - now
 
 
-def _due(replica: Any, claim: str, lease_end: datetime | None) -> Due:
+def _due(replica: Any, claim: str) -> Due:
     file = replica.file
     uploads = [upload for upload in file.open_uploads.all() if upload.account == replica.account]
     return Due(
@@ -167,17 +169,17 @@ def _due(replica: Any, claim: str, lease_end: datetime | None) -> Due:
         object_key=replica.object_key,
         state=ReplicaState(replica.state),
         attempts=replica.attempts,
-        last_look=states.last_look(replica),
+        last_look=bool(replica.last_look),
         file_lives=file.state in states.ACKNOWLEDGED,
         checksum=file.crc64nvme,
         version_id=replica.version_id,
         etag=replica.etag,
         upload_ids=tuple(upload.upload_id for upload in uploads if upload.upload_id is not None),
-        lost=_lost(replica, uploads, lease_end),
+        lost=_lost(replica, uploads),
     )
 
 
-def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | None) -> tuple[datetime, datetime] | None:
+def _lost(replica: Any, uploads: Sequence[OpenUpload]) -> tuple[datetime, datetime] | None:
     """When uploads of the replica were begun of which nobody noted the id; None if there can be none.
 
     One that began after the lease's end is another writer's, under the same key.
@@ -189,10 +191,7 @@ def _lost(replica: Any, uploads: Sequence[OpenUpload], lease_end: datetime | Non
     since = file.created_at + ahead
     if unknown:
         return (since, max([*unknown, *([file.lease_until] if file.lease_until else [])]) + LATE + ahead)
-    if file.part_size is None or uploads or replica.stored_at is not None:
+    if file.part_size is None or uploads:
         return None
-    if file.lease_until is not None:  # never acknowledged
-        return (since, file.lease_until + ahead)
-    if states.may_have_begun(replica):
-        return (since, (lease_end or replica.now) + ahead)
-    return None
+    until = file.lease_until or replica.begun_until  # the first, of one that was never acknowledged
+    return None if until is None else (since, until + ahead)

@@ -11,8 +11,9 @@ from file.ledger import states
 from file.ledger.commit.writer import Writer
 from file.ledger.keyed import key_hashes
 from file.ledger.read.queries import is_storable
+from file.ledger.read.receipts import erasure_of
 from file.ledger.work.claims import Due, Leases, unfinished_replicas_of
-from file.logic.erasing import Erasure, ErasureOfAccount
+from file.logic.erasing import Erasure
 from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica
 
@@ -72,29 +73,3 @@ class Erasures:
             Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
         else:
             states.erase_replicas(Replica.objects.using(self._alias).filter(file=file))
-
-
-def erasure_of(alias: str, file_id: str) -> Erasure | None:
-    """What the rows say; None if the file is not to be erased."""
-    file = File.objects.using(alias).filter(pk=file_id, key_hash__isnull=False).first()
-    if file is None:
-        return None
-    replicas = Replica.objects.using(alias).filter(file_id=file_id).order_by("account")
-    return Erasure(
-        id=str(file.pk),
-        key_hash=file.key_hash or "",
-        size=file.size,
-        created_at=file.created_at,
-        stored_at=file.stored_at,
-        erased_at=file.erased_at,
-        accounts=tuple(
-            ErasureOfAccount(
-                account=replica.account,
-                bucket=replica.bucket,
-                erased_at=replica.erased_at,
-                code=None if replica.error_code == states.UNFINISHED else replica.error_code,
-                strangers=replica.strangers or 0,
-            )
-            for replica in replicas
-        ),
-    )

@@ -19,10 +19,10 @@ from django.db import DEFAULT_DB_ALIAS, connection
 from file.audit.inventory import Findings
 from file.audit.rebuild import Rebuild
 from file.checks import TAGS_WITHOUT_SETTINGS
-from file.ledger.audit.installations import NO_INSTALLATION, Installations, Ownership, is_installation
 from file.ledger.database.backup import CopyRefusedError, copy_ledger
 from file.ledger.database.opening import LedgerRefusedError, open_ledger
 from file.ledger.database.threads import ReadingThreads
+from file.ledger.installations import NO_INSTALLATION, Installations, Ownership, is_installation
 from file.ledger.keyed import account_hashes
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving

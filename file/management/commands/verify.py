@@ -21,12 +21,12 @@ from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import CleaningRefusedError, Strangers
 from file.audit.verify import Plan, Verify
 from file.checks import TAGS_WITHOUT_SETTINGS
-from file.ledger.audit.installations import Installations
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.ledger.database.opening import LedgerRefusedError, open_ledger
 from file.ledger.database.threads import ReadingThreads
+from file.ledger.installations import Installations
 from file.logic.errors import LedgerUnavailableError
 from file.management.leaving import Leaving
 from file.management.reports.verify import as_json, as_lines, as_progress

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from file.audit.inventory import AccountFindings, Findings
-from file.ledger.audit.installations import NO_INSTALLATION
+from file.ledger.installations import NO_INSTALLATION
 
 
 def is_right(findings: Findings) -> bool:

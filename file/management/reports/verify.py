@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from file.audit.findings import AccountFindings, Findings, Problem
-from file.ledger.audit.installations import NO_INSTALLATION
+from file.ledger.installations import NO_INSTALLATION
 
 _COLUMNS = (
     "account",

@@ -17,9 +17,7 @@ KINDS = {
     "left": re.compile(r'INSERT INTO "file_replica"'),
     "taken": re.compile(r'UPDATE "file_file" SET "state"'),
     "claim": re.compile(r'UPDATE "file_replica" SET "owner" = %s'),
-    "looked": re.compile(
-        r'UPDATE "file_replica" SET "owner" = NULL, "error_code" = NULL, "next_attempt_at" = (?!NULL)'
-    ),
+    "looked": re.compile(r'UPDATE "file_replica" SET "owner" = NULL, "error_code" = NULL, "last_look" ='),
     "stored": re.compile(r'UPDATE "file_replica" SET .*"etag" ='),
     "erased": re.compile(r'UPDATE "file_replica" SET .*"erased_at" ='),
     "erasing": re.compile(r'UPDATE "file_file" SET "state" = %s, "key_hash"'),

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from file.audit.inventory import Findings
 from file.audit.rebuild import Rebuild
-from file.ledger.audit.installations import NO_INSTALLATION, Installations
+from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.read.records import Records
 from file.logic.errors import AccountUnreachableError
 from file.logic.naming import begun_at, encode_name, new_file_id
@@ -157,7 +157,7 @@ async def test_account_is_pending_and_due_when_it_has_no_object(
     replicas = await replicas_in(database)
     assert {name: replica.state for name, replica in replicas.items()} == {"A": "pending", "B": "stored"}
     assert (replicas["A"].error_code, replicas["A"].object_key) == ("replica_missing", f"{PREFIX}k")
-    due = Replica.objects.using(database).filter(next_attempt_at__lte=Now())
+    due = Replica.objects.using(database).filter(due_at__lte=Now())
     assert await ask(database, lambda: [replica.account for replica in due]) == ["A"]
     assert (await files_in(database))["k"].state == FileState.PARTIAL
 
@@ -245,7 +245,7 @@ async def test_pending_replica_is_stored_when_it_is_there_and_the_rest_stays(
     findings = await rebuild(database, buckets)
     assert (findings.known, findings.settled) == (1, 1)
     replicas = await replicas_in(database)
-    assert [(replicas[name].state, replicas[name].next_attempt_at) for name in "ABC"] == [("stored", None)] * 3
+    assert [(replicas[name].state, replicas[name].due_at) for name in "ABC"] == [("stored", None)] * 3
     assert (replicas["A"].etag, replicas["C"].stored_at) == ("as it was", MODIFIED)
     assert (await files_in(database))["k"].state == FileState.STORED
 

@@ -48,7 +48,8 @@ def make_file(alias: str, key: str, replicas: dict[str, str], **changes: Any) ->
             state=state,
             etag='"etag"' if stored_at else None,
             created_at=Now(),
-            next_attempt_at=due,
+            due_at=due,
+            last_look=True if state == ReplicaState.ERASING else None,
             stored_at=stored_at,
         )
     return str(file.pk)

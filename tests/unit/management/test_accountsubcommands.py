@@ -41,7 +41,7 @@ def fill(ledger: Path) -> None:
         make_file(alias, "k2", {"A": "stored", "B": "stored", "C": "blocked"})
         make_file(alias, "k3", {"A": "stored", "X": "blocked"})
         for key, name, code in (("k2", "C", "access_refused"), ("k3", "X", "account_missing")):
-            change(alias, key, name, error_code=code, next_attempt_at=AGO if code == "account_missing" else None)
+            change(alias, key, name, error_code=code, due_at=AGO if code == "account_missing" else None)
 
 
 def object_of(ran: CompletedProcess[str], code: int = 0) -> dict[str, Any]:

@@ -61,7 +61,7 @@ async def behind(ledger: DatabaseLedger, database: str, **changes: Any) -> Inten
     wanted = intent(**changes)
     assert await ledger.intend(wanted) is None
     assert await ledger.conclude(receipt(wanted, behind="C"))
-    await ask(database, partial(Replica.objects.using(database).filter(account="C").update, next_attempt_at=AGO))
+    await ask(database, partial(Replica.objects.using(database).filter(account="C").update, due_at=AGO))
     return wanted
 
 
@@ -161,7 +161,8 @@ Noted = list[str | None]
     ("noted", "changes", "looks"),
     [
         ([], {}, True),  # its process may have died before it could note one
-        ([], {"attempts": 1}, False),
+        ([], {"attempts": 1}, True),  # an attempt may have ended before it looked for them
+        ([], {"begun_until": None}, False),
         (["id"], {}, False),
         (["id", None], {}, True),
         ([None], {"attempts": 3}, True),
@@ -184,11 +185,27 @@ async def test_uploads_are_looked_for_by_key_when_one_may_be_open_that_nobody_ha
 async def test_an_upload_begun_after_the_lease_had_ended_is_not_ours_when_none_was_noted(database: str) -> None:
     async with ledger_on(database) as ledger:
         await behind(ledger, database, part_size=8)
-        ended = (await replicas_in(database))["C"].next_attempt_at
+        await ask(database, partial(Replica.objects.using(database).filter(account="C").update, begun_until=AGO))
+        ended = (await replicas_in(database))["C"].begun_until
         [due] = await leases_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
     assert due.lost is not None
     assert ended is not None
     assert abs(due.lost[1] - ended) < timedelta(seconds=5)
+
+
+async def test_earlier_uploads_are_not_looked_for_again_when_they_were_closed_before_a_begin(
+    database: str,
+) -> None:
+    async with ledger_on(database) as ledger:
+        await behind(ledger, database, part_size=8)
+        leases, settling = leases_of(ledger, database), settling_of(ledger, database)
+        [due] = await leases.claim("C", ReplicaState.PENDING, 10)
+        assert due.lost is not None
+        await leases.note(due, None)
+        await leases.note(due, "id")
+        await settling.release(due)
+        [again] = await leases.claim("C", ReplicaState.PENDING, 10)
+    assert (again.lost, again.upload_ids) == (None, ("id",))
 
 
 async def test_the_clean_up_stays_open_when_the_account_has_another_bucket_now(database: str) -> None:
@@ -216,7 +233,7 @@ async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(databas
         file = (await files_in(database))["k"]
         assert (file.state, file.live) == (FileState.ERASING, False)
         assert await ledger.intend(intent()) is None  # the key is another's by now
-        await ask(database, partial(Replica.objects.using(database).update, next_attempt_at=AGO))
+        await ask(database, partial(Replica.objects.using(database).update, due_at=AGO))
         await clean(ledger, database, *buckets, times=2)
         assert not buckets[1].objects
         assert [file.live for file in (await files_in(database)).values()] == [True]

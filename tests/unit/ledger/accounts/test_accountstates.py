@@ -29,9 +29,8 @@ def test_each_account_s_state_is_told(database: str) -> None:
     make_file(database, "k3", {"A": "stored", "B": "erasing", "C": "blocked"})
     make_file(database, "k4", {"A": "erasing", "B": "erased", "D": "erased"})
     change(database, "k1", "B", created_at=Now() - timedelta(hours=1))
-    change(database, "k2", "B", error_code="account_unreachable", next_attempt_at=LATER)
+    change(database, "k2", "B", error_code="account_unreachable", due_at=LATER)
     change(database, "k3", "B", error_code="object_locked")
-    change(database, "k4", "A", error_code="unfinished")
     for key, code in (("k1", "access_refused"), ("k2", "replaced"), ("k3", "access_refused")):
         change(database, key, "C", error_code=code)
     RetiredAccount.objects.using(database).create(name="C", keeps=True, retired_at=Now())
@@ -54,13 +53,13 @@ def test_what_was_refused_is_tried_again_when_it_is_asked_for(database: str) -> 
         change(database, key, "C", error_code=code, attempts=7)
     make_file(database, "other", {"A": "stored", "B": "blocked"})
     make_file(database, "erased", {"C": "erasing"}, state=FileState.ERASING)
-    change(database, "erased", "C", error_code="object_locked", attempts=9, next_attempt_at=LATER)
+    change(database, "erased", "C", error_code="object_locked", attempts=9, due_at=LATER)
     make_file(database, "settling", {"C": "erasing"}, state=FileState.ERASING)
-    change(database, "settling", "C", next_attempt_at=LATER)  # between two looks
+    change(database, "settling", "C", due_at=LATER)  # between two looks
     make_file(database, "held", {"C": "erasing"}, state=FileState.ERASING)
-    change(database, "held", "C", error_code="object_locked", owner="somebody", next_attempt_at=LATER)
+    change(database, "held", "C", error_code="object_locked", owner="somebody", due_at=LATER)
     assert retry(database, C) == (2, 1)
-    due = Replica.objects.using(database).filter(account="C", next_attempt_at__lte=Now(), attempts__lte=1)
+    due = Replica.objects.using(database).filter(account="C", due_at__lte=Now(), attempts=0)
     assert sorted(due.values_list("file__key", "state", "error_code")) == [
         ("erased", "erasing", "object_locked"),
         ("k1", "pending", None),
@@ -77,7 +76,7 @@ def roll_call(ledger: DatabaseLedger, database: str, *accounts: Any, told: Any =
 
 async def test_replicas_wait_while_their_account_is_missing_and_are_due_when_it_is_back(database: str) -> None:
     await ask(database, partial(_three_kinds, database))
-    lease_end = (await ask(database, partial(replica, database, "free", "C"))).next_attempt_at
+    was_due = (await ask(database, partial(replica, database, "free", "C"))).due_at
     async with ledger_on(database) as ledger:
         missing = roll_call(ledger, database, A, B)
         for _ in range(2):  # the second time, and another process, have nothing to do
@@ -90,15 +89,15 @@ async def test_replicas_wait_while_their_account_is_missing_and_are_due_when_it_
         assert (held.state, held.owner) == ("pending", "somebody")
         assert (erasing.state, erasing.error_code) == ("erasing", "account_missing")
         # Somebody's claim ends, and a file is erased, after everything was marked.
-        await ask(database, partial(change, database, "held", "C", next_attempt_at=AGO))
-        later = {"state": "erasing", "error_code": None, "owner": None, "next_attempt_at": Now()}
+        await ask(database, partial(change, database, "held", "C", due_at=AGO))
+        later = {"state": "erasing", "error_code": None, "owner": None, "due_at": Now()}
         await ask(database, partial(change, database, "later", "C", **later))
         await missing.call()
         assert await ask(database, partial(_codes, database)) == {"account_missing": 4}
         await roll_call(ledger, database, A, B, C).call()
         free, held = [await ask(database, partial(replica, database, key, "C")) for key in ("free", "held")]
         assert [(row.state, row.error_code) for row in (free, held)] == [("pending", None)] * 2
-        assert free.next_attempt_at == lease_end  # before its first attempt it says how long somebody was at it
+        assert free.due_at == was_due  # it keeps its turn
         due = await Leases(ledger.writer, database, under_way=(), claim_seconds=30).claim("C", ReplicaState.ERASING, 9)
         assert len(due) == 2
 
@@ -106,9 +105,9 @@ async def test_replicas_wait_while_their_account_is_missing_and_are_due_when_it_
 def _three_kinds(database: str) -> None:
     for key in ("free", "held", "later"):
         make_file(database, key, {"A": "stored", "C": "pending" if key != "later" else "stored"})
-    change(database, "held", "C", owner="somebody", next_attempt_at=LATER)
+    change(database, "held", "C", owner="somebody", due_at=LATER)
     make_file(database, "erased", {"A": "erased", "C": "erasing"}, state=FileState.ERASING)
-    change(database, "erased", "C", error_code="access_refused", next_attempt_at=LATER)
+    change(database, "erased", "C", error_code="access_refused", due_at=LATER)
     make_file(database, "refused", {"A": "stored", "B": "blocked"})
     change(database, "refused", "B", error_code="access_refused")
 
@@ -134,7 +133,7 @@ async def test_a_replica_gets_its_place_when_a_rebuild_did_not_know_the_account(
     def rebuilt() -> None:
         for key in ("k1", "k2"):
             make_file(database, key, {"A": "stored", "C": "pending"})
-            unplaced = {"bucket": "", "object_key": key, "error_code": "account_unreachable", "next_attempt_at": None}
+            unplaced = {"bucket": "", "object_key": key, "error_code": "account_unreachable", "due_at": None}
             change(database, key, "C", **unplaced)
 
     await ask(database, rebuilt)
@@ -142,7 +141,7 @@ async def test_a_replica_gets_its_place_when_a_rebuild_did_not_know_the_account(
         await roll_call(ledger, database, A, C).call()
         found = await ask(database, partial(replica, database, "k1", "C"))
         assert (found.state, found.bucket, found.object_key) == ("pending", "bucket-c", "of/ours/k1")
-        change_back = {"bucket": "", "object_key": "k2", "next_attempt_at": None}
+        change_back = {"bucket": "", "object_key": "k2", "due_at": None}
         await ask(database, partial(change, database, "k2", "C", **change_back))
         await roll_call(ledger, database, A).call()
         await roll_call(ledger, database, A, C).call()
@@ -196,7 +195,7 @@ async def test_a_file_that_was_drained_is_stored_and_its_account_empty_when_the_
         assert await cleaner.clean(bucket) == 1
         assert bucket.objects  # nobody else shows the file, whatever the ledger says
         assert (await ask(database, partial(replica, database, "k", "C"))).error_code == NoSourceError.code
-        await ask(database, partial(due.update, next_attempt_at=Now()))
+        await ask(database, partial(due.update, due_at=Now()))
         other.objects = dict(bucket.objects)
         assert await cleaner.clean(bucket) == 1
         assert await cleaner.clean(bucket) == 1  # looked at again, since the first look was in vain

@@ -128,20 +128,20 @@ def test_what_an_account_lacks_is_given_up_when_it_keeps_the_rest(database: str,
     make_file(database, "there", {"A": "stored", "C": "stored"})
     for key, state in (("lacks", "pending"), ("held", "pending"), ("refused", "blocked"), ("replaced", "blocked")):
         make_file(database, key, {"A": "stored", "C": state})
-    change(database, "held", "C", owner="somebody", next_attempt_at=LATER)
+    change(database, "held", "C", owner="somebody", due_at=LATER)
     change(database, "replaced", "C", error_code="replaced")
-    lease_end = replica(database, "lacks", "C").next_attempt_at
+    was_due = replica(database, "lacks", "C").due_at
     done = retired(database, "C", keeps=True, configured=configured)
     assert done == Retirement(given_up=3, replaced=1, unfinished=3)
     assert not done.is_done
     assert states(database, "there")["C"] == ("stored", None)
     assert states(database, "replaced")["C"] == ("blocked", "replaced")
     for key in ("lacks", "held", "refused"):
-        assert states(database, key)["C"] == ("erasing", "unfinished")
-    assert replica(database, "lacks", "C").next_attempt_at == lease_end
+        assert states(database, key)["C"] == ("erasing", None)
+    assert replica(database, "lacks", "C").due_at == was_due
     # Whoever works on it is told when it wants to go on.
-    assert Replica.objects.using(database).get(account="C", next_attempt_at__gt=Now()).owner == "somebody"
-    Replica.objects.using(database).filter(account="C", state="erasing").update(state="erased", next_attempt_at=None)
+    assert Replica.objects.using(database).get(account="C", due_at__gt=Now()).owner == "somebody"
+    Replica.objects.using(database).filter(account="C", state="erasing").update(state="erased", due_at=None)
     assert retired(database, "C", keeps=True, configured=configured).is_done
 
 
@@ -159,7 +159,7 @@ def test_a_file_is_stored_when_the_account_that_lacked_it_is_gone_for_good(datab
     make_file(database, "k", {"A": "stored", "C": "pending"})
     retired(database, "C", keeps=True, configured="AB")
     assert state_of(database, "k") == FileState.STORED
-    assert states(database, "k")["C"] == ("erasing", "unfinished")
+    assert states(database, "k")["C"] == ("erasing", None)
 
 
 def test_a_file_leaves_an_account_when_another_one_has_it_in_good_order(database: str) -> None:
@@ -176,11 +176,11 @@ def test_a_file_leaves_an_account_when_another_one_has_it_in_good_order(database
     for key in ("both", "replaced"):
         left = replica(database, key, "C")
         assert (left.state, left.error_code, left.attempts) == ("erasing", None, 0)
-        assert left.next_attempt_at is not None
+        assert left.due_at is not None
     for key in ("only", "doubtful", "gone"):
         assert states(database, key)["C"] == ("stored", None)
     assert [row.keeps for row in RetiredAccount.objects.using(database).all()] == [False]
-    change(database, "only", "A", state="stored", next_attempt_at=None)
+    change(database, "only", "A", state="stored", due_at=None)
     assert retired(database, "C", keeps=False).leaving == 1
 
 
@@ -227,7 +227,7 @@ def test_one_of_two_who_retire_the_last_two_accounts_is_refused(postgresql_datab
 def test_a_name_that_only_a_rebuild_knew_is_forgotten_when_it_is_retired(database: str) -> None:
     make_file(database, "k", {"A": "stored", "B": "stored", "C": "pending"})
     make_file(database, "erasing", {"A": "erased", "C": "erasing"}, state=FileState.ERASING, key_hash="x")
-    Replica.objects.using(database).filter(account="C").update(bucket="", next_attempt_at=None)
+    Replica.objects.using(database).filter(account="C").update(bucket="", due_at=None)
     assert retired(database, "C", keeps=True, configured="AB").is_done
     assert set(states(database, "k")) == {"A", "B"}
     assert state_of(database, "k") == FileState.STORED

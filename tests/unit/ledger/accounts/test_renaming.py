@@ -27,7 +27,7 @@ def moved(database: str) -> None:
 def test_an_account_has_its_new_name_everywhere_when_it_is_renamed(database: str) -> None:
     for key, state in (("stored", "stored"), ("lacks", "blocked"), ("gone", "erased")):
         make_file(database, key, {"A": "stored", "C": state})
-    change(database, "lacks", "C", error_code="account_missing", next_attempt_at=AGO)
+    change(database, "lacks", "C", error_code="account_missing", due_at=AGO)
     make_file(database, "erasing", {"A": "erased", "C": "erasing"}, state=FileState.ERASING)
     dead = make_file(database, "dead", {}, state=FileState.RECEIVING, lease_until=AGO, wanted={"C": "x/", "A": "y/"})
     OpenUpload.objects.using(database).create(file_id=dead, account="C", upload_id="u", created_at=Now())
@@ -45,7 +45,7 @@ def test_an_account_has_its_new_name_everywhere_when_it_is_renamed(database: str
 
 def test_what_waited_for_the_old_name_is_due_when_it_is_renamed(database: str) -> None:
     make_file(database, "k", {"A": "stored", "C": "blocked"})
-    change(database, "k", "C", error_code="account_missing", next_attempt_at=AGO, bucket="bucket-d")
+    change(database, "k", "C", error_code="account_missing", due_at=AGO, bucket="bucket-d")
     assert named(database) == 1
     assert states(database, "k")["D"] == ("pending", None)
 
@@ -57,7 +57,7 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
         "1 files for C are being received",
     ),
     "worked on": (
-        lambda alias: change(alias, "p", "C", owner="somebody", next_attempt_at=LATER),
+        lambda alias: change(alias, "p", "C", owner="somebody", due_at=LATER),
         "1 replicas of C are being worked on",
     ),
     "two accounts": (lambda alias: make_file(alias, "two", {"C": "stored", "D": "stored"}), "they are two"),
@@ -87,7 +87,7 @@ def test_an_account_keeps_its_name_when_something_stands_in_the_way(database: st
 def test_the_old_name_is_forgotten_when_a_rebuild_had_it_from_the_objects(database: str) -> None:
     make_file(database, "k", {"A": "stored", "C": "pending", "D": "stored"})
     make_file(database, "lacking", {"A": "stored", "C": "pending"})
-    Replica.objects.using(database).filter(account="C").update(bucket="", next_attempt_at=None)
+    Replica.objects.using(database).filter(account="C").update(bucket="", due_at=None)
     assert named(database) == 1
     assert set(states(database, "k")) == {"A", "D"}
     assert state_of(database, "k") == FileState.STORED

@@ -29,10 +29,10 @@ async def test_the_last_good_replica_is_never_demoted(database: str) -> None:
         "B": ("blocked", REPLACED),
         "C": ("stored", MISSING),
     }
-    due = Replica.objects.using(database).filter(next_attempt_at__lte=Now())
+    due = Replica.objects.using(database).filter(due_at__lte=Now())
     assert await ask(database, lambda: [replica.account for replica in due]) == ["A"]
     # Once another account has the file again, it is.
-    await change(database, "A", state="stored", error_code=None, next_attempt_at=None)
+    await change(database, "A", state="stored", error_code=None, due_at=None)
     row = (await recorded_in(database, "C"))["k"]
     assert await demoted(database, row, MISSING) == Demotion(Change.PENDING, 1)
 
@@ -198,7 +198,7 @@ async def test_a_claim_is_free_again_when_it_ran_out(database: str) -> None:
     async with threads_on(database) as threads:
         verification = Verification(threads, database)
         assert await verification.begin_removal(row) is not None  # and its process dies
-        await change(database, "A", next_attempt_at=Now() - timedelta(seconds=1))
+        await change(database, "A", due_at=Now() - timedelta(seconds=1))
         assert await verification.begin_removal(row) is not None
 
 

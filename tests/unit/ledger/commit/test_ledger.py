@@ -34,9 +34,9 @@ async def test_the_rows_say_all_of_it_when_a_file_is_stored(database: str) -> No
     assert (file.state, file.lease_until, file.size, file.crc64nvme) == ("partial", None, 3, "AAAAAAAAAAc=")
     assert file.metadata == {"colour": "blue"}
     assert file.stored_at is not None
-    assert (replicas["A"].state, replicas["A"].etag, replicas["A"].next_attempt_at) == ("stored", '"etag"', None)
+    assert (replicas["A"].state, replicas["A"].etag, replicas["A"].due_at) == ("stored", '"etag"', None)
     assert (replicas["C"].state, replicas["C"].owner) == ("pending", file.owner)
-    assert replicas["C"].next_attempt_at is not None
+    assert replicas["C"].due_at is not None
 
 
 async def test_one_wins_when_two_processes_claim_the_same_keys(database: str) -> None:
@@ -108,7 +108,7 @@ async def test_the_lease_is_renewed_when_an_upload_takes_long(database: str) -> 
 
     async def leases() -> tuple[datetime | None, datetime | None]:
         files, replicas = await files_in(database), await replicas_in(database, "done")
-        return files["slow"].lease_until, replicas["C"].next_attempt_at
+        return files["slow"].lease_until, replicas["C"].due_at
 
     async with ledger_on(database, lease_seconds=1.5) as ledger:
         await ledger.intend(slow)
@@ -143,7 +143,7 @@ async def test_the_key_waits_for_the_clean_up_when_something_may_be_left(databas
     assert (file.state, file.live, file.idempotency_key) == ("erasing", True, None)
     assert set(replicas) == {"B"}
     assert (replicas["B"].state, replicas["B"].error_code) == ("erasing", "account_unreachable")
-    assert replicas["B"].next_attempt_at is not None
+    assert replicas["B"].due_at is not None
     uploads = OpenUpload.objects.using(database).values_list("account", "upload_id")
     assert await ask(database, partial(list, uploads)) == [("B", "upload-B")]
 
@@ -172,7 +172,7 @@ async def test_an_account_is_due_again_when_it_may_get_the_file_later(
         assert await ledger.follow(wanted.id, outcome)  # it counts once: the lease was given back
     replica = (await replicas_in(database))["C"]
     assert (replica.state, replica.owner, replica.error_code, replica.attempts) == (state, None, "access_refused", 1)
-    assert (replica.next_attempt_at is not None) is retryable
+    assert (replica.due_at is not None) is retryable
 
 
 async def test_nothing_is_taken_back_when_the_clean_up_counts_on_what_a_straggler_stored(database: str) -> None:
@@ -181,7 +181,7 @@ async def test_nothing_is_taken_back_when_the_clean_up_counts_on_what_a_straggle
         await ledger.intend(wanted)
         await ledger.conclude(receipt(wanted, behind="C"))
         found = Replica.objects.using(database).filter(account="C")
-        await ask(database, partial(found.update, owner=None, state=ReplicaState.STORED, next_attempt_at=None))
+        await ask(database, partial(found.update, owner=None, state=ReplicaState.STORED, due_at=None))
         assert await ledger.follow(wanted.id, stored(wanted.places[2]))
         await ask(database, partial(found.update, state=ReplicaState.ERASING))
         assert not await ledger.follow(wanted.id, stored(wanted.places[2]))

@@ -3,21 +3,29 @@
 import shutil
 import sqlite3
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.db.models.functions import Now
 
 from file.ledger.database.opening import LedgerRefusedError, open_ledger
 from file.models import File, Installation, OpenUpload, Replica
-from tests.unit.ledger.aliases import migrate_to, sqlite_alias
+from tests.databases import Postgres
+from tests.unit.ledger.aliases import alias_of, migrate_to, sqlite_alias
 from tests.unit.ledger.commands import run_manage, sqlite_url
 
 WHEN = datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=UTC)
-COPY = "ledger.sqlite3.before-file.0005_content_headers"
+EARLIER = (
+    "0001_files_and_replicas", "0002_open_uploads", "0003_catch_up_and_erasure", "0004_installations",
+    "0005_content_headers",
+)  # fmt: skip
+COPY = "ledger.sqlite3.before-file.0006_names_for_columns"
 
 
 def count_in(path: Path, table: str) -> int:
@@ -71,8 +79,67 @@ def test_replicas_that_nobody_would_ask_about_any_more_are_due_when_the_ledger_i
             )
         connections[alias].close()
         open_ledger(alias)
-        due = Replica.objects.using(alias).filter(next_attempt_at__lte=Now())
+        due = Replica.objects.using(alias).filter(due_at__lte=Now())
         assert list(due.values_list("account", flat=True)) == ["B"]
+
+
+@contextmanager
+def empty_postgresql(server: Postgres) -> Iterator[str]:
+    name = f"upgraded_{uuid.uuid4().hex[:8]}"
+    server.execute(f"CREATE DATABASE {name}")
+    try:
+        with alias_of(server.database(name)) as alias:
+            yield alias
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def unmigrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The alias of an empty database of either kind."""
+    if request.param == "sqlite":
+        opened = sqlite_alias(tmp_path / "ledger.sqlite3")
+    else:
+        opened = empty_postgresql(request.getfixturevalue("postgres_server"))
+    with opened as alias:
+        yield alias
+
+
+@pytest.mark.parametrize("release", EARLIER)
+def test_what_earlier_releases_said_by_other_columns_has_a_column_of_its_own(unmigrated: str, release: str) -> None:
+    models = migrate_to(unmigrated, ("file", release))
+
+    def make(name: str, state: str, part_size: int | None = 8, **columns: Any) -> None:
+        file = models.get_model("file", "File").objects.using(unmigrated).create(
+            id=uuid.uuid4(), key=name, name=name, content_type="text/plain", size=3, part_size=part_size, ack="any",
+            state="partial", created_at=WHEN, stored_at=WHEN,
+        )  # fmt: skip
+        models.get_model("file", "Replica").objects.using(unmigrated).create(
+            file=file, account="A", bucket="bucket", object_key=name, state=state, created_at=WHEN,
+            **{"next_attempt_at": None if state == "stored" else WHEN, **columns},
+        )  # fmt: skip
+
+    make("stored", "stored", stored_at=WHEN)
+    make("follows", "pending", owner="somebody")
+    make("small", "pending", part_size=None)
+    make("tried", "pending", attempts=1, error_code="account_unreachable")
+    make("missing", "blocked", error_code="account_missing")
+    make("unseen", "erasing", attempts=1, error_code="unfinished")
+    make("refuses", "erasing", attempts=2, error_code="access_refused")
+    make("seen", "erasing", attempts=1)
+    call_command("migrate", "file", database=unmigrated, interactive=False, verbosity=0)
+    rows = Replica.objects.using(unmigrated)
+    assert {row.object_key: (row.begun_until, row.last_look, row.error_code) for row in rows.all()} == {
+        "stored": (None, None, None),
+        "follows": (WHEN, None, None),
+        "small": (None, None, None),
+        "tried": (None, None, "account_unreachable"),
+        "missing": (WHEN, None, "account_missing"),
+        "unseen": (None, False, None),
+        "refuses": (None, False, "access_refused"),
+        "seen": (None, True, None),
+    }
+    assert {row.due_at for row in rows.exclude(state="stored")} == {WHEN}
 
 
 def test_a_ledger_of_the_first_release_opens_when_it_has_no_files_yet(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def _answers_are_right(alias: str) -> None:
     [
         ("2 0 0 SCAN file_file", True),
         ("2 0 0 SCAN file_file USING INDEX one_live_file_a_key", False),
-        ("2 0 0 SEARCH file_replica USING INDEX replica_due (next_attempt_at>? AND next_attempt_at<?)", False),
+        ("2 0 0 SEARCH file_replica USING INDEX replica_due (due_at>? AND due_at<?)", False),
         ("3 0 0 SEARCH file_file USING INDEX x (key>?)\n9 0 0 SCAN file_replica", True),
         ("Limit\n  ->  Seq Scan on file_file  (cost=0.00..1 rows=1)", True),
         ("Limit\n  ->  Index Scan using file_partial on file_file  (cost=0.00..1 rows=1)", False),

@@ -99,7 +99,8 @@ async def test_what_refused_is_tried_at_once_when_the_erasure_is_asked_for_again
             partial(
                 Replica.objects.using(database).update,
                 error_code="access_refused",
-                next_attempt_at=Now() + timedelta(hours=1),
+                last_look=False,
+                due_at=Now() + timedelta(hours=1),
             ),
         )
         _, claimed = await erasures_of(ledger, database).begin("k", accounts=ALL)
@@ -116,16 +117,14 @@ async def test_it_is_erased_again_when_somebody_woke_up_and_stored_it(database: 
         file = await ask(database, File.objects.using(database).get)
         assert (file.state, file.erased_at) == (FileState.ERASING, None)
         assert await ledger.intend(intent()) is None  # the key stays free
-        await ask(
-            database, partial(Replica.objects.using(database).filter(state="erasing").update, next_attempt_at=AGO)
-        )
+        await ask(database, partial(Replica.objects.using(database).filter(state="erasing").update, due_at=AGO))
         leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
         for _ in range(2):
             [again] = await leases.claim(due.account, ReplicaState.ERASING, 10)
             assert again.object_key == late.object_key
             await settling_of(ledger, database).gone(again)
             erasing = Replica.objects.using(database).filter(state="erasing")
-            await ask(database, partial(erasing.update, next_attempt_at=AGO))
+            await ask(database, partial(erasing.update, due_at=AGO))
         files = File.objects.using(database).filter(pk=wanted.id)
         assert (await ask(database, files.get)).state == FileState.ERASED
         keys = Replica.objects.using(database).filter(file_id=wanted.id).values_list("object_key", flat=True)
@@ -135,7 +134,7 @@ async def test_it_is_erased_again_when_somebody_woke_up_and_stored_it(database: 
 async def test_a_begin_that_is_repeated_leaves_a_note_of_the_first(database: str) -> None:
     async with ledger_on(database) as ledger:
         await acknowledged(ledger, behind="C")
-        await ask(database, partial(Replica.objects.using(database).filter(account="C").update, next_attempt_at=AGO))
+        await ask(database, partial(Replica.objects.using(database).filter(account="C").update, due_at=AGO))
         leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
         [due] = await leases.claim("C", ReplicaState.PENDING, 1)
         for upload_id in (None, None, "second"):  # about to begin; the answer was lost; begun again
@@ -157,7 +156,7 @@ async def test_an_account_that_goes_on_may_not_publish_when_its_lease_has_run_ou
     async with ledger_on(database) as ledger:
         wanted = await acknowledged(ledger, behind="C")
         replicas = Replica.objects.using(database).filter(account="C")
-        await ask(database, partial(replicas.update, next_attempt_at=AGO))
+        await ask(database, partial(replicas.update, due_at=AGO))
         assert not await ledger.may_publish(wanted.id, "C")
         leases = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
         assert await leases.claim("C", ReplicaState.PENDING, 1)

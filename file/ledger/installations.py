@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from file.ledger.audit.replicas import Runs
+from file.ledger.database.threads import Runs
 from file.models import File, Installation
 
 NO_INSTALLATION = "none"  # stands for what carries no id

@@ -1,0 +1,66 @@
+from django.db import migrations, models
+
+# What earlier releases said by other columns: no attempt had ended, and there was no error. The first condition is that
+# of the index of unfinished replicas: SQLite takes it only where it finds its very words.
+_FILL = [
+    """
+    UPDATE file_replica SET begun_until = due_at
+    WHERE state IN ('pending', 'blocked', 'erasing') AND attempts = 0 AND stored_at IS NULL AND EXISTS
+    (SELECT 1 FROM file_file WHERE file_file.id = file_replica.file_id AND file_file.part_size IS NOT NULL)
+    """,
+    """
+    UPDATE file_replica SET last_look = (error_code IS NULL)
+    WHERE state IN ('pending', 'blocked', 'erasing') AND state = 'erasing'
+    """,
+    """
+    UPDATE file_replica SET error_code = NULL
+    WHERE state IN ('pending', 'blocked', 'erasing') AND state = 'erasing' AND error_code = 'unfinished'
+    """,
+]
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("file", "0005_content_headers"),
+    ]
+
+    operations = [
+        migrations.RemoveIndex(
+            model_name="replica",
+            name="replica_due",
+        ),
+        migrations.RenameField(
+            model_name="replica",
+            old_name="next_attempt_at",
+            new_name="due_at",
+        ),
+        migrations.AlterField(
+            model_name="replica",
+            name="due_at",
+            field=models.DateTimeField(help_text="from when a worker may take it, whoever was its owner", null=True),
+        ),
+        migrations.AlterField(
+            model_name="replica",
+            name="attempts",
+            field=models.IntegerField(default=0, help_text="that failed since it was last released"),
+        ),
+        migrations.AddField(
+            model_name="replica",
+            name="begun_until",
+            field=models.DateTimeField(help_text="until when an upload may have begun without a note", null=True),
+        ),
+        migrations.AddField(
+            model_name="replica",
+            name="last_look",
+            field=models.BooleanField(help_text="of one that is erasing: nothing can land there any more", null=True),
+        ),
+        migrations.AddIndex(
+            model_name="replica",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)),
+                fields=["account", "state", "due_at"],
+                name="replica_due",
+            ),
+        ),
+        migrations.RunSQL(_FILL, migrations.RunSQL.noop),
+    ]
