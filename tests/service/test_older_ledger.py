@@ -186,7 +186,7 @@ async def test_the_commands_refuse_to_clean_and_name_the_cure(
     assert (run.returncode, told["ledger_is_behind"], told["accounts"]["A"]["not_in_ledger"]) == (1, True, 4)
     run = await manage(copy, accounts, "verify", "--clean")
     assert (run.returncode, run.stdout) == (1, "")
-    assert "older than what lies in the accounts" in run.stderr
+    assert "older than the objects in the accounts" in run.stderr
     assert "ledger rebuild" in run.stderr
     run = await manage(copy, accounts, "ledger", "installation", "--json")
     told = json.loads(run.stdout)
@@ -198,7 +198,7 @@ async def test_the_commands_refuse_to_clean_and_name_the_cure(
     assert everything(accounts.values()) == before
     run = await manage(copy, accounts, "ledger", "rebuild", "--adopt", "nonsense")
     assert (run.returncode, run.stdout) == (2, "")
-    assert "--adopt: 'nonsense' is no installation's id" in run.stderr
+    assert "--adopt: 'nonsense' is not the id of an installation" in run.stderr
 
 
 async def test_an_empty_ledger_deletes_and_adopts_nothing_until_it_is_told_whose_the_objects_are(

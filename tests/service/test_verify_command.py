@@ -73,18 +73,16 @@ async def test_an_operator_is_told_and_the_service_puts_it_right(
     run = await manage(ledger, accounts)
     assert run.returncode == 1
     lines = run.stdout.splitlines()
-    assert (
-        lines[0].split()
-        == "account asked good missing differs not answered strangers left behind not in ledger open uploads".split()
-    )
+    titles = "account asked good missing differs not answered unknown objects left behind not in ledger open uploads"
+    assert lines[0].split() == titles.split()
     assert [line.split() for line in lines[1:4]] == [
         ["A", *"3 2 1 0 0 0 0 0 0".split()],
         ["B", *"3 3 0 0 0 1 0 0 0".split()],
         ["C", *"3 2 0 1 0 0 0 0 0".split()],
     ]
-    assert "A: 'in/k' (replica_missing): is not there: catch-up brings it." in lines
-    assert "B: 'in/theirs': an object of somebody else; not touched." in lines
-    assert lines[-1] == "Not everything is as it should be."
+    assert "A: 'in/k' (replica_missing): is not there: catch-up copies it." in lines
+    assert "B: 'in/theirs': an object of another owner; not changed." in lines
+    assert lines[-1] == "Problems were found."
     assert (await states_of(sqlite_database, "in/k"))["A"] == ("pending", "replica_missing")
     assert (await states_of(sqlite_database, "in/other"))["C"] == ("blocked", "replaced")
     async with (
@@ -144,7 +142,7 @@ def test_lists_are_bounded_and_what_is_left_is_counted() -> None:
         findings.add_stranger(Stranger(account="A", object_key=f"s{number}"))
     lines = list(as_lines(findings, dry_run=False))
     assert "And 7 more." in lines
-    assert len(lines) == 2 + SHOWN + 1 + SHOWN + 1
+    assert len(lines) == SHOWN + 1 + SHOWN + 1
     found = as_json(findings)
     assert (found["problems"]["count"], len(found["problems"]["first"])) == (SHOWN + 7, SHOWN)
 
@@ -156,16 +154,16 @@ def test_lines_say_how_many_good_copies_are_left() -> None:
     findings.add_problem(a_problem(2, good_copies=2, became="removed", code="replaced"))
     for dry_run in (False, True):
         lines = list(as_lines(findings, dry_run=dry_run))
-        assert lines[2] == "A: 'k0' (replica_missing): is gone: left as it is; no good copy of this file is left."
-        assert lines[3].endswith("; only one good copy of this file is left.")
-        assert ("would" in lines[4]) is dry_run
-        assert lines[-2] == "Not verified to its end: A (account_unreachable): " + str(findings.accounts["A"].error)
+        assert lines[0] == "A: 'k0' (replica_missing): is gone: unchanged; the file has no other good copy."
+        assert lines[1].endswith("; the file has only one other good copy.")
+        assert ("would" in lines[2]) is dry_run
+        assert lines[-2] == "Not verified completely: A (account_unreachable): " + str(findings.accounts["A"].error)
 
 
-def test_the_bar_has_one_length_however_far_it_is() -> None:
+def test_progress_is_the_part_of_all_accounts_that_is_done() -> None:
     own = AccountFindings()
     findings = Findings({"A": own, "B": AccountFindings(reached=1.0, objects=4)})
-    assert as_progress(findings).startswith("[##########          ] 0 replicas asked for")
+    assert as_progress(findings) == ("0 replicas checked, 0 problems, 4 objects listed", 0.5)
     own.reached = 1.0
-    assert as_progress(findings).startswith("[####################] ")
-    assert as_progress(Findings({})).startswith("[                    ] ")
+    assert as_progress(findings)[1] == 1.0
+    assert as_progress(Findings({}))[1] == 0.0

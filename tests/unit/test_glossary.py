@@ -20,7 +20,7 @@ PLAIN_WORDS = frozenset(
     leaving list listener listing log login make management memory metadata metrics migrate migrations models multiple
     naming open opening pages parameters paths platform private put queries questions read reading records renaming
     reports request responses restoring results rows rules run s3 security server service serving setting sqlite
-    statements states sub terminal threads timeouts upload urls values variables verification wanted writer xml
+    statements states sub terminal texts threads timeouts upload urls values variables verification wanted writer xml
     """.split()
 )
 # Words that were replaced: what to say instead.

@@ -1,87 +1,212 @@
-"""`manage.py accounts`: the state of each account, how one comes and goes, and whether it is fit for the service.
+"""`manage.py accounts`: the state of each account; `--check`, `--retry A`, and the subcommands add, retire and rename.
 
-Promises: a refusal is one line and exit code 1; `--json` tells the same in one object. The work is done elsewhere.
+Promises: a refusal is one line and exit code 1; work that is not finished has exit code 1 too, and the same command
+continues it; `--json` reports the same in one object. Leaves to others: the work (`file/ledger/accounts/`), what is
+asked of an account (`file/accounts/checkup/`), and the texts (`reports/`).
 """
 
 import argparse
-import json
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connection
 
-from file.accounts.checkup.checkup import CheckUp
-from file.checks import TAGS_WITHOUT_SETTINGS
+from file.ledger.accounts.accountstates import is_known, known_accounts
+from file.ledger.accounts.backfill import backfill, take_back
+from file.ledger.accounts.batches import reading
+from file.ledger.accounts.presence import retry
+from file.ledger.accounts.renaming import RenamingRefusedError, rename
+from file.ledger.accounts.retirement import RetirementRefusedError, retire
+from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
-from file.management.accountsubcommands import Membership, add_arguments
-from file.management.leaving import leave
-from file.management.reports.checkup import as_json, as_lines, check_accounts, is_whole, progress
+from file.management.reports import checkup
+from file.management.reports.accounts import account_states, added, as_json, as_table, retired, variable
+from file.management.terminal import INTERRUPTED, NOT_DONE, OK, OperatorCommand, Options, add_json, exit_now
 
 _HELP = """\
-Without an option: the state of each account, configured or only known to the ledger, how many files it has,
-and what it lacks and why. How accounts come and go is in docs/accounts.md.
+Shows the state of each account, configured or known to the ledger: how many files it has, what it lacks, and why.
+docs/accounts.md explains how to add, retire and rename an account.
 
---retry A makes what A refused due now: what is blocked (but for what was replaced, which `verify --replace` decides)
-is pending again, and what is to be erased is tried.
+--retry A tries again now what account A refused: blocked replicas become pending, and erasures run. Replicas whose
+object was replaced stay blocked; `manage.py verify --replace` decides about them.
 
---check does everything that the service does, once, in every account with a probe object under its prefix
-(<prefix>mentum-check-<uuid>), and takes it back: is the account reached, are clock, region, credentials, bucket and
-owner right, and is every permission there? It tells a table, and for each cross the IAM action to allow, or the line to
-write into the account's JSON where the store lacks something (docs/stores.md). Nothing else in the bucket is touched or
-overwritten. The exit code is 1 if there is a cross; docs/operations.md has the policy.
+--check tries everything that the service does, once per account, with a test object of its own under the account's
+prefix (<prefix>mentum-check-<uuid>), and removes it again. It checks the connection, clock, region, credentials, bucket
+and owner, and each permission. For each failed check it shows the IAM action to allow, or the line to write into the
+account's JSON if the store lacks a feature (docs/stores.md). It changes nothing else in the bucket. The exit code is 1
+if a check failed. docs/operations.md has the IAM policy.
 """
-_INTERRUPTED = 130  # what a shell calls a process that Ctrl-C ended
+_EXAMPLES = """\
+examples:
+  python manage.py accounts                       the state of each account
+  python manage.py accounts --check --account B   test the permissions of account B
+  python manage.py accounts --retry B             after the cause of its refusals is repaired
+  python manage.py accounts add D --backfill      copy the existing files to the new account D
+  python manage.py accounts retire B --drain      remove all files from account B
+"""
+_ADD = """\
+Lets new files go to account A, also if A was retired. The running service notices within seconds; it notices an account
+that is new in the environment at its next start.
+
+--backfill gives each existing file a pending replica in A, and the service copies it; `manage.py accounts` shows the
+progress. You may interrupt the command and run it again: it adds only what is missing.
+"""
+_RETIRE = """\
+Stops new files from going to account A; the running service notices within seconds. Files that A lacks are not copied
+to it any more. The exit code is 1 until everything is done; run the command again until it is 0.
+
+--keep: the files in A stay there, are read from there, and are erased when the client erases them. Keep A in the
+environment.
+--drain: each file is removed from A if another account has it in good order. After that you may remove A from the
+environment.
+"""
+_RENAME = """\
+Account A has the name B from now on. Before, rename AWS_ACCOUNT_A to AWS_ACCOUNT_B in the environment, with the same
+bucket and prefix, and stop every service that uses A. The metadata of existing objects keeps the old name
+(docs/accounts.md).
+
+example:
+  python manage.py accounts rename A B
+"""
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = _HELP
-    # What is wrong with the accounts themselves is told by the command, before anything is asked.
-    requires_system_checks = TAGS_WITHOUT_SETTINGS
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
-        )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--check", action="store_true", help="try everything that the service does in an account")
+        parser.epilog = _EXAMPLES
+        parser.add_argument("--check", action="store_true", help="test everything that the service does in an account")
         parser.add_argument(
-            "--account", action="append", metavar="A", help="this account only; may be given several times"
+            "--account", action="append", metavar="A", help="only this account; may be given several times"
         )
-        parser.add_argument("--json", action="store_true", help="tell the result as JSON")
-        add_arguments(parser)
+        parser.add_argument("--retry", metavar="A", help="try again now what account A refused")
+        add_json(parser)
+        subcommands = parser.add_subparsers(dest="subcommand", metavar="subcommand")
+
+        def subcommand(name: str, help: str, description: str, work: Callable[[Options], bool]) -> CommandParser:
+            made: CommandParser = subcommands.add_parser(
+                name, help=help, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+            )
+            add_json(made, default=argparse.SUPPRESS)  # or its default would undo a --json before the subcommand
+            made.add_argument("name", metavar="A", help="the account")
+            made.set_defaults(work=work)
+            return made
+
+        add = subcommand("add", "new files go to an account; --backfill copies the existing files too", _ADD, self.add)
+        add.add_argument("--backfill", action="store_true", help="copy the existing files to it")
+        retired = subcommand("retire", "no new files go to an account", _RETIRE, self.retire)
+        way = retired.add_mutually_exclusive_group(required=True)
+        way.add_argument("--drain", action="store_true", help="remove its files, where another account has them")
+        way.add_argument("--keep", action="store_true", help="leave its files there")
+        renamed = subcommand("rename", "an account has another name in the environment", _RENAME, self.rename)
+        renamed.add_argument("new_name", metavar="B", help="its new name in the environment")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.UPLOAD_FAULTS:
-            raise CommandError("\n".join(settings.UPLOAD_FAULTS))
+        self.refuse_faults()
+        self._configured: dict[str, Account] = {account.name: account for account in settings.UPLOAD.accounts}
         if options["check"]:
-            self.check_up(self._chosen(options["account"]), options)
-        else:
-            work = options.get("work") or (Membership.retry if options["retry"] else Membership.show)
-            Membership(self.stdout, self.stderr).carry_out(options, work)
+            self.check_accounts(options)
+        work: Callable[[Options], bool] = options.get("work") or (self.retry if options["retry"] else self.show)
+        self.open_ledger()
+        try:
+            done = work(options)
+        except LedgerUnavailableError as error:
+            cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"
+            raise CommandError(f"{error.detail}{cause} What is done stays; run the command again.") from error
+        except (RetirementRefusedError, RenamingRefusedError) as error:
+            raise CommandError(str(error)) from error
+        finally:
+            connection.close()
+        if not done:
+            raise SystemExit(NOT_DONE)
 
-    def check_up(self, accounts: Sequence[Account], options: dict[str, Any]) -> None:
-        """Exit code 1 if there is a cross."""
-        watched = sys.stderr.isatty() and not options["json"]
+    def check_accounts(self, options: Options) -> NoReturn:
+        """Exit code 1 if a check failed."""
+        with self.progress(options) as show:
+            checkups, ended = checkup.check_accounts(
+                self._chosen(options["account"]), lambda checkups: show(*checkup.progress(checkups))
+            )
+        self.tell(options, checkup.as_json(checkups), checkup.as_table(checkups), checkup.as_lines(checkups))
+        exit_now(INTERRUPTED if not ended else OK if checkup.is_whole(checkups) else NOT_DONE)
 
-        def show(checkups: Sequence[CheckUp]) -> None:
-            if watched:  # beside the result
-                self.stderr.write(f"\r{progress(checkups)}", style_func=str, ending="")
+    def show(self, options: Options) -> bool:
+        """All accounts, or those that `--account` names."""
+        states = account_states(settings.UPLOAD.accounts, known_accounts(DEFAULT_DB_ALIAS))
+        if options["account"]:
+            states = [state for state in states if state.known.name in options["account"]]
+        self.tell(options, as_json(states), as_table(states))
+        return True
 
-        checkups, ended = check_accounts(accounts, show)
-        if watched:
-            self.stderr.write("", style_func=str)
-        if options["json"]:
-            self.stdout.write(json.dumps(as_json(checkups), ensure_ascii=False))
-        else:
-            self.stdout.write("\n".join(as_lines(checkups)))
-        leave(_INTERRUPTED if not ended else 0 if is_whole(checkups) else 1)
+    def retry(self, options: Options) -> bool:
+        account = self._account(options["retry"])
+        released, hastened = retry(DEFAULT_DB_ALIAS, account)
+        self.tell(
+            options,
+            {"account": account.name, "released": released, "erasing": hastened},
+            [f"{account.name}: {released} blocked replicas are pending again; {hastened} erasures are due now."],
+        )
+        return True
+
+    def add(self, options: Options) -> bool:
+        account, done = self._account(options["name"]), None
+        was_retired = take_back(DEFAULT_DB_ALIAS, account.name)
+        told: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
+        if options["backfill"]:
+            with self.progress(options) as show:
+                done = backfill(DEFAULT_DB_ALIAS, account, lambda at: show(f"{at.files} files, {at.added} added"))
+            told |= asdict(done) | {"whole": done.is_whole}
+        self.tell(options, told, added(account.name, was_retired=was_retired, done=done))
+        return done is None or done.is_whole
+
+    def retire(self, options: Options) -> bool:
+        name, keeps = options["name"], options["keep"]
+        is_missing = name not in self._configured
+        if is_missing:
+            self._check_known(name)
+            if not keeps:
+                raise CommandError(f"{variable(name)} is not set: nothing can be removed from {name} without it")
+        with self.progress(options) as show:
+            done = retire(
+                DEFAULT_DB_ALIAS,
+                name,
+                keeps=keeps,
+                configured=list(self._configured),
+                ack=settings.UPLOAD.ack,
+                told=lambda at: show(f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there"),
+            )
+        told = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
+        self.tell(options, told, retired(name, done, keeps=keeps, is_missing=is_missing))
+        return done.is_done
+
+    def rename(self, options: Options) -> bool:
+        old, new = options["name"], self._account(options["new_name"])
+        if old in self._configured:
+            raise CommandError(f"{variable(old)} is still set: rename it to {variable(new.name)} first")
+        with self.progress(options) as show:
+            renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(f"{count} replicas"))
+        self.tell(
+            options,
+            {"account": old, "new_name": new.name, "renamed": renamed},
+            [f"{old} is now {new.name}: {renamed} replicas. Start the services with {variable(new.name)}."],
+        )
+        return True
 
     def _chosen(self, names: Sequence[str] | None) -> Sequence[Account]:
-        accounts: dict[str, Account] = {account.name: account for account in settings.UPLOAD.accounts}
         for name in names or ():
-            if name not in accounts:
-                raise CommandError(f"there is no account {name!r}; there are {', '.join(accounts)}")
-        return [account for name, account in accounts.items() if not names or name in names]
+            if name not in self._configured:
+                raise CommandError(f"there is no account {name!r}; the accounts are {', '.join(self._configured)}")
+        return [account for name, account in self._configured.items() if not names or name in names]
+
+    def _account(self, name: str) -> Account:
+        if name not in self._configured:
+            known = ", ".join(self._configured) or "none"
+            raise CommandError(f"{variable(name)} is not set; the accounts in the environment are: {known}")
+        return self._configured[name]
+
+    def _check_known(self, name: str) -> None:
+        with reading():
+            if not is_known(DEFAULT_DB_ALIAS, name):
+                raise CommandError(f"there is no account {name}, neither in the environment nor in the ledger")

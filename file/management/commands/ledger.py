@@ -1,14 +1,14 @@
-"""`manage.py ledger`: what is done to the ledger as a whole. A method a subcommand, whose options stand beside it.
+"""`manage.py ledger`: work on the ledger as a whole. One method per subcommand.
 
-Promises: each says in a line what it did, or, with `--json`, in one object; a refusal is one line and exit code 1.
+Promises: each subcommand reports what it did in lines, or, with `--json`, in one object; a refusal is one line and exit
+code 1. Leaves to others: the work (`file/audit/rebuild.py`, `file/ledger/database/backup.py`).
 """
 
 import argparse
 import asyncio
-import json
 import sqlite3
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,59 +18,81 @@ from django.db import DEFAULT_DB_ALIAS, connection
 
 from file.audit.inventory import Findings
 from file.audit.rebuild import Rebuild
-from file.checks import TAGS_WITHOUT_SETTINGS
 from file.ledger.database.backup import CopyRefusedError, copy_ledger
-from file.ledger.database.opening import LedgerRefusedError, open_ledger
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership, is_installation
 from file.ledger.keyed import account_hashes
 from file.logic.errors import LedgerUnavailableError
-from file.management.leaving import Leaving
-from file.management.reports.rebuild import as_json, as_lines, is_right
+from file.management.reports.rebuild import as_json, as_lines, as_progress, is_right
+from file.management.terminal import NOT_DONE, OperatorCommand, Options, Show, add_json, ledger_is_missing
 from file.service.accounts import s3_accounts
 
 _REBUILD = """\
-Restores files and replicas from what lies in the accounts: every object says whose it is. Nothing that the ledger has
-is changed, but that a replica which was pending and is there becomes stored; so this may run on an older copy of the
-ledger, beside the service, and again. What contradicts itself is told and not restored; then, and if an account could
-not be listed, the exit code is 1.
+Restores files and replicas in the ledger from the objects in the accounts: each object says which file it is. What the
+ledger has does not change, except that a pending replica whose object is there becomes stored. So the command may run
+on an older copy of the ledger, beside the running service, and more than once. Objects that contradict each other are
+reported and not restored. Then, and if an account could not be listed, the exit code is 1.
 
-Objects say which installation wrote them. Those of another one are left alone, and counted: name it with --adopt if
-its files are yours, as after the loss of the whole ledger, when a new one has a new id.
+Each object names the installation that wrote it. Objects of another installation are counted and left alone. If they
+are yours, name that installation with --adopt. This is necessary after a loss of the ledger: a new ledger has a new id.
 
-Objects name the accounts of their file by hashes under SECRET_KEY. A file that lacks a copy in an account whose name
-cannot be found is counted and not restored. If SECRET_KEY was replaced, put the former one into SECRET_KEY_FALLBACKS;
-if an account was renamed or removed, say its former name with --former-account.
+Objects name the accounts of their file by hashes under SECRET_KEY. A file that lacks a copy in an account whose name is
+not known is counted and not restored. If SECRET_KEY was replaced, put the former key into SECRET_KEY_FALLBACKS. If an
+account was renamed or removed, give its former name with --former-account.
 
-What cannot come back: who sent a file, the ack that was asked for, S3's request ids, idempotency keys, the size of the
-parts, the exact time of the acknowledgement. A file that was being received or erased when the ledger was lost comes
-back, as partial, if it lies in an account. Where an object does not say its file's SHA-256, it is read once, whole.
+These things cannot be restored: who sent a file, the ack of its upload, the request ids of S3, idempotency keys, the
+size of the parts, and the exact time of the acknowledgement. A file that was being received or erased when the ledger
+was lost is restored as partial if an account has it. An object without the SHA-256 of its file is read once.
+"""
+_REBUILD_EXAMPLES = """\
+examples:
+  python manage.py ledger rebuild --dry-run
+  python manage.py ledger rebuild --adopt 3f2a9c1e-0b5d-4c7a-9e86-5d1f00c2ab47
+"""
+_BACKUP = """\
+Copies an SQLite ledger to a new file while the service runs. The copy is of one moment and needs no other file. Keep
+SECRET_KEY with it. For PostgreSQL use pg_dump.
+
+example:
+  python manage.py ledger backup /backups/ledger-monday.sqlite3
+"""
+_INSTALLATION = """\
+Shows the id that each object of this ledger carries, and whether the ledger is an older copy. Then the exit code is 1.
 """
 
 
-class Command(Leaving):
-    help = "Looks after the ledger, the record of what lies in which account."
-    # A ledger is saved even while a setting is wrong.
-    requires_system_checks = TAGS_WITHOUT_SETTINGS
+class Command(OperatorCommand):
+    help = "Copies and restores the ledger, the record of which account has which file."
 
     def add_arguments(self, parser: CommandParser) -> None:
         subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")
-        backup = subcommands.add_parser("backup", help="Copies an SQLite ledger while the service runs.")
-        backup.add_argument("file", type=Path, help="the copy; must not be there yet")
-        backup.add_argument("--json", action="store_true", help="tell the result as JSON")
-        backup.set_defaults(run=self.backup)
-        rebuild = subcommands.add_parser(
+
+        def subcommand(
+            name: str, help: str, description: str, run: Callable[[Options], None], epilog: str = ""
+        ) -> CommandParser:
+            formatter = argparse.RawDescriptionHelpFormatter
+            made: CommandParser = subcommands.add_parser(
+                name, help=help, description=description, epilog=epilog, formatter_class=formatter
+            )
+            add_json(made)
+            made.set_defaults(run=run)
+            return made
+
+        backup = subcommand("backup", "copies an SQLite ledger while the service runs", _BACKUP, self.backup)
+        backup.add_argument("file", type=Path, help="the path of the copy; no file may be there")
+        rebuild = subcommand(
             "rebuild",
-            help="Restores files and replicas from what lies in the accounts.",
-            description=_REBUILD,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            "restores the ledger from the objects in the accounts",
+            _REBUILD,
+            self.rebuild,
+            _REBUILD_EXAMPLES,
         )
-        rebuild.add_argument("--dry-run", action="store_true", help="change nothing, and tell what would be done")
+        rebuild.add_argument("--dry-run", action="store_true", help="change nothing, and report what would be done")
         rebuild.add_argument(
             "--older-copy",
             action="store_true",
-            help="the ledger is a copy (a dump, a standby) that took the place of a later one: what was being received "
-            "when it was made may have been acknowledged since, and is restored, too; stop the service before",
+            help="the ledger is an older copy (a dump, a standby): also restore uploads that were under way when it "
+            "was made, because they may have been acknowledged since; stop the service before",
         )
         rebuild.add_argument(
             "--adopt",
@@ -78,68 +100,56 @@ class Command(Leaving):
             default=[],
             type=_installation,
             metavar="INSTALLATION",
-            help="take over the objects of this installation, too; `none` for objects that carry no installation's id. "
-            "May be given several times; a ledger that knows no file yet becomes the first one",
+            help="restore the objects of this installation too; `none` for objects without the id of an installation. "
+            "May be given several times; a ledger without files takes the id of the first one",
         )
         rebuild.add_argument(
             "--former-account",
             action="append",
             default=[],
             metavar="NAME",
-            help="the name of an account that is not configured any more, such as the former name of one that was "
-            "renamed: objects may name it. May be given several times",
+            help="the name of an account that is not configured any more, such as the former name of a renamed one. "
+            "May be given several times",
         )
         rebuild.add_argument(
             "--without-unknown-accounts",
             action="store_true",
-            help="restore also the files that lack a copy in an account whose name cannot be found; the ledger then "
-            "does not know of that copy, and it is not brought again",
+            help="also restore files that lack a copy in an account whose name is not known; the ledger does not know "
+            "that copy then, and it is not copied again",
         )
-        rebuild.add_argument("--json", action="store_true", help="tell the result as JSON")
-        rebuild.set_defaults(run=self.rebuild)
-
-        installation = subcommands.add_parser(
-            "installation", help="Tells the id that every object carries, and whether the ledger is an older copy."
+        subcommand(
+            "installation",
+            "shows the id of this ledger, and whether it is an older copy",
+            _INSTALLATION,
+            self.installation,
         )
-        installation.add_argument("--json", action="store_true", help="tell the result as JSON")
-        installation.set_defaults(run=self.installation)
 
     def handle(self, *args: Any, **options: Any) -> None:
         options["run"](options)
 
-    def installation(self, options: dict[str, Any]) -> None:
-        """Exit code 1 if the ledger is known to be behind."""
-        if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
+    def installation(self, options: Options) -> None:
+        """Exit code 1 if the ledger is known to be an older copy."""
+        if ledger_is_missing():
             raise CommandError("there is no ledger yet; the service makes it when it starts")
-        self._opened(dry_run=False)
+        self.open_ledger()
         try:
-            told = asyncio.run(self._ownership())
+            found = asyncio.run(_ownership())
         except LedgerUnavailableError as error:
             raise CommandError(error.detail) from error
-        others = sorted(told.ours - {told.own})
-        behind_at = None if told.behind_at is None else told.behind_at.isoformat()
-        if options["json"]:
-            self.stdout.write(json.dumps({"installation": told.own, "adopted": others, "behind_at": behind_at}))
-        else:
-            self.stdout.write(f"This installation: {told.own}")
-            self.stdout.writelines(f"Adopted: {other}" for other in others)
-            if behind_at is not None:
-                self.stdout.write(
-                    f"The ledger is older than what lies in the accounts (noticed {behind_at}): "
-                    "stop the service, and run: python manage.py ledger rebuild --older-copy"
-                )
+        adopted = sorted(found.ours - {found.own})
+        behind_at = None if found.behind_at is None else found.behind_at.isoformat()
+        lines = [f"This installation: {found.own}", *(f"Adopted: {other}" for other in adopted)]
         if behind_at is not None:
-            raise SystemExit(1)
+            lines.append(
+                f"The ledger is older than the objects in the accounts (noticed {behind_at}). "
+                "Stop the service, and run: python manage.py ledger rebuild --older-copy"
+            )
+        self.tell(options, {"installation": found.own, "adopted": adopted, "behind_at": behind_at}, lines)
+        if behind_at is not None:
+            raise SystemExit(NOT_DONE)
 
-    async def _ownership(self) -> Ownership:
-        threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
-        try:
-            return await Installations(threads, DEFAULT_DB_ALIAS).read()
-        finally:
-            await threads.close()
-
-    def backup(self, options: dict[str, Any]) -> None:
-        """One consistent copy, on the disk when the command ends."""
+    def backup(self, options: Options) -> None:
+        """One consistent copy, which is on the disk when the command ends."""
         if connection.vendor == "postgresql":
             raise CommandError("the ledger is in PostgreSQL: copy it with pg_dump")
         if connection.vendor != "sqlite":
@@ -147,42 +157,41 @@ class Command(Leaving):
         target: Path = options["file"].absolute()
         begun = time.monotonic()
         try:
-            size = copy_ledger(Path(connection.settings_dict["NAME"]), target, self._progress(options))
+            with self.progress(options) as show:
+                source = Path(connection.settings_dict["NAME"])
+                size = copy_ledger(
+                    source, target, lambda done, total: show(f"{done} of {total} pages", done / max(total, 1))
+                )
         except CopyRefusedError as error:
             raise CommandError(str(error)) from error
         seconds = round(time.monotonic() - begun, 3)
-        if options["json"]:
-            self.stdout.write(json.dumps({"file": str(target), "bytes": size, "seconds": seconds}))
-        else:
-            self.stdout.write(f"Copied the ledger to {target}: {size} bytes in {seconds:.1f} seconds.")
+        line = f"Copied the ledger to {target}: {size} bytes in {seconds:.1f} seconds."
+        self.tell(options, {"file": str(target), "bytes": size, "seconds": seconds}, [line])
 
-    def rebuild(self, options: dict[str, Any]) -> None:
-        """What the accounts know of their files. Exit code 1 if anything could not be restored."""
-        if settings.UPLOAD_FAULTS:  # an account that is left out would count as one that has nothing
-            raise CommandError("\n".join(settings.UPLOAD_FAULTS))
-        alias = self._opened(dry_run=options["dry_run"])
+    def rebuild(self, options: Options) -> None:
+        """Exit code 1 if something could not be restored."""
+        self.refuse_faults()
+        alias = None if options["dry_run"] and ledger_is_missing() else DEFAULT_DB_ALIAS
+        if alias is not None:
+            self.open_ledger(dry_run=options["dry_run"])
         begun = time.monotonic()
         try:
-            findings = asyncio.run(self._rebuilt(alias, options))
+            with self.progress(options) as show:
+                findings = asyncio.run(self._rebuilt(alias, options, show))
         except LedgerUnavailableError as error:
-            raise CommandError(f"{error.detail} What was restored until now stays.") from error
+            raise CommandError(f"{error.detail} What was restored stays.") from error
         except (sqlite3.Error, OSError) as error:
             raise CommandError(f"the temporary file cannot be used (TMPDIR): {error}") from error
         finally:
             connection.close()
-        seconds = round(time.monotonic() - begun, 3)
-        if options["json"]:
-            told = as_json(findings) | {"dry_run": options["dry_run"], "seconds": seconds}
-            self.stdout.write(json.dumps(told, ensure_ascii=False))
-        else:
-            self.stdout.write("\n".join(as_lines(findings, dry_run=options["dry_run"])))
+        told = as_json(findings) | {"dry_run": options["dry_run"], "seconds": round(time.monotonic() - begun, 3)}
+        self.tell(options, told, as_lines(findings, dry_run=options["dry_run"]))
         if not is_right(findings):
-            raise SystemExit(1)
+            raise SystemExit(NOT_DONE)
 
-    async def _rebuilt(self, alias: str | None, options: dict[str, Any]) -> Findings:
-        show = self._count(options)
+    async def _rebuilt(self, alias: str | None, options: Options, show: Show) -> Findings:
         async with s3_accounts(settings.UPLOAD) as buckets:
-            findings = await Rebuild(
+            return await Rebuild(
                 alias,
                 buckets,
                 hashes=account_hashes(),
@@ -191,50 +200,22 @@ class Command(Leaving):
                 adopted=options["adopt"],
                 older_copy=options["older_copy"],
                 dry_run=options["dry_run"],
-                told=show,
+                told=lambda findings: show(as_progress(findings)),
             ).run()
-        show(findings, ending="\n")
-        return findings
 
-    def _opened(self, *, dry_run: bool) -> str | None:
-        """The ledger's alias; None if there is none and none is to be made."""
-        if dry_run and connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
-            return None
-        try:
-            copy = open_ledger(dry_run=dry_run)
-        except LedgerRefusedError as error:
-            raise CommandError(str(error)) from error
-        if copy is not None:
-            self.stderr.write(f"The ledger was migrated; as it was before, it is in {copy}", style_func=str)
-        return DEFAULT_DB_ALIAS
 
-    def _count(self, options: dict[str, Any]) -> Any:
-        """On a terminal only, and beside the result."""
-
-        def show(findings: Findings, ending: str = "") -> None:
-            objects = sum(account.objects for account in findings.accounts.values())
-            done = f"\r{objects} objects, {findings.stored + findings.partial} files restored, {findings.hashed} read"
-            self.stderr.write(done, style_func=str, ending=ending)
-
-        def say_nothing(findings: Findings, ending: str = "") -> None:
-            """Nobody watches."""
-
-        return show if sys.stderr.isatty() and not options["json"] else say_nothing
-
-    def _progress(self, options: dict[str, Any]) -> Any:
-        """On a terminal only, and beside the result."""
-        if options["json"] or not sys.stderr.isatty():
-            return None
-
-        def show(done: int, total: int) -> None:
-            percent = 100 * done // max(total, 1)
-            self.stderr.write(f"\r{percent:3d} %", style_func=str, ending="\n" if done == total else "")  # not in red
-
-        return show
+async def _ownership() -> Ownership:
+    threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
+    try:
+        return await Installations(threads, DEFAULT_DB_ALIAS).read()
+    finally:
+        await threads.close()
 
 
 def _installation(text: str) -> str:
-    """Its id, for argparse."""
+    """The id of an installation, for argparse."""
     if text != NO_INSTALLATION and not is_installation(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no installation's id (a UUID), and not `{NO_INSTALLATION}`")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the id of an installation (a UUID), and not `{NO_INSTALLATION}`"
+        )
     return text

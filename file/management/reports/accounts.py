@@ -1,25 +1,30 @@
-"""What `manage.py accounts` tells without an option: each account's state, as one object or as a table."""
+"""What `manage.py accounts` and its subcommands report: the state of each account, and what `add` and `retire` did."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from file.ledger.accounts.accountstates import KnownAccount
+from file.ledger.accounts.backfill import Backfilled
+from file.ledger.accounts.retirement import Retirement
 from file.logic.values import Account
+from file.management.terminal import Table
 
 ACTIVE = "active"
 MISSING = "missing from the environment"
 
 _TITLES = ("account", "bucket", "region", "state", "stored", "pending", "blocked", "erasing", "last error")
-_NUMBERS = ("stored",)
 _NOTHING = "-"
-_GAP = "  "
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (0, "s"))
+
+
+def variable(name: str) -> str:
+    return f"AWS_ACCOUNT_{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """What the environment says of an account, if it does, and what the ledger knows of it."""
+    """What the environment says of an account, if it is there, and what the ledger knows of it."""
 
     configured: Account | None
     known: KnownAccount
@@ -44,32 +49,62 @@ class AccountState:
 
 
 def account_states(configured: Sequence[Account], known: Mapping[str, KnownAccount]) -> list[AccountState]:
-    """Those that are configured first, in their order."""
+    """The configured accounts first, in their order."""
     by_name = {account.name: account for account in configured}
     names = [*by_name, *sorted(set(known) - set(by_name))]
     return [AccountState(by_name.get(name), known.get(name) or KnownAccount(name=name)) for name in names]
 
 
 def as_json(states: Sequence[AccountState]) -> dict[str, Any]:
-    return {"accounts": {state.known.name: _told(state) for state in states}}
+    return {"accounts": {state.known.name: _object(state) for state in states}}
 
 
-def as_lines(states: Sequence[AccountState]) -> Iterator[str]:
-    """A row an account."""
-    rows = [_TITLES, *(_row(state) for state in states)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(_TITLES, row, widths, strict=True)
-        yield _GAP.join(c.rjust(width) if title in _NUMBERS else c.ljust(width) for title, c, width in cells).rstrip()
+def as_table(states: Sequence[AccountState]) -> Table:
+    """One row per account."""
+    return Table(_TITLES, [_row(state) for state in states], numbers=("stored",))
 
 
 def age(seconds: float) -> str:
-    """In its largest unit, and never too much: `59 min`, `2 h`."""
+    """In its largest unit, rounded down: `59 min`, `2 h`."""
     size, unit = next((size, unit) for size, unit in _UNITS if seconds >= size)
     return f"{int(seconds // max(size, 1))} {unit}"
 
 
-def _told(state: AccountState) -> dict[str, Any]:
+def added(name: str, *, was_retired: bool, done: Backfilled | None) -> Iterator[str]:
+    if was_retired:
+        yield f"{name} is not retired any more."
+    yield (
+        f"New files go to {name} from the next start of each service on, because a service reads the environment when "
+        f"it starts. A service that was started with {variable(name)} uses {name} within seconds."
+    )
+    if done is None:
+        return
+    yield f"{done.added} of {done.files} files are now pending in {name}. `manage.py accounts` shows the progress."
+    if done.leaving:
+        yield f"{done.leaving} files are still being removed from {name}. Run the command again after that."
+    if done.under_way:
+        yield f"{done.under_way} uploads that do not go to {name} are under way. Run the command again after that."
+
+
+def retired(name: str, done: Retirement, *, keeps: bool, is_missing: bool) -> Iterator[str]:
+    yield f"{name} is retired: no new files go there. {done.given_up} files that it lacks are not copied to it."
+    if not keeps:
+        yield f"{done.leaving} files are now being removed from {name}."
+    if done.only_there:
+        yield f"{done.only_there} files are only in {name}. Run the command again once another account has them."
+    if done.replaced:
+        yield f"{done.replaced} objects were replaced by others. `manage.py verify --replace` decides about them."
+    if done.unfinished and is_missing:
+        yield f"{done.unfinished} replicas wait until {variable(name)} is set: the service has to check the account."
+    elif done.unfinished:
+        yield f"{done.unfinished} replicas are not finished. The running service continues; run the command again."
+    if done.under_way:
+        yield f"{done.under_way} uploads to {name} are under way. Run the command again after that."
+    if done.is_done:
+        yield f"{name} keeps its files." if keeps else f"{name} is empty. {variable(name)} may be removed."
+
+
+def _object(state: AccountState) -> dict[str, Any]:
     known = state.known
     return {
         "bucket": state.bucket,
@@ -105,7 +140,7 @@ def _row(state: AccountState) -> tuple[str, ...]:
 
 
 def _by_code(codes: Mapping[str, int]) -> str:
-    """The number, and of what."""
+    """The sum, and the number for each error code."""
     if not codes:
         return "0"
     told = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()) if code)

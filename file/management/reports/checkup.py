@@ -1,7 +1,7 @@
-"""What `manage.py accounts --check` does and tells: all accounts are asked at once; a table, or one object.
+"""What `manage.py accounts --check` does and reports: it checks all accounts at once.
 
-Interrupted, by Ctrl-C or SIGTERM, it waits until every account has taken back its probe. Leaves to others: what is
-asked of an account (`file/accounts/checkup/checkup.py`).
+If Ctrl-C or SIGTERM interrupts it, it waits until the test objects are removed from each account. Leaves to others:
+what is asked of an account (`file/accounts/checkup/checkup.py`).
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from file.accounts.checkup.checks import CHECKS
 from file.accounts.checkup.checkup import CheckUp
 from file.accounts.checkup.diagnosis import CheckState, as_json_lines
 from file.logic.values import Account
+from file.management.terminal import Table
 from file.service.accounts import s3_accounts
 
 _SIGNS = {CheckState.OK: "✓", CheckState.WARNED: "!", CheckState.FAILED: "✗", CheckState.NOT_ASKED: "-"}
 _VERSIONS = {True: "yes", False: "no", None: "-"}
 _VERSIONED = "(keeps versions)"
-_GAP = "  "
 
 Told = Callable[[Sequence[CheckUp]], None]
 
 
 def check_accounts(accounts: Sequence[Account], told: Told) -> tuple[Sequence[CheckUp], bool]:
-    """The check-ups, and whether they came to their end. `told` is called after every check of every account."""
+    """The check-ups, and whether they came to their end. `told` is called after each check."""
     checkups: list[CheckUp] = []
     try:
         asyncio.run(_checked(accounts, checkups, told))
@@ -37,7 +37,7 @@ def check_accounts(accounts: Sequence[Account], told: Told) -> tuple[Sequence[Ch
 
 
 def is_whole(checkups: Sequence[CheckUp]) -> bool:
-    """Everything was done in every account, and nothing is left behind."""
+    """Each check was done in each account, none failed, and no test object is left."""
     return all(
         len(checkup.results) == len(CHECKS)
         and not checkup.interrupted
@@ -47,18 +47,25 @@ def is_whole(checkups: Sequence[CheckUp]) -> bool:
     )
 
 
-def progress(checkups: Sequence[CheckUp]) -> str:
-    return _GAP.join(f"{checkup.account.name} {len(checkup.results)}/{len(CHECKS)}" for checkup in checkups)
+def progress(checkups: Sequence[CheckUp]) -> tuple[str, float]:
+    """A text, and the part of all checks that is done."""
+    done = [len(checkup.results) for checkup in checkups]
+    text = "  ".join(
+        f"{checkup.account.name} {count}/{len(CHECKS)}" for checkup, count in zip(checkups, done, strict=True)
+    )
+    return text, sum(done) / max(len(done) * len(CHECKS), 1)
+
+
+def as_table(checkups: Sequence[CheckUp]) -> Table:
+    """One row per check, and one column per account."""
+    signs = [{result.check: _SIGNS[result.state] for result in checkup.results} for checkup in checkups]
+    rows = [(check, *(row.get(check, "-") for row in signs)) for check in CHECKS]
+    rows.append((_VERSIONED, *(_VERSIONS[checkup.versioned] for checkup in checkups)))
+    return Table(("", *(checkup.account.name for checkup in checkups)), rows)
 
 
 def as_lines(checkups: Sequence[CheckUp]) -> Iterator[str]:
-    """A row a check, a column an account; then a line for each cross, and for what should be looked at."""
-    signs = [{result.check: _SIGNS[result.state] for result in checkup.results} for checkup in checkups]
-    names = [checkup.account.name for checkup in checkups]
-    yield _row("", names, names)
-    for check in CHECKS:
-        yield _row(check, [row.get(check, "-") for row in signs], names)
-    yield _row(_VERSIONED, [_VERSIONS[checkup.versioned] for checkup in checkups], names)
+    """A line for each warning and each failed check, and what to write into an account's JSON."""
     told = [(checkup, result) for checkup in checkups for result in checkup.results]
     for state in (CheckState.WARNED, CheckState.FAILED):
         found = [(checkup, result) for checkup, result in told if result.state is state]
@@ -67,11 +74,11 @@ def as_lines(checkups: Sequence[CheckUp]) -> Iterator[str]:
     for checkup in checkups:
         name = checkup.account.name
         if not checkup.is_usable:
-            yield f"{name}: this store cannot be used; docs/stores.md says which can."
+            yield f"{name}: this store cannot be used; docs/stores.md lists stores that can."
         elif checkup.cures:
-            yield f"{name}: write {as_json_lines(checkup.cures)} into AWS_ACCOUNT_{name}, and check again."
+            yield f"{name}: write {as_json_lines(checkup.cures)} into AWS_ACCOUNT_{name}, and run the check again."
     if is_whole(checkups):
-        yield "Everything that the service does works in every account."
+        yield "Everything that the service does works in each account."
 
 
 def as_json(checkups: Sequence[CheckUp]) -> dict[str, Any]:
@@ -102,9 +109,3 @@ async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], told: T
         async with asyncio.TaskGroup() as group:
             for checkup in checkups:
                 group.create_task(checkup.run(lambda: told(checkups)))
-
-
-def _row(title: str, cells: Sequence[str], names: Sequence[str]) -> str:
-    width = max(map(len, (*CHECKS, _VERSIONED)))
-    columns = (cell.ljust(max(len(name), 3)) for cell, name in zip(cells, names, strict=True))
-    return _GAP.join((title.ljust(width), *columns)).rstrip()

@@ -1,4 +1,4 @@
-"""What `manage.py verify` tells: the findings as one object, or as a table and lines for a person."""
+"""What `manage.py verify` reports: the findings as one object, or as a table and lines."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from typing import Any
 
 from file.audit.findings import AccountFindings, Findings, Problem
 from file.ledger.installations import NO_INSTALLATION
+from file.management.terminal import Table
 
 _COLUMNS = (
     "account",
@@ -14,30 +15,29 @@ _COLUMNS = (
     "missing",
     "differs",
     "not answered",
-    "strangers",
+    "unknown objects",
     "left behind",
     "not in ledger",
     "open uploads",
 )
-_BAR = 20  # characters
 _BECAME = {
-    "pending": "catch-up brings it",
-    "blocked": "it waits for a person",
-    "kept": "left as it is",
+    "pending": "catch-up copies it",
+    "blocked": "an operator has to decide",
+    "kept": "unchanged",
     "removed": "removed",
-    "left": "not touched",
+    "left": "not changed",
     "not_verified": "nothing was changed",
     "not_looked_at": "nothing was changed",
 }
 _WOULD = {
-    "pending": "catch-up would bring it",
-    "blocked": "it would wait for a person",
+    "pending": "catch-up would copy it",
+    "blocked": "an operator would have to decide",
     "removed": "would be removed",
 }
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
-    """Strangers and problems are counted all, and listed up to a limit."""
+    """All unknown objects and problems are counted; the first ones are listed."""
     return {
         "right": findings.is_right,
         "ledger_is_behind": findings.is_behind,
@@ -50,55 +50,53 @@ def as_json(findings: Findings) -> dict[str, Any]:
     }
 
 
+def as_table(findings: Findings) -> Table:
+    """One row per account."""
+    rows = [_row(name, account) for name, account in sorted(findings.accounts.items())]
+    return Table(_COLUMNS, rows, numbers=_COLUMNS[1:])
+
+
 def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
-    """The table first, then what is wrong, an object a line; accounts that did not answer last, where they are seen."""
-    rows = [_COLUMNS, *(_row(name, account) for name, account in sorted(findings.accounts.items()))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for row in rows:
-        yield "  ".join(
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+    """One line per problem and unknown object; accounts that did not answer last, where they are seen."""
     for problem in sorted(findings.problems, key=lambda problem: (problem.account, problem.object_key)):
         yield _line(problem, dry_run=dry_run)
     if findings.problem_count > len(findings.problems):
         yield f"And {findings.problem_count - len(findings.problems)} more."
     for stranger in findings.strangers:
         what = "an object" if stranger.upload_id is None else f"an open upload, {stranger.upload_id},"
-        whose = "somebody else" if stranger.installation is None else f"the installation {stranger.installation}"
-        yield f"{stranger.account}: {stranger.object_key!r}: {what} of {whose}; not touched."
+        whose = "another owner" if stranger.installation is None else f"the installation {stranger.installation}"
+        yield f"{stranger.account}: {stranger.object_key!r}: {what} of {whose}; not changed."
     if findings.is_behind:
         yield (
-            "The ledger is older than what lies in the accounts. Nothing of that was changed. "
+            "The ledger is older than the objects in the accounts. None of these objects was changed. "
             "Stop the service, and run: python manage.py ledger rebuild --older-copy"
         )
     if findings.has_unclaimed:
         yield (
-            "Objects without an installation's id are of an earlier release, or of another service. "
+            "Objects that name no installation are from an earlier release or from another service. "
             f"If they are yours, run: python manage.py ledger rebuild --adopt {NO_INSTALLATION}"
         )
     for name, account in sorted(findings.accounts.items()):
         if account.error is not None:
-            yield f"Not verified to its end: {name} ({account.error.code}): {account.error.detail}"
-    yield "Everything is as it should be." if findings.is_right else "Not everything is as it should be."
+            yield f"Not verified completely: {name} ({account.error.code}): {account.error.detail}"
+    yield "No problems were found." if findings.is_right else "Problems were found."
 
 
-def as_progress(findings: Findings) -> str:
-    """One line of bounded length, however many accounts there are."""
+def as_progress(findings: Findings) -> tuple[str, float]:
+    """A text of bounded length, and the part that is done."""
     accounts = findings.accounts.values()
-    reached = sum(account.reached for account in accounts) / max(len(accounts), 1)
     asked = sum(account.asked for account in accounts)
     listed = sum(account.objects or 0 for account in accounts)
-    bar = "#" * round(_BAR * reached)
-    return f"[{bar:<{_BAR}}] {asked} replicas asked for, {findings.problem_count} problems, {listed} objects listed"
+    text = f"{asked} replicas checked, {findings.problem_count} problems, {listed} objects listed"
+    return text, sum(account.reached for account in accounts) / max(len(accounts), 1)
 
 
 def _line(problem: Problem, *, dry_run: bool) -> str:
     became = (_WOULD if dry_run else {}).get(problem.became) or _BECAME[problem.became]
     if problem.good_copies == 0:
-        became += "; no good copy of this file is left"
+        became += "; the file has no other good copy"
     elif problem.good_copies == 1:
-        became += "; only one good copy of this file is left"
+        became += "; the file has only one other good copy"
     return f"{problem.account}: {problem.object_key!r} ({problem.code}): {problem.detail}: {became}."
 
 

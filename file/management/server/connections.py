@@ -1,19 +1,19 @@
-"""An eye on the connections: a short limit for heads of requests and for answers, and room for more connections.
+"""Limits for connections: for slow request heads, for responses that a client does not receive, and for idle ones.
 
-Granian has one timeout for idle connections and for heads: it begins when a connection is opened or becomes idle, and
-only a whole head ends it. So it is as long as a connection may be idle, and heads that take longer than they may are
-found here. Linux tells of every connection how many bytes have arrived (TCP_INFO), and the application is told when a
-request begins: bytes that arrive while a connection has no request belong to a head that is not whole. If that lasts,
-we end the connection's reading, and the server closes it. Idle connections end in the same way when connections become
-scarce (`eviction.py`).
+Granian has one timeout for idle connections and for request heads: it begins when a connection is opened or becomes
+idle, and only a complete head ends it. So it has the length that an idle connection may have, and slow heads are found
+here. Linux counts the bytes that have arrived on each connection (TCP_INFO), and the application knows when a request
+begins: bytes that arrive on a connection without a request belong to an incomplete head. If it stays incomplete too
+long, we shut down the receiving side, and the server closes the connection. Idle connections are closed in the same way
+when connections become scarce (`eviction.py`).
 
-The same look finds answers that are not taken. The server has the whole answer then, so no request is under way any
-more, and it waits for the client without a limit (a file that is still being read has a minimum rate of its own:
-`file/api/endpoints/get.py`). Linux tells how many bytes the client has acknowledged, and how many of ours are not sent.
+The same check finds responses that a client does not receive. The server has the whole response then, so the request
+has ended, and it waits for the client without a limit (a file that is still being read has a minimum rate of its own:
+`file/api/endpoints/get.py`). Linux counts the bytes that the client has acknowledged, and the bytes that are not sent.
 
-This costs a request a few operations on a set and a dictionary; the process a look at each of its
-open files four times a limit, and a count of them ten times a second. Without TCP_INFO (macOS) the server's timeout is
-the only one, and nothing makes room.
+The cost per request is a few operations on a set and a dictionary. The process checks each of its open files four times
+per limit, and counts them ten times a second. Without TCP_INFO (macOS) only the server's timeout works, and no idle
+connection is closed early.
 """
 
 import asyncio
@@ -31,51 +31,51 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic import metrics
-from file.management.server.eviction import Idle, Peer, address_of, is_scarce, to_end
+from file.management.server.eviction import Idle, Peer, address_of, is_scarce, to_evict
 
 # Of Linux's `struct tcp_info`, since 4.6: `tcpi_last_data_recv` (milliseconds ago), `tcpi_bytes_acked`,
 # `tcpi_bytes_received` and `tcpi_notsent_bytes`.
 _TCP_INFO = struct.Struct("=52xI64xQQ8xI")
-# Closing it breaks the connection off at once, and frees what the kernel has not sent.
+# With this option, closing resets the connection at once and frees the data that the kernel has not sent.
 _NOT_LINGERING = struct.pack("ii", 1, 0)
 _FILES = "/proc/self/fd"
-# A head is too slow once that many looks, and one more, saw it unfinished. Looks, not seconds: while the event
-# loop is held up, no request can begin either.
+# A head is too slow after this number of checks, and one more, that saw it incomplete. Checks are counted and not
+# seconds, because no request can begin while the event loop is blocked.
 _LOOKS = 4
 _FILES_AT_ONCE = 64
 _COUNT_SECONDS = 0.1
-_RECOUNT_SECONDS = 1.0  # how long it is believed which of the open files are no connections
-# A connection that was ended and is still there has an answer that is not read.
+_RECOUNT_SECONDS = 1.0  # how long the count of open files that are no connections is used
+# A connection that was shut down and still exists has a response that the client does not read.
 _LAST_SECONDS = 5.0
 _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Quiet:
-    """A connection without a request. `arrived`: bytes, when it became so; None until the next look."""
+    """A connection without a request. `arrived`: its bytes when the last request ended; None until the next check."""
 
     arrived: int | None = 0
-    looks: int = 0  # in a row, that saw more than these
-    taken: int | None = None  # bytes of ours that the client had acknowledged at the last look
-    stuck: int = 0  # looks in a row between which it took too few of those that there are
+    looks: int = 0  # checks in a row that saw more bytes than that
+    taken: int | None = None  # bytes of ours that the client had acknowledged at the last check
+    stuck: int = 0  # checks in a row between which it received too few bytes
     since: float = field(default_factory=time.monotonic)
     ended_at: float | None = None
 
 
 @dataclass(slots=True)
 class _Look:
-    """What one look at the connections saw. `regular`: it counts for the limit of heads."""
+    """What one check of all connections saw. `regular`: it counts for the limits of heads and responses."""
 
     regular: bool
     met: set[Peer] = field(default_factory=set)
     by_address: Counter[str | bytes] = field(default_factory=Counter)
     idle: list[Idle] = field(default_factory=list)
-    slow: int = 0  # heads that were ended
-    untaken: int = 0  # answers that were ended
+    slow: int = 0  # connections with a slow head that were shut down
+    untaken: int = 0  # connections with a response that was not received
 
 
 def can_be_seen() -> bool:
-    """Whether this system tells what `ConnectionWatch` needs to know."""
+    """Whether this system has the counters that `ConnectionWatch` needs."""
     if sys.platform != "linux":
         return False
     with socket.socket() as trial:
@@ -84,10 +84,10 @@ def can_be_seen() -> bool:
 
 
 class ConnectionWatch:
-    """The application, and an eye on the connections to `port` for as long as the application lives.
+    """The application, and a watch on the connections to `port` while the application runs.
 
-    `seconds` is how long a head may take, and how long an answer may be taken more slowly than `min_bytes_per_second`;
-    `most` is how many connections the server accepts.
+    `seconds`: how long a head may take, and how long a client may receive less than `min_bytes_per_second`. `most`: how
+    many connections the server accepts.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class ConnectionWatch:
         self._port = port
         self._seconds = seconds
         self._most = most
-        self._least_bytes = min_bytes_per_second * seconds / _LOOKS  # that are taken between two looks
+        self._least_bytes = min_bytes_per_second * seconds / _LOOKS  # to receive between two checks
         self._busy: dict[Peer, object] = {}
         self._quiet: dict[Peer, _Quiet] = {}
-        self._others = 0  # open files that were no connections when they were last looked at
+        self._others = 0  # open files that were no connections at the last check
         self._looked_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,20 +134,20 @@ class ConnectionWatch:
             try:
                 if regular or self._may_be_scarce():
                     await self.look(regular=regular)
-            except OSError as error:  # no file can be opened any more
+            except OSError as error:  # the limit of open files is reached
                 _log.warning("slow_heads_not_seen", detail=error.strerror)
             if regular:
                 due = time.monotonic() + pause
 
     def _may_be_scarce(self) -> bool:
-        """By the number of open files alone, which costs next to nothing (a look: 5 us a file)."""
+        """By the number of open files alone, which is cheap (a check takes 5 us per file)."""
         files = os.stat(_FILES).st_size or len(os.listdir(_FILES))  # noqa: PTH116, PTH208 - before Linux 6.2 it is 0
         if not is_scarce(files, self._most):
             return False
         return is_scarce(files - self._others, self._most) or time.monotonic() - self._looked_at > _RECOUNT_SECONDS
 
     async def look(self, *, regular: bool) -> None:
-        """Look at every connection once, and end those that may not go on."""
+        """Check every connection once, and shut down those that are too slow or have to make place."""
         before, look = set(self._quiet), _Look(regular)
         files = os.listdir(_FILES)  # noqa: PTH208 - they are many, and only numbers
         for number, file in enumerate(files, 1):
@@ -165,7 +165,7 @@ class ConnectionWatch:
         if look.untaken:
             metrics.SLOW_READERS.inc(look.untaken)
             _log.info("untaken_answers_ended", connections=look.untaken)
-        if ended := sum(map(self._end_idle, to_end(look.idle, look.by_address, self._most))):
+        if ended := sum(map(self._evict, to_evict(look.idle, look.by_address, self._most))):
             metrics.IDLE_CONNECTIONS_ENDED.inc(ended)
             _log.warning("idle_connections_ended", connections=ended, of=look.by_address.total(), most=self._most)
 
@@ -177,7 +177,7 @@ class ConnectionWatch:
             peer = _peer(*connection.getpeername()[:2])
             told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             silent, taken, arrived, unsent = _TCP_INFO.unpack(told)
-            # One port of a client and two addresses of ours: it is not known which has the request.
+            # The same client port to two of our addresses: we cannot know which of the two has the request.
             if peer in look.met:
                 self._quiet[peer] = _Quiet(None)
                 return
@@ -208,8 +208,8 @@ class ConnectionWatch:
         quiet.taken = taken
         return quiet.stuck > _LOOKS
 
-    def _end_idle(self, idle: Idle) -> bool:
-        """If it is still the same connection, and still idle."""
+    def _evict(self, idle: Idle) -> bool:
+        """Shut it down if it is still the same connection, and still idle."""
         quiet = self._quiet.get(idle.peer)
         if quiet is None or quiet.since != idle.since:
             return False
@@ -233,13 +233,13 @@ def _is_slow(quiet: _Quiet, arrived: int) -> bool:
 
 @contextmanager
 def borrowed(file: int) -> Iterator[socket.socket | None]:
-    """The socket behind the number of a file, if it is one. It stays the server's.
+    """The socket with this file descriptor, if it is one. The server keeps it.
 
-    No file may be closed here, nor a second number of it: if it is the ledger's (SQLite), the locks that this process
-    holds on the database would go with it (POSIX), and two processes would write at once.
+    Nothing may be closed here, not even a duplicate of the descriptor: if it is the file of the SQLite ledger, POSIX
+    releases this process's locks on the database with it, and two processes would write at the same time.
     """
     try:
-        # Its addresses tell which family it is of, where there is room for those of IPv6; not to ask is faster.
+        # This family fits addresses of both families, so that the family of the socket need not be looked up.
         connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=file)
     except OSError:  # closed, or no socket
         yield None
@@ -251,5 +251,5 @@ def borrowed(file: int) -> Iterator[socket.socket | None]:
 
 
 def _peer(host: str, port: str | int) -> Peer:
-    """An address of IPv6 has more than one spelling."""
+    """With IPv6 in binary form, because the text of an address has more than one spelling."""
     return (socket.inet_pton(socket.AF_INET6, host.partition("%")[0]) if ":" in host else host, str(port))

@@ -1,8 +1,8 @@
-"""Run the application under Granian, in this process, and own its end.
+"""Runs the application under Granian, in this process, and controls how it stops.
 
-Granian waits for requests without limit when it is told to stop, and only then runs lifespan's shutdown. So the
-signals are ours: SIGTERM or SIGINT stops accepting, uploads may finish for a while, the rest is cancelled and takes
-back what it stored, and then the server ends. A second signal cuts the waiting short.
+When Granian is told to stop, it waits for requests without a limit, and only then runs the shutdown of lifespan. So we
+handle the signals: SIGTERM or SIGINT stops accepting, uploads may finish for a limited time, the rest is cancelled and
+removes what it stored, and then the server stops. A second signal ends the waiting.
 """
 
 import asyncio
@@ -23,21 +23,22 @@ from file.logic.values import KiB
 from file.management.server.connections import ConnectionWatch, borrowed, can_be_seen
 from file.management.server.openfiles import MOST_CONNECTIONS
 
-# So much of a body Granian reads ahead, and hands on at once: of chunks of 64 KiB a gigabyte cost a fifth more.
+# How much of a body Granian reads ahead and passes on at once. With chunks of 64 KiB a gigabyte took a fifth more CPU.
 _READ_BUFFER_BYTES = 256 * KiB
-# So much of an answer the kernel keeps unsent for a connection, where it can be told (Linux); by default it keeps some
-# MiB for a client that does not read. What is on its way to a client is not limited by this.
+# How much of a response the kernel keeps unsent per connection (Linux). By default it keeps some MiB for a client that
+# does not read. Data that is sent and not acknowledged does not count.
 _UNSENT_BYTES = 256 * KiB
-# The kernel's queue, as long as it may be by default: where it is full, a client tries again after seconds only.
+# The length of the kernel's queue, at its default maximum. If it is full, a client tries again only after seconds.
 _BACKLOG = 4096
-# For the last answers, and for closing: a ledger that is locked keeps what writes to it for some 15 seconds.
+# For the last responses, and for closing. Writes to a locked ledger take up to 15 seconds.
 _LAST_SECONDS = 20.0
-# Objects made between two looks for cycles. An upload makes none; the default of 700 looked several times an upload.
+# Objects that are made between two runs of the garbage collector. An upload makes no cycles; with the default of 700
+# the collector ran several times per upload.
 _GARBAGE_THRESHOLD = 20_000
 
 
 class Served(Protocol):
-    """An ASGI application that knows what is under way in it, which has to end before the server may."""
+    """An ASGI application that can wait for its requests, so that they end before the server."""
 
     async def drain(self, seconds: float) -> None: ...
 
@@ -46,10 +47,10 @@ class Served(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a connection may be idle between two requests, and how long the head of one may take.
+    """How long a connection may be idle between two requests, and how long a request head may take.
 
-    `min_bytes_per_second`: how slowly a client may take what is left of an answer; 0 is no limit. `connections`: how
-    many there may be, idle ones included; beyond that clients wait in the kernel's queue.
+    `min_bytes_per_second`: the lowest rate at which a client must receive the rest of a response; 0 for no limit.
+    `connections`: the most connections, with idle ones; further clients wait in the kernel's queue.
     """
 
     idle_seconds: float
@@ -59,7 +60,7 @@ class ConnectionLimits:
 
 
 class _Server(Server):
-    """Granian, whose connections are those of a socket that we prepared: they inherit what is set on it."""
+    """Granian with a listening socket that we prepare: its connections inherit the options of that socket."""
 
     def _init_shared_socket(self) -> None:
         holder = ListenerSpec(self.bind_addr, self.bind_port, self.backlog).build()
@@ -71,7 +72,7 @@ class _Server(Server):
 
 
 def new_server(application: ASGIApp, host: str, port: int, limits: ConnectionLimits) -> Server:
-    """Granian around the application, with what matters set explicitly."""
+    """Granian around the application, with all important options set explicitly."""
     if can_be_seen():
         application = ConnectionWatch(
             application,
@@ -88,7 +89,7 @@ def new_server(application: ASGIApp, host: str, port: int, limits: ConnectionLim
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             max_buffer_size=_READ_BUFFER_BYTES,
-            header_read_timeout=round(limits.idle_seconds * 1000),  # idle connections are waiting for a head
+            header_read_timeout=round(limits.idle_seconds * 1000),  # an idle connection waits for a head
         ),
         backlog=_BACKLOG,
         backpressure=limits.connections,
@@ -98,9 +99,9 @@ def new_server(application: ASGIApp, host: str, port: int, limits: ConnectionLim
 
 
 def run(application: Served, host: str, port: int, *, limits: ConnectionLimits, shutdown_seconds: float) -> None:
-    """`serve`, in an event loop that costs a fraction of asyncio's own. Returns when the service has ended.
+    """Run `serve` in uvloop, which is cheaper than the event loop of asyncio. Returns when the service has stopped.
 
-    What was imported until now stays for good: nobody looks for cycles in it any more. See docs/decisions/0008.
+    What is imported by now is excluded from garbage collection, because it stays for ever: docs/decisions/0008.
     """
     gc.collect()
     gc.freeze()
@@ -111,7 +112,7 @@ def run(application: Served, host: str, port: int, *, limits: ConnectionLimits, 
 async def serve(
     application: Served, host: str, port: int, *, limits: ConnectionLimits, shutdown_seconds: float
 ) -> None:
-    """Serve until a signal comes. Raises OSError if the address cannot be had, RuntimeError if the server dies."""
+    """Serve until a signal comes. Raises OSError if the address is not free, RuntimeError if the server stops."""
     server = new_server(application, host, port, limits)
     signalled = asyncio.Queue[None]()
     loop = asyncio.get_running_loop()
@@ -123,7 +124,7 @@ async def serve(
     if serving.done():
         asked.cancel()
         serving.result()
-        raise RuntimeError("the server ended by itself")
+        raise RuntimeError("the server stopped by itself")
     draining = asyncio.ensure_future(application.drain(shutdown_seconds))
     server.stop()
     hurry = asyncio.ensure_future(signalled.get())

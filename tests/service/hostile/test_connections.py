@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from file.management.server.connections import can_be_seen
-from file.management.server.eviction import Idle, address_of, to_end
+from file.management.server.eviction import Idle, address_of, to_evict
 from file.management.server.openfiles import MOST_CONNECTIONS, OpenFiles
 from testkit.serviceprocess import ServiceProcess, ServiceProcessError
 from tests.service.conftest import Accounts, assert_stored
@@ -100,7 +100,7 @@ async def test_the_start_is_refused_when_too_few_files_may_be_open(tmp_path: Pat
     process = limited(tmp_path, accounts, soft=256, hard=256)
     with pytest.raises(ServiceProcessError):
         await asyncio.to_thread(process.start)
-    assert "(file.E003) The limit of open files is 256, and 268 are for the accounts" in process.log.read_text()
+    assert "(file.E003) The limit of open files is 256, and 268 are reserved for accounts" in process.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def idle(address: str, *since: float, silent: float = 60.0) -> list[Idle]:
 def ended(connections: list[Idle], most: int, **busy: int) -> list[tuple[str | bytes, float]]:
     counted = Counter({address_of((f"10.0.0.{name[1:]}", "1")): number for name, number in busy.items()})
     counted.update(address_of(each.peer) for each in connections)
-    return [(each.peer[0], each.since) for each in to_end(connections, counted, most)]
+    return [(each.peer[0], each.since) for each in to_evict(connections, counted, most)]
 
 
-def test_none_ends_when_there_is_room() -> None:
+def test_none_is_evicted_when_few_are_taken() -> None:
     assert ended(idle("10.0.0.1", *range(59)), 80) == []
 
 
@@ -139,12 +139,12 @@ def test_all_addresses_end_alike_when_none_has_more_than_the_others() -> None:
     assert [since for _, since in ended(connections, 80)] == list(range(41, 61))
 
 
-def test_one_address_keeps_a_quarter_when_there_is_no_room() -> None:
+def test_one_address_keeps_a_quarter_when_they_are_scarce() -> None:
     connections = idle("10.0.0.1", *range(70))
     assert len(ended(connections, 80)) == 50
 
 
-def test_those_with_a_request_stay_when_there_is_no_room() -> None:
+def test_those_with_a_request_stay_when_they_are_scarce() -> None:
     assert len(ended(idle("10.0.0.1", *range(5)), 80, a1=75)) == 5
 
 

@@ -80,12 +80,13 @@ def test_the_command_fails_and_names_the_account_when_one_cannot_be_listed(accou
     run = run_manage(sqlite_url(ledger), "ledger", "rebuild", **up)
     assert run.returncode == 1
     assert run.stdout.splitlines() == [
-        "Restored 0 files, 0 of them partial; 1 were known, 0 of their pending replicas are there; "
-        "0 being received, erased or given up were left alone; 0 read for their digests.",
-        "A: 0 objects, 0 ours, 0 strangers', 0 missing.",
-        "B: 1 objects, 1 ours, 0 strangers', 0 missing.",
-        "C: 0 objects, 0 ours, 0 strangers', 0 missing.",
-        "Not listed to its end: A (account_unreachable): Account A cannot be reached: it refuses connections.",
+        "Restored 0 files, 0 of them partial. 1 files were known; 0 of their pending replicas are there. "
+        "0 files that are being received or erased, or were given up, are unchanged. "
+        "0 objects were read for their digests.",
+        "A: 0 objects, 0 ours, 0 unknown, 0 missing.",
+        "B: 1 objects, 1 ours, 0 unknown, 0 missing.",
+        "C: 0 objects, 0 ours, 0 unknown, 0 missing.",
+        "Not listed completely: A (account_unreachable): Account A cannot be reached: it refuses connections.",
     ]
 
 

@@ -73,7 +73,7 @@ async def test_the_line_to_write_is_told_when_a_store_lacks_something(name: str,
         assert words in of(checkup, check).detail
     assert (checkup.cures, checkup.is_usable) == (keys, True)
     lines = ", ".join(f'"{key}": false' for key in keys)
-    assert f"A: write {lines} into AWS_ACCOUNT_A, and check again." in as_lines([checkup])
+    assert f"A: write {lines} into AWS_ACCOUNT_A, and run the check again." in as_lines([checkup])
     told: dict[str, Any] = as_json([checkup])["accounts"]["A"]
     assert (told["set_to_false"], told["usable"]) == (list(keys), True)
     assert not store.objects
@@ -100,7 +100,7 @@ async def test_no_setting_is_advised_when_a_store_cannot_be_used_with_any(accoun
         assert "false" not in of(checkup, check).detail
     assert not checkup.is_usable
     lines = list(as_lines([checkup]))
-    assert "A: this store cannot be used; docs/stores.md says which can." in lines
+    assert "A: this store cannot be used; docs/stores.md lists stores that can." in lines
     assert not any("write" in line for line in lines)
     assert not store.objects
 

@@ -34,7 +34,7 @@ def test_one_line_refuses_when_the_settings_or_the_name_are_wrong(
     manage: Run, account_json: Callable[..., str]
 ) -> None:
     run = manage("accounts", "--check", "--account", "Z", AWS_ACCOUNT_A=account_json(), **KEY)
-    assert (run.returncode, run.stderr) == (1, "CommandError: there is no account 'Z'; there are A\n")
+    assert (run.returncode, run.stderr) == (1, "CommandError: there is no account 'Z'; the accounts are A\n")
     run = manage("accounts", "--check", AWS_ACCOUNT_A=account_json(prefix="/"), **KEY)
     assert run.returncode == 1
     assert run.stderr.startswith("CommandError: AWS_ACCOUNT_A: the key 'prefix' ")
@@ -58,7 +58,7 @@ def test_table_has_ticks_only_when_all_is_allowed(manage: Run, accounts: Account
     assert signs.pop("owner") == ["-", "-"]
     assert signs.pop("(keeps versions)") == ["no", "no"]
     assert {tuple(row) for row in signs.values()} == {("✓", "✓")}
-    assert last == "Everything that the service does works in every account."
+    assert last == "Everything that the service does works in each account."
     assert not accounts["A"].contents()
     assert not accounts["B"].contents()
 

@@ -10,7 +10,7 @@ import pytest
 
 from file.ledger.accounts.accountstates import KnownAccount
 from file.logic.values import Account
-from file.management.reports.accounts import account_states, age, as_lines
+from file.management.reports.accounts import account_states, age, as_table
 from testkit.memorybucket import account
 from tests.databases import sqlite_copy
 from tests.unit.ledger.commands import run_manage, sqlite_url
@@ -109,7 +109,7 @@ def test_what_was_done_and_what_is_left_is_told_in_lines(ledger: Path, accounts:
     ran = accounts("retire", "A", "--drain")
     assert ran.returncode == 1
     assert "A is retired: no new files go there." in ran.stdout
-    assert "1 files are only there" in ran.stdout
+    assert "1 files are only in A" in ran.stdout
     ran = accounts("add", "A")
     assert ran.returncode == 0
     assert "A is not retired any more." in ran.stdout
@@ -117,7 +117,7 @@ def test_what_was_done_and_what_is_left_is_told_in_lines(ledger: Path, accounts:
     ran = accounts("--retry", "C")
     assert (ran.returncode, ran.stdout) == (
         0,
-        "C: 1 blocked replicas are pending again; 0 to be erased are tried now.\n",
+        "C: 1 blocked replicas are pending again; 0 erasures are due now.\n",
     )
 
 
@@ -175,7 +175,7 @@ def test_each_way_of_being_there_has_its_name() -> None:
         "gone": "missing from the environment",
         "left": "retired (keeps), missing from the environment",
     }
-    table = "\n".join(as_lines(states))
+    table = "\n".join(as_table(states).lines())
     assert "2 (oldest 2 h)" in table
     assert "3 (object_locked 2)" in table
 

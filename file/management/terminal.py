@@ -1,0 +1,190 @@
+"""How a command speaks to a person or a program: tables, progress, JSON, refusals and exit codes.
+
+Promises: with `--json`, standard output has one JSON object and nothing else. A table is drawn by rich on a terminal;
+elsewhere it is plain text, without colours and of any width, so that `grep` works. Progress goes to standard error, and
+moves on a terminal only. A refusal is one line and exit code 1. rich is imported where it draws, so that commands
+without a terminal, `runserver` among them, do not load it.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from file.checks import TAGS_WITHOUT_SETTINGS
+from file.ledger.database.opening import LedgerRefusedError, open_ledger
+
+OK, NOT_DONE = 0, 1
+INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
+
+_GAP = "  "
+_LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+_STYLES = {"✓": "green", "✗": "bold red", "!": "yellow"}
+
+Options = dict[str, Any]
+Show = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Titles and rows. Columns whose titles are in `numbers` are aligned to the right."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Collection[str] = ()
+
+    def lines(self) -> Iterator[str]:
+        """As plain text, one line per row."""
+        rows = [self.titles, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = zip(self.titles, row, widths, strict=True)
+            padded = (cell.rjust(w) if title in self.numbers else cell.ljust(w) for title, cell, w in cells)
+            yield _GAP.join(padded).rstrip()
+
+    def draw(self, *, no_color: bool) -> None:
+        """On standard output, which is a terminal."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table as Drawn
+        from rich.text import Text
+
+        drawn = Drawn(box=box.SIMPLE_HEAD)
+        for title in self.titles:
+            drawn.add_column(Text(title), justify="right" if title in self.numbers else "left", overflow="fold")
+        for row in self.rows:
+            drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        Console(file=sys.stdout, no_color=no_color or None).print(drawn)  # None: as NO_COLOR says
+
+
+class OperatorCommand(BaseCommand):
+    """A command that asks the ledger or the accounts, and tells what it found as text or as JSON."""
+
+    # The command reports faults of the settings itself, where it needs the settings.
+    requires_system_checks = TAGS_WITHOUT_SETTINGS
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter} | kwargs
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        code: object = OK
+        try:
+            super().run_from_argv(argv)
+        except SystemExit as end:
+            code = end.code
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        exit_now(code if isinstance(code, int) else OK if code is None else NOT_DONE)
+
+    def refuse_faults(self) -> None:
+        """Stop at a fault in the settings: an account with a fault is left out, and would look as if it had nothing."""
+        if settings.UPLOAD_FAULTS:
+            raise CommandError("\n".join(settings.UPLOAD_FAULTS))
+
+    def open_ledger(self, *, dry_run: bool = False) -> None:
+        opened_ledger(lambda line: self.stderr.write(line, style_func=str), dry_run=dry_run)
+
+    def tell(self, options: Options, told: dict[str, Any], *parts: Table | Iterable[str]) -> None:
+        """The result: `told` with `--json`, otherwise the tables and lines of `parts`."""
+        if options["json"]:
+            self.stdout.write(json.dumps(told, ensure_ascii=False))
+            return
+        for part in parts:
+            if isinstance(part, Table) and self.stdout.isatty():
+                self.stdout.flush()
+                part.draw(no_color=options["no_color"])
+            else:
+                for line in part.lines() if isinstance(part, Table) else part:
+                    self.stdout.write(line)
+
+    @contextmanager
+    def progress(self, options: Options, *, with_lines: bool = False) -> Iterator[Show]:
+        """Yields `show(text, share)`; `share` is the part that is done, from 0 to 1, if that is known.
+
+        Without a terminal it shows nothing, or, `with_lines`, a line every ten seconds.
+        """
+        if options["json"]:
+            yield _show_nothing
+        elif sys.stderr.isatty():
+            with _moving_progress() as show:
+                yield show
+        elif with_lines:
+            yield _Lines(lambda line: self.stderr.write(line, style_func=str)).show
+        else:
+            yield _show_nothing
+
+
+def add_json(parser: CommandParser, *, default: Any = False) -> None:
+    parser.add_argument("--json", action="store_true", default=default, help="write the result as one JSON object")
+
+
+def opened_ledger(tell: Callable[[str], Any], *, dry_run: bool = False) -> None:
+    """Open the ledger, and migrate it unless `dry_run`. Raises `CommandError` if it cannot be used."""
+    try:
+        copy = open_ledger(dry_run=dry_run)
+    except LedgerRefusedError as error:
+        raise CommandError(str(error)) from error
+    if copy is not None:
+        tell(f"The ledger was migrated. A copy from before the migration is in {copy}")
+
+
+def ledger_is_missing() -> bool:
+    """Whether the ledger is an SQLite file that does not exist yet."""
+    return connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists()
+
+
+def exit_now(code: int) -> NoReturn:
+    """End the process with this exit code. Nothing after it is run, and no `finally` around it.
+
+    Threads of the HTTP client and of the server, which are written in Rust, outlive the event loop. Some of them abort
+    the process when the interpreter ends (5 of 50 stops), and the exit code would be that of a crash.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # the reader has gone
+            stream.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _moving_progress() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+        task = progress.add_task("", total=None)
+
+        def show(text: str, share: float | None = None) -> None:
+            progress.update(task, description=text, total=None if share is None else 1.0, completed=share or 0.0)
+
+        yield show
+
+
+class _Lines:
+    """Progress in lines, for a log."""
+
+    def __init__(self, write: Callable[[str], Any]) -> None:
+        self._write = write
+        self._due = time.monotonic() + _LINE_SECONDS
+
+    def show(self, text: str, share: float | None = None) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _LINE_SECONDS
+            self._write(text if share is None else f"{share:4.0%}  {text}")
+
+
+def _show_nothing(text: str, share: float | None = None) -> None:
+    """Without a terminal."""

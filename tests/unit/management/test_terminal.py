@@ -1,0 +1,114 @@
+"""What a command writes to a terminal and to a pipe: rich draws on a terminal only."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from file.management.terminal import Table
+from testkit.processes import ROOT, start_process
+from tests.databases import sqlite_copy
+from tests.unit.ledger.commands import environment, run_python, sqlite_url
+from tests.unit.ledger.rows import make_file
+
+TABLE = Table(("account", "stored", "last error"), [("A", "12", "-"), ("LONGNAME", "3", "busy")], numbers=("stored",))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.sqlite3"
+    with sqlite_copy(path) as alias:
+        make_file(alias, "k1", {"A": "stored"})
+    return path
+
+
+def run_on_terminal(*arguments: str, stream: str, **changes: str) -> tuple[int, str, str]:
+    """Exit code, what the terminal got, and what the pipe got. `stream` is the one that is the terminal."""
+    ours, theirs = pty.openpty()
+    other = "stderr" if stream == "stdout" else "stdout"
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    told = {**kept, "UPLOAD_ENV_FILE": "", "TERM": "xterm", "COLUMNS": "100", **changes}
+    streams: dict[str, Any] = {stream: theirs, other: subprocess.PIPE}
+    with start_process([sys.executable, *arguments], cwd=ROOT, env=told, text=True, **streams) as process:
+        os.close(theirs)
+        drawn = b""
+        try:
+            while piece := os.read(ours, 65536):
+                drawn += piece
+        except OSError:  # Linux: the other side is closed
+            pass
+        finally:
+            os.close(ours)
+        out, err = process.communicate(timeout=60)
+    return process.returncode, drawn.decode(), out or err or ""
+
+
+def test_a_table_is_plain_text_in_aligned_columns_when_it_is_piped() -> None:
+    assert list(TABLE.lines()) == [
+        "account   stored  last error",
+        "A             12  -",
+        "LONGNAME       3  busy",
+    ]
+
+
+def test_a_table_is_not_cut_when_it_is_piped() -> None:
+    wide = Table(("account",), [("x" * 500,)])
+    assert list(wide.lines())[1] == "x" * 500
+
+
+@pytest.mark.parametrize("colour", [{}, {"NO_COLOR": "1"}])
+def test_a_table_is_drawn_when_it_goes_to_a_terminal(colour: Mapping[str, str], ledger: Path) -> None:
+    code, drawn, errors = run_on_terminal(
+        "manage.py", "accounts", stream="stdout", **environment(sqlite_url(ledger)), **colour
+    )
+    assert (code, errors) == (0, "")
+    assert "───" in drawn
+    assert "files-a" in drawn
+
+
+@pytest.mark.parametrize(("changes", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_signs_have_colours_unless_the_terminal_or_its_user_wants_none(
+    changes: Mapping[str, str], coloured: bool
+) -> None:
+    script = "from file.management.terminal import Table; Table(('', 'A'), [('put', '✗')]).draw(no_color=False)"
+    code, drawn, errors = run_on_terminal("-c", script, stream="stdout", **{"TERM": "xterm", **changes})
+    assert (code, errors) == (0, "")
+    assert "✗" in drawn
+    assert ("\x1b[1;31m" in drawn) is coloured
+
+
+def test_progress_goes_to_the_terminal_and_the_result_to_the_pipe(ledger: Path, tmp_path: Path) -> None:
+    code, drawn, result = run_on_terminal(
+        *("manage.py", "ledger", "backup", str(tmp_path / "copy")),
+        stream="stderr",
+        **environment(sqlite_url(ledger)),
+    )
+    assert code == 0
+    assert "pages" in drawn
+    assert result.startswith("Copied the ledger to ")
+    assert "\x1b" not in result
+
+
+def test_nothing_is_shown_beside_json(ledger: Path, tmp_path: Path) -> None:
+    code, drawn, result = run_on_terminal(
+        *("manage.py", "ledger", "backup", str(tmp_path / "copy"), "--json"),
+        stream="stderr",
+        **environment(sqlite_url(ledger)),
+    )
+    assert (code, drawn) == (0, "")
+    assert set(json.loads(result)) == {"file", "bytes", "seconds"}
+
+
+def test_the_service_starts_without_rich() -> None:
+    script = (
+        "import os, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'mentumfileupload.settings'; django.setup(); "
+        "import file.management.commands.runserver, mentumfileupload.asgi; print('rich' in sys.modules)"
+    )
+    run = run_python("sqlite:///ledger.sqlite3", "-c", script)
+    assert (run.returncode, run.stdout) == (0, "False\n"), run.stderr
