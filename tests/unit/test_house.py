@@ -21,7 +21,6 @@ OVER = {
     "file/audit/rebuild.py::Rebuild",
     "file/logic/fanout/lane.py::Lane",
     "file/repair/catchup.py::CatchUp",
-    "testkit/seaweed.py::Seaweed",
 }
 CROWDED: dict[str, int] = {}
 
