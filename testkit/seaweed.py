@@ -25,7 +25,7 @@ from testkit.errors import StoreError
 from testkit.identities import Identities, new_account
 from testkit.ports import free_port_block, port_in_use, remove_sockets
 from testkit.weed import start_weed
-from testkit.weedanswers import answer_to, has_volumes, is_healthy, remove_folders, takes_bodies
+from testkit.weedanswers import answer_to, empty_bucket, has_volumes, is_healthy, takes_bodies
 
 
 class Seaweed:
@@ -182,9 +182,11 @@ class Seaweed:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return account
 
-    def remove_folders(self, account: StoreAccount) -> None:
-        """Of the account's empty bucket: a key with a slash leaves a folder, which takes another key's name."""
-        remove_folders(self.port, account.s3_bucket_name)
+    def empty(self, account: StoreAccount) -> None:
+        """Empty the account's bucket by the server's own means: by S3, each key with a slash leaves a folder, which
+        takes another key's name.
+        """
+        empty_bucket(self.port, account.s3_bucket_name)
 
     def delete_bucket(self, account: StoreAccount) -> None:
         """With all that is in it. Each bucket has a part of the server's room, of which there is enough for some 30."""

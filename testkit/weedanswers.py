@@ -53,11 +53,11 @@ def answer_to(account: StoreAccount) -> int:
     return 200
 
 
-def remove_folders(port: int, bucket: str) -> None:
-    """All folders of the empty bucket. Raises `StoreError`."""
-    listed = json.loads(_ask_filer(port, "GET", f"/buckets/{bucket}/?limit=10000"))
-    for entry in listed["Entries"] or ():
-        _ask_filer(port, "DELETE", f"{quote(entry['FullPath'])}?recursive=true")
+def empty_bucket(port: int, bucket: str) -> None:
+    """Objects, versions, open uploads, and the folders that keys with a slash leave. Raises `StoreError`."""
+    while entries := json.loads(_ask_filer(port, "GET", f"/buckets/{bucket}/?limit=1000"))["Entries"]:
+        for entry in entries:
+            _ask_filer(port, "DELETE", f"{quote(entry['FullPath'])}?recursive=true")
 
 
 def _get(port: int, path: str) -> bytes | None:

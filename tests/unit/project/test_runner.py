@@ -11,9 +11,7 @@ from tests.runner import MAX_PROCESSES, PytestRunner, pytest_argument
 HERE = Path(__file__).resolve()
 
 
-@pytest.mark.parametrize(
-    "label", ["tests/unit/project/test_runner.py", "tests.unit.project.test_runner", str(HERE)]
-)
+@pytest.mark.parametrize("label", ["tests/unit/project/test_runner.py", "tests.unit.project.test_runner", str(HERE)])
 def test_one_process_is_enough_when_one_file_is_named(label: str) -> None:
     arguments = PytestRunner().arguments([label])
     assert "-n" not in arguments
