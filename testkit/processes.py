@@ -39,6 +39,7 @@ def dies_with_us(last_signal: signal.Signals = signal.SIGKILL) -> Callable[[], N
     parent = os.getpid()
 
     def die_with_parent() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs us in the background has it ignored
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, int(last_signal))
             if os.getppid() != parent:  # it had ended before: nobody tells that any more

@@ -8,8 +8,6 @@ server never outlives the process that started it. Everything a server writes li
 weed's own in /tmp, which are removed with it. What goes wrong is a `StoreError` of one line.
 """
 
-import functools
-import json
 import secrets
 import signal
 import subprocess
@@ -18,20 +16,16 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
-
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped,unused-ignore]
+from typing import Self
 
 from testkit.account import StoreAccount
 from testkit.errors import StoreError
-from testkit.ports import HOST, free_port_block, port_in_use, remove_sockets
+from testkit.identities import Identities, new_account
+from testkit.ports import free_port_block, port_in_use, remove_sockets
 from testkit.weed import start_weed
-
-ACTIONS = ("Read", "List", "Tagging", "Write", "Admin")
+from testkit.weedanswers import answer_to, empty_bucket, has_volumes, is_healthy, takes_bodies
 
 
 class Seaweed:
@@ -57,9 +51,8 @@ class Seaweed:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at_byte = 0
         self._revoked = False
-        self.account = _new_account(name, region_name, port)
-        self._added: list[StoreAccount] = []
-        self._buckets: dict[str, list[str]] = {name: [self.account.s3_bucket_name]}
+        self.account = new_account(name, region_name, port)
+        self._identities = Identities(self.folder / "identities.json", self.account)
 
     @property
     def process_id(self) -> int | None:
@@ -76,7 +69,7 @@ class Seaweed:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._revoked = False
-        self._write_identity(self.account)
+        self._identities.write(self.account)
         with self.log.open("ab") as output:
             self._started_at_byte = output.tell()
             self._process = start_weed(
@@ -89,8 +82,8 @@ class Seaweed:
         def ready() -> bool:
             if self.process_id is None:
                 raise StoreError(f"Account {self.account.name}: the server ended at its start: {self._last_line()}")
-            is_up = self._healthy() and self._has_volumes() and self._answer(self.account) == 200
-            return is_up and self._takes_bodies(self.account)
+            is_up = is_healthy(self.port) and has_volumes(self.port) and answer_to(self.account) == 200
+            return is_up and takes_bodies(self.account)
 
         self._wait(ready, "did not become ready", timeout_seconds)
 
@@ -136,23 +129,24 @@ class Seaweed:
             old, access_key_id=f"AK{secrets.token_hex(9).upper()}", secret_access_key=secrets.token_urlsafe(30)
         )
         self.restore()
-        self._wait(lambda: self._answer(old) == 403, "still takes the old keys")
+        self._wait(lambda: answer_to(old) == 403, "still takes the old keys")
         return self.account
 
     def revoke(self) -> None:
         """The account's keys are refused from now on (403), until `restore`."""
         self._revoked = True
         # Not an empty list: a server without any identity lets everybody in.
-        self._write_identity(replace(self.account, access_key_id="REVOKED", secret_access_key=secrets.token_hex()))
+        revoked = replace(self.account, access_key_id="REVOKED", secret_access_key=secrets.token_hex())
+        self._identities.write(revoked)
         self._signal(signal.SIGHUP)
-        self._wait(lambda: self._answer(self.account) == 403, "still takes the revoked keys")
+        self._wait(lambda: answer_to(self.account) == 403, "still takes the revoked keys")
 
     def restore(self) -> None:
         """The account's keys open its buckets."""
         self._revoked = False
-        self._write_identity(self.account)
+        self._identities.write(self.account)
         self._signal(signal.SIGHUP)
-        self._wait(lambda: self._answer(self.account) == 200, "does not take the keys")
+        self._wait(lambda: answer_to(self.account) == 200, "does not take the keys")
 
     def recover(self) -> None:
         """Undo whatever was done to it: thaw, start, restore. For the end of a test that shares the server."""
@@ -167,8 +161,8 @@ class Seaweed:
         """Another account in this server, with keys and a bucket of its own. Whatever happens to the server, happens to
         all of its accounts; keys are revoked and replaced of the first one only.
         """
-        added = _new_account(name, self.account.region_name, self.port)
-        self._added.append(added)
+        added = new_account(name, self.account.region_name, self.port)
+        self._identities.add(added)
         return self.create_bucket(added.s3_bucket_name, owner=added)
 
     def create_bucket(
@@ -176,31 +170,28 @@ class Seaweed:
     ) -> StoreAccount:
         """Another bucket that the keys of `owner` (the first account) open; returns the account with that bucket."""
         account = replace(owner or self.account, s3_bucket_name=name)
-        buckets = self._buckets.setdefault(account.name, [])
-        if name not in buckets:
-            buckets.append(name)
-        self._write_identity(self.account)
+        self._identities.allow(account)
+        self._identities.write(self.account)
         self._signal(signal.SIGHUP)
         # Until the keys are known to be good for it, the name of a missing bucket is answered with 403.
-        self._wait(lambda: self._answer(account) in (200, 404), "does not take the keys")
+        self._wait(lambda: answer_to(account) in (200, 404), "does not take the keys")
         client = account.boto3()
         client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
-        self._wait(lambda: self._takes_bodies(account), "does not take bodies")
+        self._wait(lambda: takes_bodies(account), "does not take bodies")
         if versioned:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return account
+
+    def empty(self, account: StoreAccount) -> None:
+        """Empty the account's bucket by the server's own means: by S3, each key with a slash leaves a folder, which
+        takes another key's name.
+        """
+        empty_bucket(self.port, account.s3_bucket_name)
 
     def delete_bucket(self, account: StoreAccount) -> None:
         """With all that is in it. Each bucket has a part of the server's room, of which there is enough for some 30."""
         account.empty()
         account.boto3().delete_bucket(Bucket=account.s3_bucket_name)
-
-    def remove_folders(self, account: StoreAccount) -> None:
-        """Of the account's empty bucket: a key with a slash leaves a folder, which takes another key's name."""
-        folder = f"/buckets/{account.s3_bucket_name}"
-        listed = json.loads(self._ask_filer("GET", f"{folder}/?limit=10000"))
-        for entry in listed["Entries"] or ():
-            self._ask_filer("DELETE", f"{quote(entry['FullPath'])}?recursive=true")
 
     def __enter__(self) -> Self:
         try:
@@ -220,61 +211,6 @@ class Seaweed:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
-    def _healthy(self) -> bool:
-        return self._get(self.port, "/healthz") is not None
-
-    def _has_volumes(self) -> bool:
-        """S3 answers before the part that holds the bodies is known; for a second or two every GET is a 500 then."""
-        topology = self._get(self.port + 1, "/dir/status")
-        return topology is not None and f'"{HOST}:{self.port + 2}"'.encode() in topology
-
-    def _takes_bodies(self, account: StoreAccount) -> bool:
-        """The first write into a bucket, or after a kill, may fail or wait for ten seconds, long after questions are
-        answered: let it be ours.
-        """
-        client = account.boto3(read_timeout_seconds=20)
-        place = {"Bucket": account.s3_bucket_name, "Key": f".ready-{secrets.token_hex(8)}"}
-        try:
-            stored = client.put_object(**place, Body=b"ready")
-            client.delete_object(**place, **({"VersionId": stored["VersionId"]} if "VersionId" in stored else {}))
-        except (ClientError, BotoCoreError):
-            return False
-        return True
-
-    def _get(self, port: int, path: str) -> bytes | None:
-        """The body of a 200, or None."""
-        connection = HTTPConnection(HOST, port, timeout=2)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.read() if answer.status == 200 else None
-        except (OSError, HTTPException):
-            return None
-        finally:
-            connection.close()
-
-    def _ask_filer(self, method: str, path: str) -> bytes:
-        connection = HTTPConnection(HOST, self.port + 3, timeout=10)
-        try:
-            connection.request(method, path, headers={"Accept": "application/json"})
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        if answer.status not in (200, 204):
-            raise StoreError(f"Account {self.account.name}: the server's folders answer {answer.status} to {method}.")
-        return body
-
-    def _answer(self, account: StoreAccount) -> int:
-        """The status with which the server answers a look into the account's bucket; 0 for none."""
-        try:
-            _looking(account).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
-        except ClientError as error:
-            return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
-        except BotoCoreError:
-            return 0
-        return 200
-
     def _wait(self, state: Callable[[], bool], complaint: str, timeout_seconds: float = 10.0) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not state():
@@ -282,44 +218,12 @@ class Seaweed:
                 raise StoreError(f"Account {self.account.name}: the server {complaint} in {timeout_seconds:g} seconds.")
             time.sleep(0.02)
 
-    def _write_identity(self, account: StoreAccount) -> None:
-        """Of the first account, as it is to be from now on, and of those that were added."""
-        identities = [
-            {
-                "name": each.name,
-                "credentials": [{"accessKey": each.access_key_id, "secretKey": each.secret_access_key}],
-                "actions": [f"{action}:{bucket}" for bucket in self._buckets[each.name] for action in ACTIONS],
-            }
-            for each in (account, *self._added)
-        ]
-        new = self.folder / "identities.json.new"
-        new.touch(mode=0o600)
-        new.write_text(json.dumps({"identities": identities}))
-        new.replace(self.folder / "identities.json")
-
     def _last_line(self) -> str:
         with self.log.open("rb") as output:
             output.seek(self._started_at_byte)
             lines = output.read().decode(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         return f"{said[-1][:300] if said else 'it said nothing'} (log: {self.log})"
-
-
-@functools.lru_cache(maxsize=64)
-def _looking(account: StoreAccount) -> Any:
-    """The client that asks again and again whether a state is in force: making one costs more than asking."""
-    return account.boto3(read_timeout_seconds=2)
-
-
-def _new_account(name: str, region_name: str, port: int) -> StoreAccount:
-    return StoreAccount(
-        name=name,
-        access_key_id=f"AK{secrets.token_hex(9).upper()}",
-        secret_access_key=secrets.token_urlsafe(30),
-        region_name=region_name,
-        s3_bucket_name=f"bucket-{name.lower().replace('_', '-')}",
-        endpoint_url=f"http://{HOST}:{port}",
-    )
 
 
 def start_stores(folder: Path, names: Iterable[str], *, ports: Iterable[int] | None = None) -> list[Seaweed]:

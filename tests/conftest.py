@@ -104,20 +104,17 @@ def accounts(request: pytest.FixtureRequest) -> Iterator[dict[str, StoreAccount]
     All are in one server, unless the test asks for `stores`: then each is in its own, which runs before and after,
     whatever the test does to it.
     """
-    stores: dict[str, Seaweed] = {}
     if "stores" in request.fixturenames:
-        stores = request.getfixturevalue("stores")
-        accounts = {name: store.account for name, store in stores.items()}
+        servers: dict[str, Seaweed] = request.getfixturevalue("stores")
+        accounts = {name: server.account for name, server in servers.items()}
     else:
         store, shared = request.getfixturevalue("shared_store")
-        accounts = dict(shared)
-    for account in accounts.values():
-        account.empty()
-        if not stores:
-            store.remove_folders(account)
+        servers, accounts = dict.fromkeys(shared, store), dict(shared)
+    for name, account in accounts.items():
+        servers[name].empty(account)
     yield accounts
-    for store in stores.values():
-        store.recover()
+    for server in servers.values():
+        server.recover()
 
 
 @pytest.fixture

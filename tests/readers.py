@@ -32,6 +32,7 @@ from testkit.ports import free_port
 from tests.buckets import s3_buckets
 from tests.files import digests_of, part_of
 from tests.flow import HASHES
+from tests.serving import PLAIN
 
 TOKEN = "the-token-of-a-reader"
 AUTHORIZATION = {"authorization": f"Bearer {TOKEN}"}
@@ -108,9 +109,7 @@ class Reader:
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """With the token, unless told otherwise."""
-        return httpx.AsyncClient(
-            base_url=self.url, **{"headers": AUTHORIZATION, "timeout": 30, "verify": False, **options}
-        )
+        return httpx.AsyncClient(base_url=self.url, **{**PLAIN, "headers": AUTHORIZATION, "timeout": 30, **options})
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
         """`headers` with underscores for the dashes."""

@@ -53,6 +53,8 @@ class PytestRunner:
 
     def run_tests(self, test_labels: Sequence[str], **options: Any) -> int:
         """Pytest's exit code; 0 is success. Pytest counts "no test ran" (5) as none, and so does this."""
+        # Compiled modules are kept: several processes collect all tests, and many services start.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         return int(pytest.main(self.arguments(test_labels)))
 
     def arguments(self, labels: Sequence[str]) -> list[str]:

@@ -23,6 +23,8 @@ from testkit.serviceprocess import TOKEN
 from tests.databases import scratch_sqlite
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
+# A client of plain HTTP: loading the authorities of TLS takes longer than an upload, and no proxy is wanted.
+PLAIN: dict[str, Any] = {"verify": False, "trust_env": False}
 _COMPOSED = ("figures_seconds", "first_look_seconds", "discarding")
 
 
@@ -45,7 +47,7 @@ class Running:
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """With the token, unless told otherwise."""
-        return httpx.AsyncClient(base_url=self.url, **{"headers": HEADERS, "timeout": 30, **options})
+        return httpx.AsyncClient(base_url=self.url, **{**PLAIN, "headers": HEADERS, "timeout": 30, **options})
 
 
 async def no_pages(scope: Scope, receive: Receive, send: Send) -> None:

@@ -47,12 +47,12 @@ def overwrite(account: StoreAccount) -> None:
 
 
 async def upload(service: Running, size: int) -> httpx.Response:
-    async with service.client(verify=False) as client:  # by http: loading authorities takes longer than the upload
+    async with service.client() as client:
         return await client.put("/files/k", content=content(size))
 
 
 async def assert_read(service: Running, size: int) -> None:
-    async with service.client(verify=False) as client:
+    async with service.client() as client:
         whole = await client.get("/files/k")
         part = await client.get("/files/k", headers={"range": "bytes=7-106"})
     assert (whole.status_code, whole.content == content(size)) == (200, True)

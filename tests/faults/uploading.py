@@ -52,7 +52,7 @@ async def _upload(service: Running, size: int, ack: str, expected: Expected) -> 
     told = assert_told(await put(service, content(size), ack=ack), expected.status, expected.codes)
     for name, outcome in told["accounts"].items():
         assert outcome["status"] in expected.states[name], (name, outcome)
-    async with service.client(verify=False) as client:  # by http: loading authorities takes longer than the upload
+    async with service.client() as client:
         read = await client.get("/files/k", headers={"range": "bytes=-100"})  # all of it is read in the end
     if expected.acknowledged:
         assert (read.status_code, read.content) == (206, content(size)[-100:]), read.status_code

@@ -18,7 +18,7 @@ from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
 from tests.service.conftest import content
-from tests.serving import HEADERS
+from tests.serving import HEADERS, PLAIN
 
 LEASE_SECONDS = 2.0
 LAST_PART_BYTES = 256 * 1024  # a byte more than one part is still one put
@@ -58,11 +58,7 @@ class Victim:
         """The status; 0 if the connection broke, as it does when a service is killed."""
         headers = {**HEADERS, "upload-ack": shape.ack}
         try:
-            # By http: loading authorities takes longer than the upload.
-            transport = httpx.AsyncHTTPTransport(verify=False)
-            async with httpx.AsyncClient(
-                transport=transport, base_url=self.process.url, headers=headers, timeout=60
-            ) as client:
+            async with httpx.AsyncClient(base_url=self.process.url, headers=headers, timeout=60, **PLAIN) as client:
                 if shape.way == "raw":
                     answer = await client.put(f"/files/{name}", content=shape.body)
                 else:

@@ -10,7 +10,7 @@ from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim
 from tests.kill.points import Point, points
 from tests.service.conftest import Accounts, Proxied, assert_nothing_left
-from tests.serving import HEADERS
+from tests.serving import HEADERS, PLAIN
 
 BEHIND = "C"
 LOOKS = 2  # more often the same is asked only now and then
@@ -81,8 +81,7 @@ async def test_every_account_gets_the_file_when_the_service_is_killed_at_each_re
 
 async def delete(victim: Victim, key: str) -> int:
     """The status; 0 if the connection broke."""
-    transport = httpx.AsyncHTTPTransport(verify=False)
-    async with httpx.AsyncClient(base_url=victim.process.url, headers=HEADERS, transport=transport) as client:
+    async with httpx.AsyncClient(base_url=victim.process.url, headers=HEADERS, **PLAIN) as client:
         try:
             return (await client.delete(f"/files/{key}")).status_code
         except httpx.TransportError:

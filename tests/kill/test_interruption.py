@@ -19,8 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_RUN"
 READY_SECONDS = 90.0
 ENDED_SECONDS = 60.0
-# Whoever runs this in the background may have Ctrl-C ignored, and its children with it.
-PYTEST = "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(pytest.main())"
 # What each process that runs tests has: a store, a PostgreSQL server, what forks the service, the service.
 PROCESSES = 4
 
@@ -45,7 +43,7 @@ def wait_for_lines(reading: int, count: int) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel has to see to it")
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 0), (signal.SIGKILL, 2)],
+    [(signal.SIGINT, 0), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 2)],
 )
 def test_nothing_runs_on_when_a_run_is_interrupted(
     number: signal.Signals, workers: int, told: int, tmp_path: Path
@@ -55,7 +53,7 @@ def test_nothing_runs_on_when_a_run_is_interrupted(
     options = ["-n", str(workers), "-p", "no:cacheprovider", "-p", "no:randomly", interrupted.__file__]
     with ExitStack() as watching, (tmp_path / "output").open("wb") as output:
         run = start_process(
-            [sys.executable, "-c", PYTEST, *options],
+            [sys.executable, "-m", "pytest", *options],
             cwd=ROOT,
             env={**environment, **places, MARK: str(tmp_path)},
             stdout=output,

@@ -13,7 +13,7 @@ from testkit.ports import free_port
 from testkit.serviceprocess import ServiceProcess
 from tests.service.conftest import content
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS
+from tests.serving import HEADERS, PLAIN
 
 PART_BYTES = 8 * MiB  # the service's own
 THREE_PARTS = 2 * PART_BYTES + MiB
@@ -51,12 +51,12 @@ class Served(Protocol):
 
 
 def client_of(process: Served) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=process.url, headers=HEADERS, timeout=60, trust_env=False)
+    return httpx.AsyncClient(base_url=process.url, headers=HEADERS, timeout=60, **PLAIN)
 
 
 async def until_refused(service: Served) -> None:
     """Until nobody is let in any more; asks what leaves nothing behind."""
-    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(30), httpx.AsyncClient(**PLAIN) as client:
         asked = client.build_request("GET", f"{service.url}/_/ready", headers={"connection": "close"})
         try:
             while (await client.send(asked)).status_code == 200:  # noqa: ASYNC110 - nobody else is told

@@ -103,7 +103,7 @@ async def test_removal_is_pending_when_the_trouble_begins_within_an_upload(
 
     with FaultProxy(store.account) as proxy:
         three = accounts["A"], proxy.account, accounts["C"]
-        async with serving(*three, **SHORT) as service, service.client(verify=False) as client:
+        async with serving(*three, **SHORT) as service, service.client() as client:
             sending = asyncio.create_task(client.put("/files/k", content=body()))
             await reached.wait()
             await proxy.wait_until("part", ended=True)

@@ -22,12 +22,11 @@ from tests.service.conftest import (
 from tests.service.receipts import listed_state, receipt_of, receipt_when, statuses
 
 SIZES = [ONE_PART, MANY_PARTS]
-PLAIN: dict[str, Any] = {"verify": False}  # by http: loading authorities takes longer than the upload
 
 
 @pytest.mark.parametrize("ack", ["all", "quorum", "any", "1", "2", "3"])
 async def test_every_account_has_the_file_when_all_are_well_whatever_the_ack(accounts: Accounts, ack: str) -> None:
-    async with serving(*accounts.values(), grace_seconds=10.0) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values(), grace_seconds=10.0) as service, service.client() as client:
         for size in SIZES:
             answer = await client.put(f"/files/k{size}", content=content(size), headers={"upload-ack": ack})
             told = assert_told(answer, 201, dict.fromkeys("ABC"))
@@ -51,7 +50,7 @@ async def test_the_ack_of_the_request_counts_and_else_the_setting_when_an_accoun
     headers = {} if header is None else {"upload-ack": header}
     async with (
         serving(accounts["A"], down.account, accounts["C"], **changes) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         answer = await client.put("/files/k", content=content(size), headers=headers)
         if status == 502:
@@ -76,7 +75,7 @@ async def test_the_ack_of_the_request_counts_and_else_the_setting_when_an_accoun
 async def test_only_the_accounts_that_are_named_are_asked_anything(accounts: Accounts, proxied: Proxied) -> None:
     proxies = {name: proxied(name) for name in accounts}
     three = [proxy.account for proxy in proxies.values()]
-    async with serving(*three) as service, service.client(**PLAIN) as client:
+    async with serving(*three) as service, service.client() as client:
         for names, size in (("C, A", ONE_PART), ("A,C", MANY_PARTS)):
             headers = {"upload-accounts": names, "upload-ack": "2"}
             answer = await client.put(f"/files/k{size}", content=content(size), headers=headers)
@@ -105,7 +104,7 @@ async def test_an_account_follows_by_itself_when_it_answers_after_the_grace(
         serving(
             accounts["A"], late.account, accounts["C"], grace_seconds=0.2, stall_seconds=200.0, complete_seconds=200.0
         ) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         # The two others are needed, so that only this one can be late; the answer does not wait for it.
         answer = await client.put("/files/k", content=content(size), headers={"upload-ack": "2"})
@@ -132,7 +131,7 @@ async def test_an_account_is_pending_with_its_error_when_it_fails_after_the_answ
     failing.add(Fault.refuses("AccessDenied", operation="complete", times=None))
     async with (
         serving(accounts["A"], failing.account, accounts["C"], grace_seconds=0.1) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         answer = await client.put("/files/k", content=content(MANY_PARTS), headers={"upload-ack": "2"})
         told = answer.json()
@@ -152,7 +151,7 @@ async def test_a_lost_file_of_one_account_is_not_the_others_when_a_quorum_cannot
     for proxy in down:
         proxy.refuse_connections()
     three = [*(proxy.account for proxy in down), accounts["C"]]
-    async with serving(*three, **SHORT) as service, service.client(**PLAIN) as client:
+    async with serving(*three, **SHORT) as service, service.client() as client:
         for size in SIZES:
             answer = await client.put(f"/files/k{size}", content=content(size), headers={"upload-ack": "quorum"})
             assert_told(answer, 502, {"A": "account_unreachable", "B": "account_unreachable", "C": "taken_back"})

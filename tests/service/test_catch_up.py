@@ -31,7 +31,6 @@ from tests.serving import Running
 # As patient with an account as elsewhere: one that is healthy has its time, for the machine may be slow.
 QUICK: dict[str, Any] = {"lease_seconds": 1.0, "grace_seconds": 0.2}
 ANY = {"upload-ack": "any"}
-PLAIN: dict[str, Any] = {"verify": False}
 CONTENT_HEADERS = {
     "content-encoding": "gzip",
     "content-language": "de",
@@ -66,7 +65,7 @@ async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behi
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         headers = {"content-type": "text/x-test", "x-amz-meta-colour": "blue"}
         file_id = await missed(service, client, "k", size, **headers, **CONTENT_HEADERS)
@@ -90,7 +89,7 @@ async def test_every_file_arrives_when_the_account_was_out_for_many(accounts: Ac
     keys = [f"k{number}" for number in range(60)]
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         ids = await asyncio.gather(*(missed(service, client, key, ONE_PART) for key in keys))
         behind.accept_connections()
@@ -105,7 +104,7 @@ async def test_an_account_that_is_down_is_asked_seldom_however_much_it_misses(
     behind.add(Fault.refuses("InternalError", times=None))
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         ids = await asyncio.gather(*(missed(service, client, f"k{number}", ONE_PART) for number in range(30)))
         questions = len(behind.seen("list"))
@@ -133,7 +132,7 @@ async def test_the_file_arrives_whole_when_bringing_it_meets_a_fault(
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await missed(service, client, "k", MANY_PARTS)
         arguments = ["InternalError"] if kind == "refuses" else []
@@ -150,7 +149,7 @@ async def test_a_replica_is_blocked_with_the_reason_when_the_account_refuses_for
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await missed(service, client, "k", size)
         behind.add(Fault.refuses("AccessDenied", operation=operation, times=None))
@@ -166,7 +165,7 @@ async def test_an_object_of_the_owner_is_not_touched_when_it_has_the_key(
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await missed(service, client, "k", ONE_PART)
         owner = asking(accounts["B"])
@@ -181,7 +180,7 @@ async def test_another_account_gives_the_file_when_the_first_lost_it(accounts: A
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await missed(service, client, "k", MANY_PARTS)
         asking(accounts["A"]).delete_object(Bucket=accounts["A"].s3_bucket_name, Key="k")
@@ -195,7 +194,7 @@ async def test_nothing_wrong_is_published_when_every_source_has_other_bytes(
 ) -> None:
     source, behind = proxied("A"), proxied("B")
     behind.refuse_connections()
-    async with serving(source.account, behind.account, **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(source.account, behind.account, **QUICK) as service, service.client() as client:
         file_id = await missed(service, client, "k", MANY_PARTS, **ANY)
         source.add(Fault.damages_reply(operation="get", times=None))
         behind.accept_connections()
@@ -217,7 +216,7 @@ async def test_an_erasure_wins_when_the_file_is_being_brought(
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await missed(service, client, "k", size)
         erased = threading.Event()
@@ -237,7 +236,7 @@ async def test_a_receipt_tells_that_it_follows_until_the_account_has_it(accounts
     behind.refuse_connections()
     async with (
         serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await missed(service, client, "k", ONE_PART)
         receipt = await receipt_of(client, file_id)

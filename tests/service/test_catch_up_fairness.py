@@ -20,7 +20,7 @@ from tests.service.conftest import (
     serving,
 )
 from tests.service.receipts import BOUND_SECONDS, answer_when, receipt_when
-from tests.service.test_catch_up import ANY, PLAIN, is_stored, missed
+from tests.service.test_catch_up import ANY, is_stored, missed
 
 TURNS = 4
 MEMORY = 192 * MiB
@@ -54,7 +54,7 @@ async def test_an_account_gets_its_files_when_a_slow_one_has_all_turns_or_memory
     keys = [f"k{number}" for number in range(TURNS + 1)]
     async with (
         serving(accounts["A"], slow.account, other.account, **PATIENT, memory=memory) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         ids = await asyncio.gather(*(missed(service, client, key, size, **ANY) for key in keys))
         slow.add(held_up(goes_on, operation))
@@ -79,7 +79,7 @@ async def test_a_slow_account_has_all_turns_when_nobody_else_has_work(accounts: 
     keys = [f"k{number}" for number in range(TURNS + 1)]
     async with (
         serving(accounts["A"], slow.account, accounts["C"], **PATIENT) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         ids = await asyncio.gather(*(missed(service, client, key, ONE_PART) for key in keys))
         slow.add(held_up(goes_on, "put"))
@@ -104,7 +104,7 @@ async def test_a_source_is_left_alone_when_it_fails_and_another_gives_the_files(
     keys = [f"k{number}" for number in range(20)]
     async with (
         serving(source.account, behind.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         ids = await asyncio.gather(*(missed(service, client, key, ONE_PART) for key in keys))
         for operation in ("get", "list"):  # `list` is what one that is left alone is asked
@@ -125,7 +125,7 @@ async def test_nobody_is_asked_in_vain_when_the_only_source_is_left_alone(accoun
     source, behind = proxied("A"), proxied("B")
     behind.refuse_connections()
     keys = [f"k{number}" for number in range(20)]
-    async with serving(source.account, behind.account, **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(source.account, behind.account, **QUICK) as service, service.client() as client:
         ids = await asyncio.gather(*(missed(service, client, key, ONE_PART, **ANY) for key in keys))
         for operation in ("get", "list"):
             source.add(Fault.refuses("InternalError", operation=operation, times=None))

@@ -245,7 +245,7 @@ async def test_the_key_is_free_again_when_an_account_that_stood_still_goes_on(
 ) -> None:
     async with (
         serving(*accounts.values(), lease_seconds=1.0, **SHORT) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         stores["B"].freeze()
         told = assert_told(

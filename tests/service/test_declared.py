@@ -27,7 +27,7 @@ async def test_no_account_has_anything_when_a_digest_is_wrong(
 ) -> None:
     body = content(size)
     stored = {}
-    async with serving(*accounts.values()) as service, service.client(verify=False) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         for name in names:
             refused = await send(client, way, name, body, of=b"other")
             assert (refused.status_code, refused.json()["code"]) == (422, "digest_mismatch")
@@ -53,7 +53,7 @@ async def send(client: httpx.AsyncClient, way: str, name: str, body: bytes, of: 
 
 
 async def test_the_file_stays_in_every_account_when_a_condition_fails(accounts: Accounts) -> None:
-    async with serving(*accounts.values()) as service, service.client(verify=False) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         for size in (ONE_PART, MANY_PARTS):
             absent = await client.put("/files/k", content=content(size), headers={"if-match": "*"})
             assert (absent.status_code, absent.json()["code"]) == (412, "condition_failed")

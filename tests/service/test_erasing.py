@@ -27,7 +27,6 @@ from tests.service.receipts import BOUND_SECONDS, answer_when, receipt_of, recei
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
 LETS_GO: dict[str, Any] = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}  # of what the ack does not need
-PLAIN: dict[str, Any] = {"verify": False}
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def is_erased(receipt: Any) -> bool:
 
 @pytest.mark.parametrize("size", [0, ONE_PART, MANY_PARTS])
 async def test_nothing_of_it_is_anywhere_when_it_was_erased(accounts: Accounts, size: int) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
         told = await stored(client, size)
         answer = await client.delete("/files/k")
         erased = answer.json()
@@ -68,14 +67,14 @@ async def test_nothing_of_it_is_anywhere_when_it_was_erased(accounts: Accounts, 
 
 
 async def test_a_file_that_there_never_was_is_not_found(accounts: Accounts) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
         answer = await client.delete("/files/k")
         assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
         assert (await client.delete("/files/k", headers={"authorization": "Bearer wrong"})).status_code == 401
 
 
 async def test_only_the_file_that_is_meant_is_erased_when_the_request_has_a_condition(accounts: Accounts) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
         await stored(client)
         refused = await client.delete("/files/k", headers={"if-match": '"another"'})
         assert (refused.status_code, refused.json()["code"]) == (412, "condition_failed")
@@ -88,7 +87,7 @@ async def test_only_the_file_that_is_meant_is_erased_when_the_request_has_a_cond
 async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, proxy: FaultProxy) -> None:
     async with (
         serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         told = await stored(client)
         proxy.refuse_connections()
@@ -113,7 +112,7 @@ async def test_it_ends_well_when_it_meets_a_fault(
     brief = {"brief_seconds": 3.0} if kind == "stalls" else {}
     async with (
         serving(accounts["A"], proxy.account, accounts["C"], **QUICK, **brief) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         told = await stored(client)
         arguments = ["SlowDown"] if kind == "refuses" else []
@@ -126,7 +125,7 @@ async def test_it_ends_well_when_it_meets_a_fault(
 async def test_it_says_what_blocks_it_when_the_permission_is_missing(accounts: Accounts, proxy: FaultProxy) -> None:
     async with (
         serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         told = await stored(client)
         proxy.add(Fault.refuses("AccessDenied", operation="delete", times=None))
@@ -150,7 +149,7 @@ async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versio
     versioned = new_bucket("B", f"erasing-{uuid4().hex[:12]}", versioned=True)
     owner, bucket = asking(versioned), versioned.s3_bucket_name
     three = (accounts["A"], versioned, accounts["C"])
-    async with serving(*three, **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(*three, **QUICK) as service, service.client() as client:
         await stored(client)
         owner.put_object(Bucket=bucket, Key="k", Body=b"the owner's")
         answer = await client.delete("/files/k")
@@ -169,7 +168,7 @@ async def test_it_stays_erased_when_it_was_still_being_uploaded(
     quick = {**QUICK, "stall_seconds": 10.0, "complete_seconds": 10.0}
     async with (
         serving(accounts["A"], proxy.account, accounts["C"], **quick) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         erased = threading.Event()
         proxy.add(Fault.holds_reply(erased, operation=operation))
@@ -189,7 +188,7 @@ async def test_it_stays_erased_when_it_was_still_being_uploaded(
 async def test_it_is_erased_everywhere_when_an_account_still_follows(accounts: Accounts, proxy: FaultProxy) -> None:
     async with (
         serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         erased = threading.Event()
         proxy.add(Fault.holds_reply(erased, operation="put"))
@@ -209,7 +208,7 @@ async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_ev
     """Where a bucket locks what it gets, it would be locked in vain."""
     async with (
         serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         erased = threading.Event()
         proxy.add(Fault.refuses("SlowDown", held_until=lambda: erased.wait(BOUND_SECONDS), operation="part"))
@@ -224,7 +223,7 @@ async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_ev
 
 
 async def test_readers_are_told_the_methods(accounts: Accounts) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
         answer = await client.patch("/files/k")
         assert answer.status_code == 405
         assert {method.strip() for method in answer.headers["allow"].split(",")} == {

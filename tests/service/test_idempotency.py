@@ -67,7 +67,7 @@ def digest(body: bytes) -> str:
 async def test_the_first_success_is_told_again_when_a_request_is_repeated(
     accounts: Accounts, way: str, size: int
 ) -> None:
-    async with serving(*accounts.values(), tokens=TOKENS) as service, service.client(verify=False) as client:
+    async with serving(*accounts.values(), tokens=TOKENS) as service, service.client() as client:
         first = await send(client, way, content(size))
         assert first.status_code == 201
         for _ in range(2):
@@ -94,7 +94,7 @@ async def test_a_partial_success_is_told_as_it_is_now_when_the_request_is_repeat
     late.add(Fault.holds_reply(goes_on, operation="put"))
     async with (
         serving(accounts["A"], late.account, grace_seconds=0.1) as service,
-        service.client(verify=False, headers={"upload-ack": "any", "authorization": f"Bearer {TOKEN}"}) as client,
+        service.client(headers={"upload-ack": "any", "authorization": f"Bearer {TOKEN}"}) as client,
     ):
         first = await send(client, "raw", b"x")
         assert first.status_code == 202
@@ -113,7 +113,7 @@ async def test_a_repetition_is_told_to_wait_when_the_first_is_under_way(
     slow = proxied("A")
     second_was_told = threading.Event()
     slow.add(Fault.holds_reply(second_was_told, operation="put"))
-    async with serving(slow.account, accounts["B"]) as service, service.client(verify=False) as client:
+    async with serving(slow.account, accounts["B"]) as service, service.client() as client:
         first = asyncio.create_task(send(client, way, b"x"))
         await slow.wait_until("put")
         second = await send(client, way, b"x")
@@ -132,7 +132,7 @@ async def test_the_first_is_no_obstacle_when_it_failed(
 ) -> None:
     failing = proxied("B")
     failing.refuse_connections()
-    async with serving(accounts["A"], failing.account, **SHORT) as service, service.client(verify=False) as client:
+    async with serving(accounts["A"], failing.account, **SHORT) as service, service.client() as client:
         assert (await send(client, way, content(size))).status_code == 502
         mismatch = await send(client, "raw", b"x", name="k2", **{"content-digest": digest(b"y")})
         assert mismatch.status_code == 422
@@ -144,7 +144,7 @@ async def test_the_first_is_no_obstacle_when_it_failed(
 
 
 async def test_one_upload_is_made_when_equal_requests_come_at_once(accounts: Accounts) -> None:
-    async with serving(*accounts.values()) as service, service.client(verify=False) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         answers = await asyncio.gather(*(send(client, "form", b"x") for _ in range(20)))
         assert {answer.status_code for answer in answers} <= {201, 409}
         assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 1
@@ -178,7 +178,7 @@ async def test_the_first_is_no_obstacle_when_its_process_was_killed(
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_put_is_answered_with_the_receipt_when_the_very_file_is_there(accounts: Accounts, size: int) -> None:
-    async with serving(*accounts.values()) as service, service.client(verify=False) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         first = await send(client, "raw", content(size), idempotency_key=None)
         assert first.status_code == 201
         again = await send(client, "raw", content(size), idempotency_key=None)
@@ -195,7 +195,7 @@ async def test_the_body_is_not_waited_for_when_the_declared_digest_tells_enough(
     """Of a file beyond one part: what fits one is read before the ledger is asked."""
     size = MANY_PARTS
     length = f"content-length: {size}"
-    async with serving(*accounts.values()) as service, service.client(verify=False) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         first = await send(client, "raw", content(size), idempotency_key=None)
         assert first.status_code == 201
         other = await exchange(
@@ -210,7 +210,7 @@ async def test_the_body_is_not_waited_for_when_the_declared_digest_tells_enough(
 
 
 async def test_nothing_is_left_when_a_repetition_is_cut_off(accounts: Accounts) -> None:
-    async with serving(accounts["A"]) as service, service.client(verify=False) as client:
+    async with serving(accounts["A"]) as service, service.client() as client:
         for key in ("k1", "k2"):
             response = await client.put(
                 "/files/" + key, content=b"x", headers={"idempotency-key": "two words, and a third"}

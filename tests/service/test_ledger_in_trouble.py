@@ -58,7 +58,7 @@ def with_options(database: str, **changes: object) -> Iterator[None]:
 async def client_on(database: str, *accounts: StoreAccount) -> AsyncIterator[httpx.AsyncClient]:
     """Of a service with its ledger there."""
     settings = {"database": database, "lease_seconds": 1.5, "wait_seconds": 1.0, "settle_seconds": 0.2}
-    async with serving(*accounts, **settings) as service, service.client(verify=False) as client:
+    async with serving(*accounts, **settings) as service, service.client() as client:
         yield client
 
 

@@ -31,7 +31,6 @@ from tests.service.services import until_nothing_is_left
 from tests.service.verifying import delete, metadata_of, overwrite, problems_of, states_of, verify
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
-PLAIN: dict[str, Any] = {"verify": False}
 SIZES = [ONE_PART, MANY_PARTS]
 LOST = "loses_metadata"
 
@@ -61,7 +60,7 @@ async def stored(client: httpx.AsyncClient, size: int) -> str:
 async def test_an_erasure_takes_out_what_was_stored(
     account: StoreAccount, lossy: FaultProxy, accounts: Accounts, size: int
 ) -> None:
-    async with serving(lossy.account, accounts["B"], **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(lossy.account, accounts["B"], **QUICK) as service, service.client() as client:
         await stored(client, size)
         answer = await client.delete("/files/k")
         assert (answer.status_code, statuses(answer.json())) == (200, {"A": "erased", "B": "erased"})
@@ -95,7 +94,7 @@ async def test_nothing_is_called_removed_when_the_answer_was_lost_as_well(
             assert_stored([account], {"k": content(size)})
             # It is ours, as it turns out once the metadata is given back.
             lossy.clear()
-            async with service.client(**PLAIN) as client:
+            async with service.client() as client:
                 assert (await client.put("/files/other", content=b"x")).status_code == 201
                 assert (await client.delete("/files/other")).status_code == 200
             await until_nothing_is_left([account, accounts["B"]])
@@ -104,7 +103,7 @@ async def test_nothing_is_called_removed_when_the_answer_was_lost_as_well(
 async def test_an_object_of_somebody_else_is_called_a_stranger_when_its_etag_is_another(
     account: StoreAccount, lossy: FaultProxy, accounts: Accounts
 ) -> None:
-    async with serving(lossy.account, accounts["B"], **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(lossy.account, accounts["B"], **QUICK) as service, service.client() as client:
         file_id = await stored(client, ONE_PART)
         overwrite(account, b"theirs")
         answer = await client.delete("/files/k")
@@ -120,7 +119,7 @@ async def test_it_is_verified_by_version_and_etag_and_read_from_where_that_is_ce
     """A numbered version is read from the lossy account; an equal object without a number may be somebody else's."""
     async with (
         serving(lossy.account, accounts["B"], **QUICK, database=sqlite_database) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         await stored(client, size)
         answer = await client.get("/files/k")
@@ -138,7 +137,7 @@ async def test_an_equal_object_is_a_strangers_when_it_shows_other_metadata(
     accounts: Accounts, sqlite_database: str, metadata: dict[str, str]
 ) -> None:
     a, b = accounts["A"], accounts["B"]
-    async with serving(a, b, **QUICK, database=sqlite_database) as service, service.client(**PLAIN) as client:
+    async with serving(a, b, **QUICK, database=sqlite_database) as service, service.client() as client:
         file_id = await stored(client, ONE_PART)
         overwrite(a, content(ONE_PART), Metadata=metadata)
         assert problems_of(await verify(sqlite_database, a, b)) == [("A", "k", "replaced", "blocked")]
@@ -152,7 +151,7 @@ async def test_an_equal_object_without_metadata_is_neither_removed_nor_called_er
     accounts: Accounts, sqlite_database: str
 ) -> None:
     a, b = accounts["A"], accounts["B"]
-    async with serving(a, b, **QUICK, database=sqlite_database) as service, service.client(**PLAIN) as client:
+    async with serving(a, b, **QUICK, database=sqlite_database) as service, service.client() as client:
         file_id = await stored(client, ONE_PART)
         assert (await client.get("/files/k")).status_code == 200  # A, which is asked first, shows its metadata
         overwrite(a, content(ONE_PART))
@@ -170,7 +169,7 @@ async def test_our_bytes_as_another_version_are_not_called_erased(new_bucket: Ne
     account = new_bucket("A", f"lossy-{uuid4().hex[:12]}", versioned=True)
     with FaultProxy(account) as proxy:
         proxy.add(Fault.loses_metadata(times=None))
-        async with serving(proxy.account, **QUICK) as service, service.client(**PLAIN) as client:
+        async with serving(proxy.account, **QUICK) as service, service.client() as client:
             await stored(client, ONE_PART)
             overwrite(account, content(ONE_PART), Metadata=metadata_of(account))
             answer = await client.delete("/files/k")

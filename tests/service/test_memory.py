@@ -11,7 +11,7 @@ import pytest
 from testkit.account import StoreAccount
 from testkit.serviceprocess import ServiceProcess
 from tests.processes import memory_of
-from tests.serving import HEADERS
+from tests.serving import HEADERS, PLAIN
 
 MiB = 1024 * 1024
 BUDGET = 32 * MiB
@@ -34,7 +34,7 @@ async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at
     with service:
         assert service.process_id is not None
         base = memory_of(service.process_id, "VmRSS")
-        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=100) as client:
+        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=100, **PLAIN) as client:
             puts = [
                 client.put(
                     f"/files/{number}",

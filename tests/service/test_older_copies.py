@@ -83,14 +83,14 @@ async def test_a_copy_is_healed_when_a_key_was_erased_and_used_again_since(
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
     among, copy = [accounts["A"], accounts["B"]], tmp_path / "copy.sqlite3"
-    async with serving(*among, database=sqlite_database, **QUICK) as service, service.client(verify=False) as client:
+    async with serving(*among, database=sqlite_database, **QUICK) as service, service.client() as client:
         assert (await put(service, ONE_PART, "k")).status_code == 201
         await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
         assert (await client.delete("/files/k")).status_code == 200
         assert (await put(service, ONE_PART, "k")).status_code == 201
     async with ledger_at(copy) as older:
         assert [problem.code for problem in (await rebuild(older, *among)).problems] == ["key_taken"]
-        async with serving(*among, database=older, **QUICK) as service, service.client(verify=False) as client:
+        async with serving(*among, database=older, **QUICK) as service, service.client() as client:
             assert (await client.delete("/files/k")).status_code == 200  # the file that there is no more
             assert (await rebuild(older, *among)).stored == 1
             assert (await client.get("/files/k")).content == content(ONE_PART)

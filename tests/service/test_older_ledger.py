@@ -76,7 +76,7 @@ async def upload(service: Running, keys: Iterable[str]) -> None:
     """As a form, too: there the service makes the key."""
     for key in keys:
         assert (await put(service, ONE_PART, key)).status_code == 201
-    async with service.client(verify=False) as client:
+    async with service.client() as client:
         form = await client.post("/upload", files={"file": ("form.txt", content(ONE_PART))})
         assert form.status_code == 201
 
@@ -158,7 +158,7 @@ async def test_an_older_copy_is_noticed_at_the_start(accounts: Accounts, sqlite_
         with capture_logs() as logs:
             async with serving(*among, database=older, first_look_seconds=0.0, figures_seconds=0.1) as service:
                 told = await answer_when(lambda: noticed(logs), bool)
-                async with service.client(verify=False) as client:
+                async with service.client() as client:
                     await answer_when(lambda: client.get("/_/metrics"), lambda m: "mentum_ledger_behind 1.0" in m.text)
         assert told[0]["log_level"] == "error"
         assert "ledger rebuild" in told[0]["cure"]
@@ -252,11 +252,11 @@ async def test_two_installations_on_one_bucket_leave_each_others_files_alone(
             assert found.others == {owners[theirs]: 1}
             assert await looks_fresh(database, a) == [True]  # told on the first day, and not marked
             assert (await ownership_of(database)).behind_at is None
-            async with serving(a, database=database) as service, service.client(verify=False) as client:
+            async with serving(a, database=database) as service, service.client() as client:
                 assert (await client.delete(f"/files/{key}")).status_code == 404
                 assert (await client.put(f"/files/{key}", content=content(ONE_PART))).status_code == 409
         assert_stored([a], bodies)
-        async with serving(a, database=one) as service, service.client(verify=False) as client:
+        async with serving(a, database=one) as service, service.client() as client:
             assert (await client.delete("/files/ones")).status_code == 200
         assert_stored([a], {"others": content(ONE_PART)})
 
@@ -330,7 +330,7 @@ async def test_a_copy_that_is_as_new_as_the_accounts_may_clean(
     async with serving(a, database=sqlite_database) as service:
         await upload(service, EARLY)
         metadata = metadata_of(a, "m")
-        async with service.client(verify=False) as client:
+        async with service.client() as client:
             assert (await client.delete("/files/m")).status_code == 200
     shutil.copyfile(tmp_path / "database.sqlite3", copy)
     overwrite(a, content(ONE_PART), "m", Metadata=metadata)

@@ -27,7 +27,7 @@ from tests.service.conftest import (
     content,
 )
 from tests.service.services import until_refused
-from tests.serving import HEADERS
+from tests.serving import HEADERS, PLAIN
 from tests.unit.api.rawhttp import Answer, Connection, head
 
 SHUTDOWN_SECONDS = 1.0
@@ -90,7 +90,7 @@ async def connection_to(service: ServiceProcess) -> Connection:
 async def answer_of_another(service: ServiceProcess) -> int:
     """What a new client gets, while the service drains: a status, or 0 for a connection that is refused."""
     try:
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as client:
+        async with httpx.AsyncClient(headers=HEADERS, **PLAIN) as client:
             return (await client.put(f"{service.url}/files/another", content=b"x")).status_code
     except httpx.TransportError:
         return 0
@@ -182,7 +182,7 @@ async def test_log_tells_every_outcome_in_json_and_no_secret(
     proxy.add(Fault.loses_reply(operation="put", key="lost", times=None))
     proxy.add(Fault.refuses("AccessDenied", operation="head", key="lost", times=None))
     service = await started(accounts["A"], proxy.account, accounts["C"], UPLOAD_LOG_LEVEL="debug")
-    async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, **PLAIN) as client:
         for key, size, status in (("stored", ONE_PART, 201), ("stored", 1, 409), ("lost", ONE_PART, 502)):
             assert (await client.put(f"/files/{key}", content=content(size))).status_code == status
         assert (await client.get("/_/accounts")).status_code == 200
@@ -249,7 +249,7 @@ async def test_printed_token_opens_the_service_when_none_is_set(accounts: Accoun
     service = await started(accounts["A"], DEBUG="true", UPLOAD_TOKENS="")
     line = next(line for line in service.log.read_text().splitlines() if line.startswith("Try it:"))
     token = line.partition("Bearer ")[2].partition('"')[0]
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=service.url, **PLAIN) as client:
         refused = await client.put("/files/k", content=b"x", headers=HEADERS)
         stored = await client.put("/files/k", content=b"x", headers={"authorization": f"Bearer {token}"})
     assert (refused.status_code, stored.status_code) == (401, 201)

@@ -72,7 +72,7 @@ async def test_an_upload_takes_as_long_as_without_it_when_an_account_is_slow(
     body = content(SIZE)
     async with (
         serving(accounts["A"], slow.account, accounts["C"], lease_seconds=2.0) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         without, seconds_without = await upload(client, "without", body, **TWO)
         answer, seconds = await upload(client, "with", body)
@@ -110,7 +110,7 @@ async def test_uploads_do_not_pile_up_when_many_meet_a_slow_account_at_once(
             lease_seconds=2.0,
             stall_seconds=10 * SLOW_PUT_SECONDS,
         ) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         uploads = service.application.uploads
         answers = await asyncio.gather(*(upload(client, f"k{number}", body) for number in range(MANY)))
@@ -142,7 +142,7 @@ async def test_the_client_is_slowed_when_the_ack_needs_the_slow_account(accounts
     proxy.add(Fault.slows(4 * MiB, operation="part", times=None))
     async with (
         serving(accounts["A"], proxy.account, accounts["C"]) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         answer, seconds = await upload(client, "k", content(2 * PART_BYTES), **{"upload-ack": "all"})
     assert answer.status_code == 201
@@ -159,7 +159,7 @@ async def test_small_files_of_undeclared_size_find_room_when_a_slow_account_hold
     memory = 32 * MiB
     async with (
         serving(accounts["A"], proxy.account, memory=memory, grace_seconds=0.0, wait_seconds=2.0) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         for number in range(2 * memory // PART_BYTES):
             answer, _ = await upload(client, f"k{number}", b"x", **{"upload-ack": "any"})

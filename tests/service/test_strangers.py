@@ -147,7 +147,7 @@ async def test_an_erased_file_is_removed_again_when_its_owner_put_it_back(
     async with serving(a, b, database=sqlite_database) as service:
         await upload(service, "k")
         metadata = metadata_of(a)
-        async with service.client(verify=False) as client:
+        async with service.client() as client:
             assert (await client.delete("/files/k")).status_code == 200
     overwrite(a, content(ONE_PART), "k", Metadata=metadata)
     findings = await look_around(sqlite_database, a, b, clean=True)

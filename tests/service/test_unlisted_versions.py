@@ -27,7 +27,6 @@ from tests.service.conftest import (
 from tests.service.receipts import BOUND_SECONDS, answer_when, receipt_of
 
 QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
-PLAIN: dict[str, Any] = {"verify": False}
 SIZES = [ONE_PART, MANY_PARTS]
 UNLISTED = Fault.refuses("AccessDenied", operation="list_versions", times=None)
 
@@ -72,7 +71,7 @@ async def test_an_erasure_says_what_is_missing_until_it_is_there_when_the_bucket
 ) -> None:
     async with (
         serving(unlisted.account, accounts["B"], **QUICK) as service,
-        service.client(**PLAIN) as client,
+        service.client() as client,
     ):
         file_id = await stored(client, ONE_PART)
         owner_does(versioned)
@@ -100,7 +99,7 @@ async def test_a_roll_back_is_pending_when_the_bucket_keeps_versions(
 ) -> None:
     failing = proxied("B")
     failing.add(Fault.refuses("AccessDenied", operation="put" if size == ONE_PART else "complete", times=None))
-    async with serving(unlisted.account, failing.account, **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(unlisted.account, failing.account, **QUICK) as service, service.client() as client:
         with capture_logs() as logs:
             answer = await client.put("/files/k", content=content(size))
         told = assert_told(answer, 502, {"A": "taken_back", "B": "access_refused"})
@@ -118,7 +117,7 @@ async def test_files_are_erased_and_rolled_back_when_the_bucket_keeps_no_version
 ) -> None:
     unlisted, failing = proxied("A"), proxied("B")
     unlisted.add(UNLISTED)
-    async with serving(unlisted.account, failing.account, **QUICK) as service, service.client(**PLAIN) as client:
+    async with serving(unlisted.account, failing.account, **QUICK) as service, service.client() as client:
         await stored(client, size)
         assert (await client.delete("/files/k")).status_code == 200
         failing.add(Fault.refuses("AccessDenied", operation="put" if size == ONE_PART else "complete", times=None))

@@ -49,7 +49,7 @@ async def upload_to(service: Running, size: int = ONE_PART, key: str = "k") -> s
 
 
 async def until_stored(service: Running, file_id: str) -> None:
-    async with service.client(verify=False) as client:
+    async with service.client() as client:
         await receipt_when(client, file_id, lambda told: bool(told["status"] == "stored"))
 
 
@@ -167,7 +167,7 @@ async def test_an_object_that_its_owner_copied_onto_itself_can_be_read(
     async with serving(accounts["A"], database=sqlite_database) as service:
         await upload_to(service, MANY_PARTS)
         overwrite(accounts["A"], content(MANY_PARTS), Metadata=metadata_of(accounts["A"]))
-        async with service.client(verify=False) as client:
+        async with service.client() as client:
             assert (await client.get("/files/k")).status_code != 200
             assert (await verify(sqlite_database, accounts["A"])).is_right
             assert (await client.get("/files/k")).content == content(MANY_PARTS)

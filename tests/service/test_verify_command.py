@@ -87,7 +87,7 @@ async def test_an_operator_is_told_and_the_service_puts_it_right(
     assert (await states_of(sqlite_database, "in/other"))["C"] == ("blocked", "replaced")
     async with (
         serving(*accounts.values(), database=sqlite_database, lease_seconds=1.0) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         await answer_when(lambda: listed_state(client, "in/k"), lambda state: state == "stored")
     assert body_of(accounts["A"], "in/k") == content(ONE_PART)

@@ -40,7 +40,7 @@ async def test_no_account_is_told_the_name_of_another_one_when_files_come(accoun
     proxies = {name: proxied(name) for name in NAMES}
     named = [replace(proxy.account, name=NAMES[name]) for name, proxy in proxies.items()]
     proxies["B"].add(Fault.refuses("InternalError", operation="put", key="late", times=4))
-    async with serving(*named, **QUICK) as service, service.client(verify=False) as client:
+    async with serving(*named, **QUICK) as service, service.client() as client:
         for key, size in (("one", ONE_PART), ("large", MANY_PARTS)):
             assert (await client.put(f"/files/{key}", content=content(size))).status_code == 201
         form = await client.post("/upload", files={"file": ("form.txt", content(ONE_PART))})
@@ -71,7 +71,7 @@ async def test_an_account_that_lost_its_objects_gets_them_when_the_ledger_was_re
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
     among = [replace(account, name=NAMES[name]) for name, account in accounts.items()]
-    async with serving(*among, database=sqlite_database) as service, service.client(verify=False) as client:
+    async with serving(*among, database=sqlite_database) as service, service.client() as client:
         for key, only in (("all", "clinic_north,clinic_south,archive_ltd"), ("two", "clinic_north,clinic_south")):
             put = await client.put(f"/files/{key}", content=content(ONE_PART), headers={"upload-accounts": only})
             assert put.status_code == 201
@@ -84,7 +84,7 @@ async def test_an_account_that_lost_its_objects_gets_them_when_the_ledger_was_re
             "clinic_north": 0, "clinic_south": 2, "archive_ltd": 0
         }  # fmt: skip
         files = await files_in(new)
-        async with serving(*among, database=new, **QUICK) as service, service.client(verify=False) as client:
+        async with serving(*among, database=new, **QUICK) as service, service.client() as client:
             for file in files.values():
                 await receipt_when(client, str(file.pk), lambda told: told["status"] == "stored")
     bodies = {name: {key for key, _ in account.contents().versions} for name, account in accounts.items()}
@@ -96,7 +96,7 @@ async def test_the_command_restores_no_less_than_there_was_when_the_secret_key_i
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
     a, b = accounts["A"], accounts["B"]
-    async with serving(a, b, database=sqlite_database) as service, service.client(verify=False) as client:
+    async with serving(a, b, database=sqlite_database) as service, service.client() as client:
         for key in ("complete", "lacking"):
             assert (await client.put(f"/files/{key}", content=content(ONE_PART))).status_code == 201
     delete(b, "lacking")

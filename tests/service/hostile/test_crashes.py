@@ -80,7 +80,7 @@ async def test_a_file_is_read_from_another_account_told_of_and_erased_there(
         assert (await put(service, ONE_PART)).status_code == 201
     async with (
         crashing_first(accounts, database=sqlite_database) as service,
-        service.client(verify=False) as client,
+        service.client() as client,
     ):
         assert (await client.get("/files/k")).content == content(ONE_PART)
         told = (await client.get("/_/accounts")).json()["accounts"]

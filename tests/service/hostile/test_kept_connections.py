@@ -21,7 +21,7 @@ from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.service.hostile.oneaccount import put, serving
 from tests.service.hostile.sockets import sockets_of
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS
+from tests.serving import HEADERS, PLAIN
 from tests.unit.api.rawhttp import Listening, connected, exchange, form_head, form_part, head
 
 AT_ONCE = 6
@@ -97,7 +97,7 @@ async def assert_nothing_is_kept(service: ServiceProcess, before: int) -> None:
 
 async def until_it_holds(service: ServiceProcess, size: int) -> None:
     """So much memory for parts."""
-    async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, **PLAIN) as client:
 
         async def holds() -> bool:
             told = re.search(r"^mentum_memory_used_bytes (\S+)", (await client.get("/_/metrics")).text, re.MULTILINE)

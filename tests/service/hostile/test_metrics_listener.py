@@ -6,7 +6,6 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -15,12 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from file.api.endpoints.metricslistener import CONNECTIONS, HEAD_BYTES
 from testkit.ports import free_port
-from tests.serving import running
+from tests.serving import PLAIN, running
 from tests.unit.api.expectations import three
 from tests.unit.api.rawhttp import Connection, connected, exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PLAIN: dict[str, Any] = {"verify": False, "trust_env": False}
 SCRAPE = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
 
 

@@ -22,7 +22,7 @@ from tests.service.conftest import PATIENT, Accounts, Proxied, content
 from tests.service.hostile.readers import IdleReader, idle_readers, until_answered
 from tests.service.receipts import receipt_when
 from tests.service.services import service as new_service
-from tests.serving import HEADERS, Running, running
+from tests.serving import HEADERS, PLAIN, Running, running
 from tests.unit.api.expectations import assert_problem
 
 HOSTILE = "the-token-of-a-hostile-client"
@@ -32,7 +32,6 @@ READERS = Limits(memory=MEMORY).readers
 OF_AN_ACCOUNT = READERS * 3 // 4
 LARGE = content(3 * MiB)  # more than the service takes before a client has read any of it
 PATIENTLY = {"client_grace_seconds": 100.0}
-PLAIN: dict[str, Any] = {"verify": False}
 on_linux = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell what a client has taken")
 
 
@@ -45,7 +44,7 @@ async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[Run
 
 
 async def put(service: Running, key: str, body: bytes, **headers: str) -> httpx.Response:
-    async with service.client(**PLAIN) as client:
+    async with service.client() as client:
         return await client.put(f"/files/{key}", content=body, headers=headers)
 
 
@@ -66,7 +65,7 @@ async def test_others_read_when_one_token_has_many_connections_that_read_nothing
             refused = await until_answered(readers, 503, len(readers) - READERS // 2)
             assert b"retry-after: " in refused[0].head().lower()
             assert service.application.readings.places.held == {"hostile": READERS // 2}
-            async with service.client(**PLAIN) as client:
+            async with service.client() as client:
                 assert (await client.get("/files/large")).content == LARGE
                 other = {"authorization": f"Bearer {HOSTILE}"}
                 assert (await client.head("/files/large", headers=other)).status_code == 200
@@ -87,7 +86,7 @@ async def test_catch_up_and_head_go_on_when_all_who_may_read_an_account_read_not
             await until_answered(readers, 200, OF_AN_ACCOUNT)
             await until_answered(readers, 503, len(readers) - OF_AN_ACCOUNT)
             behind.accept_connections()
-            async with service.client(**PLAIN) as client:
+            async with service.client() as client:
                 assert (await client.head("/files/large")).status_code == 200
                 await receipt_when(client, stored.json()["id"], lambda receipt: receipt["status"] == "stored")
             assert service.application.readings.places.held == {"tests": OF_AN_ACCOUNT}
@@ -119,7 +118,7 @@ async def test_a_reader_gets_the_file_when_it_is_the_account_that_is_slow(proxie
     async with serving(proxy.account, **hasty) as service:
         assert (await put(service, "k", body)).status_code == 201
         proxy.add(Fault.slows(512 * KiB, operation="get"))
-        async with service.client(**PLAIN) as client:
+        async with service.client() as client:
             assert (await client.get("/files/k")).content == body
 
 
@@ -148,7 +147,7 @@ def service(accounts: Accounts, tmp_path: Path) -> ServiceProcess:
 async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(service: ServiceProcess) -> None:
     with service:
         process_id = service.process_id
-        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60, **PLAIN) as client:
             body = content(16 * MiB)  # more than a reader may hold
             assert (await client.put("/files/large", content=body)).status_code == 201
             assert (await client.get("/files/large")).content == body

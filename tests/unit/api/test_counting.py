@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,8 +22,6 @@ from tests.unit.api.expectations import three, until
 
 Requests = Mapping[tuple[str, str, str], float]
 Samples = Mapping[tuple[str, frozenset[str]], float]
-
-PLAIN: dict[str, Any] = {"verify": False, "trust_env": False}
 
 
 async def samples(client: httpx.AsyncClient) -> Samples:
@@ -61,7 +58,7 @@ async def counted(client: httpx.AsyncClient, before: Requests, expected: Request
 
 
 async def test_requests_are_counted_by_route_and_status_when_they_end() -> None:
-    async with running(three(), max_request_bytes=1000) as service, service.client(**PLAIN) as client:
+    async with running(three(), max_request_bytes=1000) as service, service.client() as client:
         before = await requests(client)
         for path in ("/files/a", "/files/b/c%2Fd", "/files/%F0%9F%98%80"):
             assert (await client.put(path, content=b"x")).status_code == 201
@@ -85,7 +82,7 @@ async def test_requests_are_counted_by_route_and_status_when_they_end() -> None:
 
 
 async def test_no_series_is_made_of_what_a_stranger_sends_when_paths_and_methods_are_odd() -> None:
-    async with running(three()) as service, service.client(**PLAIN) as client:
+    async with running(three()) as service, service.client() as client:
         before = await requests(client)
         for number in range(20):
             await client.get(f"/{number}.php")
@@ -101,7 +98,7 @@ async def test_no_series_is_made_of_what_a_stranger_sends_when_paths_and_methods
 
 
 async def test_the_statuses_that_are_there_from_the_start_are_of_routes_that_exist() -> None:
-    async with running(three()) as service, service.client(**PLAIN) as client:
+    async with running(three()) as service, service.client() as client:
         found = await requests(client)
         for (method, route), statuses in FROM_THE_START.items():
             assert all((route, method, status) in found for status in statuses.split())
@@ -111,13 +108,13 @@ async def test_the_statuses_that_are_there_from_the_start_are_of_routes_that_exi
 
 
 async def test_what_runs_is_told_when_the_metrics_are_asked_for() -> None:
-    async with running(three()) as service, service.client(**PLAIN) as client:
+    async with running(three()) as service, service.client() as client:
         found = await samples(client)
     assert found["mentum_build_info", frozenset((__version__, platform.python_version()))] == 1
 
 
 async def test_everything_is_zero_and_not_away_when_the_service_has_just_started(accounts: Accounts) -> None:
-    async with serving(*accounts.values()) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         found = await samples(client)
     for account in accounts:
         for state in ("pending", "blocked", "erasing"):
@@ -141,7 +138,7 @@ async def test_no_series_of_an_account_s_requests_is_new_when_it_is_in_trouble(
     accounts: Accounts, proxied: Proxied
 ) -> None:
     proxy = proxied("B")
-    async with serving(accounts["A"], proxy.account) as service, service.client(**PLAIN) as client:
+    async with serving(accounts["A"], proxy.account) as service, service.client() as client:
         before = await samples(client)
         for code in ("SlowDown", "AccessDenied", "NoSuchBucket", "InternalError", "PermanentRedirect"):
             proxy.add(Fault.refuses(code, operation="put"))

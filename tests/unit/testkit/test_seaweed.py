@@ -195,6 +195,7 @@ def test_blocks_differ_when_claimed_at_once_and_come_back_when_let_go() -> None:
 
 def test_block_is_in_use_when_a_server_of_another_network_namespace_has_its_sockets() -> None:
     free, claim = ports.free_port_block()
+    ports.remove_sockets(free)  # of a server that was killed
     path = ports.sockets_of(free)[free + 11]
     with claim, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))

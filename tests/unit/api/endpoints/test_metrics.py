@@ -17,12 +17,10 @@ from testkit.faults.faults import Fault
 from testkit.ports import free_port
 from tests.service.conftest import MANY_PARTS, ONE_PART, SHORT, Accounts, Proxied, content, serving
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS, Running, running
+from tests.serving import HEADERS, PLAIN, Running, running
 from tests.unit.api.expectations import assert_problem, three, until
 
 Figures = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
-
-PLAIN: dict[str, Any] = {"verify": False, "trust_env": False}
 
 
 def parsed(text: str) -> Figures:
@@ -68,7 +66,7 @@ async def until_counted(client: httpx.AsyncClient, before: Figures, expected: Ma
 
 
 async def test_a_token_is_needed_when_the_metrics_are_asked_for() -> None:
-    async with running(three()) as service, service.client(headers={}, **PLAIN) as client:
+    async with running(three()) as service, service.client(headers={}) as client:
         assert_problem(await client.get("/_/metrics"), 401, "token_missing")
         wrong = await client.get("/_/metrics", headers={"authorization": "Bearer of-a-stranger-to-us"})
         assert_problem(wrong, 401, "token_refused")
@@ -82,7 +80,7 @@ async def test_no_token_is_needed_when_the_metrics_have_an_address_of_their_own(
     async with (
         running(three(), metrics_address=("127.0.0.1", port)) as service,
         httpx.AsyncClient(**PLAIN) as client,
-        service.client(**PLAIN) as uploading,
+        service.client() as uploading,
     ):
         before = parsed((await client.get(f"http://127.0.0.1:{port}/metrics")).text)
         assert (await uploading.put("/files/k", content=b"x")).status_code == 201
@@ -96,7 +94,7 @@ async def test_no_token_is_needed_when_the_metrics_have_an_address_of_their_own(
 
 async def test_uploads_are_counted_by_outcome_when_they_end() -> None:
     buckets = three()
-    async with running(buckets, max_uploads=1) as service, service.client(**PLAIN) as client:
+    async with running(buckets, max_uploads=1) as service, service.client() as client:
         before = await read(client)
         statuses = [
             (await client.put("/files/k", content=b"12345")).status_code,
@@ -144,7 +142,7 @@ async def until_outcome_of_busy(service: Running, client: httpx.AsyncClient) -> 
 
 
 async def test_requests_are_counted_by_account_and_operation_when_all_is_well(accounts: Accounts) -> None:
-    async with serving(*accounts.values()) as service, service.client(**PLAIN) as client:
+    async with serving(*accounts.values()) as service, service.client() as client:
         before = await read(client)
         assert (await client.put("/files/one", content=content(ONE_PART))).status_code == 201
         assert (await client.put("/files/many", content=content(MANY_PARTS))).status_code == 201
@@ -165,7 +163,7 @@ async def test_requests_are_counted_by_what_went_wrong_when_an_account_is_in_tro
     accounts: Accounts, proxied: Proxied
 ) -> None:
     proxy = proxied("B")
-    async with serving(proxy.account, accounts["C"], **SHORT) as service, service.client(**PLAIN) as client:
+    async with serving(proxy.account, accounts["C"], **SHORT) as service, service.client() as client:
         before = await read(client)
         proxy.add(Fault.refuses("SlowDown", operation="put", times=2))
         assert (await client.put("/files/retried", content=b"x")).status_code == 201
@@ -200,7 +198,7 @@ async def test_pending_replicas_are_told_with_their_age_when_an_account_is_down(
     down = proxied("B")
     down.refuse_connections()
     settings: dict[str, Any] = {**SHORT, "ack": Ack("any"), "figures_seconds": 0.1}
-    async with serving(accounts["A"], down.account, **settings) as service, service.client(**PLAIN) as client:
+    async with serving(accounts["A"], down.account, **settings) as service, service.client() as client:
         for number in range(3):
             assert (await client.put(f"/files/k{number}", content=b"x")).status_code == 202
         labels = {"account": "B", "state": "pending"}

@@ -11,9 +11,7 @@ from tests.runner import MAX_PROCESSES, PytestRunner, pytest_argument
 HERE = Path(__file__).resolve()
 
 
-@pytest.mark.parametrize(
-    "label", ["tests/unit/packaging/test_runner.py", "tests.unit.packaging.test_runner", str(HERE)]
-)
+@pytest.mark.parametrize("label", ["tests/unit/project/test_runner.py", "tests.unit.project.test_runner", str(HERE)])
 def test_one_process_is_enough_when_one_file_is_named(label: str) -> None:
     arguments = PytestRunner().arguments([label])
     assert "-n" not in arguments
@@ -21,7 +19,7 @@ def test_one_process_is_enough_when_one_file_is_named(label: str) -> None:
 
 
 def test_one_process_more_than_cores_runs_when_a_folder_is_named() -> None:
-    arguments = PytestRunner().arguments(["tests/unit/packaging"])
+    arguments = PytestRunner().arguments(["tests/unit/project"])
     assert int(arguments[arguments.index("-n") + 1]) == min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
 
 
@@ -30,7 +28,7 @@ def test_the_whole_suite_runs_when_nothing_is_named() -> None:
 
 
 def test_a_single_test_is_found_when_it_is_named_as_django_has_it() -> None:
-    assert pytest_argument("tests.unit.packaging.test_runner.Tests.test_one") == f"{HERE}::Tests::test_one"
+    assert pytest_argument("tests.unit.project.test_runner.Tests.test_one") == f"{HERE}::Tests::test_one"
 
 
 def test_a_label_is_refused_when_nothing_is_there() -> None:

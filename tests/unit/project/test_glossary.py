@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("file", "mentumfileupload")
 
 # Names of Python, Django, and the protocols, and English words that mean here what they mean everywhere.
