@@ -1,4 +1,4 @@
-"""A mistake of ours that one account's answer brings out is that account's failure, and no other's.
+"""An unexpected error that the answer of one account causes counts as a failure of that account only.
 
 The ports promise `AccountError` and nothing else (`file/logic/ports.py`). An unexpected answer could raise another
 error in our code, which would end the upload, the reading or the background task for all accounts. Here it is logged

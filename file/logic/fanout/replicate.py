@@ -78,7 +78,7 @@ async def _send(
             part = await reader.next()
     finally:
         if part is not None:
-            part.let_go()
+            part.release()
     digests = reader.digests()
     lane.close()
     await until(lambda: lane.ready or lane.ended or lane.error is not None)

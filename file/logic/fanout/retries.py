@@ -1,7 +1,7 @@
-"""One account's calls for one upload: retried, each under one slot of the account and one deadline.
+"""The calls of one upload to one account, with retries: each has one slot of the account and one deadline.
 
-The deadline starts when the slot is taken. What goes wrong is remembered, since "failed" is not "nothing happened":
-`left_traces` says that something may be in the account, `unanswered` that something may still land there.
+The deadline starts when the slot is taken. "Failed" does not mean "nothing happened", so two facts are stored:
+`left_traces`: the account may have something; `unanswered`: something may still arrive there.
 """
 
 import asyncio

@@ -62,7 +62,7 @@ RETIRED_WORDS = {
 # Still to be renamed; this list only gets shorter.
 STILL_THERE = frozenset(
     """
-    Acquaintance Crew RollCall Rooms Sampling Settling Stranger Strangers Verdict Verifiable unconnected
+    Acquaintance RollCall Sampling Settling Stranger Strangers Verdict Verifiable unconnected
     """.split()
 )
 
