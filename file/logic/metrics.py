@@ -82,7 +82,7 @@ COMMIT_SECONDS = Histogram(
 
 
 def _codes_of(kind: type[UploadError]) -> tuple[str, ...]:
-    """The sum of all series of the metric."""
+    """The codes of all errors below `kind`."""
     return tuple(code for each in kind.__subclasses__() for code in (each.code, *_codes_of(each)))
 
 
