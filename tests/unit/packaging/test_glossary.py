@@ -16,7 +16,8 @@ PLAIN_WORDS = frozenset(
     """
     address addresses admin api app application asgi auth
     background backup batches body
-    call check checklist checkpoint client command commit compare conditions config conflicts connection content counting
+    call check checklist checkpoint client command commit
+    compare conditions config conflicts connection content counting
     database delete download
     endpoint environment erasing error
     fields figures file form
