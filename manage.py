@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Django's command line for this project.
 
-Every Python since 2.7 can read this file, so that one that is too old is told so in a line instead of a traceback.
+Every Python since 2.7 can run this file, so that a Python that is too old reports it in one line, without a traceback.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def main():
-    if sys.version_info < (3, 11):  # noqa: UP036  (this line is for the Pythons that are too old)
+    if sys.version_info < (3, 11):  # noqa: UP036  (this line is for older Pythons)
         sys.exit(
             "Mentum file upload needs Python 3.11 or newer, because its HTTP client does and Python 3.10 has reached "
             "its end of life; this is Python " + ".".join(str(number) for number in sys.version_info[:2]) + "."

@@ -1,7 +1,7 @@
-"""The ledger in Django's admin: to look at, never to change, not even for a superuser.
+"""The ledger in Django's admin: read-only, also for a superuser.
 
-Promises: every page stays fast with millions of files. So nothing is counted to its end, nothing is sorted but by an
-index, and a search is a beginning of a key, or an id. What a page cannot show is found by a narrower search.
+Promises: every page stays fast with millions of files. So no count is complete, every order uses an index, and a
+search takes the beginning of a key, or an id. A narrower search finds files that a page does not show.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ MOST_SHOWN = 1000
 
 
 class LookOnly:
-    """Takes every permission but the one to look."""
+    """Removes every permission except to view."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -42,7 +42,7 @@ class LookOnly:
 
 
 class FirstPages(_Paginator):
-    """Pages of the first `MOST_SHOWN`: counting two million files takes seconds."""
+    """The pages of the first `MOST_SHOWN` files, because counting two million files takes seconds."""
 
     @cached_property
     def count(self) -> int:
@@ -58,7 +58,7 @@ class StateFilter(admin.SimpleListFilter):
         return [(state.value, state.value) for state in FileState]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        """Rare states by the partial indexes; a file that is received or cleaned up has a lease."""
+        """Finds rare states by the partial indexes; a file that is being received has a lease."""
         state = self.value()
         if state == FileState.PARTIAL:
             return queryset.filter(IS_PARTIAL)
@@ -104,7 +104,7 @@ class FileAdmin(LookOnly, _FileAdmin):
     sortable_by = ()
     show_full_result_count = False
     paginator = FirstPages
-    search_fields = ("key", "id")  # for the search field to be there; what it finds is below
+    search_fields = ("key", "id")  # makes the search field appear; get_search_results does the search
     search_help_text = "The beginning of a key (of a file that was not erased), or a whole id."
     actions = None
     inlines = (ReplicaInline,)
@@ -115,7 +115,7 @@ class FileAdmin(LookOnly, _FileAdmin):
     readonly_fields = fields
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Newest first, for the ids begin with the time; what a search finds stands in the order of its index."""
+        """Newest first, because ids begin with the time. The results of a search are in the order of its index."""
         return ("key",) if request.GET.get("q") else ("-id",)
 
     def get_search_results(

@@ -1,8 +1,8 @@
 """The log-in of the admin, with a limit to how often a password can be guessed.
 
-Counted are attempts that failed, for each user name and for each address, in this process. Behind a proxy all clients
-have the proxy's address; so an address may fail more often than a name, and what a client says of its address is not
-believed. A refused attempt costs no hashing of a password. The counts are bounded, and forgotten after a while.
+Each process counts failed attempts per user name and per address. Behind a proxy all clients have the proxy's
+address, so an address may fail more often than a name. Headers with a client's address are not trusted. A refused
+attempt does not hash the password. The number of counts is limited, and they expire.
 """
 
 import ipaddress
@@ -20,23 +20,23 @@ from django.views.decorators.cache import never_cache
 
 FAILURES_A_NAME = 5
 FAILURES_AN_ADDRESS = 20
-FORGIVEN_SECONDS = 60.0  # after so long one failure is forgotten
+FORGIVEN_SECONDS = 60.0  # after this time one failure is forgotten
 _MOST_KEPT = 10_000
 _log = structlog.get_logger()
 
 
 class Attempts:
-    """Up to `limit` attempts for each key at once, and then one whenever `seconds` have passed."""
+    """Allows `limit` attempts per key at once, then one more each time `seconds` have passed."""
 
     def __init__(self, limit: int, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._seconds = seconds
         self._now = now
-        self._free_at: OrderedDict[str, float] = OrderedDict()  # when all failures will be forgotten
+        self._free_at: OrderedDict[str, float] = OrderedDict()  # the time at which all failures are forgotten
         self._lock = Lock()
 
     def take(self, key: str) -> bool:
-        """Whether one more may be made; counted before it is, so that many at once are no way around."""
+        """Whether one more attempt is allowed. It counts at once, also for simultaneous attempts."""
         with self._lock:
             now = self._now()
             free_at = max(self._free_at.get(key, now), now) + self._seconds
@@ -49,7 +49,7 @@ class Attempts:
             return True
 
     def give_back(self, key: str) -> None:
-        """It was no failure."""
+        """Undoes `take` after an attempt that did not fail."""
         with self._lock:
             if key in self._free_at:
                 self._free_at[key] -= self._seconds
@@ -61,7 +61,7 @@ _addresses = Attempts(FAILURES_AN_ADDRESS, FORGIVEN_SECONDS)
 
 @never_cache
 def login(request: HttpRequest) -> HttpResponse:
-    """The admin's own, but for attempts beyond the limit: they are 429, whether the password is right or not."""
+    """The log-in of the admin. Attempts beyond the limit are 429, whether the password is right or not."""
     if request.method != "POST":
         return admin.site.login(request)
     name, address = request.POST.get("username", "").casefold()[:254], _address_of(request)
@@ -80,7 +80,7 @@ def login(request: HttpRequest) -> HttpResponse:
 
 
 def _address_of(request: HttpRequest) -> str:
-    """Of IPv6 the network: whoever has one address has all of it."""
+    """The address of the connection; for IPv6 its /64 network, because a client can use all addresses in it."""
     try:
         address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:

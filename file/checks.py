@@ -1,8 +1,8 @@
-"""System checks: a fault in the settings is an error; a likely mistake, or what was left aside, a warning.
+"""System checks: a fault in the settings is an error; a likely mistake or an ignored variable is a warning.
 
-Promises: `check` and `runserver` show every fault and stop; so does each command that runs all system checks. What
-prepares a release, and may run before anything is configured, leaves them out: `migrate` and `makemigrations` ask for
-`TAGS_WITHOUT_SETTINGS`; `test` and `collectstatic` of Django run no checks of settings anyway.
+Promises: `check`, `runserver`, and each command that runs all system checks show every fault and stop. Commands that
+prepare a release may run before anything is configured: `migrate` and `makemigrations` run only
+`TAGS_WITHOUT_SETTINGS`; `test` and `collectstatic` of Django run no checks of settings.
 """
 
 import secrets
@@ -22,25 +22,25 @@ TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not
 
 @register(SETTINGS_TAG)
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Everything in the environment and the .env file that cannot be meant."""
+    """Every fault in the environment and the .env file."""
     return [Error(fault, id="file.E001") for fault in settings.UPLOAD_FAULTS]
 
 
 @register(SETTINGS_TAG)
 def check_accounts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """What is probably a mistake, and may be meant: it stops nothing."""
+    """Values that are probably a mistake, but may be intended: they do not prevent the start."""
     return [checks.Warning(doubt, id="file.W001") for doubt in settings.UPLOAD_DOUBTS]
 
 
 @register(SETTINGS_TAG)
 def check_environment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """What the platform set under our prefixes: told, and not read."""
+    """Variables with our prefixes that the platform set: they are reported and ignored."""
     return [checks.Warning(note, id="file.W002") for note in settings.UPLOAD_NOTES]
 
 
 @register(SETTINGS_TAG)
 def check_access(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Without tokens nobody could upload, or everybody: which of them, somebody must say."""
+    """Without tokens, the operator must say whether everybody may upload."""
     upload = settings.UPLOAD
     if upload.tokens or upload.open or settings.DEBUG:
         return []
@@ -53,13 +53,13 @@ def check_access(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 @register(SETTINGS_TAG)
 def check_open_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Each connection is an open file: to the accounts, and of clients."""
+    """The limit of open files must be high enough, because each connection is an open file."""
     fault = open_files().fault
     return [Error(fault, id="file.E003")] if fault else []
 
 
 def open_files() -> openfiles.OpenFiles:
-    """What the settings need, and what is left for clients."""
+    """The open files that the settings need, and the number that is left for clients."""
     upload = settings.UPLOAD
     accounts, reads = len(upload.accounts), upload.limits.readers
     return openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads)

@@ -1,10 +1,9 @@
-"""The ledger's tables: one `File`, one `Replica` an account that has it or shall have it, and the uploads under way.
+"""The tables of the ledger: one `File` per file, one `Replica` per file and account, and the uploads under way.
 
-What is written on the path of an upload is plain SQL in `file/ledger/commit/statements.py` and
-`sqlite.py`; everything else asks these models.
-The indexes are partial, so that they stay as small as what is under way: a concluded file has no `lease_until`, a
-settled replica no `due_at`. Names that start a condition here are written the same way in the queries, for
-SQLite uses a partial index only where it finds the very condition again.
+The path of an upload writes by SQL (`file/ledger/commit/statements.py`, `sqlite.py`); all other code uses these
+models. `file/ledger/states.py` has every state and transition.
+The indexes are partial, so that they contain only rows under way: a concluded file has no `lease_until`, a finished
+replica no `due_at`. Queries must repeat the condition of an index literally: otherwise SQLite does not use it.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,8 +28,8 @@ class KeyField(_Text):
 
 
 class File(models.Model):
-    """One file. `wanted`: account name to `bucket/prefix`. `owner` and `lease_until` (the database's clock): who
-    receives it, and until when nobody else may take it for dead. Only live files hold their key.
+    """One file. `wanted`: account name to `bucket/prefix`. `owner`: the process that receives it. `lease_until` (the
+    database's clock): the end of its lease; later the clean-up may take over. Only live files hold their key.
     """
 
     id = models.UUIDField(primary_key=True, help_text="UUIDv7, and in the metadata of every object of it")
@@ -119,7 +118,7 @@ class Replica(models.Model):
 
 
 class RetiredAccount(models.Model):
-    """An account that gets no new files, though it may still be configured. `keeps`: what it has stays there."""
+    """An account that gets no new files, even if it is configured. `keeps`: its files stay there."""
 
     name = models.CharField(max_length=64, primary_key=True)
     keeps = models.BooleanField()
@@ -130,9 +129,9 @@ class RetiredAccount(models.Model):
 
 
 class Installation(models.Model):
-    """Whose objects are ours. `is_own`: the id that new objects carry, made with the ledger; others were taken over.
+    """An installation whose objects are ours. `is_own`: its id is in new objects; the others were adopted.
 
-    `behind_at`: when an object was met that a later state of this ledger acknowledged; the ledger is an older copy.
+    `behind_at`: when an object was found that only a later state of this ledger knows: this ledger is an older copy.
     """
 
     id = models.CharField(max_length=36, primary_key=True, help_text="UUID, and in the metadata of every object")
@@ -150,7 +149,7 @@ class Installation(models.Model):
 
 
 class GivenUpFile(models.Model):
-    """A file that was never acknowledged and is gone from every account. An object of it may still land late."""
+    """A file that was never acknowledged, and that no account has any more. An object of it may still arrive late."""
 
     id = models.UUIDField(primary_key=True)
     given_up_at = models.DateTimeField(db_index=True)
@@ -160,7 +159,7 @@ class GivenUpFile(models.Model):
 
 
 class OpenUpload(models.Model):
-    """A multipart upload that is under way in an account. No `upload_id`: one may be open that nobody has the id of."""
+    """A multipart upload under way in an account. No `upload_id`: an upload may be open whose id is unknown."""
 
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="open_uploads")
     account = models.CharField(max_length=64)

@@ -1,3 +1,3 @@
-"""The Django project: wiring only."""
+"""The Django project: settings, URLs, and the ASGI entry point."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The service as an ASGI application, for an ASGI server of the operator's own. `manage.py runserver` needs it not."""
+"""The service as an ASGI application, for another ASGI server. `manage.py runserver` does not use this module."""
 
 import os
 

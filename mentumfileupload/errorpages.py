@@ -1,8 +1,8 @@
-"""What Django's own error pages tell with `DEBUG` on: never a variable or a setting, and details to this machine only.
+"""Django's error pages with `DEBUG=true`: they show no variable and no setting, and a traceback on loopback only.
 
-A frame's variables hold the database's password as soon as the database cannot be reached, and settings hold addresses
-and names. So no report has them, in a page and in a mail alike. The traceback, with its lines of code, is shown to
-clients on loopback; a request that a proxy passed on is not from there.
+If the database cannot be reached, the variables of a frame contain its password; settings contain addresses and names.
+So no report has them, neither a page nor a mail. The traceback with its lines of code is shown to clients on loopback;
+a request through a proxy does not count as loopback.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ _OF_A_PROXY = ("HTTP_FORWARDED", "HTTP_X_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA
 
 
 class NoValues(SafeExceptionReporterFilter):
-    """Of a report only the traceback is left, and the request's own headers without its secrets."""
+    """Reduces a report to the traceback, and the headers of the request without secrets."""
 
     def get_safe_settings(self) -> dict[str, Any]:
         return {}
@@ -42,7 +42,7 @@ class NoValues(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Shows a traceback on loopback, and in a mail; everywhere else it only says that there was an error."""
+    """Shows a traceback on loopback and in a mail; elsewhere it only says that there was an error."""
 
     def get_traceback_html(self) -> SafeString:
         return super().get_traceback_html() if self._may_tell() else _PLAIN
@@ -55,7 +55,7 @@ class Reporter(ExceptionReporter):
 
 
 class PlainNotFound(MiddlewareMixin):
-    """Django's technical 404 page lists what paths there are: on loopback only, too."""
+    """Shows Django's technical 404 page, which lists all paths, on loopback only."""
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if settings.DEBUG and isinstance(exception, Http404) and not is_from_here(request):
@@ -64,7 +64,7 @@ class PlainNotFound(MiddlewareMixin):
 
 
 def is_from_here(request: HttpRequest) -> bool:
-    """Whether the client runs on this machine, as far as can be seen."""
+    """Whether the client probably runs on this machine."""
     if any(name.startswith(_OF_A_PROXY) for name in request.META):
         return False
     try:

@@ -1,9 +1,9 @@
-"""Django's settings, made of the environment and `mentumfileupload/.env`. The only reader of the environment.
+"""Django's settings, from the environment and `mentumfileupload/.env`. No other module reads the environment.
 
-Promises: importing it never fails for what somebody configured, so that an image can be built and tests run without
-any of it; the faults stand in `UPLOAD_FAULTS`, what was left aside in `UPLOAD_NOTES`, and `file/checks.py` turns both
-into system checks. Everything of ours is in `UPLOAD`, whose attributes `file/service/settings.py` describes;
-docs/settings.md describes each variable.
+Promises: a wrong configuration never makes the import fail, so that an image can be built, and tests can run, without
+any configuration. `UPLOAD_FAULTS` has the faults and `UPLOAD_NOTES` the ignored variables; `file/checks.py` turns both
+into system checks. All settings of the service are in `UPLOAD`: `file/service/settings.py` describes its attributes,
+docs/settings.md each variable.
 """
 
 import os
@@ -33,7 +33,7 @@ ALLOWED_HOSTS = list(_project.allowed_hosts)
 DATABASES = {"default": with_ledger_options(_project.database)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# `file` stands first: its runserver starts the whole application, and not only Django.
+# `file` comes first: its runserver starts the whole application, not only Django.
 INSTALLED_APPS = [
     "file",
     "django.contrib.admin",
@@ -67,9 +67,9 @@ TEMPLATES = [
         },
     }
 ]
-# The admin's own; the application serves them in front of Django, with DEBUG off as well.
+# The files of the admin. The application serves them in front of Django, also with DEBUG=false.
 STATIC_URL = "/static/"
-# With DEBUG on, an error page of Django's would show every variable and every setting.
+# With DEBUG=true, Django's own error page would show every variable and every setting.
 DEFAULT_EXCEPTION_REPORTER = "mentumfileupload.errorpages.Reporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "mentumfileupload.errorpages.NoValues"
 TEST_RUNNER = "tests.runner.PytestRunner"
@@ -78,14 +78,14 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-LOGGING_CONFIG = None  # structlog is set up where the service starts
+LOGGING_CONFIG = None  # structlog is configured where the service starts
 
-# Uploads never come here; what Django reads into memory are forms of its own pages.
+# Django never receives uploads; it reads only the forms of its own pages into memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-# Behind a proxy that ends TLS, Django sees http, and a browser says that the form came from https.
+# Behind a proxy that ends TLS, Django sees http, but the browser sends an origin with https.
 CSRF_TRUSTED_ORIGINS = [f"https://{'*' if host.startswith('.') else ''}{host}" for host in ALLOWED_HOSTS if host != "*"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG

@@ -1,7 +1,7 @@
-"""Django's pages, which stand behind the API: a front page for whoever opens the address in a browser.
+"""The URLs of Django's pages behind the API: the admin, and a front page for browsers.
 
-Promises: the page tells how to upload and how many accounts there are, but neither their names nor their buckets, for
-it is open to everybody. What stands in no pattern here never gets to Django: the application around it says so.
+Promises: the front page says how to upload and how many accounts there are, but not their names or buckets, because it
+is public. A path without a pattern here never reaches Django: the application around it answers 404.
 """
 
 from django.conf import settings
@@ -38,6 +38,6 @@ def front(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", front),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
-    path("admin/login/", login),  # in front of the admin's own
+    path("admin/login/", login),  # before the log-in page of the admin
     path("admin/", admin.site.urls),
 ]

@@ -1,7 +1,7 @@
-"""Run the built image as its users do, upload through it, and ask every account what it got.
+"""Runs the built image as users do, uploads through it, and examines every account.
 
-Used by scripts/image-check, which has built the image. Promises: says what held, a line each, and ends with 1 at the
-first thing that did not; nothing that it started goes on, but for the container, which the caller removes.
+Used by scripts/image-check, which has built the image. Promises: prints each successful check in a line, and ends with
+1 at the first failed one; everything that it started is stopped, except the container, which the caller removes.
 """
 
 import json
@@ -20,12 +20,12 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "mentumfileupload" / ".env.ex
 ADDRESS = "http://127.0.0.1:8000"
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
-# Loopback is reached directly, whatever proxy the environment names.
+# Loopback is reached directly, without the proxy of the environment.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class CheckError(Exception):
-    """One line on what did not hold."""
+    """The failed check in one line."""
 
 
 class Container:
@@ -36,7 +36,7 @@ class Container:
         self.name = name
 
     def run(self, env_file: Path) -> None:
-        # Podman's own limits are higher than a root without all capabilities may set.
+        # Podman's default limits are higher than a root user without all capabilities may set.
         limits = ("--ulimit=nofile=4096", "--ulimit=nproc=4096")
         options = ("--detach", "--network=host", f"--env-file={env_file}", f"--name={self.name}")
         self._call("run", *options, *limits, IMAGE)
@@ -56,7 +56,7 @@ class Container:
         return self._call("inspect", "--format", "{{.State.Running}}", self.name) == "true"
 
     def stop(self) -> int:
-        """Send SIGTERM alone, and return the exit code."""
+        """Sends only SIGTERM, and returns the exit code."""
         self._call("kill", "--signal", "TERM", self.name)
         return int(self._call("wait", self.name, timeout_seconds=STOP_SECONDS))
 
@@ -123,7 +123,7 @@ def check(container: Container, stores: list[Seaweed], scratch: Path) -> None:
 
 
 def env_file(path: Path, stores: list[Seaweed], token: str) -> Path:
-    """The example as its users fill it in: their own accounts in the places of the made-up ones, and a token."""
+    """The example file as users fill it in: with their own accounts and a token."""
     variables = {"UPLOAD_TOKENS": json.dumps({"check": token})}
     for store in stores:
         variables |= store.account.environment()
@@ -150,7 +150,7 @@ def wait_for_health(container: Container) -> None:
 
 
 def upload(token: str, content: bytes) -> dict[str, Any]:
-    """As a browser or curl sends it: POST /upload with `file` and `filename`."""
+    """POST /upload with `file` and `filename`, as a browser or curl sends it."""
     boundary = secrets.token_hex(16)
     fields = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="filename"\r\n\r\nimage check.bin\r\n'

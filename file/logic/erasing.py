@@ -1,4 +1,4 @@
-"""What is told of an erasure: how far it is, account by account. Says nothing of what the file was."""
+"""The progress of an erasure per account. It contains nothing about the content or the name of the file."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,8 +6,8 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureOfAccount:
-    """`erased_at`: when the account was found to have nothing of the file; None: it may have. `code`: what stands in
-    the way, an error's. `strangers`: versions of others under the key, which were not touched.
+    """`erased_at`: when the account confirmed that it has nothing of the file; None: it may have. `code`: the code of
+    the error that prevents it. `strangers`: the number of versions of others under the key, which were not touched.
     """
 
     account: str
@@ -19,7 +19,7 @@ class ErasureOfAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """`key_hash`: keyed, so that only who knows the file's key can tell whose it is. `size` in bytes, if it was known.
+    """`key_hash`: keyed, so that it can be recognised only with the file's key. `size`: bytes, if known.
 
     `stored_at` is None for a file that was erased while it was being received.
     """
@@ -34,5 +34,5 @@ class Erasure:
 
     @property
     def is_done(self) -> bool:
-        """Every account said that nothing of the file is there."""
+        """Whether every account confirmed that it has nothing of the file."""
         return self.erased_at is not None

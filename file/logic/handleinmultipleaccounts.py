@@ -1,9 +1,9 @@
-"""THE flow: one file in, one receipt out.
+"""The flow: one file in, one receipt out.
 
-Read from top to bottom: the first part is read, the key is claimed, the file goes to every account at the same time,
-and it is published in as many as the ack needs, or taken back everywhere. A file that fits one part is one put an
-account; a larger one is a multipart upload in each, of which nothing is visible until enough accounts have every part
-and the digests match. Accounts that the ack does not need may go on after the answer (`stragglers`).
+Read it from top to bottom: the first part is read, the key is claimed, the file goes to every account at the same time,
+and it is published in the number of accounts that the ack needs, or rolled back in all. A file that fits one part is
+one put per account. A larger file is a multipart upload per account; nothing of it is visible until enough accounts
+have every part and the digests match. Accounts that the ack does not need may go on after the answer (`stragglers`).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from file.logic.errors import (
     LedgerUnavailableError,
     RequestError,
 )
-from file.logic.fanout.fanout import Crew
+from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.lane import Lane
 from file.logic.fanout.stragglers import Stragglers
 from file.logic.memory.budget import Budget
@@ -44,10 +44,10 @@ async def handle_in_multiple_accounts(
     stragglers: Stragglers,
     hashes: AccountHashes,
 ) -> Receipt:
-    """Read `file` once and store it in every bucket; in as many as `ack` needs, or in none.
+    """Reads `file` once and stores it in every bucket: at least in the number that `ack` needs, or in none.
 
-    Raises `RequestError` and `BusyError` for faults of the request itself, after everything was taken back. What went
-    wrong in an account is no exception but an outcome in the receipt. Cancelling it takes everything back, too.
+    Raises `RequestError` and `BusyError` for faults of the request itself, after everything was rolled back. A failure
+    in an account is not an exception but an outcome in the receipt. Cancellation rolls everything back, too.
     Returns an earlier receipt (`repeated`) if the request repeats an upload that was acknowledged.
     """
     reader = PartReader(file, limits, budget)
@@ -60,11 +60,11 @@ async def handle_in_multiple_accounts(
         description = describe(file, identity, accounts, sha256, ledger.installation, hashes)
         earlier = await ledger.intend(intent_of(file, identity, buckets, ack, limits, reader))
     except BaseException:
-        first.let_go()
+        first.release()
         raise
     if earlier is not None:
         return await _repeat(earlier, file, first, reader)
-    crew = Crew(
+    fanout = FanOut(
         buckets,
         description,
         limits,
@@ -73,91 +73,91 @@ async def handle_in_multiple_accounts(
         behind=stragglers.has,
     )
     try:
-        await (_put(first, reader, crew) if reader.ended else _send_parts(first, reader, crew))
+        await (_put(first, reader, fanout) if reader.ended else _send_parts(first, reader, fanout))
     except BaseException:
-        receipt = await _despite_cancellation(_conclude(file, identity, reader, crew, ledger, stragglers))
+        receipt = await _despite_cancellation(_conclude(file, identity, reader, fanout, ledger, stragglers))
         if not receipt.acknowledged:
             raise
     else:
-        receipt = await _despite_cancellation(_conclude(file, identity, reader, crew, ledger, stragglers))
+        receipt = await _despite_cancellation(_conclude(file, identity, reader, fanout, ledger, stragglers))
     return receipt
 
 
-async def _put(part: SharedPart, reader: PartReader, crew: Crew) -> None:
-    """One put an account, all at once. If the ack cannot be met, each runs to its own end: every outcome is told."""
+async def _put(part: SharedPart, reader: PartReader, fanout: FanOut) -> None:
+    """One put per account, all at once. If the ack cannot be met, each still runs to its end, for its outcome."""
     try:
         reader.digests()
-        part.hold(1 + len(crew.lanes))
-        for lane in crew.lanes:
+        part.hold(1 + len(fanout.lanes))
+        for lane in fanout.lanes:
             lane.take(part)
-        crew.start(Lane.put)
-        await crew.until(lambda: crew.met or crew.ended)
-        await crew.graciously(lambda lane: lane.stored is not None or lane.ended)
+        fanout.start(Lane.put)
+        await fanout.until(lambda: fanout.met or fanout.ended)
+        await fanout.within_grace(lambda lane: lane.stored is not None or lane.ended)
     finally:
-        part.let_go()
+        part.release()
 
 
-async def _send_parts(first: SharedPart, reader: PartReader, crew: Crew) -> None:
-    """Offer each part to every lane; publish when enough have every part and the digests match.
+async def _send_parts(first: SharedPart, reader: PartReader, fanout: FanOut) -> None:
+    """Offers each part to every lane, and publishes when enough have every part and the digests match.
 
-    If the ack cannot be met, the rest of the body is not waited for. What the body raises is raised once the parts
-    under way have ended: S3 may keep a part that is in flight when its upload is aborted.
+    If the ack cannot be met, it does not wait for the rest of the body. A fault of the body is raised after the parts
+    in flight have ended: S3 may keep a part that is in flight when its upload is aborted.
     """
-    crew.start(Lane.send)
-    feeding = asyncio.create_task(_feed(first, reader, crew))
-    crew.watch(feeding)
+    fanout.start(Lane.send)
+    feeding = asyncio.create_task(_feed(first, reader, fanout))
+    fanout.watch(feeding)
     try:
-        await crew.until(lambda: feeding.done() or crew.lost)
+        await fanout.until(lambda: feeding.done() or fanout.lost)
     finally:
         feeding.cancel()
         await asyncio.wait((feeding,))
     fault = None if feeding.cancelled() else feeding.result()
-    await crew.until(lambda: fault is not None or crew.ready or crew.lost)
-    if fault is not None or crew.lost:
-        await crew.give_up()
+    await fanout.until(lambda: fault is not None or fanout.ready or fanout.lost)
+    if fault is not None or fanout.lost:
+        await fanout.give_up()
         try:
             if fault is not None:
                 raise fault
         finally:
             del fault, feeding  # or the error holds this frame, and the frame the error
         return
-    crew.publish(reader.digests())
-    await crew.until(lambda: crew.met or crew.lost)
-    if crew.met:
-        await crew.graciously(lambda lane: lane.ended)
+    fanout.publish(reader.digests())
+    await fanout.until(lambda: fanout.met or fanout.lost)
+    if fanout.met:
+        await fanout.within_grace(lambda lane: lane.ended)
     else:
-        await crew.give_up()
+        await fanout.give_up()
 
 
-async def _feed(first: SharedPart, reader: PartReader, crew: Crew) -> RequestError | None:
-    """A fault of the body is returned, not raised: it is to wait for the parts under way."""
+async def _feed(first: SharedPart, reader: PartReader, fanout: FanOut) -> RequestError | None:
+    """Returns a fault of the body, because it must be raised only after the parts in flight."""
     part: SharedPart | None = first
     try:
         while part is not None:
-            await crew.offer(part)
+            await fanout.offer(part)
             part = await reader.next()
         reader.digests()
     except RequestError as fault:
         return fault.with_traceback(None)  # its frames hold bytes
     finally:
-        crew.close()
+        fanout.close()
     return None
 
 
 async def _repeat(earlier: Receipt, file: IncomingFile, part: SharedPart | None, reader: PartReader) -> Receipt:
-    """The file is there already, if the bytes are the same ones: what is not declared is read to know."""
+    """The earlier receipt, if the bytes are the same. Without a declared digest, the whole body is read for this."""
     other = KeyTakenError if file.idempotency_key is None else IdempotencyKeyReusedError
     stored = earlier.digests
-    assert stored is not None  # what is acknowledged has digests
+    assert stored is not None  # an acknowledged file has digests
     assert part is not None
     if file.size not in (None, stored.size) or file.sha256 not in (None, stored.sha256):
-        part.let_go()
+        part.release()
         raise other
     if (file.content_type, file.content_headers) != (earlier.content_type, earlier.content_headers):
-        part.let_go()  # the same bytes, and they would mean something else
+        part.release()  # the same bytes with another meaning
         raise other("The file that is there already has another Content-Type, or other content headers.")
     while part is not None:
-        part.let_go()
+        part.release()
         part = await reader.next()
     if reader.digests().sha256 != stored.sha256:
         raise other
@@ -168,22 +168,22 @@ async def _conclude(
     file: IncomingFile,
     identity: Identity,
     reader: PartReader,
-    crew: Crew,
+    fanout: FanOut,
     ledger: Ledger,
     stragglers: Stragglers,
 ) -> Receipt:
-    """Record what became of it: the ack is met, or everything is taken back.
+    """Records the outcome: the ack is met, or everything is rolled back.
 
-    Raises `LedgerUnavailableError` if nobody knows whether it was recorded (then nothing is deleted), `LeaseLostError`.
+    Raises `LeaseLostError`, and `LedgerUnavailableError` if it may have been recorded (then nothing is deleted).
     """
-    behind = [lane for lane in crew.lanes if lane.stored is None]
+    behind = [lane for lane in fanout.lanes if lane.stored is None]
     outcomes: Sequence[Outcome]
-    if crew.met:
+    if fanout.met:
         stragglers.admit(behind)
-        outcomes = [lane.outcome() for lane in crew.lanes]
+        outcomes = [lane.outcome() for lane in fanout.lanes]
     else:
-        await crew.end()
-        outcomes = await _take_back(crew)
+        await fanout.end()
+        outcomes = await _roll_back(fanout)
     receipt = Receipt(
         id=file.id,
         key=identity.key,
@@ -194,28 +194,30 @@ async def _conclude(
         metadata=file.metadata,
         content_headers=file.content_headers,
     )
-    log_outcomes(receipt, crew.lanes)
+    log_outcomes(receipt, fanout.lanes)
     try:
         held = await ledger.conclude(receipt)
     except LedgerUnavailableError:
-        await crew.end()
+        await fanout.end()
         raise
     if not held:
-        await crew.end()
-        await ledger.conclude(replace(receipt, outcomes=tuple(await _take_back(crew))))  # what could not be taken back
+        await fanout.end()
+        await ledger.conclude(
+            replace(receipt, outcomes=tuple(await _roll_back(fanout)))
+        )  # with what could not be removed
         raise LeaseLostError
     if receipt.acknowledged:
         stragglers.follow(file.id, behind)
     return receipt
 
 
-async def _take_back(crew: Crew) -> Sequence[Outcome]:
-    removals = await asyncio.gather(*(lane.roll_back() for lane in crew.lanes))
-    return [lane.failed(removal) for lane, removal in zip(crew.lanes, removals, strict=True)]
+async def _roll_back(fanout: FanOut) -> Sequence[Outcome]:
+    removals = await asyncio.gather(*(lane.roll_back() for lane in fanout.lanes))
+    return [lane.failed(removal) for lane, removal in zip(fanout.lanes, removals, strict=True)]
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end. Who cancelled finds it done: there is nothing left to cancel."""
+    """Runs `work` to its end, also if the caller is cancelled meanwhile: then the work is done."""
     task = asyncio.ensure_future(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,7 +1,7 @@
-"""Digests: those that a request declares of its bytes, compared as they come in; and those of an object that is read.
+"""Digests: those that a request declares, compared as the bytes arrive; and those of an object that is read.
 
-Promises: of what a request declares nothing else is computed, and nothing long runs on the event loop.
-Leaves to others: how a digest is written in a header (`file/api/headers/digests.py`).
+Promises: only declared digests are computed, and no long computation runs on the event loop.
+Leaves to others: how a header contains a digest (`file/api/headers/digests.py`).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from file.logic.values import Body, DeclaredDigest, Digests, KiB
 
 T = TypeVar("T")
 
-# Below this, the hop into a thread costs more than the hashing.
+# Below this size, switching to a thread costs more than hashing.
 _INLINE_BYTES = 256 * KiB
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hashing")
 
@@ -30,7 +30,7 @@ class _Hash(Protocol):
 
 
 class _Crc:
-    """As hashlib's objects are. S3 and RFC 9530 write a CRC as its bytes, big-endian."""
+    """A CRC with the interface of hashlib's objects. S3 and RFC 9530 write a CRC as bytes, big-endian."""
 
     def __init__(self, step: Callable[[Body, int], int], size: int) -> None:
         self._value = 0
@@ -45,7 +45,7 @@ class _Crc:
 
 
 _NEW: Mapping[str, Callable[[], _Hash]] = {
-    "md5": partial(hashlib.md5, usedforsecurity=False),  # of damage on the way, not of malice
+    "md5": partial(hashlib.md5, usedforsecurity=False),  # against damage in transit, not against attackers
     "sha-1": partial(hashlib.sha1, usedforsecurity=False),
     "sha-256": hashlib.sha256,
     "sha-512": hashlib.sha512,
@@ -53,12 +53,12 @@ _NEW: Mapping[str, Callable[[], _Hash]] = {
     "crc32c": partial(_Crc, crc32c, 4),
     "crc64nvme": partial(_Crc, crc64nvme, 8),
 }
-# Name to bytes of a digest.
+# The name of an algorithm, and the length of its digest in bytes.
 ALGORITHMS: Mapping[str, int] = {name: len(new().digest()) for name, new in _NEW.items()}
 
 
 class Comparison:
-    """Of the bytes that arrive with what was declared of them. `known` are computed by others, and given at the end."""
+    """Compares the arriving bytes with the declared digests. `known`: algorithms whose digests the caller computes."""
 
     def __init__(self, declared: Sequence[DeclaredDigest], *, known: Collection[str] = ()) -> None:
         self._declared = declared
@@ -69,7 +69,7 @@ class Comparison:
             each.update(body)
 
     def check(self, known: Mapping[str, bytes] | None = None, *, of: str = "The bytes that arrived") -> None:
-        """At the end of the bytes. Raises `DigestMismatchError`, which names who declared it."""
+        """Compares after the last byte. Raises `DigestMismatchError`, which names the header."""
         for each in self._declared:
             computed = self._hashes.get(each.algorithm)
             digest = computed.digest() if computed is not None else (known or {})[each.algorithm]
@@ -78,7 +78,7 @@ class Comparison:
 
 
 async def digests_of(pieces: AsyncIterable[bytes]) -> Digests:
-    """Size, SHA-256 and CRC64NVME of an object that is read in small pieces."""
+    """Size, SHA-256, and CRC64NVME of an object that is read in small pieces."""
     size, sha256, checksum = 0, hashlib.sha256(), 0
     async for piece in pieces:
         size += len(piece)
@@ -88,7 +88,7 @@ async def digests_of(pieces: AsyncIterable[bytes]) -> Digests:
 
 
 async def hashed(work: Callable[[Body], T], body: Body) -> T:
-    """What `work` makes of the body, in a thread if that takes long."""
+    """The result of `work` for the body, computed in a thread if it is large."""
     if len(body) < _INLINE_BYTES:
         return work(body)
     return await asyncio.get_running_loop().run_in_executor(_threads, work, body)

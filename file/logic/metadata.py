@@ -1,4 +1,4 @@
-"""What the flow writes down of a file: in each account's metadata, in the ledger before the first byte, in the log."""
+"""What the flow records about a file: the metadata of each object, the intent in the ledger, and the log lines."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ def describe(
     installation: str,
     hashes: AccountHashes,
 ) -> ObjectDescription:
-    """What every account is to hold. Raises `MetadataRefusedError`."""
+    """The description of the object for every account. Raises `MetadataRefusedError`."""
     ours = {
         FILE_ID: file.id,
         FILE_NAME: encode_name(identity.name),
@@ -69,7 +69,7 @@ def intent_of(
     limits: Limits,
     reader: PartReader,
 ) -> Intent:
-    """The ledger's first entry, once the first part was read."""
+    """The intent of the upload, after the first part was read."""
     known = reader.checked
     return Intent(
         id=file.id,
@@ -94,7 +94,7 @@ def intent_of(
 
 
 def log_outcomes(receipt: Receipt, lanes: Sequence[Lane]) -> None:
-    """One line an account: the account's own truth."""
+    """Writes one log line per account with its outcome."""
     for lane, outcome in zip(lanes, receipt.outcomes, strict=True):
         entry = {
             "id": receipt.id,

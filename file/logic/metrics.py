@@ -1,8 +1,8 @@
-"""What is counted, for Prometheus. Names and labels are a promise to dashboards: docs/metrics.md lists them.
+"""The counters for Prometheus. Dashboards depend on names and labels: docs/metrics.md lists them.
 
-Counters are the process's own and only ever grow. Those whose labels are known before are there from the start, at
-zero: `rate()` does not see the first increment of a series that begins with it. What is true at a moment (in flight,
-memory, pending) is not kept here but read when it is asked for: `file/api/endpoints/metrics.py`.
+Counters belong to the process and only grow. Counters with known labels exist from the start at zero, because `rate()`
+does not see the first increment of a new series. Values of the moment (in flight, memory, pending) are not stored
+here; `file/api/endpoints/metrics.py` reads them on request.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -82,7 +82,7 @@ COMMIT_SECONDS = Histogram(
 
 
 def _codes_of(kind: type[UploadError]) -> tuple[str, ...]:
-    """Of all that are below it."""
+    """The codes of all errors below `kind`."""
     return tuple(code for each in kind.__subclasses__() for code in (each.code, *_codes_of(each)))
 
 
@@ -92,7 +92,7 @@ _RETRIED = ("begin", "part", "publish", "remove")
 
 
 def begin(account: str) -> None:
-    """Make the account's series, at zero."""
+    """Creates the series of the account at zero."""
     for operation in _RETRIED:
         S3_RETRIES.labels(account, operation)
     for result in (_BROUGHT, _FOUND):
@@ -105,13 +105,13 @@ def begin(account: str) -> None:
 
 
 def caught_up(account: str, *, brought: bool) -> None:
-    """Catch-up settled a replica: it brought the file, or found it in the account."""
+    """Counts a replica that catch-up completed: it copied the file, or found it in the account."""
     result = _BROUGHT if brought else _FOUND
     CAUGHT_UP_REPLICAS.labels(account, result).inc()
     _CAUGHT_UP.labels(account, result).inc()
 
 
 def catch_up_failed(account: str, code: str) -> None:
-    """Catch-up could not settle a replica."""
+    """Counts a failed attempt of catch-up."""
     CATCH_UP_FAILURES.labels(account, code).inc()
     _CAUGHT_UP.labels(account, code).inc()

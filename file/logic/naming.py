@@ -1,7 +1,7 @@
-"""File names and object keys: what is accepted, and how one becomes the other.
+"""File names and keys: what is accepted, and how a key is made from a name.
 
-A name is what a person calls the file; it is kept in the metadata and given back. A key is where the object lies.
-`POST /upload` makes the key from time, a random slug and the name; `PUT /files/{key}` takes it from the path.
+The name is what a person calls the file; it is stored in the metadata and returned. The key is where the object is.
+`POST /upload` makes the key from the time, random characters, and the name; `PUT /files/{key}` takes it from the path.
 """
 
 import os
@@ -17,11 +17,11 @@ from urllib.parse import quote, unquote_to_bytes
 from file.logic.errors import FilenameRefusedError, KeyRefusedError, MetadataRefusedError
 from file.logic.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, RESERVED_METADATA
 
-MAX_NAME_BYTES = 255  # what file systems take
+MAX_NAME_BYTES = 255  # the limit of most file systems
 _SLUG_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _METADATA_NAME = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
-# XML 1.0, in which S3 lists keys, cannot carry these even as references.
+# XML 1.0, in which S3 lists keys, cannot represent these, not even as references.
 _NOT_IN_XML = {"\ufffe", "\uffff"}
 
 
@@ -35,7 +35,7 @@ def new_file_id() -> str:
 
 
 def begun_at(file_id: str) -> datetime | None:
-    """When the file of this id began to arrive; None if it is no id of ours (`naming.new_file_id`)."""
+    """When the file with this id began to arrive; None if `new_file_id` cannot have made the id."""
     try:
         found = uuid.UUID(file_id)
         if str(found) != file_id or found.version != 7:
@@ -46,7 +46,7 @@ def begun_at(file_id: str) -> datetime | None:
 
 
 def check_name(name: str, *, of: str = "The field `filename`") -> str:
-    """Return the name as it is kept (Unicode NFC). `of` tells where it was sent. Raises `FilenameRefusedError`."""
+    """The name as it is stored (Unicode NFC). `of`: where it was sent, for messages. Raises `FilenameRefusedError`."""
     name = unicodedata.normalize("NFC", name)
     if not name.strip():
         raise FilenameRefusedError(f"{of} is empty.")
@@ -72,15 +72,15 @@ def key_for(name: str) -> str:
 
 
 def _cleaned(text: str) -> str:
-    """Letters, digits, `.`, `_` and `-` of ASCII; anything else becomes one `-`, none at an end or beside a dot."""
+    """The name in ASCII letters, digits, `.`, `_`, and `-`. Others become one `-`, not at an end or beside a dot."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"-*\.[-.]*", ".", _UNSAFE.sub("-", ascii_text)).strip("-.")
 
 
 def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:
-    """Decode the percent-encoded path after `/files/`. Raises `KeyRefusedError`.
+    """Decodes the percent-encoded path after `/files/`. Raises `KeyRefusedError`.
 
-    Decoding is strict: two spellings that are no UTF-8 once became one key.
+    Decoding is strict, because lenient decoding gives two invalid UTF-8 paths the same key.
     """
     if re.search(rb"%(?![0-9A-Fa-f]{2})", raw):
         raise KeyRefusedError("The key has a `%` that is not followed by two hexadecimal digits.")
@@ -104,14 +104,14 @@ def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:
 
 
 def name_of(key: str) -> str:
-    """The last segment of a key: the name of a file that came by `PUT`, cut to what a name may have."""
+    """The last segment of a key, cut to the length of a name: the name of a file that came by `PUT`."""
     last = key.rsplit("/", 1)[-1]
     return last.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def can_be_ours(key: str) -> bool:
-    """Whether an object's key, without the prefix, may be a file's. Others are not even asked for: on the way, `a/../b`
-    would become `b`.
+    """Whether a file may have this key (an object's key without the prefix). Other keys are never requested, because
+    `a/../b` would become `b` on the way.
     """
     try:
         return key_from_path(quote(key, errors="surrogatepass").encode(), longest_prefix_bytes=0) == key
@@ -120,12 +120,12 @@ def can_be_ours(key: str) -> bool:
 
 
 def encode_name(name: str) -> str:
-    """The name as metadata: percent-encoded UTF-8. Spaces, too: a header loses them at its ends, a signature inside."""
+    """The name as metadata: percent-encoded UTF-8, also spaces: headers lose them at the ends, signatures inside."""
     return quote(name, safe="!#$&'()+,;=@[]^`{}~")
 
 
 def check_metadata(metadata: Mapping[str, str], *, ours: Mapping[str, str]) -> None:
-    """S3 counts names and values together, ours too. Raises `MetadataRefusedError`."""
+    """Checks the limit of S3, which counts names and values, including ours. Raises `MetadataRefusedError`."""
     for name, value in metadata.items():
         if not _METADATA_NAME.fullmatch(name):
             raise MetadataRefusedError("The name of a header x-amz-meta-* is not an HTTP token.")

@@ -1,9 +1,9 @@
-"""Chunks as the network gave them become parts as S3 wants them, hashed once on the way.
+"""Turns chunks from the network into parts for S3, and hashes them once.
 
-`PartReader` claims a whole part (or the smaller rest) before it reads the first byte of it, puts its chunks together,
-and computes SHA-256 of the file, CRC64NVME of each part, and whatever digest the request declared. A part whose
-successor is unknown is handed on at once: holding it back until the next byte is seen would hold memory while waiting
-for more of it.
+`PartReader` claims memory for a whole part (or the smaller rest) before it reads the first byte. It joins the chunks,
+and computes the SHA-256 of the file, the CRC64NVME of each part, and the digests that the request declared. A part
+whose successor is unknown is passed on at once: a part that waits for the next byte would hold memory while the reader
+waits for more memory.
 """
 
 import hashlib
@@ -14,19 +14,19 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 from file.logic.errors import FileTooLargeError, SizeMismatchError
 from file.logic.hashing import Comparison, hashed
 from file.logic.memory.budget import Budget, Claim, Portion
-from file.logic.memory.buffers import Room, room_bytes
+from file.logic.memory.buffers import Buffer, buffer_bytes
 from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, Limits, MiB, Part
 
-# A file that exceeds one part by no more than this fraction is one put: two requests less, and no part of a few bytes.
-# A form's own bytes fall under it, so that a file of exactly one part is one put in a form, too.
+# A file that is larger than one part by at most this fraction is one put: this saves two requests and a tiny part. The
+# bytes of a form's framing are below it, so that a file of exactly one part is one put in a form, too.
 _STRETCH = 128
 _COMPUTED_ANYWAY = ("sha-256", "crc64nvme")
 
 
 def part_size_of(number: int, size: int | None, limits: Limits, largest: int) -> int:
-    """Bytes of part `number` (from 1), so that 10,000 parts always suffice.
+    """The size of part `number` (from 1), so that 10,000 parts always suffice.
 
-    A known size gives equal parts. An unknown one doubles them every thousand parts, up to `largest`.
+    With a known size all parts are equal. With an unknown size they double every thousand parts, up to `largest`.
     """
     if size is not None:
         fitting = -(-size // MAX_PARTS)
@@ -35,8 +35,8 @@ def part_size_of(number: int, size: int | None, limits: Limits, largest: int) ->
 
 
 class SharedPart:
-    """A part, the memory that it has `taken`, and how many lanes still need it. The last one to let go gives the
-    memory back, and drops the bytes: whoever still has a reference to this has none to them.
+    """A part, the memory that it has `taken`, and the number of lanes that still need it. The last `release` gives the
+    memory back and drops the bytes: a remaining reference to this object does not keep them.
     """
 
     __slots__ = ("_claim", "_give_back", "_holders", "_part", "taken")
@@ -50,14 +50,14 @@ class SharedPart:
 
     @property
     def part(self) -> Part:
-        assert self._part is not None  # a holder has not let go yet
+        assert self._part is not None  # not released by all yet
         return self._part
 
     def hold(self, lanes: int) -> None:
-        """Hand it on: `lanes` let go of it instead of one."""
+        """Passes it on: `lanes` holders will release it instead of one."""
         self._holders = lanes
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._holders -= 1
         if self._holders == 0:
             body, self._part = self.part.body, None
@@ -66,7 +66,7 @@ class SharedPart:
 
 
 class PartReader:
-    """Reads one file. `ended`: its last byte was seen. `checked`: what arrived, once it was found right."""
+    """Reads one file. `ended`: its last byte was read. `checked`: the digests, after they were compared."""
 
     def __init__(self, file: IncomingFile, limits: Limits, budget: Budget | Portion) -> None:
         self.ended = False
@@ -75,7 +75,7 @@ class PartReader:
         self._limits = limits
         self._budget = budget
         self._chunks = aiter(file.chunks)
-        self._rest = b""  # of a chunk that reached over the end of a part
+        self._rest = b""  # the rest of a chunk that crosses the end of a part
         self._number = 0
         self._size = 0
         self._sha256 = hashlib.sha256()
@@ -85,29 +85,29 @@ class PartReader:
     async def next(self) -> SharedPart | None:
         """The next part, or None after the last. An empty file has one empty part.
 
-        Raises `FileTooLargeError`, `BusyError` (first part only) and what the source of the chunks raises.
+        Raises `FileTooLargeError`, `BusyError` (first part only), and the errors of the source of the chunks.
         """
         if self.ended:
             return None
         self._number += 1
         wanted = self._wanted()
         wait_seconds = self._limits.wait_seconds if self._number == 1 else None
-        claim = await self._budget.claim(room_bytes(wanted), who=self._file.who, wait_seconds=wait_seconds)
-        room = claim.room = Room(wanted, self._budget.rooms, grows=claim.held < claim.most)
+        claim = await self._budget.claim(buffer_bytes(wanted), who=self._file.who, wait_seconds=wait_seconds)
+        buffer = claim.buffer = Buffer(wanted, self._budget.buffers, grows=claim.held < claim.most)
         try:
-            await self._fill(room, wanted, claim, wait_seconds)
-            claim.settle(room.taken)  # a body of unknown size may be far below what was claimed
-            if not room.filled and self._number > 1:
+            await self._fill(buffer, wanted, claim, wait_seconds)
+            claim.settle(buffer.taken)  # a body of unknown size may be much smaller than the claim
+            if not buffer.filled and self._number > 1:
                 return None
-            part = Part(self._number, room.body(), await self._hash(room.body()))
+            part = Part(self._number, buffer.body(), await self._hash(buffer.body()))
         except BaseException:
-            room.drop()  # or the error's frames hold the bytes
+            buffer.drop()  # otherwise the frames of the error hold the bytes
             claim.release()
             raise
-        return SharedPart(part, claim, self._budget.rooms.give_back)
+        return SharedPart(part, claim, self._budget.buffers.give_back)
 
     def digests(self) -> Digests:
-        """What arrived, once `ended`. Raises if it is not what the request declared."""
+        """The digests of the whole body, after `ended`. Raises if they differ from what the request declared."""
         if self._file.size is not None and self._size != self._file.size:
             raise SizeMismatchError(f"{self._size} bytes arrived, and the request declared {self._file.size}.")
         sha256 = self._sha256.digest()
@@ -129,13 +129,13 @@ class PartReader:
             )
         return size if bound is None else max(0, min(size, bound - self._size))
 
-    async def _fill(self, room: Room, wanted: int, claim: Claim, wait_seconds: float | None) -> None:
-        """Up to `wanted` bytes; fewer only at the end of the file."""
+    async def _fill(self, buffer: Buffer, wanted: int, claim: Claim, wait_seconds: float | None) -> None:
+        """Reads `wanted` bytes; fewer only at the end of the file."""
         while True:
-            if (filled := min(wanted, room.filled + len(self._rest))) > claim.held:
+            if (filled := min(wanted, buffer.filled + len(self._rest))) > claim.held:
                 await claim.grow(filled, wait_seconds=wait_seconds)
-            self._rest = room.take(self._rest)
-            if room.filled == wanted and (self._rest or not self._end_is_near(wanted)):
+            self._rest = buffer.take(self._rest)
+            if buffer.filled == wanted and (self._rest or not self._end_is_near(wanted)):
                 break
             try:
                 self._rest = await anext(self._chunks)
@@ -144,10 +144,10 @@ class PartReader:
                 break
         if self._rest and self._end_is_near(wanted):
             raise SizeMismatchError(f"More bytes arrive than the {self._bound()} that the request declared.")
-        self._size += room.filled
+        self._size += buffer.filled
 
     def _end_is_near(self, wanted: int) -> bool:
-        """The request's own size says that nothing follows: wait for its end, to know it and to use one put."""
+        """Whether the declared size says that nothing follows: then the end is awaited, so that one put is enough."""
         bound = self._bound()
         return bound is not None and self._size + wanted >= bound
 

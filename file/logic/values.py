@@ -1,7 +1,7 @@
-"""The values that travel between the rooms. All frozen; none knows how it is stored or sent.
+"""The values that are passed between modules. All are frozen, and independent of how they are stored or sent.
 
-Sizes are bytes, durations seconds. Digests are raw bytes (SHA-256) or whole numbers (CRC64NVME) and become text only
-at the edge that needs text. A `repr` of any of them is safe to log: credentials are left out.
+Sizes are bytes, durations are seconds. Digests are raw bytes (SHA-256) or whole numbers (CRC64NVME), and become text
+only where text is needed. Every `repr` is safe to log: it has no credentials.
 """
 
 import base64
@@ -13,29 +13,29 @@ from enum import StrEnum
 from file.logic.errors import AccountError, KeyOccupiedError
 
 KiB, MiB, GiB = 1024, 1024**2, 1024**3
-# What one reader holds at most between an account and the client; 3.4 MiB were measured (docs/operations.md).
+# The most memory of one reader between an account and the client; 3.4 MiB were measured (docs/operations.md).
 READER_BYTES = 4 * MiB
 
 # S3's own rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS = 10_000
 MAX_KEY_BYTES = 1024
 MAX_METADATA_BYTES = 2 * KiB
-# S3 takes 2 KB of such headers; what an account's settings add (encryption, storage class) has to fit, too.
+# S3 accepts 2 KB of these headers, including those of an account's options (encryption, storage class).
 MAX_CONTENT_HEADERS_BYTES = 1536
 MAX_FILE_BYTES = 5 * 1024 * GiB
 
-Body = bytes | memoryview  # of a part: sent, hashed and compared as they are, wherever they lie
+Body = bytes | memoryview  # the bytes of a part; every type here can be sent, hashed, and compared without a copy
 
-RESERVED_METADATA = "mentum-"  # entries of ours; a client may not send one that begins so
+RESERVED_METADATA = "mentum-"  # the prefix of our entries; clients may not send entries with it
 FILE_ID = "mentum-file-id"
 FILE_NAME = "mentum-filename"  # percent-encoded UTF-8: S3's metadata is safe in ASCII only
 FILE_SHA256 = "mentum-sha256"
-FILE_INSTALLATION = "mentum-installation"  # whose ledger has the file: the id that was made with the ledger
-FILE_ACCOUNT_HASHES = "mentum-account-hashes"  # of the names of those that shall have the file, separated by commas
+FILE_INSTALLATION = "mentum-installation"  # the id of the ledger that has the file
+FILE_ACCOUNT_HASHES = "mentum-account-hashes"  # hashes of the names of the file's accounts, separated by commas
 FILE_ACCOUNTS = "mentum-accounts"  # the names themselves, as earlier releases wrote them
-FILE_HEADERS = "mentum-headers"  # the names of its content headers: a store may show some of its own
+FILE_HEADERS = "mentum-headers"  # the names of its content headers, because a store may add its own
 
-# Headers that say what the bytes mean, besides Content-Type: kept with every object, and given back.
+# Headers that change the meaning of the bytes, besides Content-Type: stored with every object, and returned.
 CONTENT_HEADERS = ("content-encoding", "content-language", "content-disposition", "cache-control", "expires")
 
 
@@ -64,11 +64,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one upload, one account and all uploads together may take. docs/settings.md says what each is for."""
+    """The limits of one upload, of one account, and of all uploads together. docs/settings.md explains each."""
 
     memory: int = 192 * MiB
     part_size: int = 8 * MiB
-    parts_in_flight: int = 3  # a lane: as many workers, and one part more waiting
+    parts_in_flight: int = 3  # per lane: the number of workers; one more part may wait
     wait_seconds: float = 10.0
     stall_seconds: float = 30.0
     account_bytes_per_second: int = 256 * KiB
@@ -80,12 +80,12 @@ class Limits:
 
     @property
     def readers(self) -> int:
-        """How many files may be read at once: their buffers take as much memory as the parts of uploads may."""
+        """How many files may be read at once: their buffers may use as much memory as the parts of uploads."""
         return self.memory // READER_BYTES
 
 
 class FileState(StrEnum):
-    """What became of a file. Only `stored` and `partial` were acknowledged and exist for a reader."""
+    """The state of a file. Only `stored` and `partial` files are acknowledged and can be read."""
 
     RECEIVING = "receiving"
     STORED = "stored"
@@ -95,39 +95,39 @@ class FileState(StrEnum):
 
 
 class ReplicaState(StrEnum):
-    """What became of a file in one account."""
+    """The state of a file in one account."""
 
     PENDING = "pending"
     STORED = "stored"
-    BLOCKED = "blocked"  # for good, unless someone acts
+    BLOCKED = "blocked"  # until a person acts
     ERASING = "erasing"
     ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """How many accounts must have a file before the client is told yes: `all`, `quorum`, `any`, or a number."""
+    """How many accounts must have a file before the client gets a success: `all`, `quorum`, `any`, or a number."""
 
     text: str = "all"
 
     def needed(self, accounts: int) -> int:
-        """Of so many accounts. May be more than there are: see `placement`."""
+        """The number of accounts needed, of `accounts`. It may be larger than that: see `placement`."""
         named = {"all": accounts, "quorum": accounts // 2 + 1, "any": 1}
         return named[self.text] if self.text in named else int(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which file it is: its object key (without an account's prefix) and the name that its sender gave it."""
+    """The identity of a file: its key (without an account's prefix), and the name from its sender."""
 
     key: str
     name: str
-    key_is_chosen: bool = False  # by the sender; if not, a repetition has another one
+    key_is_chosen: bool = False  # by the sender; otherwise a repetition gets another key
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredDigest:
-    """What is said of bytes before they come. `algorithm` is one of `hashing.ALGORITHMS`; `by` is for people."""
+    """A digest that the client declared. `algorithm`: one of `hashing.ALGORITHMS`; `by`: the header, for messages."""
 
     algorithm: str
     digest: bytes
@@ -138,9 +138,9 @@ class DeclaredDigest:
 class IncomingFile:
     """A file as it arrives.
 
-    `size` is exact or None; `at_most` is an upper bound where the request gives one. `identify` is called once, when
-    the first byte is about to leave for the accounts: until then a form may still name the file. `expected_id`: nothing
-    is stored; the request may only repeat the upload of this file, which has the key.
+    `size` is exact or None; `at_most` is an upper bound if the request gives one. `identify` is called once, before the
+    first byte is sent to the accounts: until then a form may still give the file's name. `expected_id`: nothing is
+    stored; the request may only repeat the upload of this file, which has the key.
     """
 
     id: str
@@ -158,13 +158,13 @@ class IncomingFile:
 
     @property
     def sha256(self) -> bytes | None:
-        """As it was declared, if it was."""
+        """The declared SHA-256, if there is one."""
         return next((each.digest for each in self.declared if each.algorithm == "sha-256"), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectDescription:
-    """What a bucket needs to know of the object that it is to hold, besides its bytes."""
+    """The description of an object to store, without its bytes."""
 
     file_id: str
     key: str
@@ -175,7 +175,7 @@ class ObjectDescription:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes as S3 wants them. One `body`, shared by all lanes, never copied an account."""
+    """Bytes as S3 receives them. All lanes share one `body`; it is never copied per account."""
 
     number: int
     body: Body = field(repr=False)
@@ -184,7 +184,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """What was computed while the bytes came in."""
+    """The digests, computed while the bytes arrived."""
 
     size: int
     sha256: bytes
@@ -193,7 +193,7 @@ class Digests:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an account shall have a file."""
+    """Where a file goes in an account."""
 
     account: str
     bucket: str
@@ -202,9 +202,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """The ledger's first entry of an upload: what is about to be sent where. `sha256` and `size` as far as known.
+    """The first entry of an upload in the ledger: what will be sent where. `sha256` and `size` if they are known.
 
-    `part_size` is None for a file that is one put an account: then there are no multipart uploads to look for.
+    `part_size` is None for a file that is one put per account, which has no multipart uploads.
     """
 
     id: str
@@ -221,17 +221,17 @@ class Intent:
     who: str
     idempotency_key: str | None
     content_headers: Mapping[str, str] = field(default_factory=dict)
-    expected_id: str | None = None  # claim nothing: this file is to have the key
+    expected_id: str | None = None  # claim nothing: this file must have the key
 
 
 def checksum_text(crc64nvme: int) -> str:
-    """S3's form of a CRC64NVME: base64 of its eight bytes, big-endian."""
+    """A CRC64NVME as S3 writes it: base64 of its eight bytes, big-endian."""
     return base64.b64encode(crc64nvme.to_bytes(8, "big")).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An account has the whole file; S3 itself said so. `checked_by` names what S3 checked the bytes against."""
+    """The account has the whole file, as S3 itself confirmed. `checked_by`: the checksum that S3 compared."""
 
     account: str
     bucket: str
@@ -243,7 +243,7 @@ class Stored:
 
 
 class Removal(StrEnum):
-    """What is left in an account after an upload that failed: nothing, or something that could not be ruled out."""
+    """What a failed upload left in an account: nothing, or possibly something."""
 
     REMOVED = "removed"
     PENDING = "removal_pending"
@@ -251,7 +251,7 @@ class Removal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """An account does not have the file, why, and whether anything may still be there, or (`unanswered`) land there."""
+    """The account does not have the file: why, and whether something may be left, or may arrive (`unanswered`)."""
 
     account: str
     bucket: str
@@ -259,17 +259,17 @@ class Failed:
     error: AccountError
     removal: Removal = Removal.REMOVED
     unanswered: bool = False
-    fenced: bool = True  # what lands late overwrites nothing
+    fenced: bool = True  # an object that arrives late overwrites nothing
 
     @property
     def request_id(self) -> str | None:
-        """S3's own, if it answered."""
+        """The request id of S3, if it answered."""
         return self.error.request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """An account does not have the file yet: the ack is met without it. `code` is the error's that held it up."""
+    """The account does not have the file yet; the ack is met without it. `code`: the code of the error, if any."""
 
     account: str
     bucket: str
@@ -284,10 +284,10 @@ Outcome = Stored | Failed | Pending
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """All outcomes of one file. Digests are None when the body was not read to its end.
+    """All outcomes of one file. Digests are None if the body was not read to its end.
 
-    `repeated`: this is the receipt of an earlier upload, whose repetition the request was. `acknowledged`: as many
-    accounts have it as the ack wants; if not, it was taken back everywhere. `stored`: all of them have it.
+    `repeated`: the receipt of an earlier upload, which the request repeats. `acknowledged`: enough accounts for the ack
+    have it; if not, it was rolled back. `stored`: all accounts have it.
     """
 
     id: str
@@ -310,7 +310,7 @@ class Receipt:
 
     @property
     def state(self) -> FileState:
-        """Of an acknowledged file."""
+        """The state of an acknowledged file."""
         return FileState.STORED if self.stored else FileState.PARTIAL
 
     @property
@@ -320,7 +320,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A line of a listing: an acknowledged file without its accounts."""
+    """An entry of a listing: an acknowledged file without its accounts."""
 
     id: str
     key: str

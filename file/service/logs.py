@@ -1,11 +1,9 @@
-"""Logs: one JSON object a line, on standard error, ours and the libraries' alike.
+"""Logs: one JSON object per line on standard error, for our lines and those of libraries.
 
-What a client or a store said is cut to a length, and each of its characters that is not printable is escaped as JSON
-does it: no control of a terminal, no line break and no change of direction is in a line. A reader of JSON gets the same
-text back.
+Text from a client or a store is limited in length, and characters that are not printable are escaped as in JSON: a line
+has no terminal control, no line break, and no change of direction. A JSON parser returns the same text.
 
-A line is put together and written in one go, at the place that has something to say: what was told before a kill is
-in the log.
+A line is made and written at once by the code that logs it, so that the log has all lines from before a kill.
 """
 
 import json
@@ -19,7 +17,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-_LONGEST = 2048  # characters of one value; shorter lines are not looked at
+_LONGEST = 2048  # characters of one value; shorter lines are not examined
 _LONGEST_TRACEBACK = 16_384
 _NOT_ASCII = re.compile(r"[^ -~]")
 
@@ -31,7 +29,7 @@ _SHARED: list[Processor] = [
 
 
 def configure(level: str) -> None:
-    """Set up structlog and the standard library's logging. `level` is a name such as `info`."""
+    """Configures structlog and the logging of the standard library. `level` is a name, for example `info`."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*_SHARED, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode)],
@@ -53,7 +51,7 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [lines]
     root.setLevel(max(number, logging.INFO))
-    # What a page refused stands in the request's own line.
+    # The line of the request says what a page refused.
     logging.getLogger("django.request").setLevel(logging.ERROR)
 
 

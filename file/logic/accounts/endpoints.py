@@ -1,8 +1,8 @@
-"""What an account's endpoint and region say by themselves: AWS or another store, which bucket, and what looks mistaken.
+"""What the endpoint and region of an account show without a request: AWS or not, which bucket, and likely mistakes.
 
-Promises: one bucket is one place, however its address is written, so that two accounts cannot share it unnoticed; no
-sentence shows the value it is about. Leaves to others: whether `endpoint_url` is a URL at all (`accountrules.py`), and
-the address that requests go to (`file/s3/address.py`).
+Promises: a bucket has one identity, however its address is written, so that two accounts cannot share it unnoticed; no
+message shows the value. Leaves to others: whether `endpoint_url` is a valid URL (`accountrules.py`), and the address
+for requests (`file/s3/address.py`).
 """
 
 import difflib
@@ -15,18 +15,18 @@ from urllib.parse import urlsplit
 
 from file.logic.values import Account
 
-# Every partition's own ending; `https://s3.amazonaws.com` is what an account without an `endpoint_url` has.
+# The domains of all partitions. An account without `endpoint_url` has `https://s3.amazonaws.com`.
 _AWS_HOST = re.compile(
     r"(?:.*\.)?(?:amazonaws\.(?:com|com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 )
 _ACCELERATED = re.compile(r"(?:.*\.)?s3-accelerate(?:\.dualstack)?\.amazonaws\.com")
 _PARTITIONS = ("cn-", "us-gov-", "us-iso-", "us-isob-", "us-isof-", "eu-isoe-", "eusc-")
-# The first label of a VPC endpoint's host is this word, whatever the bucket's name is.
+# The first label of the host of a VPC endpoint is this word, for every bucket.
 _VPC_ENDPOINT = re.compile(r"bucket\.vpce-")
 
 _DIRECTIONS = "central|(?:north|south)(?:east|west)?|east|west"
 _POSSIBLE_REGION = re.compile(rf"[a-z]{{2,4}}(?:-[a-z]{{2,4}})?-(?:{_DIRECTIONS})-[1-9][0-9]?", re.ASCII)
-# Only to name the likely right one: a region that is not in this list is no mistake.
+# Only for suggestions: a region that is not in this list is not a mistake.
 _REGIONS = """
     af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1
     ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1
@@ -34,7 +34,7 @@ _REGIONS = """
     eusc-de-east-1 il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-gov-east-1
     us-gov-west-1 us-west-1 us-west-2
 """.split()
-# What SDKs and old interfaces call a region, and what its name is.
+# Names that SDKs and old interfaces use for a region, and its real name.
 _OTHER_NAMES = {
     "aws-global": "us-east-1",
     "aws-cn-global": "cn-north-1",
@@ -44,7 +44,7 @@ _OTHER_NAMES = {
     "eu": "eu-west-1",
 }
 
-# Link-local addresses, and the others at which clouds give a machine its credentials: no store is there.
+# Link-local addresses, and other addresses at which clouds give a machine its credentials. No store is there.
 _METADATA_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -58,26 +58,26 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def host_of(account: Account) -> str:
-    """The endpoint's host in small letters, without a last dot. Raises ValueError where it cannot be read."""
+    """The host of the endpoint in lower case, without a final dot. Raises ValueError if it cannot be parsed."""
     return (urlsplit(account.endpoint_url or "https://s3.amazonaws.com").hostname or "").rstrip(".")
 
 
 def is_on_aws(account: Account) -> bool:
-    """With no `endpoint_url`, or with one of AWS's own hosts in it."""
+    """Whether there is no `endpoint_url`, or it has a host of AWS."""
     return _AWS_HOST.fullmatch(host_of(account)) is not None
 
 
 def is_accelerated(account: Account) -> bool:
-    """By S3 Transfer Acceleration, whose hosts know a bucket by its place in the host's name only."""
+    """Whether it uses S3 Transfer Acceleration, which needs the bucket in the host name."""
     return _ACCELERATED.fullmatch(host_of(account)) is not None
 
 
 def bucket_in_endpoint(account: Account) -> str | None:
-    """Why `endpoint_url` would reach another place than was meant: it has the bucket's name in it already."""
+    """Why `endpoint_url` is wrong: it already contains the name of the bucket."""
     if account.endpoint_url is None:
         return None
     if _without_label(host_of(account), account) is not None:
-        # A store's own host may begin so by chance; an explicit `addressing` says that it is meant.
+        # The host of a store may begin like this; an explicit `addressing` confirms it.
         if account.addressing == "path" and not is_on_aws(account):
             return None
         reason = "has the bucket's name in its host: write https://region.provider, not https://bucket.region.provider"
@@ -88,10 +88,10 @@ def bucket_in_endpoint(account: Account) -> str | None:
 
 
 def bucket_place(account: Account) -> tuple[str, str]:
-    """What two accounts must not share: where the bucket's name is looked up, and the bucket's name.
+    """The identity of the bucket, which two accounts must not share: the namespace, and the bucket's name.
 
-    On AWS a name is looked up in the whole partition, whatever the region and the kind of host; elsewhere at the
-    endpoint. Raises ValueError for an `endpoint_url` that cannot be read.
+    On AWS the namespace is the whole partition, for every region and kind of host; elsewhere it is the endpoint.
+    Raises ValueError for an `endpoint_url` that cannot be parsed.
     """
     bucket = account.s3_bucket_name
     if is_on_aws(account):
@@ -101,13 +101,13 @@ def bucket_place(account: Account) -> tuple[str, str]:
     segments = _segments(account)
     if segments[-1:] == [bucket]:
         del segments[-1]
-    # The same host answers http and https; on another port there may be another store.
+    # One host answers http and https; on another port there may be another store.
     port = "" if url.port in (None, {"http": 80, "https": 443}.get(url.scheme)) else f":{url.port}"
     return f"{host}{port}/{'/'.join(segments)}", bucket
 
 
 def region_doubt(account: Account) -> str | None:
-    """Why `region_name` cannot be the name of a region, as the end of a sentence; of AWS only."""
+    """Why `region_name` cannot be a region of AWS, as the end of a sentence; None if it can, or for other stores."""
     region = account.region_name
     if not is_on_aws(account) or _POSSIBLE_REGION.fullmatch(region):
         return None
@@ -117,7 +117,7 @@ def region_doubt(account: Account) -> str | None:
 
 
 def is_of_metadata(host: str) -> bool:
-    """Whether it is a link-local address, or a host of a cloud's metadata, in any spelling that leads there."""
+    """Whether it is a link-local address, or a host of a cloud's metadata service, in any spelling."""
     host = host.lower().rstrip(".")
     return host in _METADATA_HOSTS or any(
         address in network for address in _addresses(host) for network in _METADATA_NETWORKS
@@ -125,7 +125,7 @@ def is_of_metadata(host: str) -> bool:
 
 
 def is_ip_address(text: str) -> bool:
-    """As it stands in a URL, without the brackets."""
+    """Whether it is an IP address, without the brackets of a URL."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -134,12 +134,12 @@ def is_ip_address(text: str) -> bool:
 
 
 def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """The address that `host` is, and the IPv4 address inside of an IPv6 one."""
+    """The IP address that `host` is, and the IPv4 address inside an IPv6 address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         with suppress(OSError):
-            # 2852039166, 0xa9fea9fe and 0251.0376.43518 are addresses, too, to whoever connects.
+            # 2852039166, 0xa9fea9fe, and 0251.0376.43518 are valid addresses, too.
             yield ipaddress.IPv4Address(socket.inet_aton(host))
         return
     yield address
@@ -152,7 +152,7 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
 
 
 def _without_label(host: str, account: Account) -> str | None:
-    """The host without the bucket in front of it; None if it does not begin so."""
+    """The host without the bucket as its first label; None if the host does not begin with the bucket."""
     start = f"{account.s3_bucket_name.lower()}."
     if not host.startswith(start) or _VPC_ENDPOINT.match(host) or is_ip_address(host):
         return None

@@ -1,8 +1,8 @@
-"""How an object names the accounts of its file: by a keyed hash each, so that no owner learns of the others.
+"""How an object names the accounts of its file: by keyed hashes, so that no owner learns the names of the others.
 
-Only `ledger rebuild` needs the names again: it hashes those that it knows, and compares. The file's id goes into each
-hash, so that objects of two files do not show that they went to the same accounts. The hashes are sorted, so that their
-order says nothing. What still shows is how many accounts there are. The keys are derived from secrets by the caller.
+Only `ledger rebuild` needs the names again: it hashes the names that it knows, and compares. The file's id is part of
+each hash, so that objects of two files cannot be compared. The hashes are sorted, so that their order contains no
+information. The number of accounts is visible. The caller derives the keys from secrets.
 """
 
 import hmac
@@ -14,7 +14,7 @@ _HEX_DIGITS = 16  # 64 bits
 
 @dataclass(frozen=True, slots=True)
 class AccountHashes:
-    """The first of the `keys` writes; all of them read."""
+    """The first of the `keys` is for writing; all are for reading."""
 
     keys: Sequence[bytes] = field(repr=False)
 
@@ -23,7 +23,7 @@ class AccountHashes:
         return ",".join(sorted(_hash(self.keys[0], file_id, name) for name in names))
 
     def names(self, file_id: str, known: Iterable[str]) -> dict[str, str]:
-        """The names that are known, each by the hashes that may stand for it in an object of the file."""
+        """The known names by each hash that an object of the file may have for them."""
         return {_hash(key, file_id, name): name for name in known for key in self.keys}
 
 

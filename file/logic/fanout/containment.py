@@ -1,8 +1,8 @@
-"""A mistake of ours that one account's answer brings out is that account's failure, and no other's.
+"""An unexpected error that the answer of one account causes counts as a failure of that account only.
 
 The ports promise `AccountError` and nothing else (`file/logic/ports.py`). An unexpected answer could raise another
-error in our code, which would end the upload, the reading or the background task for all accounts. Here it is logged
-with its traceback, and raised as a failure of the account. What became of the request is not known then.
+error in our code, which would end the upload, the reading, or the background task for all accounts. Here it is logged
+with its traceback, and raised as a failure of the account. The result of the request is then unknown.
 """
 
 import functools
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 
 class OfOneAccount(Protocol):
-    """What belongs to one account."""
+    """An object that belongs to one account."""
 
     @property
     def account(self) -> Account: ...
@@ -31,7 +31,7 @@ S = TypeVar("S", bound=OfOneAccount)
 
 
 def crashed(account: str, operation: str, error: BaseException) -> AccountFailingError:
-    """The failure of the account to raise in place of `error`, which is logged."""
+    """Logs `error`, and returns the failure of the account to raise instead."""
     if isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     _log.error("account_crashed", account=account, operation=operation, exc_info=error)
@@ -40,7 +40,7 @@ def crashed(account: str, operation: str, error: BaseException) -> AccountFailin
 
 @contextmanager
 def containing(account: str, operation: str) -> Iterator[None]:
-    """Raises `AccountError` for everything that goes wrong inside."""
+    """Raises `AccountError` for every error inside the block."""
     try:
         yield
     except AccountError:

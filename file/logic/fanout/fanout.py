@@ -1,8 +1,8 @@
-"""The lanes of one upload together: how many of them the ack needs, and what is waited for.
+"""The lanes of one upload: how many of them the ack needs, and how long the upload waits for the others.
 
-Lanes are tasks of their own, because those that the ack does not need may go on after the answer. All together may be
-waited for, beyond what the ack needs, for `grace_seconds` and a quarter of the upload's time: so that healthy accounts,
-which are never equally fast, give 201 and not 202.
+Each lane is a separate task, because a lane that the ack does not need may go on after the answer. The flow waits for
+such lanes for `grace_seconds` and a quarter of the upload's time in total: healthy accounts are never equally fast, and
+should give 201 and not 202.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from file.logic.parts import SharedPart
 from file.logic.ports import StorageAccount
 from file.logic.values import Digests, Limits, ObjectDescription
 
-_TOLERANCE = 0.25  # of the time that an upload takes, for accounts that the ack does not need
+_TOLERANCE = 0.25  # the share of the upload's time to wait for accounts that the ack does not need
 
 
-class Crew:
-    """`needed` of the lanes must have the file. `begun` is told of every multipart upload. `behind` tells of which
-    accounts it is known that they are: nobody waits for them who need not.
+class FanOut:
+    """`needed` lanes must have the file. `begun` is called for every multipart upload. `behind` says whether an account
+    is known to be behind: the flow does not wait for it beyond the ack.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class Crew:
 
     @property
     def met(self) -> bool:
-        """As many accounts have the file as the ack wants."""
+        """Enough accounts have the file for the ack."""
         return sum(lane.stored is not None for lane in self.lanes) >= self._needed
 
     @property
     def lost(self) -> bool:
-        """The ack cannot be met any more."""
+        """The ack can no longer be met."""
         return len(self.living) < self._needed
 
     @property
     def ready(self) -> bool:
-        """As many lanes have everything as the ack wants."""
+        """Enough lanes have sent every part for the ack."""
         return sum(lane.ready for lane in self.living) >= self._needed
 
     @property
@@ -69,26 +69,25 @@ class Crew:
             lane.start(work(lane))
 
     def watch(self, task: asyncio.Task[Any]) -> None:
-        """Look again when it ends."""
+        """Checks the conditions again when the task ends."""
         task.add_done_callback(lambda _: self._changed.set())
 
-    async def until(self, claim: Callable[[], bool]) -> None:
-        """Wait until it holds."""
-        while not claim():
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until the condition is true."""
+        while not condition():
             self._changed.clear()
             await self._changed.wait()
 
-    async def graciously(self, claim: Callable[[Lane], bool]) -> None:
-        """Wait until it holds for every living lane that is not known to be behind, for what is left of the grace.
-
-        That grows with the upload: accounts that are a little slower than the others do not slow it by much.
+    async def within_grace(self, condition: Callable[[Lane], bool]) -> None:
+        """Waits for the rest of the grace until the condition is true for every living lane that is not known to be
+        behind. The grace grows with the upload, so that slightly slower accounts do not lengthen it by much.
         """
 
         def holds() -> bool:
-            return all(claim(lane) or self._behind(lane.account) for lane in self.living)
+            return all(condition(lane) or self._behind(lane.account) for lane in self.living)
 
         left = self._grace_seconds + (time.monotonic() - self._began) * _TOLERANCE - self._waited_seconds
-        left = min(left, self._grace_seconds)  # never longer at a time
+        left = min(left, self._grace_seconds)  # never longer in one wait
         if holds() or left <= 0:
             return
         began = time.monotonic()
@@ -101,22 +100,22 @@ class Crew:
             self._waited_seconds += time.monotonic() - began
 
     async def offer(self, part: SharedPart) -> None:
-        """Give the part to every living lane. One that has no room, and that the ack does not need, is let go."""
+        """Gives the part to every living lane. A lane without room that the ack does not need is dropped."""
         try:
             await self.until(lambda: self.lost or sum(lane.has_room for lane in self.living) >= self._needed)
-            await self.graciously(lambda lane: lane.has_room)
+            await self.within_grace(lambda lane: lane.has_room)
         except BaseException:
-            part.let_go()
+            part.release()
             raise
         takers = [] if self.lost else [lane for lane in self.living if lane.has_room]
         for lane in self.living if takers else ():
             if lane not in takers:
-                lane.let_go()
-                self._waited_seconds = 0.0  # it was for this one
+                lane.drop()
+                self._waited_seconds = 0.0  # the wait was for this lane
         part.hold(1 + len(takers))
         for lane in takers:
             lane.take(part)
-        part.let_go()
+        part.release()
 
     def close(self) -> None:
         for lane in self.lanes:
@@ -127,11 +126,11 @@ class Crew:
             lane.publish(digests)
 
     async def give_up(self) -> None:
-        """Publish nothing; what is in flight is waited for: S3 may keep a part that outlives its upload's abort."""
+        """Publishes nothing, and waits for the requests in flight: S3 may keep a part that ends after the abort."""
         for lane in self.lanes:
             lane.give_up()
         await self.until(lambda: self.ended)
 
     async def end(self) -> None:
-        """Cut off what is in flight, and wait for its end."""
+        """Cancels the requests in flight, and waits for their end."""
         await asyncio.gather(*(lane.end() for lane in self.lanes))

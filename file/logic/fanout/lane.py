@@ -1,7 +1,7 @@
-"""One account's lane: a bounded queue of parts, the workers that send them, and what became of the account.
+"""The lane of one account in one upload: a bounded queue of parts, the workers that send them, and the outcome.
 
-A lane never raises for trouble in its account: it remembers the first error and goes on emptying its queue, so that
-the feeder and the other lanes are not held up. It is a task of its own, which may outlive its flow.
+A lane never raises for a failure in its account: it stores the first error and continues to empty its queue, so that
+the feeder and the other lanes do not wait for it. It is a separate task, which may outlive its flow.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ _log = structlog.get_logger()
 
 
 class Lane:
-    """`description` is what its bucket is to hold. `note` is called whenever the flow should look again; `begun` with
-    the account and the id of every multipart upload that is opened (None: one that may be open, id unknown).
+    """`description`: the object to store. `note` is called when the flow must check its conditions again; `begun` with
+    the account and the id of every multipart upload that is opened (None: one may be open whose id is unknown).
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Lane:
         self.stored: Stored | None = None
         self.error: AccountError | None = None
         self.ended = False
-        self.ready = False  # has sent every part, and waits for leave to publish
-        self.held = 0  # bytes of parts that it has not let go of
+        self.ready = False  # has sent every part, and waits for permission to publish
+        self.held = 0  # bytes of parts that it has not released
         self.calls = Attempts(bucket, limits)
         self._bucket = bucket
         self._description = description
@@ -59,22 +59,22 @@ class Lane:
         self._upload: Upload | None = None
         self._beginning = asyncio.Lock()
         self._parts: asyncio.Queue[SharedPart | None] = asyncio.Queue()
-        self._waiting = 0  # parts in the queue; the queue has no bound of its own, since closing must never wait
+        self._waiting = 0  # parts in the queue; the queue itself is unbounded, because closing must never wait
         self._given_up = self._abandoned = self._lost_begin = False
         self._leave = asyncio.Event()
         self._digests: Digests | None = None
         self._begun_after: datetime | None = None
-        self._left: AccountError | None = None  # why what may be ours was not taken back
+        self._left: AccountError | None = None  # why an object that may be ours was not removed
 
     # --- its task
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `put` or `send`; the lane goes on for as long as it takes, whatever becomes of its flow."""
+        """Runs `put` or `send` to its end, also after the end of the flow."""
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
-        """Not in the task itself: one that is cancelled before it has begun runs nothing of its own."""
+        """Called after the task, because a task that is cancelled before it begins runs none of its code."""
         self._discard()
         self.ended = True
         if not task.cancelled() and (crash := task.exception()) is not None:
@@ -82,7 +82,7 @@ class Lane:
         self._note()
 
     async def end(self) -> None:
-        """Cut off what it is doing, and return when nothing is in flight any more."""
+        """Cancels its work, and returns when no request is in flight."""
         if self._task is not None:
             self._task.cancel()
         await self.until_ended()
@@ -92,11 +92,11 @@ class Lane:
             await asyncio.wait((self._task,))
 
     def when_ended(self, call: Callable[[], object]) -> None:
-        assert self._task is not None  # it goes on
+        assert self._task is not None  # it has not ended
         self._task.add_done_callback(lambda _: call())
 
-    def let_go(self) -> None:
-        """The ack does not need it, and it is behind."""
+    def drop(self) -> None:
+        """Stops the lane, because the ack does not need it and it is behind."""
         self._fail(LetGoError(self.account, "upload"))
         if self._task is not None:
             self._task.cancel()
@@ -105,29 +105,29 @@ class Lane:
 
     @property
     def has_room(self) -> bool:
-        """For one part, besides those on their way."""
+        """Whether it takes one more part, besides those in flight."""
         return self._waiting < 1
 
     def take(self, shared: SharedPart) -> None:
-        """Queue a part that the lane is to let go of."""
+        """Queues a part; the lane will release it."""
         self._waiting += 1
         self.held += shared.taken
         self._parts.put_nowait(shared)
 
-    def _drop(self, shared: SharedPart) -> None:
+    def _release(self, shared: SharedPart) -> None:
         self.held -= shared.taken
-        shared.let_go()
+        shared.release()
 
     def _discard(self) -> None:
         while not self._parts.empty():
             if (shared := self._parts.get_nowait()) is not None:
                 self._waiting -= 1
-                self._drop(shared)
+                self._release(shared)
 
     # --- one put
 
     async def put(self) -> None:
-        """Store a file that fits the one part that was taken."""
+        """Stores a file that fits the one part that was taken."""
         shared = self._parts.get_nowait()
         assert shared is not None  # it was never closed
         self._waiting -= 1
@@ -135,12 +135,12 @@ class Lane:
         try:
             await self._store(lambda: self._bucket.put(self._description, part), self._patience(len(part.body)))
         finally:
-            self._drop(shared)
+            self._release(shared)
 
     # --- many parts
 
     async def send(self) -> None:
-        """Send what is taken, then wait for leave, then publish. The upload begins with the first part."""
+        """Sends the parts, waits for permission, and publishes. The multipart upload begins with the first part."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._limits.parts_in_flight):
                 group.create_task(self._work())
@@ -152,16 +152,16 @@ class Lane:
                 await self._complete(self._digests)
 
     def close(self) -> None:
-        """No more parts will come; the workers end after the last."""
+        """Says that no more parts will come; the workers end after the last one."""
         self._parts.put_nowait(None)
 
     def publish(self, digests: Digests) -> None:
-        """Leave to publish, now or once it has sent every part."""
+        """Permits it to publish, now or after it has sent every part."""
         self._digests = digests
         self._leave.set()
 
     def give_up(self) -> None:
-        """Nothing will be published: let go of what is queued, and end once what is in flight has ended."""
+        """Ends without publishing: releases the queued parts, and ends after the requests in flight."""
         self._given_up = True
         self._discard()
         self.close()
@@ -175,7 +175,7 @@ class Lane:
             await self._tidy_up()
 
     async def _tidy_up(self) -> None:
-        """A begin that went unanswered and was repeated left an upload of which nobody has the id."""
+        """Aborts an upload with an unknown id: a begin without an answer, which was repeated, may have left one."""
         try:
             async with asyncio.timeout(self._limits.remove_seconds):
                 await self._abort_lost()
@@ -192,17 +192,17 @@ class Lane:
             except AccountError as error:
                 self._fail(error)
             finally:
-                self._drop(shared)
+                self._release(shared)
         self._parts.put_nowait(None)  # for the next worker
 
     async def _send(self, part: Part) -> None:
-        """In a frame of its own: a worker that waits for its next part must not hold the bytes of its last."""
+        """A separate stack frame: a worker that waits for its next part must not hold the bytes of the last one."""
         upload = await self._begun()
         await self.calls.store("part", lambda: upload.send(part), self._patience(len(part.body)))
 
     async def _begun(self) -> Upload:
         async with self._beginning:
-            if self.error is not None:  # the worker before us found the account failing
+            if self.error is not None:  # another worker failed meanwhile
                 raise self.error
             if self._upload is None:
                 self._begun_after = datetime.now(UTC)
@@ -215,7 +215,7 @@ class Lane:
         try:
             return await self._bucket.begin(self._description)
         except BaseException as error:
-            # Cut off, or answered by an account that may have done it all the same.
+            # Cancelled, or an error after which the upload may be open all the same.
             if not isinstance(error, AccountError) or may_have_happened(error):
                 self._lost_begin = True
                 self._note_begun(self.account, None)
@@ -224,13 +224,13 @@ class Lane:
     # --- the end
 
     async def roll_back(self) -> Removal:
-        """Take back what this upload left in the account. Never raises, whatever the account answers."""
+        """Removes what this upload left in the account. Never raises, whatever the account answers."""
         if not self.calls.left_traces:
             return Removal.REMOVED
         try:
             await self.calls.remove(self._remove)
             if self.calls.unanswered:
-                # What went unanswered may land after we looked: look again once it had time to settle.
+                # A request without an answer may take effect later: ask again after the settling time.
                 await asyncio.sleep(self._limits.settle_seconds)
                 await self.calls.remove(self._remove)
         except AccountError as error:
@@ -238,14 +238,17 @@ class Lane:
             if isinstance(error, OwnershipUnknownError):
                 self._left = error
             return Removal.PENDING
-        except Exception:  # noqa: BLE001 - one account's nonsense must not hide the outcomes of the others
+        except Exception:  # noqa: BLE001 - an unexpected answer of one account must not hide the outcomes of the others
             _log.exception("removal_crashed", account=self.account, key=self._description.key)
             return Removal.PENDING
         return Removal.REMOVED
 
     async def abandon(self) -> Removal:
-        """End its upload, the file being acknowledged without it. What it may have stored is whole, and may be counted
-        on by others: it stays, and the clean-up looks. Only other bytes than ours go."""
+        """Ends the upload of a file that is acknowledged without this account.
+
+        An object that it may have stored is whole, and others may rely on it: it stays, and catch-up examines it. Only
+        an object with other bytes is removed.
+        """
         self._abandoned = not (isinstance(self.error, PartRefusedError) and self.error.unanswered)
         return await self.roll_back()
 
@@ -262,7 +265,7 @@ class Lane:
             await self._bucket.abort_lost(self._object_key, since=self._begun_after, until=datetime.now(UTC))
 
     def failed(self, removal: Removal) -> Failed:
-        """Its outcome when the upload as a whole was taken back."""
+        """The outcome if the whole upload was rolled back."""
         return Failed(
             account=self.account,
             bucket=self._bucket.account.s3_bucket_name,
@@ -274,7 +277,7 @@ class Lane:
         )
 
     def outcome(self) -> Stored | Pending:
-        """Its outcome when the ack is met."""
+        """The outcome if the ack is met."""
         if self.stored is not None:
             return self.stored
         return Pending(
@@ -286,7 +289,7 @@ class Lane:
             request_id=self.error.request_id if self.error else None,
         )
 
-    # --- trouble in the account is remembered, not raised
+    # --- failures of the account are stored, not raised
 
     def _patience(self, size: int) -> float:
         return self._limits.stall_seconds + size / self._limits.account_bytes_per_second

@@ -1,7 +1,7 @@
-"""One file to one account that missed it: read from where it is, sent like any upload, published only if it is right.
+"""Copies one file to an account that missed it: sends it like an upload, and publishes it only if it is right.
 
-What the account ended up with stays, also when somebody is in doubt about it: it carries the file's id, and was checked
-by S3. Leaves to others: whom to bring what (`file/repair/catchup.py`), and reading (`reading.py`).
+An object that the account has in the end stays, also if the outcome is uncertain: it carries the file's id, and S3
+checked it. Leaves to others: which file goes where (`file/repair/catchup.py`), and reading (`reading.py`).
 """
 
 import asyncio
@@ -26,11 +26,11 @@ async def bring(
     begun: Callable[[str, str | None], object],
     may_publish: Callable[[], Awaitable[bool]],
 ) -> Stored:
-    """Store `file`, whose size and SHA-256 are known, in one bucket. `begins` is awaited before an upload is opened,
-    `begun` is told of it, `may_publish` is asked when everything is there.
+    """Stores `file`, whose size and SHA-256 are known, in one bucket. `begins` is awaited before a multipart upload is
+    opened, `begun` is called with its id, `may_publish` is asked when everything is sent.
 
-    Raises `AccountError` of that account, `RequestError` if other bytes came than the file has, and what the source of
-    the chunks raises; nothing is published then.
+    Raises `AccountError` of that account, `RequestError` if the bytes are not those of the file, and the errors of the
+    source of the chunks. Then nothing is published.
     """
     changed = asyncio.Event()
     lane = Lane(bucket, description, limits, note=changed.set, begun=begun)
@@ -78,7 +78,7 @@ async def _send(
             part = await reader.next()
     finally:
         if part is not None:
-            part.let_go()
+            part.release()
     digests = reader.digests()
     lane.close()
     await until(lambda: lane.ready or lane.ended or lane.error is not None)

@@ -1,7 +1,7 @@
-"""One account's calls for one upload: retried, each under one slot of the account and one deadline.
+"""The calls of one upload to one account, with retries: each has one slot of the account and one deadline.
 
-The deadline starts when the slot is taken. What goes wrong is remembered, since "failed" is not "nothing happened":
-`left_traces` says that something may be in the account, `unanswered` that something may still land there.
+The deadline starts when the slot is taken. "Failed" does not mean "nothing happened", so two facts are stored:
+`left_traces`: the account may have something; `unanswered`: something may still arrive there.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ _FIRST_SECONDS, _LONGEST_SECONDS = 0.1, 3.0  # pauses
 
 
 class Attempts:
-    """`count` is of calls that store, `seconds` of the time that all took.
+    """`count`: the number of calls that store; `seconds`: the time of all calls.
 
-    `may_publish`, once it is set, is asked before each call that publishes.
+    If `may_publish` is set, it is asked before each call that publishes.
     """
 
     def __init__(self, bucket: StorageAccount, limits: Limits) -> None:
@@ -37,11 +37,11 @@ class Attempts:
         self._limits = limits
 
     async def store(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
-        """Call until it succeeds, fails for good, or time is up. Raises `AccountError`."""
+        """Calls until it succeeds, fails permanently, or time is up. Raises `AccountError`."""
         return await self._attempt(operation, call, seconds, stores=True)
 
     def publish(self, call: Callable[[], Awaitable[T]], seconds: float) -> Awaitable[T | None]:
-        """As `store`; None if it may not be published any more. Nobody is asked, and nothing waited for, until then."""
+        """Like `store`; None if the file may no longer be published. Without `may_publish` nothing is asked."""
         return self.store("publish", lambda: call() if self.may_publish is None else self._if_it_may(call), seconds)
 
     async def _if_it_may(self, call: Callable[[], Awaitable[T]]) -> T | None:
@@ -49,7 +49,7 @@ class Attempts:
         return await call() if await self.may_publish() else None
 
     async def remove(self, call: Callable[[], Awaitable[None]]) -> None:
-        """The same for taking back."""
+        """Like `store`, for removals."""
         await self._attempt("remove", call, self._limits.remove_seconds, stores=False)
 
     async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool) -> T:
@@ -61,7 +61,7 @@ class Attempts:
                 return await self._retry(operation, call, errors, stores=stores)
         except AccountError:
             raise
-        except BaseException as error:  # out of time, cancelled, or a bug: nobody knows what became of the request
+        except BaseException as error:  # out of time, cancelled, or a bug: the result of the request is unknown
             self.left_traces = self.unanswered = True
             if isinstance(error, TimeoutError):
                 raise (
@@ -69,7 +69,7 @@ class Attempts:
                 ) from None
             raise
         finally:
-            errors.clear()  # or the error holds this frame, and the frame the error
+            errors.clear()  # otherwise the error and this frame hold each other
             self._slots.release()
             self.seconds += time.monotonic() - started
 
@@ -86,7 +86,7 @@ class Attempts:
     async def _retry(
         self, operation: str, call: Callable[[], Awaitable[T]], errors: list[AccountError], *, stores: bool
     ) -> T:
-        """Full jitter between attempts. `errors` is the caller's, to look at when time runs out in here."""
+        """Retries with full jitter. The caller passes `errors`, to see them if time runs out in here."""
         for attempt in range(self._limits.attempts):
             if attempt:
                 metrics.S3_RETRIES.labels(self._account, operation).inc()
@@ -105,6 +105,6 @@ class Attempts:
 
 
 def may_have_happened(error: AccountError) -> bool:
-    """An account that answers "500" may have done it all the same; one that was never reached has not."""
+    """Whether the request may have taken effect: yes after an answer of 500, no if the account was never reached."""
     never_reached = isinstance(error, AccountUnreachableError) and not error.unanswered
     return error.unanswered or (error.retryable and not never_reached)

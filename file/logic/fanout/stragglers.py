@@ -1,7 +1,7 @@
 """Lanes that go on after the answer, because the ack was met without them.
 
-Each is followed to its end, and what became of it goes into the ledger. They keep parts in memory that uploads under
-way could use: at most an eighth of UPLOAD_MEMORY an account. What would exceed that is let go at once.
+Each is followed to its end, and its outcome goes into the ledger. Their parts use memory that uploads under way could
+use: at most an eighth of UPLOAD_MEMORY per account. A lane beyond that is dropped at once.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from file.logic.values import KiB, Limits, Pending, Removal
 
 _log = structlog.get_logger()
 _SHARE = 8
-_LEAST_BYTES = 64 * KiB  # what a lane counts for at least: its tasks and its request take memory, too
+_LEAST_BYTES = 64 * KiB  # the minimum that a lane counts, because its tasks and its request need memory, too
 
 
 class Stragglers:
@@ -36,28 +36,29 @@ class Stragglers:
         return len(self._followed)
 
     def has(self, account: str) -> bool:
-        """An earlier upload still goes on there: who does not need the account need not wait for it either."""
+        """Whether an earlier upload still goes on there: then an upload waits for the account only if it needs it."""
         return self._held[account] > 0
 
     def admit(self, lanes: Sequence[Lane]) -> None:
-        """Before the receipt is written: let go of those for which there is no room.
+        """Before the receipt is written: drops the lanes for which there is no room.
 
-        The others count at once, and until they end: many uploads may be admitted before the first receipt is written.
+        The others count at once until they end, because many uploads may come here before the first receipt is written.
         """
         for lane in lanes:
             if lane.ended:
                 continue
             weight = max(lane.held, _LEAST_BYTES)
             if self._held[lane.account] + weight > self._most:
-                lane.let_go()
+                lane.drop()
             else:
                 self._held[lane.account] += weight
                 lane.when_ended(partial(self._release, lane.account, weight))
 
     def follow(self, file_id: str, lanes: Sequence[Lane]) -> None:
-        """After the receipt is written: see these lanes to their end.
+        """After the receipt is written: follows these lanes to their end.
 
-        From now on the file may be erased, and be locked by an account that gets it all the same: so they ask first.
+        From now on the file may be erased, and a store may lock an object that it gets later. So each lane asks the
+        ledger before it publishes.
         """
         for lane in lanes:
             lane.calls.may_publish = partial(self._may_publish, file_id, lane.account)
@@ -66,12 +67,12 @@ class Stragglers:
             task.add_done_callback(self._followed.pop)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for those under way, then cut them off; what they stored by half is taken back."""
+        """Waits for the lanes, then stops the rest; incomplete uploads are aborted."""
         if self._followed:
             await asyncio.wait(self._followed, timeout=seconds)
         for lane in self._followed.values():
             if not lane.ended:
-                lane.let_go()
+                lane.drop()
         if self._followed:
             await asyncio.wait(self._followed)
 
@@ -81,7 +82,7 @@ class Stragglers:
     async def _may_publish(self, file_id: str, account: str) -> bool:
         try:
             return await self._ledger.may_publish(file_id, account)
-        except LedgerUnavailableError:  # catch-up brings it, if it is still to be there
+        except LedgerUnavailableError:  # catch-up copies the file, if it still exists
             return False
 
     async def _follow(self, file_id: str, lane: Lane) -> None:
@@ -90,9 +91,9 @@ class Stragglers:
             removal = Removal.REMOVED if lane.stored else await lane.abandon()
             outcome = lane.outcome()
             if isinstance(outcome, Pending) and removal is Removal.PENDING:
-                outcome = replace(outcome, retryable=True)  # somebody has to look what is left there
+                outcome = replace(outcome, retryable=True)  # catch-up must examine what is left there
             if not await self._ledger.follow(file_id, outcome):
                 await lane.roll_back()
             _log.info("account_followed", id=file_id, account=lane.account, stored=lane.stored is not None)
-        except UploadError as error:  # the lease runs out, and the clean-up looks what is there
+        except UploadError as error:  # the lease ends, and catch-up examines the account
             _log.warning("follow_failed", id=file_id, account=lane.account, code=error.code)

@@ -1,10 +1,9 @@
-"""The memory that all uploads together may hold, given out part by part.
+"""The memory that all uploads together may use, given out part by part.
 
-A part makes a claim on the most that it may need before its first byte is read. As long as there is enough, it is
-given all of that at once. When others have to wait, what a slow part has not filled is taken back, and from then on its
-memory grows with what arrives. Growth is given only to a claim whose whole rest is free at that moment, so there is
-always one that can be filled and sent: that keeps this free of deadlocks (docs/decisions/0003). No holder has more than
-its share of the memory.
+Before the first byte of a part is read, the part claims the most memory that it may need. While enough is free, it gets
+all of that at once. If others wait, a slow part gives back its unfilled memory, and from then on it grows with the
+bytes that arrive. A claim may grow only if all memory that it still needs is free: so one claim can always be filled
+and sent, and there is no deadlock (docs/decisions/0003). No holder has more than its share of the memory.
 """
 
 import asyncio
@@ -13,12 +12,12 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from file.logic.errors import BusyError
-from file.logic.memory.buffers import STEP_BYTES, Room, Rooms, room_bytes
+from file.logic.memory.buffers import STEP_BYTES, Buffer, Buffers, buffer_bytes
 
-# What is not filled after so long may be taken back, and who has waited so long may begin with a first step.
+# After this time unfilled memory may be taken back, and a claim that has waited so long may begin with a first step.
 _GRACE_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
-# Of what can be given out, growth counts on all but an eighth: small files never wait behind those that grow.
+# The fraction that growing claims cannot use (an eighth), so that small files never wait behind them.
 _SPARED = 8
 
 _SHARE_IS_HELD = "The service is busy: other uploads with this token use all the memory that one token may use."
@@ -27,9 +26,9 @@ _Turn = asyncio.Future[None]
 
 
 class _Pool:
-    """Memory that is given out up to a limit: that of all, or a holder's share of it.
+    """Memory that is given out up to a limit: all memory, or the share of one holder.
 
-    Of claims that are granted and not complete: what they hold (`growing`), and what they still need (`needed`).
+    Of the claims that are granted and not complete: what they hold (`growing`), and what they still need (`needed`).
     """
 
     __slots__ = ("growing", "limit", "needed", "small", "used")
@@ -45,7 +44,7 @@ class _Pool:
         return self.used + size <= self.limit
 
     def has_for_large(self, size: int) -> bool:
-        """And an eighth is left for small claims."""
+        """Whether `size` is free, and an eighth is left for small claims."""
         return self.has(size) and self.used - self.small + size <= self.limit - self.spared
 
     @property
@@ -54,14 +53,14 @@ class _Pool:
 
     @property
     def sure(self) -> int:
-        """What is free for claims that grow, once all that is complete, and all that is small, has been given back."""
+        """The memory that is free for a growing claim after all complete and small parts are given back."""
         return self.limit - self.spared - self.growing
 
 
 class Claim:
-    """What one part may need at `most`, and what it has: `held`. `release` it when the part was sent."""
+    """The memory of one part: it may need `most`, and has `held`. `release` it after the part was sent."""
 
-    __slots__ = ("_budget", "_released", "asked", "held", "is_small", "most", "pools", "room", "wants")
+    __slots__ = ("_budget", "_released", "asked", "buffer", "held", "is_small", "most", "pools", "wants")
 
     def __init__(
         self, budget: "Budget", most: int, pools: tuple[_Pool, ...], released: Callable[[int], None] | None = None
@@ -69,15 +68,15 @@ class Claim:
         self.most = most
         self.held = 0
         self.wants = most
-        self.pools = pools  # the holder's before that of all
+        self.pools = pools  # the holder's own before the common one
         self.is_small = most <= STEP_BYTES
-        self.asked = 0.0  # when, on the loop's clock; once it is granted, when that was
-        self.room: Room | None = None  # that is being filled
+        self.asked = 0.0  # the time of asking, on the loop's clock; once it is granted, the time of that
+        self.buffer: Buffer | None = None  # being filled
         self._budget = budget
         self._released = released
 
     def set(self, held: int, most: int) -> None:
-        """Count it in its pools."""
+        """Sets the values, and counts the difference in the pools."""
         grew, grows = 0 < self.held < self.most, 0 < held < most
         for pool in self.pools:
             pool.used += held - self.held
@@ -92,13 +91,13 @@ class Claim:
         self.held, self.most = held, most
 
     async def grow(self, size: int, *, wait_seconds: float | None = None) -> None:
-        """Hold `size` at least. Raises `BusyError` after `wait_seconds`."""
+        """Waits until it holds at least `size`. Raises `BusyError` after `wait_seconds`."""
         if size > self.held:
             await self._budget.grow(self, size, wait_seconds)
 
     def settle(self, size: int) -> None:
-        """The part is complete, and takes `size`: it needs no more. The rest is given back."""
-        given, self.room = self.most - size, None
+        """Says that the part is complete with `size` bytes of memory, and gives the rest back."""
+        given, self.buffer = self.most - size, None
         self.set(size, size)
         if self._released is not None:
             self._released(given)
@@ -109,12 +108,12 @@ class Claim:
 
 
 class Budget:
-    """`total` bytes, of which one holder has `share` at most. Not thread-safe: it belongs to one event loop."""
+    """`total` bytes; one holder has at most `share` of them. Not thread-safe: it belongs to one event loop."""
 
     def __init__(self, total: int, *, share: float = 1.0, grace_seconds: float = _GRACE_SECONDS) -> None:
         self.total = total
         self.peak = 0
-        self.rooms = Rooms(lambda: self.total - self.used)  # what nobody has reserved may be kept for a while
+        self.buffers = Buffers(lambda: self.total - self.used)  # memory that is not reserved may be kept for a while
         self._all = _Pool(total)
         self._share = share
         self._pools: dict[str, tuple[_Pool, ...]] = {}
@@ -123,7 +122,7 @@ class Budget:
         self._growing: dict[Claim, _Turn] = {}
         self._new: dict[Claim, _Turn] = {}
         self._patient: dict[Claim, _Turn] = {}
-        self._whole: dict[Claim, None] = {}  # given all at once, and being filled; the oldest first
+        self._whole: dict[Claim, None] = {}  # got all memory at once, and are being filled; the oldest first
         self._look: asyncio.TimerHandle | None = None
 
     @property
@@ -132,14 +131,13 @@ class Budget:
 
     @property
     def largest_part(self) -> int:
-        """A part above a quarter of the budget would let a handful of uploads stop all others."""
+        """A quarter of the budget: with larger parts, few uploads would stop all others."""
         return self.total // 4
 
     async def claim(self, most: int, *, who: str = "", wait_seconds: float | None = None) -> Claim:
-        """For a part of `most` bytes, after those who asked before. `who` holds it.
+        """Memory for a part of `most` bytes, in order of asking. `who` is the holder.
 
-        It is given whole, or, after a while in which memory is short, a first step of it. Raises `BusyError` after
-        `wait_seconds`.
+        It gets all of it, or, if memory is short for a while, a first step. Raises `BusyError` after `wait_seconds`.
         """
         claim = Claim(self, most, self._pools_of(who))
         if not self._new and not self._growing and _short(claim, most) is None:
@@ -149,22 +147,22 @@ class Budget:
         return claim
 
     async def claim_patiently(self, most: int, released: Callable[[int], None]) -> Claim:
-        """After everybody else. `released` is told what is given back, all of it if it gives up before its turn."""
+        """Memory after all other claims. `released` is called with what is given back; if cancelled, with all of it."""
         claim = Claim(self, most, (self._all,), released)
         await self._wait(self._patient, claim, None)
         return claim
 
     async def grow(self, claim: Claim, size: int, wait_seconds: float | None) -> None:
-        """It is doubled at least, so that a part grows a few times only."""
-        claim.wants = min(claim.most, room_bytes(max(size, 2 * claim.held)))
+        """Grows a claim, at least to twice its size, so that a part grows only a few times."""
+        claim.wants = min(claim.most, buffer_bytes(max(size, 2 * claim.held)))
         if _short_to_grow(claim) is None:
             self._grant(claim, claim.wants)
         else:
             await self._wait(self._growing, claim, wait_seconds)
-        self.rooms.fit()
+        self.buffers.fit()
 
     def given_back(self, claim: Claim) -> None:
-        """It needs no more: others may have what it gave back."""
+        """Serves other claims with memory that this one gave back."""
         self._whole.pop(claim, None)
         self._serve()
 
@@ -192,7 +190,9 @@ class Budget:
             async with asyncio.timeout(wait_seconds):
                 await turn
         except TimeoutError:
-            is_late = True  # raised below: with the timeout in its context, the error would hold the task, and it this
+            is_late = (
+                True  # raised below: with the timeout in its context, the error and the task would hold each other
+            )
         except BaseException:
             self._give_up(queue, claim)
             raise
@@ -202,14 +202,14 @@ class Budget:
             raise BusyError(None if short is self._all else _SHARE_IS_HELD)
 
     def _give_up(self, queue: dict[Claim, _Turn], claim: Claim) -> None:
-        queue.pop(claim, None)  # if it is not there, its turn came in the same moment
+        queue.pop(claim, None)  # if it is not there, its turn came at the same moment
         if queue is self._growing:
             self._serve()
         else:
             claim.release()
 
     def _serve(self) -> set[_Pool]:
-        """Grant what can be. Returns the pools that somebody waits for."""
+        """Grants all claims that can be granted. Returns the pools for which claims still wait."""
         shut: set[_Pool] = set()
         if not (self._growing or self._new or self._patient):
             return shut
@@ -219,7 +219,7 @@ class Budget:
                 self._take_turn(self._growing, claim, claim.wants)
             else:
                 shut.add(short)
-        full: set[_Pool] = set()  # for small ones, too
+        full: set[_Pool] = set()  # also for small claims
         now = asyncio.get_running_loop().time()
         for claim in list(self._new):
             if self._all in full:
@@ -252,26 +252,26 @@ class Budget:
             self._look = asyncio.get_running_loop().call_later(self._look_seconds, self._look_again)
 
     def _look_again(self) -> None:
-        """Somebody waits: time passes for those who may begin with a step, and for those who are slow."""
+        """While claims wait: some may begin with a step by now, and slow ones must give back."""
         self._look = None
         self._take_back(self._serve())
         self._serve()
         self._look_later()
 
     def _take_back(self, shut: set[_Pool]) -> None:
-        """What slow parts were given and have not filled, as far as they can still be given it later."""
+        """Takes unfilled memory back from slow parts, if the rule would allow them to get it again."""
         before = asyncio.get_running_loop().time() - self._grace_seconds
         for claim in list(self._whole):
             if claim.asked > before:
                 break
             is_safe = all(claim.most <= pool.sure for pool in claim.pools)
-            if claim.room is not None and is_safe and not shut.isdisjoint(claim.pools):
+            if claim.buffer is not None and is_safe and not shut.isdisjoint(claim.pools):
                 del self._whole[claim]
-                claim.set(claim.room.shrink(), claim.most)
+                claim.set(claim.buffer.shrink(), claim.most)
 
 
 def _short(claim: Claim, size: int) -> _Pool | None:
-    """The first of its pools that has not so much for it."""
+    """The first pool of the claim without `size` free bytes."""
     for pool in claim.pools:
         if not pool.has(size):
             return pool
@@ -279,7 +279,7 @@ def _short(claim: Claim, size: int) -> _Pool | None:
 
 
 def _short_in_turn(claim: Claim, shut: Collection[_Pool]) -> _Pool | None:
-    """The first of its pools that has not all of it while others wait, for those in `shut`."""
+    """The first pool of the claim that cannot give all of it while others wait for the pools in `shut`."""
     for pool in claim.pools:
         if claim.is_small:
             has = pool.has(claim.most) and (pool not in shut or pool.small + claim.most <= pool.spared)
@@ -291,8 +291,8 @@ def _short_in_turn(claim: Claim, shut: Collection[_Pool]) -> _Pool | None:
 
 
 def _short_to_grow(claim: Claim) -> _Pool | None:
-    """What it needs until it is complete has to be free, whatever it wants now: then it can be filled first of all, and
-    afterwards there is more than before for the others.
+    """The first pool that forbids growth: all that the claim still needs must be free, whatever it wants now. Then it
+    can be completed first, and afterwards the others have more than before.
     """
     for pool in claim.pools:
         if not pool.has_for_large(claim.wants - claim.held) or claim.most - claim.held > pool.sure:
@@ -301,7 +301,7 @@ def _short_to_grow(claim: Claim) -> _Pool | None:
 
 
 def _may_begin(claim: Claim) -> bool:
-    """With one step, and grow."""
+    """Whether it may begin with one step, and grow."""
     return not claim.is_small and all(
         pool.has_for_large(STEP_BYTES)
         and claim.most <= pool.sure
@@ -311,9 +311,8 @@ def _may_begin(claim: Claim) -> bool:
 
 
 class Fair:
-    """`total` of something that accounts want. What comes free goes to who holds least of it; of two who hold as much,
-    to who asked first. So one account may hold all of it while nobody else wants any, and soon no more than others who
-    do. Belongs to one event loop.
+    """Shares `total` units among accounts. A free unit goes to the account that holds least; among equals, to the one
+    that asked first. One account may hold all while the others want none. Belongs to one event loop.
     """
 
     def __init__(self, total: int) -> None:
@@ -323,12 +322,12 @@ class Fair:
 
     @property
     def has_more(self) -> bool:
-        """Some is free, and nobody waits for it."""
+        """Whether a unit is free, and no account waits for one."""
         return not self._waiting and self.held.total() < self.total
 
     @property
     def waiting(self) -> set[str]:
-        """The accounts that wait."""
+        """The accounts that wait for a unit."""
         return {account for account, _, _ in self._waiting}
 
     async def take(self, account: str, size: int = 1) -> None:
@@ -340,8 +339,8 @@ class Fair:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self.give(account, size)  # our turn came together with the cancellation
-            elif place in self._waiting:  # if not, `_serve` has passed over it already
+                self.give(account, size)  # the turn came together with the cancellation
+            elif place in self._waiting:  # otherwise `_serve` has already skipped it
                 self._waiting.remove(place)
                 self._serve()
             raise
@@ -351,7 +350,7 @@ class Fair:
         self._serve()
 
     def _serve(self) -> None:
-        """Who is to be next is waited for, so that a large piece is not starved by small ones."""
+        """Serves in order. It waits for the next account, so that a large request is not starved by small ones."""
         while self._waiting:
             place = min(self._waiting, key=lambda place: self.held[place[0]])
             account, size, turn = place
@@ -364,31 +363,31 @@ class Fair:
 
 
 class Share:
-    """A quarter of a budget, for what can wait: it is given memory only when nobody else waits for any."""
+    """A quarter of a budget, for work that can wait: it gets memory only if no other claim waits."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._own = Fair(budget.total // 4)
 
     def of(self, account: str) -> "Portion":
-        """What is reserved for one account."""
+        """The portion of one account."""
         return Portion(self._budget, self._own, account)
 
 
 class Portion:
-    """Of a share: one account's, fair among all."""
+    """The portion of one account in a share."""
 
     def __init__(self, budget: Budget, share: Fair, account: str) -> None:
         self._budget = budget
         self._share = share
         self._account = account
-        self.rooms = budget.rooms
+        self.buffers = budget.buffers
 
     @property
     def largest_part(self) -> int:
         return self._budget.largest_part
 
     async def claim(self, most: int, *, who: str = "", wait_seconds: float | None = None) -> Claim:
-        """As `Budget.claim`, but that it waits for as long as it takes."""
+        """Like `Budget.claim`, but without a time limit."""
         await self._share.take(self._account, most)
         return await self._budget.claim_patiently(most, partial(self._share.give, self._account))

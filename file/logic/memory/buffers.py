@@ -1,8 +1,8 @@
-"""The memory of parts: where a part's chunks are put together, each as it arrives, so that a part is never there twice.
+"""The memory of parts. A chunk is copied into the buffer of its part as it arrives, so that no part is in memory twice.
 
-Rooms of 256 KiB and more are mapped memory, private and in large pages where the system has them; a heap would keep
-holes. They are kept for a while, for the next parts: the system hands out memory as zeros, and to make these was a
-tenth of what an upload cost. Leaves to others: how much memory there may be (`budget.py`).
+Buffers of 256 KiB and more are mapped memory, private and in large pages if the system has them; a heap would get
+gaps. Used memory is kept for the next parts for some seconds, because the system fills new memory with zeros, which
+was a tenth of the cost of an upload. Leaves to others: how much memory may be used (`budget.py`).
 """
 
 import asyncio
@@ -12,21 +12,21 @@ from contextlib import suppress
 
 from file.logic.values import Body, KiB, MiB
 
-# From so much on it is mapped, and counted in multiples of this.
+# From this size on memory is mapped, and counted in multiples of this size.
 STEP_BYTES = 256 * KiB
 _PAGE_BYTES = 2 * MiB
 _KEEP_SECONDS = 10.0
 
 
-def room_bytes(size: int) -> int:
-    """What a room for so many bytes takes at most: those that are mapped come in few sizes, to be used again."""
+def buffer_bytes(size: int) -> int:
+    """The most memory that a buffer for `size` bytes takes. Mapped memory has few sizes, so that it can be reused."""
     if size < STEP_BYTES:
         return size
     return -(-size // STEP_BYTES) * STEP_BYTES
 
 
-class Rooms:
-    """Mapped memory that parts gave back, kept for at most `keep_seconds`. `spare` tells how many bytes of it may be.
+class Buffers:
+    """Mapped memory that parts gave back, kept for at most `keep_seconds`. `spare` says how many bytes may be kept.
     Belongs to one event loop.
     """
 
@@ -38,10 +38,10 @@ class Rooms:
         self._clearing: asyncio.TimerHandle | None = None
 
     def take(self, size: int, *, grows: bool = False) -> tuple[mmap.mmap, bool]:
-        """Of `room_bytes(size)`, and whether it was used before. The caller has reserved them, or, if it `grows`, only
-        some: then it is new and in small pages, so that it takes what is filled.
+        """Memory of `buffer_bytes(size)`, and whether it was used before. The caller has reserved all of it; or, if it
+        `grows`, a part of it: then the memory is new and in small pages, so that only filled pages count.
         """
-        size = room_bytes(size)
+        size = buffer_bytes(size)
         if not grows and (free := self._free.get(size)):
             self.kept -= size
             return free.pop(), True
@@ -49,28 +49,28 @@ class Rooms:
         return _mapped(size, large_pages=size >= _PAGE_BYTES and not grows), False
 
     def fit(self) -> None:
-        """Keep no more than there may be."""
+        """Gives memory back to the system if more is kept than allowed."""
         if self.kept > self._spare():
             self.clear()
 
     def give_back(self, body: Body) -> None:
-        """A part was sent. Its memory is kept only if nobody reads it any more: the HTTP client may hold on to a body
-        that it was cut off from.
+        """Takes the memory of a part that was sent. It is kept only if it has no reader: the HTTP client may still hold
+        the body of a cancelled request.
         """
         if not isinstance(body, memoryview) or not isinstance(memory := body.obj, mmap.mmap):
             return
         size = len(memory)
         if self.kept + size > self._spare():
             return
-        with suppress(BufferError, SystemError):  # the latter where a mapping cannot be resized at all
+        with suppress(BufferError, SystemError):  # SystemError if the system cannot resize mappings
             body.release()
-            memory.resize(size)  # does nothing, but refuses as long as there is a reader
+            memory.resize(size)  # changes nothing, but raises while there is a reader
             self._free.setdefault(size, []).append(memory)
             self.kept += size
             self._clear_later()
 
     def clear(self) -> None:
-        """Give everything back to the system."""
+        """Gives everything back to the system."""
         self._free.clear()
         self.kept = 0
 
@@ -83,25 +83,25 @@ class Rooms:
         self.clear()
 
 
-class Room:
-    """For one part of at most `size` bytes. A few are only bytes: what is not large needs no mapping.
+class Buffer:
+    """The buffer of one part of at most `size` bytes. A small part is plain bytes, without mapped memory.
 
-    One that `grows` takes little more than what it is filled with.
+    A buffer that `grows` takes little more memory than its content.
     """
 
-    __slots__ = ("_bytes", "_grows", "_is_used", "_mapping", "_rooms", "_size", "filled")
+    __slots__ = ("_buffers", "_bytes", "_grows", "_is_used", "_mapping", "_size", "filled")
 
-    def __init__(self, size: int, rooms: Rooms, *, grows: bool = False) -> None:
+    def __init__(self, size: int, buffers: Buffers, *, grows: bool = False) -> None:
         self.filled = 0
         self._grows = grows
         self._size = size
-        self._rooms = rooms
+        self._buffers = buffers
         self._bytes: bytes | bytearray = b""
         self._mapping: mmap.mmap | None = None
         self._is_used = False
 
     def take(self, chunk: bytes) -> bytes:
-        """Keep what fits; return the rest."""
+        """Keeps the bytes that fit, and returns the rest."""
         missing = self._size - self.filled
         fitting, rest = (chunk, b"") if len(chunk) <= missing else (chunk[:missing], chunk[missing:])
         if not self.filled:
@@ -112,14 +112,14 @@ class Room:
         return rest
 
     def body(self) -> Body:
-        """What was taken; the very chunk if it was one."""
+        """The content; if it was a single chunk, the chunk itself."""
         if self._mapping is not None:
             return memoryview(self._mapping)[: self.filled]
         return self._bytes if isinstance(self._bytes, bytes) else memoryview(self._bytes)
 
     @property
     def taken(self) -> int:
-        """The memory that it takes: of a new mapping only the pages that were filled."""
+        """The memory in use: of new mapped memory only the filled pages."""
         if self._mapping is None:
             return self.filled
         whole = len(self._mapping)
@@ -127,10 +127,10 @@ class Room:
         return whole if self._is_used else min(whole, -(-self.filled // step) * step)
 
     def shrink(self) -> int:
-        """Give the system what is not filled, and grow from now on. Returns the memory that it may take until then."""
+        """Gives unfilled memory back to the system, and grows from now on. Returns what it takes at most then."""
         self._grows = True
         if self._mapping is None:
-            return max(STEP_BYTES, room_bytes(self.filled))  # the first chunk is kept as it is
+            return max(STEP_BYTES, buffer_bytes(self.filled))  # the first chunk is kept as it is
         self._is_used = False
         if (end := self.taken) < len(self._mapping):
             for advice in ("MADV_NOHUGEPAGE", "MADV_DONTNEED"):
@@ -140,7 +140,7 @@ class Room:
         return end
 
     def drop(self) -> None:
-        """Forget the bytes."""
+        """Drops the references to the bytes."""
         self._bytes, self._mapping = b"", None
 
     def _add(self, fitting: bytes) -> None:
@@ -151,14 +151,14 @@ class Room:
             self._bytes += fitting
             return
         if self._mapping is None:
-            self._mapping, self._is_used = self._rooms.take(self._size, grows=self._grows)
+            self._mapping, self._is_used = self._buffers.take(self._size, grows=self._grows)
             self._mapping[: self.filled] = self._bytes
             self._bytes = b""
         self._mapping[self.filled : end] = fitting
 
 
 def _mapped(size: int, *, large_pages: bool) -> mmap.mmap:
-    """Python's default would be shared memory, made page by page of 4 KiB: more work than hashing what is put in."""
+    """Python's default is shared memory, which the system makes in pages of 4 KiB: more work than hashing the bytes."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if large_pages and hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them

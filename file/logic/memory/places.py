@@ -1,7 +1,7 @@
-"""Places of which there are only so many, and of which one name may hold only a share: so that the others go on.
+"""A limited number of places, of which one name may hold only a share, so that it does not stop the others.
 
-Who waits is served in order among those of its name; a free place goes to the name that holds least. Nothing that one
-name asks for can keep another one waiting, but that all places are taken by others who may hold them.
+Waiting callers of one name are served in order; a free place goes to the name that holds least. A name waits only for
+its own share, or because all places are in use.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Places:
 
     @asynccontextmanager
     async def place(self, name: str, *, wait_seconds: float) -> AsyncIterator[None]:
-        """Hold one. Raises `BusyError` if none came free for this name within that time."""
+        """Holds a place. Raises `BusyError` if this name gets none within `wait_seconds`."""
         await self._take(name, wait_seconds)
         try:
             yield
@@ -34,7 +34,7 @@ class Places:
             self._give(name)
 
     async def _take(self, name: str, wait_seconds: float) -> None:
-        if self._free and self.held[name] < self.at_most:  # and nobody waits for it: see `_serve`
+        if self._free and self.held[name] < self.at_most:  # then no caller waits for it: see `_serve`
             self._hold(name)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -45,7 +45,7 @@ class Places:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._give(name)  # our turn came together with the time limit or the cancellation
+                self._give(name)  # the turn came together with the time limit or the cancellation
             elif turn in queue:
                 queue.remove(turn)
             if isinstance(error, TimeoutError):
@@ -67,7 +67,7 @@ class Places:
         self._serve()
 
     def _serve(self) -> None:
-        """To whoever may have them; what is free after that, nobody who waits may have."""
+        """Gives free places to waiting callers. A place that is free afterwards is not allowed to any of them."""
         while self._free:
             names = [name for name, queue in self._waiting.items() if queue and self.held[name] < self.at_most]
             if not names:

@@ -167,7 +167,7 @@ async def test_no_bytes_are_held_when_uploads_went_wrong(fault: str) -> None:
         before = resident()
         for _ in range(12):
             await upload()
-        budget.rooms.clear()  # what is kept on purpose
+        budget.buffers.clear()  # what is kept on purpose
         grown = resident() - before
     finally:
         gc.enable()

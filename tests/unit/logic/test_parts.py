@@ -51,7 +51,7 @@ async def read(reader: PartReader, budget: Budget) -> tuple[list[bytes], Digests
         assert part.crc64nvme == crc64nvme(bytes(part.body))
         assert len(part.body) <= budget.used <= budget.largest_part
         bodies.append(bytes(part.body))
-        shared.let_go()
+        shared.release()
         assert budget.used == 0
         assert len(bodies) <= MAX_PARTS
     return bodies, reader.digests()
@@ -164,7 +164,7 @@ async def test_the_first_part_waits_a_while_and_later_ones_as_long_as_it_takes_w
     await asyncio.sleep(2 * LIMITS.wait_seconds)
     assert not second.done()
     assert first is not None
-    first.let_go()
+    first.release()
     assert await asyncio.wait_for(second, 5) is not None
 
 
@@ -175,7 +175,7 @@ async def test_the_part_is_kept_until_the_last_holder_lets_go() -> None:
     shared.hold(3)
     for held in (PART, PART, 0):
         assert bytes(shared.part.body) == b"x" * PART
-        shared.let_go()
+        shared.release()
         assert budget.used == held
 
 

@@ -14,13 +14,30 @@ PRODUCT = ("file", "mentumfileupload")
 # Names of Python, Django, and the protocols, and English words that mean here what they mean everywhere.
 PLAIN_WORDS = frozenset(
     """
-    address addresses admin api app asgi auth background backup batches body check checklist checkpoint client command
-    commit compare config conflicts connection content counting database delete download endpoint
-    environment erasing error fields figures file form get guessing handle hashes hashing headers holding in known
-    leaving list listener listing log login make management memory metadata metrics migrate migrations models multiple
-    naming open opening pages parameters paths platform private put queries questions read reading records renaming
-    reports request responses restoring results rows rules run s3 security server service serving setting sqlite
-    statements states sub terminal texts threads timeouts upload urls values variables verification wanted writer xml
+    address addresses admin api app application asgi auth
+    background backup batches body
+    call check checklist checkpoint client command commit
+    compare conditions config conflicts connection content counting
+    database delete download
+    endpoint environment erasing error
+    fields figures file form
+    get guessing
+    handle hashes hashing headers holding
+    in
+    known
+    leaving list listener listing log login
+    make management memory metadata metrics migrate migrations models multiple
+    naming
+    open opening
+    pages parameters paths platform private put
+    queries questions
+    read reading records renaming reports request responses restoration restoring results rows rules run
+    s3 security server service serving setting sqlite statements states sub
+    terminal texts threads timeouts
+    upload urls
+    values variables verification
+    wanted writer
+    xml
     """.split()
 )
 # Words that were replaced: what to say instead.
@@ -46,7 +63,7 @@ RETIRED_WORDS = {
 # Still to be renamed; this list only gets shorter.
 STILL_THERE = frozenset(
     """
-    Acquaintance Crew RollCall Rooms Sampling Settling Stranger Strangers Verdict Verifiable unconnected
+    Acquaintance RollCall Sampling Settling Stranger Strangers Verdict Verifiable unconnected
     """.split()
 )
 

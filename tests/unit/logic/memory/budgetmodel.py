@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from file.logic.memory.budget import Budget, Claim
 from file.logic.memory.buffers import STEP_BYTES as STEP
-from file.logic.memory.buffers import Room
+from file.logic.memory.buffers import Buffer
 
 # Of what grows: an eighth is kept for small claims.
 MANY = 64 * STEP
@@ -58,7 +58,7 @@ class Model:
 
         async def claims() -> None:
             claim = await self.budget.claim(most, who=who)
-            claim.room = Room(most, self.budget.rooms, grows=claim.held < claim.most)
+            claim.buffer = Buffer(most, self.budget.buffers, grows=claim.held < claim.most)
             self.held.append((who, claim))
 
         self.claiming.append(asyncio.ensure_future(claims()))
@@ -66,18 +66,18 @@ class Model:
     def grow(self, number: int) -> None:
         if found := self._one(number):
             claim = found[1]
-            if claim.room is not None and claim not in self.growing and claim.held < claim.most:
+            if claim.buffer is not None and claim not in self.growing and claim.held < claim.most:
                 self.growing[claim] = task = asyncio.ensure_future(claim.grow(claim.held + 1))
                 task.add_done_callback(lambda _: self.growing.pop(claim))
 
     def fill(self, number: int) -> None:
         """What a claim holds may be filled, up to a few steps."""
-        if (found := self._one(number)) and (room := found[1].room) is not None:
-            room.take(bytes(min(found[1].held, 3 * STEP) - room.filled))
+        if (found := self._one(number)) and (buffer := found[1].buffer) is not None:
+            buffer.take(bytes(min(found[1].held, 3 * STEP) - buffer.filled))
 
     def settle(self, number: int) -> None:
-        if (found := self._one(number)) and found[1] not in self.growing and (room := found[1].room) is not None:
-            found[1].settle(room.taken)
+        if (found := self._one(number)) and found[1] not in self.growing and (buffer := found[1].buffer) is not None:
+            found[1].settle(buffer.taken)
 
     def release(self, number: int) -> None:
         if (found := self._one(number)) and found[1] not in self.growing:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from file.logic.errors import BusyError
 from file.logic.memory.budget import Budget, Claim, Fair, Share
 from file.logic.memory.buffers import STEP_BYTES as STEP
-from file.logic.memory.buffers import Room
+from file.logic.memory.buffers import Buffer
 from file.logic.parts import PartReader
 from file.logic.values import Identity, IncomingFile, KiB, Limits
 from tests.unit.logic.memory.budgetmodel import HOLDERS, LARGEST, MANY, Model, settled
@@ -70,7 +70,7 @@ class Uploads:
         )
         reader = PartReader(file, self.limits, self.budget)
         while (part := await reader.next()) is not None:
-            self.sending.put_nowait(part.let_go)
+            self.sending.put_nowait(part.release)
         reader.digests()
 
     def play(self, step: int) -> None:
@@ -198,12 +198,12 @@ async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_m
     await asyncio.wait_for(waiting, 10)
 
 
-def slow(budget: Budget, claim: Claim, filled: int) -> Room:
+def slow(budget: Budget, claim: Claim, filled: int) -> Buffer:
     """A part that has got so much of what it may become."""
-    claim.room = room = Room(claim.most, budget.rooms, grows=claim.held < claim.most)
+    claim.buffer = buffer = Buffer(claim.most, budget.buffers, grows=claim.held < claim.most)
     for _ in range(0, filled, STEP):
-        room.take(bytes(STEP))
-    return room
+        buffer.take(bytes(STEP))
+    return buffer
 
 
 async def test_what_slow_parts_have_not_filled_goes_to_others_when_memory_is_short() -> None:
@@ -260,8 +260,8 @@ async def grown(claim: Claim) -> int:
 async def test_a_part_grows_a_few_times_only() -> None:
     budget = Budget(1024 * STEP, grace_seconds=0.0)
     claim = await budget.claim(32 * STEP)
-    room = slow(budget, claim, STEP)
-    claim.set(room.shrink(), claim.most)
+    buffer = slow(budget, claim, STEP)
+    claim.set(buffer.shrink(), claim.most)
     assert claim.held == STEP
     assert await grown(claim) == 5
 
