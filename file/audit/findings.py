@@ -1,31 +1,40 @@
-"""What verifying found, account by account: figures of everything, and the first of what is wrong by name."""
+"""What an audit finds, whether by verify, scrub, orphans or rebuild: figures of everything, and the first by name."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from file.ledger.audit.restoration import RestoredFile
 from file.logic.errors import AccountError
 
-SHOWN = 100  # problems, and strangers, that are told one by one; all are counted
+SHOWN = 100  # findings, and unknown objects, that are listed one by one; all are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing that is wrong. `became`: what was done about it, or would be in a dry run.
+class Finding:
+    """One thing that is wrong.
 
-    `good_copies`: other accounts that have the file, as far as the ledger knows; None where it is not about a replica.
+    `account` is empty if it is not about one account. `key`: the object's key; of a rebuild, the file's. `became`: what
+    was done about it, or would be in a dry run; a rebuild leaves it empty. `good_copies`: how many other accounts have
+    the file, as far as the ledger knows; None if it is not about a replica.
     """
 
-    account: str
-    object_key: str
     code: str
-    became: str
+    account: str
+    key: str
     detail: str
+    became: str = ""
     file_id: str | None = None
     good_copies: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stranger:
-    """An object, or an open upload, that is not ours; or an owner's own copy of ours. `installation`: whose it says."""
+class UnknownObject:
+    """An object or an open upload that is not ours, or an owner's own copy of ours.
+
+    `installation`: the one that wrote it, if it says so.
+    """
 
     account: str
     object_key: str
@@ -35,11 +44,12 @@ class Stranger:
 
 @dataclass
 class AccountFindings:
-    """With an `error` the account was not asked to the end. `unanswered`: replicas of which it told nothing.
+    """Of one account. With an `error` it was not asked to the end. `reached`: from 0 to 1.
 
-    `left`, `uploads_left`: objects of files that were erased or given up, and open uploads of ours with which nothing
-    goes on. `unknown`: objects that name a file which the ledger does not know, and are or may be this installation's.
-    The last six are None if the account was not listed. `reached`: from 0 to 1.
+    Of replicas: `asked`, `good`, `missing`, `differs`, and `unanswered`, of which the account told nothing.
+    Of a listing, if `is_listed`: all `objects`; `ours`, which a rebuild takes for files; `unknown`, which are not ours;
+    `left_behind`, of files that were erased or given up; `not_in_ledger`, which name a file that the ledger does not
+    know, and are or may be this installation's; `open_uploads`, and `uploads_left_open`, which nothing continues.
     """
 
     asked: int = 0
@@ -48,23 +58,21 @@ class AccountFindings:
     differs: int = 0
     unanswered: int = 0
     reached: float = 0.0
-    objects: int | None = None
-    strangers: int | None = None
-    left: int | None = None
-    unknown: int | None = None
-    uploads: int | None = None
-    uploads_left: int | None = None
+    is_listed: bool = False
+    objects: int = 0
+    ours: int = 0
+    unknown: int = 0
+    left_behind: int = 0
+    not_in_ledger: int = 0
+    open_uploads: int = 0
+    uploads_left_open: int = 0
     error: AccountError | None = None
-
-    def is_listed(self) -> None:
-        """From now on there are figures of it."""
-        self.objects = self.strangers = self.left = self.unknown = self.uploads = self.uploads_left = 0
 
     @property
     def is_right(self) -> bool:
-        """Strangers are their owners' business."""
+        """Objects of others are no fault."""
         wrong = self.missing + self.differs + self.unanswered
-        wrong += (self.left or 0) + (self.unknown or 0) + (self.uploads_left or 0)
+        wrong += self.left_behind + self.not_in_ledger + self.uploads_left_open
         return not wrong and self.error is None
 
 
@@ -73,22 +81,69 @@ class Findings:
     """What was found and done so far."""
 
     accounts: dict[str, AccountFindings]
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     problem_count: int = 0
-    strangers: list[Stranger] = field(default_factory=list)
+    unknown: list[UnknownObject] = field(default_factory=list)
     is_behind: bool = False  # a later state of the ledger acknowledged files that this one does not know
     has_unclaimed: bool = False  # objects name files, and no installation
 
-    def add_problem(self, problem: Problem) -> None:
+    def add(self, problem: Finding) -> None:
         self.problem_count += 1
         if len(self.problems) < SHOWN:
             self.problems.append(problem)
 
-    def add_stranger(self, stranger: Stranger) -> None:
-        if len(self.strangers) < SHOWN:
-            self.strangers.append(stranger)
+    def add_unknown(self, found: UnknownObject) -> None:
+        """Open uploads are not counted among the account's unknown objects."""
+        if found.upload_id is None:
+            self.accounts[found.account].unknown += 1
+        if len(self.unknown) < SHOWN:
+            self.unknown.append(found)
+
+    @property
+    def unknown_count(self) -> int:
+        return sum(account.unknown for account in self.accounts.values())
 
     @property
     def is_right(self) -> bool:
         """Every account was asked for everything, and everything was as it should be."""
         return all(account.is_right for account in self.accounts.values())
+
+
+@dataclass
+class RebuildFindings(Findings):
+    """Besides, what a rebuild restored."""
+
+    stored: int = 0  # files restored, every account has them
+    partial: int = 0  # files restored, some account does not
+    known: int = 0  # acknowledged files that the ledger had
+    settled: int = 0  # replicas of those that were pending and are there
+    left_alone: int = 0  # files that the ledger has as being received, erased or given up
+    hashed: int = 0  # files that were read whole for their digests
+    received: int = 0  # files that are being received, or were when an older copy of the ledger was made
+    behind_at: datetime | None = None  # when it was noticed that the ledger is behind
+    others: Counter[str] = field(default_factory=Counter)  # objects of other installations, by installation
+    unknown_accounts: int = 0  # files that lack a copy in an account whose name cannot be found, and are not restored
+    without_accounts: int = 0  # files that are restored without such a copy
+    foreign: int = 0  # files, restored or not, that name no account that is known
+
+    def count(self, files: Sequence[RestoredFile], *, settled: int) -> None:
+        """Files that are restored, or would be in a dry run; and replicas that were pending and are there."""
+        self.settled += settled
+        for file in files:
+            if file.missing:
+                self.partial += 1
+            else:
+                self.stored += 1
+            for account in file.missing:
+                self.accounts[account].missing += 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Everything of ours that lies in the accounts is understood, and every account was asked."""
+        unclear = self.problem_count or self.unknown_accounts
+        return not unclear and all(account.error is None for account in self.accounts.values())
+
+    @property
+    def is_level(self) -> bool:
+        """It is whole, and nothing is being received that an older copy of the ledger would take for a dead upload."""
+        return self.is_whole and not self.received

@@ -1,10 +1,10 @@
-"""Whether the ledger is as new as what lies in the accounts: an older copy of it may have been put in its place.
+"""Freshness: whether the ledger is as new as the objects in the accounts, or an older copy that took its place.
 
-A listing of everything would tell for certain, and cost too much. So at the start, and a few times a day, three pages
-of each account's listing are looked at: the first, the one behind the last file that the ledger knows (keys that we
-make begin with the time), and the one behind a file chosen by chance. What carries our installation's id there and is
-not known was acknowledged by a later state of the ledger: that is logged as an error and marked in the ledger, so that
-nothing is cleaned any more.
+Listing everything would show it for certain, and cost too much. So at the start, and a few times a day, three pages of
+each account's listing are looked at: the first page, the page behind the last file that the ledger knows (keys that we
+make begin with the time), and the page behind a random file. An object that carries our installation's id, of a file
+that the ledger does not know, was acknowledged by a later state of the ledger. This is logged as an error and marked in
+the ledger, so that nothing is cleaned any more.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.backoff import spread
 from file.logic.errors import AccountError, LedgerUnavailableError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, StorageAccount
@@ -25,14 +26,14 @@ from file.logic.values import FILE_ID, FILE_INSTALLATION
 
 _log = structlog.get_logger()
 _SECONDS = 8 * 3600.0  # between two looks, at most; half of it, at least
-_LOOKS = 32  # at objects that the ledger does not know, a page
+_LOOKS = 32  # per page, at objects that the ledger does not know
 _CURE = "stop the service, and run: python manage.py ledger rebuild --older-copy"
 _NEW = timedelta(days=1)  # a ledger that is no older, beside objects of other installations, may have replaced one
 _AT_FIRST_SECONDS = 10.0
 
 
 class Freshness:
-    """`breakers`: one an account. `first_seconds`: at most so long after the start the first look is taken."""
+    """`breakers`: one per account. `first_seconds`: the first look is taken within this time."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Freshness:
                 group.create_task(self._watch(account))
 
     async def look_everywhere(self) -> None:
-        """One look into each account, for so long; what an account does not tell is not waited for."""
+        """One look into each account, within a few seconds; an account that does not answer by then is left out."""
         looks = {asyncio.create_task(self._look_safely(account)) for account in self._accounts}
         _, late = await asyncio.wait(looks, timeout=_AT_FIRST_SECONDS)
         for look in late:
@@ -70,7 +71,7 @@ class Freshness:
         seconds = self._first_seconds
         while True:
             # Never in step with other processes: many may start at once.
-            await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            await asyncio.sleep(spread(seconds))
             seconds = _SECONDS
             await self._breakers[account.account.name].passes()
             await self._look_safely(account)
@@ -83,7 +84,7 @@ class Freshness:
             _log.warning("freshness_unknown", account=name, code=error.code, detail=error.detail)
         except LedgerUnavailableError as error:
             _log.warning("freshness_unknown", account=name, detail=error.detail)
-        except Exception:  # noqa: BLE001 - told, and tried again; the other accounts go on
+        except Exception:  # noqa: BLE001 - logged, and tried again; the other accounts go on
             _log.exception("freshness_crashed", account=name)
 
     async def look(self, account: StorageAccount) -> bool:
@@ -132,7 +133,7 @@ class Freshness:
         return found
 
     async def _seen(self, account: StorageAccount, object_key: str) -> FoundObject | None:
-        """None also for an object of which the account says nothing for good; it may say it of others."""
+        """None also if the account refuses to show this object: it may show others."""
         try:
             return await account.look(object_key)
         except AccountError as error:

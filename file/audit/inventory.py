@@ -1,8 +1,8 @@
-"""What lies in the accounts, for whoever restores the ledger from them: what is ours, and whose we do not know.
+"""The inventory of a rebuild: every object in the accounts that carries a file's id.
 
-All accounts are listed at once, each page's objects are looked at, and what carries a file's id is put into a scratch
-database on the disk, so that memory is bounded whatever the number of objects, and in whatever order a store lists
-them. An account that fails ends its own listing only. Leaves to others: what to make of it (`rebuild.py`).
+All accounts are listed at the same time and each page's objects are looked at. What carries a file's id is put into a
+scratch database on the disk, so that memory is bounded for any number of objects, and the order of a listing does not
+matter. An account that fails ends its own listing only. Leaves to others: what to make of it (`rebuild.py`).
 """
 
 import asyncio
@@ -11,27 +11,28 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from file.audit.findings import Finding, RebuildFindings, UnknownObject
+from file.audit.verify import together
 from file.ledger.installations import NO_INSTALLATION
 from file.logic.errors import AccountError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, StorageAccount
 from file.logic.values import FILE_ID, FILE_INSTALLATION, Stored
 
-SHOWN = 100  # strangers and problems that are told one by one; all are counted
-_COPIES = 100  # of one file; more than accounts there can be only by an owner's copying
+_COPIES = 100  # of one file; there are more than accounts only if an owner copied it
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class FoundCopy:
     """An object that carries a file's id. `key` is without the account's prefix.
 
-    `installation`: whose it says it is; `NO_INSTALLATION` where it carries no id.
+    `installation`: the one that wrote it; `NO_INSTALLATION` if it carries no installation's id.
     """
 
     key: str
@@ -47,73 +48,8 @@ class Sighting:
         return self.found.stored.account
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What could not be restored, in one line. `account` is empty where it is not about one."""
-
-    code: str
-    key: str
-    file_id: str
-    account: str
-    detail: str
-
-
-@dataclass
-class AccountFindings:
-    """With an `error` the account was not listed to its end."""
-
-    objects: int = 0
-    ours: int = 0
-    strangers: int = 0
-    missing: int = 0
-    error: AccountError | None = None
-
-
-@dataclass
-class Findings:
-    """What was found and done so far."""
-
-    accounts: dict[str, AccountFindings]
-    strangers: list[tuple[str, str]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    problem_count: int = 0
-    stored: int = 0  # files restored, every account has them
-    partial: int = 0  # files restored, some account does not
-    known: int = 0  # acknowledged files that the ledger had
-    settled: int = 0  # replicas of those that were pending and are there
-    left_alone: int = 0  # files that the ledger has as being received, erased or given up
-    hashed: int = 0  # files that were read whole for their digests
-    received: int = 0  # of those: files that are being received, or were when an older copy of the ledger was made
-    behind_at: datetime | None = None  # when it was noticed that the ledger is behind
-    others: dict[str, int] = field(default_factory=dict)  # objects of other installations, by whose they are
-    unknown_accounts: int = 0  # files that lack a copy in an account whose name cannot be found, and are not restored
-    without_accounts: int = 0  # files that are restored without such a copy
-    foreign: int = 0  # files, restored or not, that name no account that is known
-
-    @property
-    def is_whole(self) -> bool:
-        """Everything of ours that lies in the accounts is understood, and every account was asked."""
-        told = self.problem_count or self.unknown_accounts
-        return not told and all(account.error is None for account in self.accounts.values())
-
-    @property
-    def is_level(self) -> bool:
-        """Besides: nothing is being received that an older copy of the ledger would take for an upload that died."""
-        return self.is_whole and not self.received
-
-    def add_stranger(self, account: str, object_key: str) -> None:
-        self.accounts[account].strangers += 1
-        if len(self.strangers) < SHOWN:
-            self.strangers.append((account, object_key))
-
-    def add_problem(self, problem: Problem) -> None:
-        self.problem_count += 1
-        if len(self.problems) < SHOWN:
-            self.problems.append(problem)
-
-
-class Sightings:
-    """In the scratch database, which `scratch` makes."""
+class Inventory:
+    """In the scratch database, which `scratch_inventory` makes."""
 
     def __init__(self, database: sqlite3.Connection, ours: Collection[str]) -> None:
         self._database = database
@@ -126,36 +62,35 @@ class Sightings:
             "CREATE INDEX seen_key ON seen (key); CREATE INDEX refused_key ON refused (key);"
         )
 
-    def add(self, sightings: Sequence[Sighting]) -> None:
+    def add(self, copies: Sequence[FoundCopy]) -> None:
         rows = [
-            (s.account, s.key, s.file_id, self.is_ours(s), json.dumps(asdict(s.found), default=_text))
-            for s in sightings
+            (c.account, c.key, c.file_id, self.is_ours(c), json.dumps(asdict(c.found), default=_text)) for c in copies
         ]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", rows)
         self._database.execute("COMMIT")
 
-    def is_ours(self, sighting: Sighting) -> bool:
+    def is_ours(self, copy: FoundCopy) -> bool:
         """Of an installation whose objects are ours."""
-        return sighting.installation in self._ours
+        return copy.installation in self._ours
 
-    def are_ours(self, file: Sequence[Sighting]) -> bool:
-        """A file, of which an earlier release may have written some copies, without an installation's id."""
-        whose = {sighting.installation for sighting in file}
-        return bool(whose & set(self._ours)) and whose <= {*self._ours, NO_INSTALLATION}
+    def are_ours(self, copies: Sequence[FoundCopy]) -> bool:
+        """Of one file. An earlier release may have written some of its copies, without an installation's id."""
+        installations = {copy.installation for copy in copies}
+        return bool(installations & set(self._ours)) and installations <= {*self._ours, NO_INSTALLATION}
 
     def refuse(self, account: str, key: str, code: str) -> None:
         """The account has something under the key, and does not say what."""
         self._database.execute("INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (account, key, code))
 
-    def files(self) -> Iterator[list[Sighting]]:
-        """The sightings of one file after those of another, the oldest file first."""
+    def files(self) -> Iterator[list[FoundCopy]]:
+        """The copies of one file after those of another, the oldest file first."""
         rows = self._database.execute("SELECT file_id, key, found FROM seen ORDER BY file_id, account, key")
         for file_id, same in groupby(rows, key=lambda row: str(row[0])):
-            yield [Sighting(key, file_id, _found(json.loads(found))) for _, key, found in islice(same, _COPIES)]
+            yield [FoundCopy(key, file_id, _found(json.loads(found))) for _, key, found in islice(same, _COPIES)]
 
     def files_under(self, keys: Collection[str]) -> dict[str, set[str]]:
-        """The ids of all files of ours that were seen under a key."""
+        """The ids of all files of ours that were seen, by key."""
         ids: dict[str, set[str]] = {}
         for key, file_id, is_ours in self._about("SELECT key, file_id, is_ours FROM seen", keys):
             if is_ours:
@@ -172,62 +107,58 @@ class Sightings:
 
 
 @contextmanager
-def scratch(ours: Collection[str]) -> Iterator[Sightings]:
-    """Sightings in a temporary file, some hundred bytes an object; raise `sqlite3.Error` if the disk is full.
+def scratch_inventory(ours: Collection[str]) -> Iterator[Inventory]:
+    """An empty inventory in a temporary file, some hundred bytes per object; raises `sqlite3.Error` on a full disk.
 
     `ours`: the installations whose objects are ours.
     """
     with (
         tempfile.TemporaryDirectory(prefix="ledger-rebuild-") as folder,
-        closing(sqlite3.connect(Path(folder) / "sightings.sqlite3", isolation_level=None)) as database,
+        closing(sqlite3.connect(Path(folder) / "inventory.sqlite3", isolation_level=None)) as database,
     ):
-        yield Sightings(database, ours)
+        yield Inventory(database, ours)
 
 
-async def survey(
-    accounts: Sequence[StorageAccount], sightings: Sightings, findings: Findings, told: Callable[[], None]
+async def take_inventory(
+    storages: Sequence[StorageAccount], inventory: Inventory, findings: RebuildFindings, told: Callable[[], None]
 ) -> None:
-    """List all accounts. `told` is called whenever `findings` has become more."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for account in accounts:
-                group.create_task(_Surveyor(account, sightings, findings).run(told))
-    except ExceptionGroup as errors:  # no account's, but the scratch database's, or a bug
-        raise errors.exceptions[0] from errors
+    """List all accounts. `told` is called when `findings` has grown."""
+    await together([_Listing(storage, inventory, findings).run(told) for storage in storages])
 
 
-class _Surveyor:
+class _Listing:
     """Of one account."""
 
-    def __init__(self, bucket: StorageAccount, sightings: Sightings, findings: Findings) -> None:
-        self._bucket = bucket
-        self._account = bucket.account
-        self._sightings = sightings
+    def __init__(self, storage: StorageAccount, inventory: Inventory, findings: RebuildFindings) -> None:
+        self._storage = storage
+        self._account = storage.account
+        self._inventory = inventory
         self._findings = findings
-        self._own = findings.accounts[bucket.account.name]
+        self._own = findings.accounts[storage.account.name]
 
     async def run(self, told: Callable[[], None]) -> None:
+        self._own.is_listed = True
         try:
-            async with aclosing(self._bucket.pages()) as pages:
+            async with aclosing(self._storage.pages()) as pages:
                 async for keys in pages:
                     looked = await asyncio.gather(*(self._look(object_key) for object_key in keys))
-                    self._sightings.add([sighting for sighting in looked if sighting is not None])
+                    self._inventory.add([copy for copy in looked if copy is not None])
                     told()
                     if self._own.error is not None:
                         return
         except AccountError as error:
             self._own.error = error
 
-    async def _look(self, object_key: str) -> Sighting | None:
+    async def _look(self, object_key: str) -> FoundCopy | None:
         if self._own.error is not None:  # the account failed for another object of this page
             return None
         self._own.objects += 1
         key = object_key.removeprefix(self._account.prefix)
         if not can_be_ours(key):
-            self._findings.add_stranger(self._account.name, object_key)
+            self._unknown(object_key)
             return None
         try:
-            found = await self._bucket.look(object_key)
+            found = await self._storage.look(object_key)
         except AccountError as error:
             self._refuse(key, error)
             return None
@@ -235,18 +166,21 @@ class _Surveyor:
             return None
         file_id = found.metadata.get(FILE_ID, "")
         if begun_at(file_id) is None:
-            self._findings.add_stranger(self._account.name, object_key)
+            self._unknown(object_key)
             return None
         self._own.ours += 1
-        return Sighting(key, file_id, found)
+        return FoundCopy(key, file_id, found)
+
+    def _unknown(self, object_key: str) -> None:
+        self._findings.add_unknown(UnknownObject(account=self._account.name, object_key=object_key))
 
     def _refuse(self, key: str, error: AccountError) -> None:
-        if error.retryable:  # it was asked again and again
+        if error.retryable:  # it was asked several times
             self._own.error = error
             return
         name = self._account.name
-        self._sightings.refuse(name, key, error.code)
-        self._findings.add_problem(Problem("not_looked_at", key, "", name, error.detail))
+        self._inventory.refuse(name, key, error.code)
+        self._findings.add(Finding(code="not_looked_at", account=name, key=key, detail=error.detail))
 
 
 def _found(fields: dict[str, Any]) -> FoundObject:

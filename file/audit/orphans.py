@@ -1,17 +1,19 @@
-"""What lies in an account under its prefix, or is open there, that no file in the ledger has to do with.
+"""Orphans: objects and open uploads in an account that belong to no replica in the ledger.
 
-The account is listed first, then the ledger is asked. What carries no file's id, or the id of another installation, is
-a stranger's: it is told, and never touched; so is an owner's own copy of ours. What is of a file that the ledger
-recorded as erased or given up was left behind: with `clean` it is removed, by that very id. What this installation
-wrote and the ledger does not know was acknowledged by a later state of the ledger: it is told, never removed, and from
-then on nothing else is removed either. Leaves to others: replicas (`verify.py`).
+The account is listed first, then the ledger is asked about each key.
+- An object without a file's id, one of another installation, and an owner's own copy of ours is reported as an unknown
+  object, and never touched.
+- An object of a file that the ledger recorded as erased or given up was left behind: `clean` removes it, by that id.
+- An object that this installation wrote, of a file that the ledger does not know, was acknowledged by a later state of
+  the ledger: it is reported and never removed, and from then on nothing else is removed either.
+Leaves to others: replicas (`verify.py`).
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
-from file.audit.findings import AccountFindings, Findings, Problem, Stranger
+from file.audit.findings import Finding, Findings, UnknownObject
 from file.audit.verify import together
 from file.ledger.audit.known import Acquaintance, Fate, Judged, Met, Standing
 from file.ledger.installations import Installations
@@ -20,7 +22,7 @@ from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, ListedUpload, StorageAccount
 from file.logic.values import FILE_ID, FILE_INSTALLATION
 
-_AT_ONCE = 16  # looks, an account
+_AT_ONCE = 16  # looks per account
 
 
 class CleaningRefusedError(CommandRefusedError):
@@ -29,8 +31,8 @@ class CleaningRefusedError(CommandRefusedError):
     message = "The ledger is older than the accounts."
 
 
-class Strangers:
-    """`clean`: remove what was left behind. `findings` has an entry an account; what failed before is not walked."""
+class Orphans:
+    """`clean`: remove what was left behind. `findings` has the accounts; one that failed before is not listed."""
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class Strangers:
         own = self._findings.accounts[bucket.account.name]
         if own.error is not None:
             return
-        own.is_listed()
+        own.is_listed = True
         walk = _Walk(
             self._acquaintance,
             ours,
@@ -92,7 +94,7 @@ class Strangers:
             own.error = error
 
     async def _behind(self) -> None:
-        """The ledger does not know all that it should: in no account is anything removed any more."""
+        """The ledger does not know all that it should: from now on nothing is removed in any account."""
         for walk in self._walks:
             walk.clean = False
         if not self._dry_run:
@@ -100,7 +102,7 @@ class Strangers:
 
 
 class _Walk:
-    """Through one account. `ours`: the installations whose objects are ours."""
+    """Through the listing of one account. `ours`: the installations whose objects are ours."""
 
     def __init__(
         self,
@@ -119,13 +121,13 @@ class _Walk:
         self._bucket = bucket
         self._account = bucket.account
         self._findings = findings
-        self._own: AccountFindings = findings.accounts[bucket.account.name]
+        self._own = findings.accounts[bucket.account.name]
         self._dry_run = dry_run
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def objects(self, object_keys: Sequence[str]) -> None:
         """One page. Raises `AccountError`."""
-        self._own.objects = (self._own.objects or 0) + len(object_keys)
+        self._own.objects += len(object_keys)
         known = await self._acquaintance.known(self._account, object_keys)
         carrying: list[tuple[str, FoundObject]] = []
         await together([self._look(key, carrying) for key in object_keys if key not in known])
@@ -134,27 +136,27 @@ class _Walk:
         # First what says that the ledger is behind: then the rest of the page is not removed either.
         for object_key, found in carrying:
             if found.metadata[FILE_ID] not in fates:
-                self._unknown(object_key, found)
+                self._not_in_ledger(object_key, found)
         for object_key, found in carrying:
             fate = fates.get(found.metadata[FILE_ID])
-            if fate is Fate.KEPT:  # an owner's copy, under another key or in an account that is not to have it
-                self._strange(object_key)
+            if fate is Fate.KEPT:  # an owner's copy, under another key or in an account that shall not have it
+                self._unknown(object_key)
             elif fate is Fate.GONE:
                 await self._left(object_key, found.metadata[FILE_ID])
 
     async def uploads(self, page: Sequence[ListedUpload]) -> None:
         """One page. Raises `AccountError`."""
         met = [Met(object_key=u.object_key, upload_id=u.upload_id, begun=u.begun) for u in page]
-        self._own.uploads = (self._own.uploads or 0) + len(met)
+        self._own.open_uploads += len(met)
         for judged in await self._acquaintance.judge(self._account, met):
             if judged.standing is Standing.STRANGER:
-                self._strange(judged.met.object_key, judged.met.upload_id)
+                self._unknown(judged.met.object_key, judged.met.upload_id)
             elif judged.standing is Standing.LEFT:
                 await self._left_open(judged)
 
     async def _look(self, object_key: str, carrying: list[tuple[str, FoundObject]]) -> None:
         if not can_be_ours(object_key.removeprefix(self._account.prefix)):
-            self._strange(object_key)
+            self._unknown(object_key)
             return
         async with self._slots:
             try:
@@ -168,12 +170,12 @@ class _Walk:
         if found is None:  # gone since it was listed
             return
         if begun_at(found.metadata.get(FILE_ID, "")) is None:
-            self._strange(object_key)
+            self._unknown(object_key)
         else:
             carrying.append((object_key, found))
 
-    def _unknown(self, object_key: str, found: FoundObject) -> None:
-        """Of a file that the ledger does not know."""
+    def _not_in_ledger(self, object_key: str, found: FoundObject) -> None:
+        """It names a file that the ledger does not know."""
         file_id, installation = found.metadata[FILE_ID], found.metadata.get(FILE_INSTALLATION)
         if installation is None:
             self._findings.has_unclaimed = True
@@ -182,22 +184,20 @@ class _Walk:
             self.is_behind = self._findings.is_behind = True
             why = "this installation wrote it, and the ledger does not know its file"
         else:
-            self._strange(object_key, installation=installation)
+            self._unknown(object_key, installation=installation)
             return
-        self._own.unknown = (self._own.unknown or 0) + 1
+        self._own.not_in_ledger += 1
         self._tell(object_key, "not_in_ledger", "left", why, file_id)
 
-    def _strange(self, object_key: str, upload_id: str | None = None, installation: str | None = None) -> None:
-        if upload_id is None:
-            self._own.strangers = (self._own.strangers or 0) + 1
+    def _unknown(self, object_key: str, upload_id: str | None = None, installation: str | None = None) -> None:
         name = self._account.name
-        self._findings.add_stranger(
-            Stranger(account=name, object_key=object_key, upload_id=upload_id, installation=installation)
+        self._findings.add_unknown(
+            UnknownObject(account=name, object_key=object_key, upload_id=upload_id, installation=installation)
         )
 
     async def _left(self, object_key: str, file_id: str) -> None:
         """Raises `AccountError` if the account does not answer any more."""
-        self._own.left = (self._own.left or 0) + 1
+        self._own.left_behind += 1
         why, became = "is of a file that was erased or given up", "left"
         clean = self.clean and not self.is_behind
         if clean and self._dry_run:
@@ -214,7 +214,7 @@ class _Walk:
 
     async def _left_open(self, judged: Judged) -> None:
         """Raises `AccountError` if the account does not answer any more."""
-        self._own.uploads_left = (self._own.uploads_left or 0) + 1
+        self._own.uploads_left_open += 1
         met, became, why = judged.met, "left", f"an upload of ours is open: {judged.met.upload_id}"
         if self.clean and not self._dry_run:
             try:
@@ -237,13 +237,7 @@ class _Walk:
             await self._bucket.abort_lost(met.object_key, since=judged.since, until=judged.until)
 
     def _tell(self, object_key: str, code: str, became: str, detail: str, file_id: str | None = None) -> None:
-        self._findings.add_problem(
-            Problem(
-                account=self._account.name,
-                object_key=object_key,
-                code=code,
-                became=became,
-                detail=detail,
-                file_id=file_id,
-            )
+        name = self._account.name
+        self._findings.add(
+            Finding(code=code, account=name, key=object_key, detail=detail, became=became, file_id=file_id)
         )

@@ -1,9 +1,9 @@
-"""Verifying: every account is asked for every replica that it is to have; what it lacks is told, and marked.
+"""Verify: every account is asked for every replica that the ledger says it has; what is wrong is reported and marked.
 
-What is missing becomes `pending`, so that catch-up brings it; what is something else becomes `blocked`, for a person to
-decide; the last good replica of a file stays `stored`. An account that does not tell changes nothing, and holds up no
-other. Memory is bounded: replicas come from the ledger a window at a time. Leaves to others: what is not in the ledger
-(`orphans.py`), and how a replica is judged (`compare.py`).
+A missing replica becomes `pending`, so that catch-up brings it. A replica that is something else becomes `blocked`, and
+a person decides. The last good replica of a file stays `stored`. An account that does not answer changes nothing, and
+delays no other account. Memory is bounded: replicas are read from the ledger a window at a time.
+Leaves to others: what is not in the ledger (`orphans.py`), and how a replica is compared (`compare.py`).
 """
 
 import asyncio
@@ -12,26 +12,26 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from file.audit.compare import Seen, Verdict, judge, patiently
-from file.audit.findings import AccountFindings, Findings, Problem
-from file.ledger.audit.replicas import MISSING, REPLACED, Recorded, Verifiable
+from file.audit.compare import Comparison, Result, compare, mark, patiently
+from file.audit.findings import AccountFindings, Finding, Findings
+from file.ledger.audit.replicas import REPLACED, Recorded, Verifiable
 from file.ledger.audit.verification import Change, Verification
 from file.ledger.work.holding import is_shown
 from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, NoSourceError
 from file.logic.ports import StorageAccount
 from file.logic.values import ReplicaState, Stored, checksum_text
 
-_AT_ONCE = 16  # looks, an account
-_READ_AT_ONCE = 4  # objects, an account
+_AT_ONCE = 16  # looks per account
+_READ_AT_ONCE = 4  # objects per account
 _FAILURES = 16  # in a row: then the account is not asked any more
 _REMOVE_SECONDS = 300.0  # far less than a claim lasts
 _ALONE = "not removed: no other account shows the file at the moment"
-_REMEMBERED = 100_000  # files of which a dry run remembers where they are not
+_REMEMBERED = 100_000  # files for which a dry run remembers which accounts lack them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is verified, and what may be changed. `sample`: so many replicas an account; None: all."""
+    """What is verified, and what may be changed. `sample`: the number of replicas per account; None: all."""
 
     deep: bool = False
     prefix: str = ""
@@ -41,7 +41,7 @@ class Plan:
 
 
 async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """All of them at once. Raises what the first that fails raises, once the others have ended."""
+    """All of them at once. If one fails, the others are cancelled, and its error is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
@@ -152,12 +152,12 @@ class _Account:
                 return
             self._own.asked += 1
             try:
-                seen = await judge(recorded, self._bucket, deep=self._plan.deep)
+                seen = await compare(recorded, self._bucket, deep=self._plan.deep)
             except AccountError as error:
                 self._fail(recorded, error)
                 return
             self._failures = 0
-            if seen.verdict is Verdict.GOOD:
+            if seen.result is Result.GOOD:
                 self._own.good += 1
                 assert seen.stored is not None  # or it would be missing
                 shown.append((recorded, seen.stored))
@@ -172,62 +172,60 @@ class _Account:
             self._own.error = error
         self._tell(recorded, error.code, "not_verified", error.detail)
 
-    async def _mark(self, recorded: Recorded, seen: Seen) -> None:
-        code = MISSING if seen.verdict is Verdict.MISSING else REPLACED
-        if code == REPLACED and recorded.state is ReplicaState.BLOCKED and self._plan.replace:
-            return await self._replace(recorded, seen)
+    async def _mark(self, recorded: Recorded, seen: Comparison) -> None:
+        if seen.result is Result.DIFFERS and recorded.state is ReplicaState.BLOCKED and self._plan.replace:
+            await self._replace(recorded, seen)
+            return
         gone = self._remember(recorded) if self._plan.dry_run else frozenset[str]()
-        demotion = await self._verification.demote(recorded, code, dry_run=self._plan.dry_run, gone=gone)
-        if demotion.change is Change.OVERTAKEN:  # it was erased meanwhile, or somebody else settled it
+        problem = await mark(self._verification, recorded, seen, dry_run=self._plan.dry_run, gone=gone)
+        if problem.became == Change.OVERTAKEN:  # it was erased meanwhile, or another process settled it
             self._bad.get(recorded.file_id, set()).discard(recorded.account)
-            return None
+            return
         self._count(seen)
-        self._tell(recorded, code, demotion.change.value, seen.why, good_copies=demotion.good_copies)
-        return None
+        self._findings.add(problem)
 
     def _remember(self, recorded: Recorded) -> frozenset[str]:
-        """For a dry run, before the ledger is asked: two accounts at once would each take the other for good."""
+        """For a dry run, before the ledger is asked: two accounts at once would each count the other as good."""
         if recorded.file_id not in self._bad and len(self._bad) >= _REMEMBERED:
             return frozenset()
         bad = self._bad.setdefault(recorded.file_id, set())
         bad.add(recorded.account)
         return frozenset(bad)
 
-    async def _replace(self, recorded: Recorded, seen: Seen) -> None:
-        """Remove what carries our id and has other bytes, so that catch-up brings the file; never a stranger's."""
+    async def _replace(self, recorded: Recorded, seen: Comparison) -> None:
+        """Remove an object of ours that has other bytes, so that catch-up brings the file; never somebody else's."""
+        blocked = Change.BLOCKED.value
         if not seen.is_ours:
-            self._count(seen)
-            why = f"{seen.why}; once its owner has moved it, the next run has the file brought"
-            return self._tell(recorded, REPLACED, Change.BLOCKED.value, why)
+            why = "once its owner has moved it, the next run has the file brought"
+            self._differs(recorded, blocked, f"{seen.why}; {why}")
+            return
         if self._plan.dry_run:
-            self._count(seen)
-            if not await self._is_elsewhere(recorded):
-                return self._tell(recorded, REPLACED, Change.BLOCKED.value, f"{seen.why}; {_ALONE}")
-            return self._tell(recorded, REPLACED, "removed", seen.why)
+            if await self._is_elsewhere(recorded):
+                self._differs(recorded, "removed", seen.why)
+            else:
+                self._differs(recorded, blocked, f"{seen.why}; {_ALONE}")
+            return
         claim = await self._verification.begin_removal(recorded)
         if claim is None:
-            self._count(seen)
-            why = f"{seen.why}; not removed: no other account has the file, or somebody else is at it"
-            return self._tell(recorded, REPLACED, Change.BLOCKED.value, why)
+            why = "not removed: no other account has the file, or another process works on it"
+            self._differs(recorded, blocked, f"{seen.why}; {why}")
+            return
         removed = False
         try:
             removed = await self._remove(recorded)
         except NoSourceError:
-            self._count(seen)
-            self._tell(recorded, REPLACED, Change.BLOCKED.value, f"{seen.why}; {_ALONE}")
+            self._differs(recorded, blocked, f"{seen.why}; {_ALONE}")
         except AccountError as error:
             self._fail(recorded, error)
         finally:
             await self._verification.end_removal(recorded, claim, removed=removed)
         if removed:
-            self._count(seen)
-            self._tell(recorded, REPLACED, "removed", seen.why)
-        return None
+            self._differs(recorded, "removed", seen.why)
 
     async def _remove(self, recorded: Recorded) -> bool:
-        """Looked at once more, under the claim. Whether it was removed. Raises `AccountError`."""
-        seen = await judge(recorded, self._bucket)
-        if seen.verdict is not Verdict.DIFFERS or not seen.is_ours:
+        """Look once more, under the claim. Returns whether it was removed. Raises `AccountError`."""
+        seen = await compare(recorded, self._bucket)
+        if seen.result is not Result.DIFFERS or not seen.is_ours:
             return False
         if not await self._is_elsewhere(recorded):
             raise NoSourceError(recorded.account, "delete")
@@ -239,26 +237,29 @@ class _Account:
         return True
 
     async def _is_elsewhere(self, recorded: Recorded) -> bool:
-        """Another account shows the file now; what the ledger says of it does not suffice."""
+        """Whether another account shows the file now; what the ledger says of it does not suffice."""
         others = await self._verification.elsewhere(recorded)
         checksum = checksum_text(recorded.digests.crc64nvme)
         return await is_shown(others, recorded.file_id, checksum, self._inventories)
 
-    def _count(self, seen: Seen) -> None:
-        if seen.verdict is Verdict.MISSING:
+    def _count(self, seen: Comparison) -> None:
+        if seen.result is Result.MISSING:
             self._own.missing += 1
         else:
             self._own.differs += 1
 
-    def _tell(self, recorded: Recorded, code: str, became: str, detail: str, *, good_copies: int | None = None) -> None:
-        self._findings.add_problem(
-            Problem(
-                account=recorded.account,
-                object_key=recorded.object_key,
+    def _differs(self, recorded: Recorded, became: str, detail: str) -> None:
+        self._own.differs += 1
+        self._tell(recorded, REPLACED, became, detail)
+
+    def _tell(self, recorded: Recorded, code: str, became: str, detail: str) -> None:
+        self._findings.add(
+            Finding(
                 code=code,
-                became=became,
+                account=recorded.account,
+                key=recorded.object_key,
                 detail=detail,
+                became=became,
                 file_id=recorded.file_id,
-                good_copies=good_copies,
             )
         )

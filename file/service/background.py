@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from file.accounts.presence import RollCall
 from file.audit.freshness import Freshness
-from file.audit.scrub import Sampling
+from file.audit.scrub import Scrub
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
@@ -115,7 +115,7 @@ class Background:
             read_order=self._read_order,
             pause_seconds=self._pause_seconds,
         )
-        sampling = Sampling(
+        scrub = Scrub(
             Verifiable(self._writer, self._alias),
             Verification(self._writer, self._alias),
             accounts,
@@ -123,7 +123,7 @@ class Background:
             per_day=self._verified_a_day,
         )
         works = (
-            *(roll_call.run(), self._cleaner.run(), catch_up.run(), sampling.run(), freshness.run()),
+            *(roll_call.run(), self._cleaner.run(), catch_up.run(), scrub.run(), freshness.run()),
             self._forgetting.run(),
         )
         self._tasks = [asyncio.create_task(work) for work in works]

@@ -18,8 +18,8 @@ from django.db import connections
 from django.db.models.functions import Now
 from structlog.testing import capture_logs
 
+from file.audit.findings import RebuildFindings
 from file.audit.freshness import Freshness
-from file.audit.inventory import Findings
 from file.audit.orphans import CleaningRefusedError
 from file.audit.rebuild import Rebuild
 from file.ledger.audit.known import Acquaintance
@@ -90,7 +90,7 @@ async def ownership_of(database: str) -> Ownership:
         return await Installations(threads, database).read()
 
 
-async def rebuild(database: str, *accounts: StoreAccount, **options: Any) -> Findings:
+async def rebuild(database: str, *accounts: StoreAccount, **options: Any) -> RebuildFindings:
     async with opened(database, accounts) as (_, buckets):
         return await Rebuild(database, buckets, **{"hashes": account_hashes(), **options}).run()
 
@@ -135,7 +135,7 @@ async def test_an_older_copy_deletes_nothing_says_so_and_is_healed(
             ("z", "not_in_ledger", "left"),
             ("ü/ñ 空", "not_in_ledger", "left"),
         ]
-        assert [own.unknown for own in findings.accounts.values()] == [4, 4, 4]
+        assert [own.not_in_ledger for own in findings.accounts.values()] == [4, 4, 4]
         assert not findings.is_right
         assert any("ledger rebuild --older-copy" in line for line in as_lines(findings, dry_run=False))
         with pytest.raises(CleaningRefusedError):
@@ -215,7 +215,7 @@ async def test_an_empty_ledger_deletes_and_adopts_nothing_until_it_is_told_whose
         assert [(entry["event"], entry["installations"]) for entry in logs] == [("ledger_is_new", [lost])] * 2
         assert f"--adopt {lost}" in logs[0]["cure"]
         findings = await look_around(empty, *among, clean=True)
-        assert (findings.problems, {stranger.installation for stranger in findings.strangers}) == ([], {lost})
+        assert (findings.problems, {found.installation for found in findings.unknown}) == ([], {lost})
         found = await rebuild(empty, *among)
         assert (found.stored, found.partial, found.others) == (0, 0, {lost: 6})
         assert await files_in(empty) == {}
@@ -246,7 +246,7 @@ async def test_two_installations_on_one_bucket_leave_each_others_files_alone(
         for database, theirs, key in ((one, other, "others"), (other, one, "ones")):
             findings = await look_around(database, a, clean=True)
             assert findings.is_right
-            assert [(s.object_key, s.installation) for s in findings.strangers] == [(key, owners[theirs])]
+            assert [(s.object_key, s.installation) for s in findings.unknown] == [(key, owners[theirs])]
             found = await rebuild(database, a)
             assert (found.stored, found.partial, found.known) == (0, 0, 1)
             assert found.others == {owners[theirs]: 1}

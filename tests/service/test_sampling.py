@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from file.audit.compare import Verdict
-from file.audit.scrub import Sampling
+from file.audit.compare import Result
+from file.audit.scrub import Scrub
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.logic.accounts.circuitbreaker import Breaker
@@ -26,16 +26,16 @@ A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
 @asynccontextmanager
 async def sampling(
     database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND
-) -> AsyncIterator[tuple[Sampling, Sequence[StorageAccount]]]:
+) -> AsyncIterator[tuple[Scrub, Sequence[StorageAccount]]]:
     """On the writer of a ledger, as the service has it."""
     async with opened(database, accounts) as (_, buckets), ledger_on(database) as ledger:
         breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
         verifiable, verification = Verifiable(ledger.writer, database), Verification(ledger.writer, database)
-        yield Sampling(verifiable, verification, buckets, breakers, per_day=per_day), buckets
+        yield Scrub(verifiable, verification, buckets, breakers, per_day=per_day), buckets
 
 
 @asynccontextmanager
-async def under_way(sampling: Sampling) -> AsyncIterator[None]:
+async def under_way(sampling: Scrub) -> AsyncIterator[None]:
     task = asyncio.create_task(sampling.run())
     try:
         yield
@@ -92,11 +92,11 @@ async def test_one_replica_is_verified_at_a_time(accounts: Accounts, sqlite_data
         await upload(sqlite_database, *accounts.values())
         while (verdict := await sweep.verify_one(first)) is None:
             """It began behind the last one of this account."""
-        assert verdict is Verdict.GOOD
+        assert verdict is Result.GOOD
         delete(accounts["A"])
         while (verdict := await sweep.verify_one(first)) is None:
             """As above."""
-        assert verdict is Verdict.MISSING
+        assert verdict is Result.MISSING
 
 
 async def test_nothing_is_sampled_when_it_is_switched_off(accounts: Accounts, sqlite_database: str) -> None:

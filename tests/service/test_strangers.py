@@ -28,9 +28,9 @@ def keys_in(account: StoreAccount) -> list[str]:
     return sorted(key for key, _ in account.contents().versions)
 
 
-def strangers_of(findings: Findings) -> list[tuple[str, str, bool]]:
+def unknown_in(findings: Findings) -> list[tuple[str, str, bool]]:
     """Account, key, and whether it is an open upload."""
-    return sorted((s.account, s.object_key, s.upload_id is not None) for s in findings.strangers)
+    return sorted((s.account, s.object_key, s.upload_id is not None) for s in findings.unknown)
 
 
 async def upload(service: Running, *keys: str) -> None:
@@ -50,8 +50,8 @@ async def test_nothing_is_told_when_all_is_ours(accounts: Accounts, sqlite_datab
         await upload(service, "k", "ü/ñ 空", "other")
     findings = await look_around(sqlite_database, *accounts.values(), clean=True)
     assert findings.is_right
-    assert [(own.objects, own.strangers, own.left) for own in findings.accounts.values()] == [(3, 0, 0)] * 3
-    assert strangers_of(findings) == []
+    assert [(own.objects, own.unknown, own.left_behind) for own in findings.accounts.values()] == [(3, 0, 0)] * 3
+    assert unknown_in(findings) == []
 
 
 async def test_strangers_are_told_and_never_touched(accounts: Accounts, sqlite_database: str) -> None:
@@ -69,7 +69,7 @@ async def test_strangers_are_told_and_never_touched(accounts: Accounts, sqlite_d
     )
     before = [account.contents() for account in (a, b)]
     findings = await look_around(sqlite_database, a, b, clean=True)
-    assert strangers_of(findings) == [
+    assert unknown_in(findings) == [
         ("A", "a copy of ours", False),
         ("A", "of/no id", False),
         ("A", "theirs", False),
@@ -166,8 +166,8 @@ async def test_a_file_that_is_being_received_is_no_stranger(
         uploading = asyncio.create_task(client.put("/files/k", content=body))
         await proxy.wait_until("part", ended=True)
         findings = await look_around(sqlite_database, *among, clean=True)
-        assert [own.uploads for own in findings.accounts.values()] == [1, 1]
-        assert (findings.is_right, strangers_of(findings)) == (True, [])
+        assert [own.open_uploads for own in findings.accounts.values()] == [1, 1]
+        assert (findings.is_right, unknown_in(findings)) == (True, [])
         body.goes_on.set()
         assert (await uploading).status_code == 201
     assert body_of(accounts["A"]) == body.bytes
@@ -197,7 +197,7 @@ async def test_an_upload_is_aborted_when_it_is_ours_and_nobody_goes_on_with_it(
     assert ("lost", lost) in b.contents().uploads
     findings = await look_around(sqlite_database, a, b, clean=True)
     assert problems_of(findings) == removed
-    assert strangers_of(findings) == [("B", "lost and theirs", True)]
+    assert unknown_in(findings) == [("B", "lost and theirs", True)]
     assert (a.contents().uploads, b.contents().uploads) == ([], [("lost and theirs", theirs)])
     assert await ask(sqlite_database, notes.count) == 0
 
@@ -211,7 +211,7 @@ async def test_an_upload_that_catch_up_has_open_is_left_alone(accounts: Accounts
     await ask(sqlite_database, lambda: replicas.filter(account="A").update(state="pending"))
     begin(a, "k")
     findings = await look_around(sqlite_database, a, clean=True)
-    assert (findings.is_right, findings.accounts["A"].uploads) == (True, 1)
+    assert (findings.is_right, findings.accounts["A"].open_uploads) == (True, 1)
     assert len(a.contents().uploads) == 1
 
 
@@ -226,7 +226,7 @@ async def test_only_what_lies_under_the_prefix_is_looked_at(accounts: Accounts, 
     overwrite(a, b"a stranger's", "ours/x")
     begin(a, "theirs/k")
     findings = await look_around(sqlite_database, a, changes={"prefix": "ours/"}, clean=True)
-    assert strangers_of(findings) == [("A", "ours/x", False)]
+    assert unknown_in(findings) == [("A", "ours/x", False)]
     assert keys_in(a) == ["ours/k", "ours/x", "theirs/k"]
     assert (await states_of(sqlite_database))["A"] == ("stored", None)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from file.audit.findings import SHOWN, AccountFindings, Findings, Problem, Stranger
+from file.audit.findings import SHOWN, AccountFindings, Finding, Findings, UnknownObject
 from file.logic.errors import AccountUnreachableError
 from file.management.reports.verify import as_json, as_lines, as_progress
 from testkit.account import StoreAccount
@@ -124,22 +124,22 @@ async def test_an_account_that_is_not_configured_any_more_is_told(
     assert (await states_of(sqlite_database))["C"] == ("stored", None)
 
 
-def a_problem(number: int, **changes: Any) -> Problem:
+def a_problem(number: int, **changes: Any) -> Finding:
     told = {
         "account": "A",
-        "object_key": f"k{number}",
+        "key": f"k{number}",
         "code": "replica_missing",
         "became": "kept",
         "detail": "is gone",
     }
-    return Problem(**{**told, **changes})
+    return Finding(**{**told, **changes})
 
 
 def test_lists_are_bounded_and_what_is_left_is_counted() -> None:
     findings = Findings({"A": AccountFindings(asked=SHOWN + 7, missing=SHOWN + 7)})
     for number in range(SHOWN + 7):
-        findings.add_problem(a_problem(number))
-        findings.add_stranger(Stranger(account="A", object_key=f"s{number}"))
+        findings.add(a_problem(number))
+        findings.add_unknown(UnknownObject(account="A", object_key=f"s{number}"))
     lines = list(as_lines(findings, dry_run=False))
     assert "And 7 more." in lines
     assert len(lines) == SHOWN + 1 + SHOWN + 1
@@ -149,9 +149,9 @@ def test_lists_are_bounded_and_what_is_left_is_counted() -> None:
 
 def test_lines_say_how_many_good_copies_are_left() -> None:
     findings = Findings({"A": AccountFindings(error=AccountUnreachableError("A", "head"))})
-    findings.add_problem(a_problem(0, good_copies=0))
-    findings.add_problem(a_problem(1, good_copies=1, became="pending"))
-    findings.add_problem(a_problem(2, good_copies=2, became="removed", code="replaced"))
+    findings.add(a_problem(0, good_copies=0))
+    findings.add(a_problem(1, good_copies=1, became="pending"))
+    findings.add(a_problem(2, good_copies=2, became="removed", code="replaced"))
     for dry_run in (False, True):
         lines = list(as_lines(findings, dry_run=dry_run))
         assert lines[0] == "A: 'k0' (replica_missing): is gone: unchanged; the file has no other good copy."

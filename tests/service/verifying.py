@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from file.audit.findings import AccountFindings, Findings
-from file.audit.orphans import Strangers
+from file.audit.orphans import Orphans
 from file.audit.verify import Plan, Verify
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
@@ -48,20 +48,20 @@ async def verify(database: str, *accounts: StoreAccount, only: str | None = None
 async def look_around(
     database: str, *accounts: StoreAccount, changes: Mapping[str, str] = MappingProxyType({}), **options: Any
 ) -> Findings:
-    """For strangers only. `changes`: of the accounts' JSON."""
+    """For orphans only. `changes`: of the accounts' JSON."""
     findings = Findings({account.name: AccountFindings() for account in accounts})
     async with opened(database, accounts, **changes) as (threads, buckets):
-        strangers = Strangers(
+        orphans = Orphans(
             Acquaintance(threads, database), Installations(threads, database), buckets, findings, **options
         )
-        await strangers.check()
-        await strangers.run()
+        await orphans.check()
+        await orphans.run()
     return findings
 
 
 def problems_of(findings: Findings) -> list[tuple[str, str, str, str]]:
     """Account, key, code, and what became of it."""
-    return sorted((p.account, p.object_key, p.code, p.became) for p in findings.problems)
+    return sorted((p.account, p.key, p.code, p.became) for p in findings.problems)
 
 
 async def states_of(database: str, key: str = "k") -> dict[str, tuple[str, str | None]]:

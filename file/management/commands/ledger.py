@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
 
-from file.audit.inventory import Findings
+from file.audit.findings import RebuildFindings
 from file.audit.rebuild import Rebuild
 from file.ledger.database.backup import CopyRefusedError, copy_ledger
 from file.ledger.database.threads import ReadingThreads
@@ -189,7 +189,7 @@ class Command(OperatorCommand):
         if not is_right(findings):
             raise SystemExit(NOT_DONE)
 
-    async def _rebuilt(self, alias: str | None, options: Options, show: Show) -> Findings:
+    async def _rebuilt(self, alias: str | None, options: Options, show: Show) -> RebuildFindings:
         async with s3_accounts(settings.UPLOAD) as buckets:
             return await Rebuild(
                 alias,

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
 
 from file.audit.findings import AccountFindings, Findings
-from file.audit.orphans import CleaningRefusedError, Strangers
+from file.audit.orphans import CleaningRefusedError, Orphans
 from file.audit.verify import Plan, Verify
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
@@ -113,7 +113,7 @@ class Command(OperatorCommand):
         try:
             async with s3_accounts(settings.UPLOAD) as opened:
                 buckets = [bucket for bucket in opened if bucket.account.name in findings.accounts]
-                strangers = Strangers(
+                orphans = Orphans(
                     Acquaintance(threads, DEFAULT_DB_ALIAS),
                     Installations(threads, DEFAULT_DB_ALIAS),
                     buckets,
@@ -123,7 +123,7 @@ class Command(OperatorCommand):
                     dry_run=plan.dry_run,
                     told=told,
                 )
-                await strangers.check()
+                await orphans.check()
                 verify = Verify(
                     Verifiable(threads, DEFAULT_DB_ALIAS),
                     Verification(threads, DEFAULT_DB_ALIAS),
@@ -135,7 +135,7 @@ class Command(OperatorCommand):
                 )
                 await verify.run()
                 if plan.sample is None:
-                    await strangers.run()
+                    await orphans.run()
                     if options["account"] is None and not plan.prefix:
                         await verify.look_for_others()
         finally:

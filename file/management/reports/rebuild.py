@@ -1,19 +1,18 @@
 """What `manage.py ledger rebuild` reports: the findings as one object, or as lines."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
-from file.audit.inventory import AccountFindings, Findings
+from file.audit.findings import AccountFindings, Finding, RebuildFindings
 from file.ledger.installations import NO_INSTALLATION
 
 
-def is_right(findings: Findings) -> bool:
+def is_right(findings: RebuildFindings) -> bool:
     """All our files are restored, and there are not only objects of other installations."""
     return findings.is_whole and not _is_lost(findings) and not _is_behind(findings)
 
 
-def as_json(findings: Findings) -> dict[str, Any]:
+def as_json(findings: RebuildFindings) -> dict[str, Any]:
     """All unknown objects and problems are counted; the first ones are listed."""
     return {
         "restored": {"stored": findings.stored, "partial": findings.partial},
@@ -22,8 +21,8 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "left_alone": findings.left_alone,
         "hashed": findings.hashed,
         "strangers": {
-            "count": sum(account.strangers for account in findings.accounts.values()),
-            "first": [{"account": account, "object_key": key} for account, key in findings.strangers],
+            "count": findings.unknown_count,
+            "first": [{"account": found.account, "object_key": found.object_key} for found in findings.unknown],
         },
         "other_installations": findings.others,
         "unknown_accounts": {
@@ -31,12 +30,12 @@ def as_json(findings: Findings) -> dict[str, Any]:
             "restored_without": findings.without_accounts,
             "none_known": findings.foreign,
         },
-        "problems": {"count": findings.problem_count, "first": [asdict(problem) for problem in findings.problems]},
+        "problems": {"count": findings.problem_count, "first": [_problem(problem) for problem in findings.problems]},
         "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
     }
 
 
-def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
+def as_lines(findings: RebuildFindings, *, dry_run: bool) -> Iterator[str]:
     """First what was done; problems last, where they are seen."""
     verb = "Would restore" if dry_run else "Restored"
     yield (
@@ -47,7 +46,7 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
     )
     for name, account in sorted(findings.accounts.items()):
         yield (
-            f"{name}: {account.objects} objects, {account.ours} ours, {account.strangers} unknown, "
+            f"{name}: {account.objects} objects, {account.ours} ours, {account.unknown} unknown, "
             f"{account.missing} missing."
         )
     for problem in findings.problems:
@@ -71,12 +70,12 @@ def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
             yield f"Not listed completely: {name} ({account.error.code}): {account.error.detail}"
 
 
-def as_progress(findings: Findings) -> str:
+def as_progress(findings: RebuildFindings) -> str:
     objects = sum(account.objects for account in findings.accounts.values())
     return f"{objects} objects, {findings.stored + findings.partial} files restored, {findings.hashed} objects read"
 
 
-def _about_unknown_accounts(findings: Findings, verb: str) -> Iterator[str]:
+def _about_unknown_accounts(findings: RebuildFindings, verb: str) -> Iterator[str]:
     """Objects name accounts by hashes, so their names are not known here."""
     if findings.foreign:
         yield (
@@ -96,16 +95,26 @@ def _about_unknown_accounts(findings: Findings, verb: str) -> Iterator[str]:
         )
 
 
-def _is_lost(findings: Findings) -> bool:
+def _is_lost(findings: RebuildFindings) -> bool:
     """The ledger was lost, and no installation was adopted."""
     ours = findings.stored + findings.partial + findings.known + findings.left_alone + findings.problem_count
     ours += findings.unknown_accounts
     return bool(findings.others) and not ours
 
 
-def _is_behind(findings: Findings) -> bool:
+def _is_behind(findings: RebuildFindings) -> bool:
     """Files that were being received may have been acknowledged since; they keep the mark of an older ledger."""
     return findings.behind_at is not None and bool(findings.received)
+
+
+def _problem(problem: Finding) -> dict[str, Any]:
+    return {
+        "code": problem.code,
+        "key": problem.key,
+        "file_id": problem.file_id or "",
+        "account": problem.account,
+        "detail": problem.detail,
+    }
 
 
 def _account(account: AccountFindings) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def _account(account: AccountFindings) -> dict[str, Any]:
     return {
         "objects": account.objects,
         "ours": account.ours,
-        "strangers": account.strangers,
+        "strangers": account.unknown,
         "missing": account.missing,
         "error": None if error is None else {"code": error.code, "detail": error.detail},
     }

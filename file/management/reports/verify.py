@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from file.audit.findings import AccountFindings, Findings, Problem
+from file.audit.findings import AccountFindings, Finding, Findings
 from file.ledger.installations import NO_INSTALLATION
 from file.management.terminal import Table
 
@@ -42,10 +42,10 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "right": findings.is_right,
         "ledger_is_behind": findings.is_behind,
         "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
-        "problems": {"count": findings.problem_count, "first": [asdict(problem) for problem in findings.problems]},
+        "problems": {"count": findings.problem_count, "first": [_problem(problem) for problem in findings.problems]},
         "strangers": {
-            "count": sum(account.strangers or 0 for account in findings.accounts.values()),
-            "first": [asdict(stranger) for stranger in findings.strangers],
+            "count": findings.unknown_count,
+            "first": [asdict(found) for found in findings.unknown],
         },
     }
 
@@ -58,14 +58,14 @@ def as_table(findings: Findings) -> Table:
 
 def as_lines(findings: Findings, *, dry_run: bool) -> Iterator[str]:
     """One line per problem and unknown object; accounts that did not answer last, where they are seen."""
-    for problem in sorted(findings.problems, key=lambda problem: (problem.account, problem.object_key)):
+    for problem in sorted(findings.problems, key=lambda problem: (problem.account, problem.key)):
         yield _line(problem, dry_run=dry_run)
     if findings.problem_count > len(findings.problems):
         yield f"And {findings.problem_count - len(findings.problems)} more."
-    for stranger in findings.strangers:
-        what = "an object" if stranger.upload_id is None else f"an open upload, {stranger.upload_id},"
-        whose = "another owner" if stranger.installation is None else f"the installation {stranger.installation}"
-        yield f"{stranger.account}: {stranger.object_key!r}: {what} of {whose}; not changed."
+    for found in findings.unknown:
+        what = "an object" if found.upload_id is None else f"an open upload, {found.upload_id},"
+        whose = "another owner" if found.installation is None else f"the installation {found.installation}"
+        yield f"{found.account}: {found.object_key!r}: {what} of {whose}; not changed."
     if findings.is_behind:
         yield (
             "The ledger is older than the objects in the accounts. None of these objects was changed. "
@@ -86,48 +86,47 @@ def as_progress(findings: Findings) -> tuple[str, float]:
     """A text of bounded length, and the part that is done."""
     accounts = findings.accounts.values()
     asked = sum(account.asked for account in accounts)
-    listed = sum(account.objects or 0 for account in accounts)
+    listed = sum(account.objects for account in accounts)
     text = f"{asked} replicas checked, {findings.problem_count} problems, {listed} objects listed"
     return text, sum(account.reached for account in accounts) / max(len(accounts), 1)
 
 
-def _line(problem: Problem, *, dry_run: bool) -> str:
+def _line(problem: Finding, *, dry_run: bool) -> str:
     became = (_WOULD if dry_run else {}).get(problem.became) or _BECAME[problem.became]
     if problem.good_copies == 0:
         became += "; the file has no other good copy"
     elif problem.good_copies == 1:
         became += "; the file has only one other good copy"
-    return f"{problem.account}: {problem.object_key!r} ({problem.code}): {problem.detail}: {became}."
+    return f"{problem.account}: {problem.key!r} ({problem.code}): {problem.detail}: {became}."
 
 
 def _row(name: str, account: AccountFindings) -> tuple[str, ...]:
-    figures = (
-        account.asked,
-        account.good,
-        account.missing,
-        account.differs,
-        account.unanswered,
-        account.strangers,
-        account.left,
-        account.unknown,
-        account.uploads,
-    )
-    return (name, *("-" if figure is None else str(figure) for figure in figures))
+    replicas = account.asked, account.good, account.missing, account.differs, account.unanswered
+    listed = account.unknown, account.left_behind, account.not_in_ledger, account.open_uploads
+    return (name, *map(str, replicas), *(str(figure) if account.is_listed else "-" for figure in listed))
+
+
+def _problem(problem: Finding) -> dict[str, Any]:
+    told = asdict(problem)
+    return {"account": told.pop("account"), "object_key": told.pop("key"), **told}
 
 
 def _account(account: AccountFindings) -> dict[str, Any]:
     error = account.error
+    listed = {
+        "objects": account.objects,
+        "strangers": account.unknown,
+        "left_behind": account.left_behind,
+        "not_in_ledger": account.not_in_ledger,
+        "open_uploads": account.open_uploads,
+        "uploads_left_open": account.uploads_left_open,
+    }
     return {
         "asked": account.asked,
         "good": account.good,
         "missing": account.missing,
         "differs": account.differs,
         "not_answered": account.unanswered,
-        "objects": account.objects,
-        "strangers": account.strangers,
-        "left_behind": account.left,
-        "not_in_ledger": account.unknown,
-        "open_uploads": account.uploads,
-        "uploads_left_open": account.uploads_left,
+        **(listed if account.is_listed else dict.fromkeys(listed)),
         "error": None if error is None else {"code": error.code, "detail": error.detail},
     }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from file.audit.inventory import Findings
+from file.audit.findings import RebuildFindings
 from file.audit.rebuild import Rebuild
 from file.ledger.keyed import account_hashes
 from file.logic.values import FILE_ACCOUNT_HASHES
@@ -61,7 +61,7 @@ async def test_no_account_is_told_the_name_of_another_one_when_files_come(accoun
     assert metadata_of(accounts["B"], "late")[FILE_ACCOUNT_HASHES] == ",".join(entries[1])  # as catch-up writes it
 
 
-async def rebuilt(database: str, accounts: Sequence[StoreAccount], installation: str) -> Findings:
+async def rebuilt(database: str, accounts: Sequence[StoreAccount], installation: str) -> RebuildFindings:
     async with opened(database, accounts) as (_, buckets):
         rebuild = Rebuild(database, buckets, hashes=account_hashes(), adopted=[installation])
         return await rebuild.run()

@@ -9,7 +9,7 @@ import pytest
 from awscrt.checksums import crc64nvme
 from django.db.models.functions import Now
 
-from file.audit.inventory import Findings
+from file.audit.findings import RebuildFindings
 from file.audit.rebuild import Rebuild
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.read.records import Records
@@ -97,7 +97,7 @@ def put(
     return file_id
 
 
-async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> Findings:
+async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> RebuildFindings:
     options = {"hashes": HASHES, "adopted": [OURS], **options}
     return await Rebuild(database, list(buckets.values()), **options).run()
 
@@ -110,7 +110,11 @@ async def rows_in(database: str) -> list[dict[str, Any]]:
     return await ask(database, rows)
 
 
-def problems(findings: Findings) -> list[tuple[str, str, str]]:
+def unknown(findings: RebuildFindings) -> list[tuple[str, str]]:
+    return [(found.account, found.object_key) for found in findings.unknown]
+
+
+def problems(findings: RebuildFindings) -> list[tuple[str, str, str]]:
     return sorted((problem.code, problem.key, problem.account) for problem in findings.problems)
 
 
@@ -194,8 +198,8 @@ async def test_strangers_are_counted_and_left_when_they_lie_among_ours(
     buckets["A"].objects[f"{PREFIX}plain"].metadata.clear()
     findings = await rebuild(database, buckets)
     assert (findings.stored, findings.partial, findings.problems) == (1, 0, [])
-    assert (findings.accounts["A"].strangers, findings.accounts["B"].strangers) == (len(strange), 0)
-    assert sorted(findings.strangers) == sorted(("A", PREFIX + name) for name in strange)
+    assert (findings.accounts["A"].unknown, findings.accounts["B"].unknown) == (len(strange), 0)
+    assert sorted(unknown(findings)) == sorted(("A", PREFIX + name) for name in strange)
 
 
 async def test_nothing_is_restored_when_the_accounts_contradict_each_other(
@@ -261,7 +265,7 @@ async def test_what_the_ledger_has_wins_when_the_accounts_say_otherwise(
     rows = await rows_in(database)
     findings = await rebuild(database, buckets)
     assert problems(findings) == [("copies_differ", "k", "B"), ("key_taken", "k", "")]
-    assert findings.strangers == [("B", f"{PREFIX}elsewhere")]
+    assert unknown(findings) == [("B", f"{PREFIX}elsewhere")]
     assert await rows_in(database) == rows
 
 

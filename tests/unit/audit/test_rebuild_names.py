@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from file.audit.inventory import Findings
+from file.audit.findings import RebuildFindings
 from file.ledger.accounts.accountstates import all_names
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.values import FILE_ACCOUNT_HASHES, FILE_ACCOUNTS
@@ -37,7 +37,7 @@ def put_hashed(
     return file_id
 
 
-def counted(findings: Findings) -> tuple[int, int, int, int, int]:
+def counted(findings: RebuildFindings) -> tuple[int, int, int, int, int]:
     restored = findings.stored, findings.partial
     return (*restored, findings.unknown_accounts, findings.without_accounts, findings.foreign)
 

@@ -16,9 +16,9 @@ PLAIN_WORDS = frozenset(
     """
     address addresses admin api app application asgi auth
     background backup batches body
-    call check checklist checkpoint client command commit
+    call check checkpoint client command commit
     compare conditions config conflicts connection content counting
-    database delete download
+    database delete diagnosis download
     endpoint environment erasing error
     fields figures file form
     get guessing
@@ -30,13 +30,13 @@ PLAIN_WORDS = frozenset(
     naming
     open opening
     pages parameters paths platform private put
-    queries questions
-    read reading records renaming reports request responses restoration restoring results rows rules run
+    queries
+    read reading records renaming reports request responses restoration restore results rows rules run
     s3 security server service serving setting sqlite statements states sub
     terminal texts threads timeouts
     upload urls
     values variables verification
-    wanted writer
+    writer
     xml
     """.split()
 )
@@ -63,7 +63,7 @@ RETIRED_WORDS = {
 # Still to be renamed; this list only gets shorter.
 STILL_THERE = frozenset(
     """
-    Acquaintance RollCall Sampling Settling Stranger Strangers Verdict Verifiable unconnected
+    Acquaintance RollCall Settling Verifiable
     """.split()
 )
 

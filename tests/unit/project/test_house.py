@@ -16,9 +16,6 @@ FOLDERS = ("file", "mentumfileupload", "testkit", "demo", "soak", "fuzz", "bench
 FILE, CLASS, FUNCTION, MODULES = 500, 200, 60, 12
 
 OVER = {
-    "file/accounts/checkup/checkup.py::CheckUp",
-    "file/accounts/checkup/probes.py::Probe",
-    "file/audit/rebuild.py::Rebuild",
     "file/logic/fanout/lane.py::Lane",
     "file/repair/catchup.py::CatchUp",
 }
