@@ -51,9 +51,9 @@ class Comparison:
 
 
 async def compare(recorded: Recorded, storage: StorageAccount, *, deep: bool = False) -> Comparison:
-    """Raises `AccountError` if the account does not tell."""
+    """Raises `AccountError` if the account does not say."""
     account = storage.account
-    if recorded.bucket != account.s3_bucket_name:  # what lies in this one says nothing about that one
+    if recorded.bucket != account.s3_bucket_name:  # objects in this bucket say nothing about that one
         raise BucketMissingError(account.name, "head", f"no longer has the bucket {recorded.bucket} configured")
     for _ in range(_LOOKS):
         found = await storage.look(recorded.object_key)

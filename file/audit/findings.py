@@ -46,7 +46,7 @@ class UnknownObject:
 class AccountFindings:
     """Of one account. With an `error` it was not asked to the end. `reached`: from 0 to 1.
 
-    Of replicas: `asked`, `good`, `missing`, `differs`, and `unanswered`, of which the account told nothing.
+    Of replicas: `asked`, `good`, `missing`, `differs`, and `unanswered`, of which the account said nothing.
     Of a listing, if `is_listed`: all `objects`; `ours`, which a rebuild takes for files; `unknown`, which are not ours;
     `left_behind`, of files that were erased or given up; `not_in_ledger`, which name a file that the ledger does not
     know, and are or may be this installation's; `open_uploads`, and `uploads_left_open`, which nothing continues.
@@ -105,7 +105,7 @@ class Findings:
 
     @property
     def is_right(self) -> bool:
-        """Every account was asked for everything, and everything was as it should be."""
+        """Every account was asked for everything, and nothing was wrong."""
         return all(account.is_right for account in self.accounts.values())
 
 
@@ -123,7 +123,7 @@ class RebuildFindings(Findings):
     behind_at: datetime | None = None  # when it was noticed that the ledger is behind
     others: Counter[str] = field(default_factory=Counter)  # objects of other installations, by installation
     unknown_accounts: int = 0  # files that lack a copy in an account whose name cannot be found, and are not restored
-    without_accounts: int = 0  # files that are restored without such a copy
+    without_accounts: int = 0  # files that are restored without that copy
     foreign: int = 0  # files, restored or not, that name no account that is known
 
     def count(self, files: Sequence[RestoredFile], *, settled: int) -> None:
@@ -139,7 +139,7 @@ class RebuildFindings(Findings):
 
     @property
     def is_whole(self) -> bool:
-        """Everything of ours that lies in the accounts is understood, and every account was asked."""
+        """Every object of ours in the accounts is understood, and every account was asked."""
         unclear = self.problem_count or self.unknown_accounts
         return not unclear and all(account.error is None for account in self.accounts.values())
 

@@ -122,7 +122,7 @@ def scratch_inventory(ours: Collection[str]) -> Iterator[Inventory]:
 async def take_inventory(
     storages: Sequence[StorageAccount], inventory: Inventory, findings: RebuildFindings, told: Callable[[], None]
 ) -> None:
-    """List all accounts. `told` is called when `findings` has grown."""
+    """List all accounts. `told` is called each time when `findings` has grown."""
     await together([_Listing(storage, inventory, findings).run(told) for storage in storages])
 
 

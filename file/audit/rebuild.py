@@ -1,4 +1,4 @@
-"""Rebuild: the ledger from what lies in the accounts: files and replicas, by what each object says of itself.
+"""Rebuild: files and replicas are restored from the objects in the accounts, by what each object says of itself.
 
 What the ledger has is never changed, except that a `pending` replica of an acknowledged file which is there becomes
 `stored`. So this may run on an older copy of the ledger, beside the service, and again. A file that an account lacks is
@@ -37,7 +37,7 @@ _MAY_BE_UNDER_WAY = timedelta(days=3)
 
 
 class Rebuild:
-    """`alias` is the database's; None if there is no ledger yet, for a dry run. `told` sees the findings grow.
+    """`alias` is the database's; None if there is no ledger yet, for a dry run. `told` gets the findings as they grow.
 
     `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects that carry no id.
     `older_copy`: the ledger is a copy that took the place of a later one; what was being received when it was made may
@@ -174,7 +174,7 @@ class Rebuild:
         return self._without_unknown or not wanted.unknown
 
     async def _make(self, copies: Copies, wanted: Wanted, refusals: dict[tuple[str, str], str]) -> RestoredFile | None:
-        """A new file. None: it is told why not."""
+        """A new file. None: it is reported why not."""
         failed: dict[str, str] = {}
         begun = begun_at(copies[0].file_id)
         if begun is not None and begun > datetime.now(UTC) - _MAY_BE_UNDER_WAY:

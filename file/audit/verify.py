@@ -51,9 +51,9 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 class Verify:
-    """`findings` has an entry an account. `told` is called whenever they have become more.
+    """`findings` has the accounts. `told` is called each time when they have grown.
 
-    `others`: every account there is, to be asked before a damaged copy is removed.
+    `others`: all accounts; they are asked before a damaged copy is removed.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The port `StorageAccount`, made of S3 requests: one account's bucket, to write, read, list and clean up in.
 
-Every object carries our file's id. After a 412, a `NoSuchUpload` or an answer that never came, HEAD tells whether the
+Every object carries our file's id. After a 412, a `NoSuchUpload` or an answer that never came, HEAD shows whether the
 object under the key is ours; an equal object of somebody else is never adopted.
 Leaves to others: the requests (`calls.py`), what lies under one key (`objects.py`), reading (`download.py`) and
 listings (`listing.py`).
@@ -17,7 +17,7 @@ from file.logic.ports import FoundObject, ListedUpload
 from file.logic.values import Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3 import calls, listing, objects
 from file.s3.client import S3Client
-from file.s3.download import Reads
+from file.s3.download import Downloads
 from file.s3.errors import account_error
 from file.s3.xml import complete_answer, upload_id
 
@@ -40,7 +40,7 @@ class S3Bucket:
         self.account = client.account
         self.slots = asyncio.Semaphore(requests)
         self.client = client
-        self._reads = Reads(client, at_once=reads, stall_seconds=stall_seconds)
+        self._downloads = Downloads(client, at_once=reads, stall_seconds=stall_seconds)
         self._pause_seconds = pause_seconds
 
     @contained("put")
@@ -88,13 +88,13 @@ class S3Bucket:
     @property
     def has_room(self) -> bool:
         """See `StorageAccount.has_room`."""
-        return self._reads.has_room
+        return self._downloads.has_room
 
     def read(
         self, stored: Stored, *, file_id: str, start: int, stop: int, size: int
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `StorageAccount.read`."""
-        return self._reads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
+        return self._downloads.read(stored, file_id=file_id, start=start, stop=stop, size=size)
 
     async def pages(self, under: str = "") -> AsyncGenerator[Sequence[str]]:
         """See `StorageAccount.pages`."""

@@ -86,13 +86,13 @@ def list_parts(key: str, upload_id: str, tolerate: Sequence[int] = (404,)) -> Ca
 
 
 def head(key: str, *, version_id: str | None = None, checksum: bool = False, tolerate: Sequence[int] = (404,)) -> Call:
-    """HeadObject, of a version or of what lies under the key now; with `checksum` it asks for the CRC64NVME."""
+    """HeadObject, of a version or of the object under the key now; with `checksum` it asks for the CRC64NVME."""
     headers = {"x-amz-checksum-mode": "ENABLED"} if checksum else {}
     return Call("head", "HEAD", key, query=_version(version_id), headers=headers, tolerate=tolerate)
 
 
 def delete(key: str, version_id: str | None = None, *, etag: str | None = None) -> Call:
-    """DeleteObject, of a version or of what lies under the key; with `etag` only if it is that one. 404: it is gone."""
+    """DeleteObject, of a version or of the object under the key; with `etag` only that one. 404: it is gone."""
     headers = {} if etag is None else {"if-match": etag}
     return Call("delete", "DELETE", key, query=_version(version_id), headers=headers, tolerate=(404,))
 

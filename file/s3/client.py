@@ -203,7 +203,7 @@ class S3Client:
         return error
 
     def _believed(self, operation: str, answer: Answer) -> Answer:
-        """Raises `AccountError` for a good answer that does not tell in S3's way what was stored."""
+        """Raises `AccountError` for a good answer that does not say what was stored as S3 says it."""
         if answer.unfit and answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise self.not_understood(operation, answer)
         return answer

@@ -19,7 +19,7 @@ from file.s3.objects import bare_etag, file_id_of, is_same_etag
 _OPERATION = "get"
 
 
-class Reads:
+class Downloads:
     """One account's reads, `at_once` of them, apart from its writes."""
 
     def __init__(self, client: S3Client, *, at_once: int, stall_seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 The words are for the operator of the account: they name the key of `AWS_ACCOUNT_<name>` to look at and end with S3's
 code. Nothing else that a store wrote gets into them, no free text: only a code that the table knows or that looks like
-one, and a region's name. Why no connection came about is told in the same way. Pure.
+one, and a region's name. The reason why there is no connection is given in the same way. Pure.
 Leaves to others: retrying, clock skew, and what a 404 or 412 means to the caller.
 """
 
@@ -222,7 +222,7 @@ def account_error(
 ) -> AccountError:
     """The error for an answer that is not a success.
 
-    `region` is where S3 says that the bucket lies, `lacks` the account's key because of which we sent what is refused.
+    `region` is the bucket's region according to S3, `lacks` the account's key because of which we sent what is refused.
     `is_far_off`: its clock differs from ours by more than `MAX_SKEW`.
     """
     if code not in _BY_CODE:

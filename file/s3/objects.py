@@ -1,7 +1,7 @@
-"""What lies in an account under one key: whose it is, and removing what is ours.
+"""The objects and uploads under one key of an account: whose they are, and removing ours.
 
 Every object of ours carries its file's id as metadata. A store, or a gateway before it, may lose the metadata: then the
-version or the ETag that the account told when it stored the object shows that it is ours. An object is unknown if
+version or the ETag that the account gave when it stored the object shows that it is ours. An object is unknown if
 nothing shows whose it is, or if it equals ours without an id in an account that gives metadata back: it is not removed,
 and not called removed. What belongs to others is left alone.
 
@@ -57,7 +57,7 @@ class Owner(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What we wrote under a key: `version_id` and `etag` as the account told them, None where it did not."""
+    """What we wrote under a key: `version_id` and `etag` as the account gave them; None if it did not."""
 
     file_id: str
     version_id: str | None = None
@@ -73,7 +73,7 @@ def file_id_of(client: S3Client, found: Answer) -> str | None:
 
 
 def owner_of(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Owner:
-    """`found`: what HEAD answered, asked for `version_id` or for what lies under the key now."""
+    """`found`: what HEAD answered, asked for `version_id` or for the object under the key now."""
     shown = file_id_of(client, found)
     if shown == written.file_id:
         return Owner.OURS
@@ -103,7 +103,7 @@ def bare_etag(etag: str) -> str:
 
 
 def _is_older(found: Answer, file_id: str) -> bool:
-    """Whether the object was there before the file began to arrive; by the account's clock, if it tells it."""
+    """Whether the object was there before the file began to arrive; by the account's clock, if it shows it."""
     begun = begun_at(file_id)
     modified = moment_of_header(found.headers.get("last-modified", ""))
     if begun is None or modified is None:
@@ -128,7 +128,7 @@ def stored_object(account: Account, key: str, answer: Answer, etag: str | None =
 
 
 async def look(client: S3Client, key: str) -> Answer | None:
-    """What lies under the key now, or None; a delete marker is none. Raises `AccountError`."""
+    """The object under the key now, or None; a delete marker is none. Raises `AccountError`."""
     answer = await client.brief(calls.head(key, checksum=client.account.checksums))
     if answer.status == 404:
         return None
@@ -270,7 +270,7 @@ async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
 async def abort_uploads_between(client: S3Client, key: str, since: datetime, until: datetime) -> None:
     """Abort the open uploads under exactly `key` begun between two moments of our clock. Raises `AccountError`.
 
-    An upload tells when it began by the account's clock, so that the listing's own date is what it is compared with.
+    An upload says when it began by the account's clock, so that it is compared with the listing's own date.
     """
     pages = Pages(client.account.name, "list_uploads", most=MAX_PAGES)
     async with _walk(client, "list_uploads"):
@@ -303,12 +303,12 @@ async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
 
 
 async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer:
-    """A version, or what lies under the key now. 404: it is gone; 405: it is a delete marker."""
+    """A version, or the object under the key now. 404: it is gone; 405: it is a delete marker."""
     return await client.brief(calls.head(key, version_id=version_id, tolerate=(404, 405)))
 
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, written: Written) -> bool:
-    """Whether it was ours. Raises `OwnershipUnknownError` if that cannot be told."""
+    """Whether it was ours. Raises `OwnershipUnknownError` if that is not known."""
     _refuse_versions(client.account, found, is_shown=True)
     if found.status == 404:
         return True  # gone since it was listed
@@ -349,6 +349,6 @@ def _refuse_versions(account: Account, answer: Answer, *, is_shown: bool = False
 
 
 def _is_locked(found: Answer) -> bool:
-    """As far as the object tells: without s3:GetObjectRetention and s3:GetObjectLegalHold it does not."""
+    """As far as the object shows it, which needs s3:GetObjectRetention and s3:GetObjectLegalHold."""
     headers = found.headers
     return headers.get("x-amz-object-lock-legal-hold") == "ON" or "x-amz-object-lock-retain-until-date" in headers

@@ -3,7 +3,7 @@
 A question sends requests as the service does and compares the answers. It raises `DeniedError`, another
 `AccountError`, or `WrongAnswerError` for an answer that is not what it has to be; or it returns, in words, what works
 and should be looked at. Later questions use what earlier ones made. docs/operations.md has the policy of exactly the
-actions that stand here. Leaves to others: which are asked, and what is told (`checkup.py`).
+actions that stand here. Leaves to others: which questions are asked, and the results (`checkup.py`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -165,7 +165,7 @@ async def _complete(probe: Probe) -> str | None:
     try:
         warning = await _look(probe, _JOINED)
     except DeniedError:
-        return None  # told by `head`
+        return None  # `head` reports it
     if probe.loses_metadata:
         raise WrongAnswerError(METADATA_LOST)
     return warning
@@ -176,7 +176,7 @@ async def _damaged_complete(probe: Probe) -> None:
     await probe.send(upload)
     try:
         answer = await probe.complete(upload, announced=OTHER_BODY, tolerate=(400,))
-    except AccountError as error:  # told inside a 200
+    except AccountError as error:  # the error came inside a 200
         if error.s3_code in _DAMAGED_CODES:
             return
         raise
@@ -249,7 +249,7 @@ def _is_refused_as_damaged(probe: Probe, operation: str, answer: Answer) -> None
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`name`: as it is told. `ask`: its question; None: known from the first answer, or at the end.
+    """`name`: as it is shown. `ask`: its question; None: known from the first answer, or at the end.
 
     `needs`: the checks that must have passed before. `action`: the IAM action without which it is denied; `why` is
     said behind it. `unless`: the key of the account's JSON that switches it off. `without`: the keys that may be

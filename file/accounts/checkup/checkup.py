@@ -2,7 +2,7 @@
 
 Everything that the service does in an account is done once. A check that fails says what is wrong, and names the IAM
 action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing is left
-behind, also after an interruption; what has to stay is told by its key.
+behind, also after an interruption; what has to stay is named by its key.
 Leaves to others: the checks (`checks.py`), the requests (`probe.py`), and what a failure means (`diagnosis.py`).
 """
 
@@ -67,7 +67,7 @@ class CheckUp:
 
     @property
     def cures(self) -> tuple[str, ...]:
-        """The keys to set to false in the account's JSON, as far as trying without them has told."""
+        """The keys to set to false in the account's JSON, as far as trying without them has shown."""
         return tuple(sorted(self._cures))
 
     async def run(self, told: Callable[[], None] = lambda: None) -> None:
@@ -179,7 +179,7 @@ class CheckUp:
             self._tell("owner", CheckState.FAILED, "the bucket belongs to another than its expected_bucket_owner")
 
     async def _first_answer(self) -> Answer:
-        """To a question of which S3 refuses everything that may be refused. A wrong clock is told, and followed."""
+        """To a question of which S3 refuses everything that may be refused. A wrong clock is reported, and followed."""
         asked = datetime.now(UTC)
         answer = await self._question(*_ANY_REFUSAL)
         self._add(clock(answer.date, asked, datetime.now(UTC)))

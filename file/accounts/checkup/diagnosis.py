@@ -25,7 +25,7 @@ _ODD_CODES = ("SignatureDoesNotMatch",)
 
 class CheckState(StrEnum):
     OK = "ok"
-    WARNED = "warned"  # it works, and somebody should look at it
+    WARNED = "warned"  # it works, and a person should look at it
     FAILED = "failed"
     NOT_ASKED = "not_asked"
 
@@ -115,7 +115,7 @@ def check_of(error: AccountError) -> str:
 def cures(check: Check, account: Account, error: AccountError) -> Iterator[dict[str, bool]]:
     """Changes of the account's JSON with which the same question may be answered, the smallest first.
 
-    A store that does not know a header refuses it in many ways. Only trying tells which header it was.
+    A store that does not know a header refuses it in many ways. Only trying shows which header it was.
     """
     if is_on_aws(account) or not (isinstance(error, PartRefusedError) or error.s3_code in _ODD_CODES):
         return  # AWS has all that we ask for

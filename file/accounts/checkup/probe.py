@@ -65,7 +65,7 @@ class Probe:
         self.upload = ""
         self.answered = False  # something else than "you may not" was said
         self.loses_metadata = False  # an object did not show the metadata that was stored with it
-        self._locked = False  # an object says so: S3 tells it to some only
+        self._locked = False  # an object says so: S3 shows it only to some credentials
         self._keeps_versions: bool | None = None
         self._pause_seconds = pause_seconds
         self._settle_seconds = settle_seconds

@@ -24,7 +24,7 @@ A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
 
 
 @asynccontextmanager
-async def sampling(
+async def scrubbing(
     database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND
 ) -> AsyncIterator[tuple[Scrub, Sequence[StorageAccount]]]:
     """On the writer of a ledger, as the service has it."""
@@ -35,8 +35,8 @@ async def sampling(
 
 
 @asynccontextmanager
-async def under_way(sampling: Scrub) -> AsyncIterator[None]:
-    task = asyncio.create_task(sampling.run())
+async def under_way(scrub: Scrub) -> AsyncIterator[None]:
+    task = asyncio.create_task(scrub.run())
     try:
         yield
     finally:
@@ -57,7 +57,7 @@ async def test_what_is_wrong_is_found_and_marked_while_the_service_runs(
     delete(accounts["A"])
     overwrite(accounts["B"], b"theirs")
     with capture_logs() as log:
-        async with sampling(sqlite_database, *accounts.values()) as (sweep, _), under_way(sweep):
+        async with scrubbing(sqlite_database, *accounts.values()) as (sweep, _), under_way(sweep):
             await answer_when(
                 lambda: states_of(sqlite_database), lambda states: states["A"][0] != "stored" != states["B"][0]
             )
@@ -78,7 +78,7 @@ async def test_the_sweep_goes_on_when_an_account_failed(
     await upload(sqlite_database, accounts["A"])
     proxy.add(Fault.refuses("AccessDenied", operation="head", times=2))
     with capture_logs() as log:
-        async with sampling(sqlite_database, proxy.account) as (sweep, _), under_way(sweep):
+        async with scrubbing(sqlite_database, proxy.account) as (sweep, _), under_way(sweep):
             await answer_when(
                 lambda: replicas_in(sqlite_database), lambda replicas: replicas["A"].verified_at is not None
             )
@@ -87,7 +87,7 @@ async def test_the_sweep_goes_on_when_an_account_failed(
 
 
 async def test_one_replica_is_verified_at_a_time(accounts: Accounts, sqlite_database: str) -> None:
-    async with sampling(sqlite_database, *accounts.values()) as (sweep, [first, *_]):
+    async with scrubbing(sqlite_database, *accounts.values()) as (sweep, [first, *_]):
         assert await sweep.verify_one(first) is None  # there is none
         await upload(sqlite_database, *accounts.values())
         while (verdict := await sweep.verify_one(first)) is None:
@@ -100,5 +100,5 @@ async def test_one_replica_is_verified_at_a_time(accounts: Accounts, sqlite_data
 
 
 async def test_nothing_is_sampled_when_it_is_switched_off(accounts: Accounts, sqlite_database: str) -> None:
-    async with sampling(sqlite_database, accounts["A"], per_day=0) as (sweep, _):
+    async with scrubbing(sqlite_database, accounts["A"], per_day=0) as (sweep, _):
         await asyncio.wait_for(sweep.run(), timeout=10)
