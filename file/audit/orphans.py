@@ -15,7 +15,7 @@ from contextlib import aclosing
 
 from file.audit.findings import Finding, Findings, UnknownObject
 from file.audit.verify import together
-from file.ledger.audit.known import Acquaintance, Fate, Judged, Met, Standing
+from file.ledger.audit.known import Acquaintance, Fate, JudgedUpload, Standing
 from file.ledger.installations import Installations
 from file.logic.errors import AccountError, CommandRefusedError
 from file.logic.naming import begun_at, can_be_ours
@@ -146,11 +146,10 @@ class _Walk:
 
     async def uploads(self, page: Sequence[ListedUpload]) -> None:
         """One page. Raises `AccountError`."""
-        met = [Met(object_key=u.object_key, upload_id=u.upload_id, begun=u.begun) for u in page]
-        self._own.open_uploads += len(met)
-        for judged in await self._acquaintance.judge(self._account, met):
-            if judged.standing is Standing.STRANGER:
-                self._unknown(judged.met.object_key, judged.met.upload_id)
+        self._own.open_uploads += len(page)
+        for judged in await self._acquaintance.judge_uploads(self._account, page):
+            if judged.standing is Standing.UNKNOWN:
+                self._unknown(judged.upload.object_key, judged.upload.upload_id)
             elif judged.standing is Standing.LEFT:
                 await self._left_open(judged)
 
@@ -212,10 +211,10 @@ class _Walk:
                 why += f"; not removed: {error.detail}"
         self._tell(object_key, "left_behind", became, why, file_id)
 
-    async def _left_open(self, judged: Judged) -> None:
+    async def _left_open(self, judged: JudgedUpload) -> None:
         """Raises `AccountError` if the account does not answer any more."""
         self._own.uploads_left_open += 1
-        met, became, why = judged.met, "left", f"an upload of ours is open: {judged.met.upload_id}"
+        became, why = "left", f"an upload of ours is open: {judged.upload.upload_id}"
         if self.clean and not self._dry_run:
             try:
                 await self._abort(judged)
@@ -226,15 +225,15 @@ class _Walk:
                 why += f"; not aborted: {error.detail}"
         elif self.clean:
             became = "removed"
-        self._tell(met.object_key, "upload_left_open", became, why)
+        self._tell(judged.upload.object_key, "upload_left_open", became, why)
 
-    async def _abort(self, judged: Judged) -> None:
-        met = judged.met
+    async def _abort(self, judged: JudgedUpload) -> None:
+        upload = judged.upload
         if judged.noted:
-            await self._bucket.abort(met.object_key, met.upload_id)
-            await self._acquaintance.aborted(self._account.name, met.upload_id)
+            await self._bucket.abort(upload.object_key, upload.upload_id)
+            await self._acquaintance.aborted(self._account.name, upload.upload_id)
         elif judged.since is not None and judged.until is not None:
-            await self._bucket.abort_lost(met.object_key, since=judged.since, until=judged.until)
+            await self._bucket.abort_lost(upload.object_key, since=judged.since, until=judged.until)
 
     def _tell(self, object_key: str, code: str, became: str, detail: str, file_id: str | None = None) -> None:
         name = self._account.name

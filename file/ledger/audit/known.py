@@ -1,7 +1,7 @@
-"""What the ledger knows of what lies in an account: of an object by its key, or its file's id, and of an open upload.
+"""What the ledger knows of an account's objects, by key or by their file's id, and of its open uploads.
 
-Asked after the account was listed: an intent is durable before the first byte leaves, so that what was listed then and
-is not known now is none of ours, or nobody's any more. Each question is about one page of a listing.
+Ask after the account was listed: an intent is durable before the first byte leaves. So an object that was listed then
+and is not known now is not ours, or was given up. Each question is about one page of a listing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +17,7 @@ from file.ledger.read.queries import is_storable
 from file.ledger.states import ACKNOWLEDGED
 from file.ledger.work.claims import clock_ahead
 from file.logic.naming import begun_at
+from file.logic.ports import ListedUpload
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica
 
@@ -28,8 +29,8 @@ class Standing(StrEnum):
     """Of an open upload."""
 
     UNDER_WAY = "under_way"
-    LEFT = "left"  # ours, and nobody goes on with it
-    STRANGER = "stranger"
+    LEFT = "left"  # ours, and nothing continues it
+    UNKNOWN = "unknown"  # not ours
 
 
 class Fate(StrEnum):
@@ -40,21 +41,12 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Met:
-    """An open upload as an account listed it. `begun` by our clock; None where the account does not tell."""
-
-    object_key: str
-    upload_id: str
-    begun: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """`noted`: the ledger has its id. If not, and it is `LEFT`: what its file began under the key between `since` and
-    `until`, by our clock, is its own.
+class JudgedUpload:
+    """`noted`: the ledger has its id. If not, and it is `LEFT`: its file's uploads are those that were begun under the
+    key between `since` and `until`, by our clock.
     """
 
-    met: Met
+    upload: ListedUpload
     standing: Standing
     noted: bool = False
     since: datetime | None = None
@@ -80,7 +72,7 @@ class Acquaintance:
         """Of those files that the ledger knows."""
         return await self._runs.run(lambda: self._fates(file_ids))
 
-    async def judge(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
+    async def judge_uploads(self, account: Account, uploads: Sequence[ListedUpload]) -> Sequence[JudgedUpload]:
         """In the same order."""
         return await self._runs.run(lambda: self._judged(account, uploads))
 
@@ -120,41 +112,43 @@ class Acquaintance:
         given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
         return {str(pk): Fate.GONE for pk in given_up} | fates
 
-    def _judged(self, account: Account, uploads: Sequence[Met]) -> Sequence[Judged]:
-        ids = [met.upload_id for met in uploads]
+    def _judged(self, account: Account, uploads: Sequence[ListedUpload]) -> Sequence[JudgedUpload]:
+        ids = [upload.upload_id for upload in uploads]
         notes = OpenUpload.objects.using(self._alias).filter(account=account.name, upload_id__in=ids)
         noted = {note.upload_id: note for note in notes.select_related("file")}
-        keys = [_key(account, met.object_key) for met in uploads]
+        keys = [_key(account, upload.object_key) for upload in uploads]
         held = File.objects.using(self._alias).filter(live=True, key__in=[key for key in keys if is_storable(key)])
         files = {file.key: file for file in held.annotate(now=Now())}
         of_files = [note.file_id for note in noted.values()] + [file.pk for file in files.values()]
         replicas = Replica.objects.using(self._alias).filter(file_id__in=of_files, account=account.name)
         states = {file_id: ReplicaState(state) for file_id, state in replicas.values_list("file_id", "state")}
         judged = []
-        for met, key in zip(uploads, keys, strict=True):
-            if (note := noted.get(met.upload_id)) is not None:
+        for upload, key in zip(uploads, keys, strict=True):
+            if (note := noted.get(upload.upload_id)) is not None:
                 under_way = _is_under_way(note.file, states)
                 standing = Standing.UNDER_WAY if under_way else Standing.LEFT
-                judged.append(Judged(met=met, standing=standing, noted=True))
+                judged.append(JudgedUpload(upload=upload, standing=standing, noted=True))
             else:
-                judged.append(_by_key(met, files.get(key), account, states))
+                judged.append(_by_key(upload, files.get(key), account, states))
         return judged
 
 
-def _by_key(met: Met, file: File | None, account: Account, states: Mapping[UUID, ReplicaState]) -> Judged:
+def _by_key(
+    upload: ListedUpload, file: File | None, account: Account, states: Mapping[UUID, ReplicaState]
+) -> JudgedUpload:
     """Without a note: what began under exactly the file's key while the file was received is the file's."""
     if file is None or (account.name not in file.wanted and file.pk not in states):
-        return Judged(met=met, standing=Standing.STRANGER)
+        return JudgedUpload(upload=upload, standing=Standing.UNKNOWN)
     if _is_under_way(file, states):
-        return Judged(met=met, standing=Standing.UNDER_WAY)
+        return JudgedUpload(upload=upload, standing=Standing.UNDER_WAY)
     if file.part_size is None:  # it was one put, and had no upload
-        return Judged(met=met, standing=Standing.STRANGER)
+        return JudgedUpload(upload=upload, standing=Standing.UNKNOWN)
     ahead = clock_ahead(file.now)  # type: ignore[attr-defined]
     assert file.stored_at is not None  # it was acknowledged
     since, until = file.created_at + ahead, file.stored_at + ahead
-    if met.begun is None or not since - _WHOLE_SECONDS <= met.begun <= until + _WHOLE_SECONDS:
-        return Judged(met=met, standing=Standing.STRANGER)
-    return Judged(met=met, standing=Standing.LEFT, since=since, until=until)
+    if upload.begun is None or not since - _WHOLE_SECONDS <= upload.begun <= until + _WHOLE_SECONDS:
+        return JudgedUpload(upload=upload, standing=Standing.UNKNOWN)
+    return JudgedUpload(upload=upload, standing=Standing.LEFT, since=since, until=until)
 
 
 def _is_under_way(file: File, states: Mapping[UUID, ReplicaState]) -> bool:

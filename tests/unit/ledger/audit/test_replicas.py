@@ -11,9 +11,10 @@ from django.db.models.functions import Now
 
 from bench.filled_ledger import fill
 from bench.ledger_rows import whole_tables_in
-from file.ledger.audit.known import Acquaintance, Fate, Met, Standing
+from file.ledger.audit.known import Acquaintance, Fate, Standing
 from file.ledger.audit.replicas import Verifiable
 from file.logic.naming import begun_at, new_file_id
+from file.logic.ports import ListedUpload
 from file.logic.values import MiB, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica, RetiredAccount
 from testkit.memorybucket import account
@@ -146,7 +147,7 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
         ),
     )
     met = [
-        Met(object_key=PREFIX + key, upload_id=upload_id, begun=begun)
+        ListedUpload(object_key=PREFIX + key, upload_id=upload_id, begun=begun)
         for key, upload_id, begun in (
             ("noted", "noted", now),
             ("behind", "behind", now),
@@ -161,13 +162,13 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
     async with ledger_on(database) as ledger, threads_on(database) as threads:
         await ledger.intend(received)
         acquaintance = Acquaintance(threads, database)
-        judged = await acquaintance.judge(A, met)
+        judged = await acquaintance.judge_uploads(A, met)
         assert [one.standing for one in judged] == [
             Standing.LEFT,
             Standing.UNDER_WAY,
             Standing.UNDER_WAY,
             Standing.LEFT,
-            *[Standing.STRANGER] * 4,
+            *[Standing.UNKNOWN] * 4,
         ]
         assert [one.noted for one in judged[:4]] == [True, True, False, False]
         assert judged[3].since is not None
