@@ -10,7 +10,7 @@ Leaves to others: replicas (`verify.py`).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from file.audit.findings import Finding, Findings, UnknownObject
@@ -197,35 +197,29 @@ class _Walk:
     async def _left(self, object_key: str, file_id: str) -> None:
         """Raises `AccountError` if the account does not answer any more."""
         self._own.left_behind += 1
-        why, became = "is of a file that was erased or given up", "left"
-        clean = self.clean and not self.is_behind
-        if clean and self._dry_run:
-            became = "removed"
-        elif clean:
-            try:
-                await self._bucket.remove(object_key, file_id)
-                became = "removed"
-            except AccountError as error:
-                if error.retryable:
-                    raise
-                why += f"; not removed: {error.detail}"
+        became, why_not = await self._removed(lambda: self._bucket.remove(object_key, file_id))
+        why = f"is of a file that was erased or given up{why_not and f'; not removed: {why_not}'}"
         self._tell(object_key, "left_behind", became, why, file_id)
 
     async def _left_open(self, judged: JudgedUpload) -> None:
         """Raises `AccountError` if the account does not answer any more."""
         self._own.uploads_left_open += 1
-        became, why = "left", f"an upload of ours is open: {judged.upload.upload_id}"
-        if self.clean and not self._dry_run:
+        became, why_not = await self._removed(lambda: self._abort(judged))
+        why = f"an upload of ours is open: {judged.upload.upload_id}{why_not and f'; not aborted: {why_not}'}"
+        self._tell(judged.upload.object_key, "upload_left_open", became, why)
+
+    async def _removed(self, remove: Callable[[], Awaitable[object]]) -> tuple[str, str]:
+        """What became of an object or upload that was left, and why the account refused to remove it."""
+        if not self.clean or self.is_behind:
+            return "left", ""
+        if not self._dry_run:
             try:
-                await self._abort(judged)
-                became = "removed"
+                await remove()
             except AccountError as error:
                 if error.retryable:
                     raise
-                why += f"; not aborted: {error.detail}"
-        elif self.clean:
-            became = "removed"
-        self._tell(judged.upload.object_key, "upload_left_open", became, why)
+                return "left", error.detail
+        return "removed", ""
 
     async def _abort(self, judged: JudgedUpload) -> None:
         upload = judged.upload
