@@ -127,8 +127,7 @@ def store_account(request: pytest.FixtureRequest) -> StoreAccount | None:
     account: StoreAccount = request.getfixturevalue("accounts")["A"]
     if request.param == "versioned":
         account = request.getfixturevalue("versioned")
-        account.empty()
-        request.getfixturevalue("shared_store")[0].remove_folders(account)
+        request.getfixturevalue("shared_store")[0].empty(account)
     return account
 
 
