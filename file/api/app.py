@@ -123,7 +123,7 @@ class Api:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request, path: str) -> Response:
-        """OPTIONS needs no token: it tells which methods a path has."""
+        """Find the endpoint, authorise, and call it. OPTIONS needs no token: its answer has the methods of the path."""
         if path == "*":
             if request.method != "OPTIONS":
                 raise MalformedRequestError("The request target `*` is for OPTIONS only.")
@@ -156,7 +156,7 @@ class Api:
         async with AsyncExitStack() as stack:
             try:
                 buckets = await stack.enter_async_context(self._open_buckets())
-            except Exception as error:  # noqa: BLE001 - told to the server, which ends
+            except Exception as error:  # noqa: BLE001 - the server gets it, and ends
                 _log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 return

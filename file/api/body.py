@@ -109,7 +109,7 @@ class Body:
         """The body is not read any more."""
         self._timeout.close()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give up the reference to the connection: an error may still refer to this object."""
         self.close()
         self._receive = _gone

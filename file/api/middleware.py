@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 
 class Middleware:
-    """An ASGI application around `api` and `pages`. `wrap` may put a layer around the answers, such as CORS."""
+    """An ASGI application around `api` and `pages`. `wrap` may put a layer around the answers, for CORS."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Middleware:
             if not body.ended and not body.gone:
                 await self._discarding.read_on(body)
         finally:  # the server closes the connection when the last reference to it is gone
-            body.let_go()
-            reply.let_go()
+            body.release()
+            reply.release()
 
     async def _answer_always(self, scope: Scope, request: Request, reply: "_Reply") -> None:
         """Also when a layer around `_answer` fails."""
@@ -153,7 +153,7 @@ class _Reply:
             message = {**message, "headers": headers}
         await self._send(message)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give up the reference to the connection: an error may still refer to this object."""
         self._send = _unheard
 

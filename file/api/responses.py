@@ -80,11 +80,11 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
 
 def s3_error(error: errors.S3ApiMissingError, request_id: str) -> Response:
     """In S3's own form: clients for S3 cannot read another one."""
-    told = (
+    xml = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NotImplemented</Code>'
         f"<Message>{escape(error.detail)}</Message><RequestId>{escape(request_id)}</RequestId></Error>\n"
     )
-    return Response(told, STATUSES[type(error)], {"x-amz-request-id": request_id}, "application/xml")
+    return Response(xml, STATUSES[type(error)], {"x-amz-request-id": request_id}, "application/xml")
 
 
 def problem_response(
@@ -200,14 +200,14 @@ def erasure_json(erasure: Erasure) -> dict[str, Any]:
 
 
 def _erasure_of(account: ErasureOfAccount) -> dict[str, Any]:
-    told: dict[str, Any] = {"bucket": account.bucket}
+    members: dict[str, Any] = {"bucket": account.bucket}
     if account.strangers:
-        told["strangers"] = account.strangers
+        members["strangers"] = account.strangers
     if account.erased_at is not None:
-        return {"status": ReplicaState.ERASED.value, **told, "erased_at": _moment(account.erased_at)}
+        return {"status": ReplicaState.ERASED.value, **members, "erased_at": _moment(account.erased_at)}
     if account.code is not None:
-        told["error"] = {"code": account.code}
-    return {"status": ReplicaState.ERASING.value, **told}
+        members["error"] = {"code": account.code}
+    return {"status": ReplicaState.ERASING.value, **members}
 
 
 def json_response(

@@ -21,6 +21,7 @@ from tests.buckets import s3_buckets
 from tests.databases import Postgres
 from tests.files import bytes_of
 from tests.serving import Running, running
+from tests.unit.api.conftest import module_service, shared  # noqa: F401 - fixtures: one service for a module of tests
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]

@@ -79,9 +79,9 @@ class MetricsListener:
         writer = turn.writer
         try:
             async with asyncio.timeout(_SECONDS):
-                told = await self._answer(reader, turn)
+                answer = await self._answer(reader, turn)
                 if not writer.is_closing():  # the client may have gone meanwhile
-                    writer.writelines(told)
+                    writer.writelines(answer)
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, EOFError):
@@ -102,10 +102,10 @@ class MetricsListener:
         except _RefusedError as refused:
             text = f"{refused.status.phrase}: GET /metrics has the metrics.\n".encode()
             more = ("Allow: GET, HEAD",) if refused.status == HTTPStatus.METHOD_NOT_ALLOWED else ()
-            told = list(_written(refused.status, "text/plain; charset=utf-8", text, more))
-            return told[:1] if refused.of_head else told
-        told = list(_written(HTTPStatus.OK, kind, text, encoding))
-        return told[:1] if method == "HEAD" else told
+            answer = list(_written(refused.status, "text/plain; charset=utf-8", text, more))
+            return answer[:1] if refused.of_head else answer
+        answer = list(_written(HTTPStatus.OK, kind, text, encoding))
+        return answer[:1] if method == "HEAD" else answer
 
     def _made(self, fields: dict[str, str]) -> tuple[str, bytes, str] | tuple[str, bytes]:
         """Type, text, and further headers. Called in a thread: it takes some milliseconds."""

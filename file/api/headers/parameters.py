@@ -56,12 +56,12 @@ def read_parameters(value: str, *, of_content_type: bool = False) -> tuple[str, 
         if match is None:
             return None
         place = match.end()
-        name, told = match.groups()
+        name, text = match.groups()
         if name is not None:
             name = name.lower()
             if name in found:
                 return None
-            found[name] = told
+            found[name] = text
     return kind, found
 
 

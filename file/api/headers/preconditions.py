@@ -35,7 +35,7 @@ _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What tells one state of a file from another. `etag` is strong; `modified` counts in whole seconds."""
+    """They identify one state of a file. `etag` is strong; `modified` counts in whole seconds."""
 
     etag: str
     modified: datetime
