@@ -19,7 +19,7 @@ from file.audit.inventory import AccountFindings, Findings, Problem, Sighting, S
 from file.audit.restoring import copy_of, restored, sha256_of
 from file.audit.wanted import Wanted, WantedAccounts
 from file.ledger.accounts.accountstates import all_names
-from file.ledger.audit.restoration import NOTHING_KNOWN, Known, Restoration, RestoredFile
+from file.ledger.audit.rebuild import NOTHING_KNOWN, Known, Restoration, RestoredFile
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.states import ACKNOWLEDGED

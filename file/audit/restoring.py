@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from urllib.parse import unquote
 
 from file.audit.inventory import Sighting
-from file.ledger.audit.restoration import Copy, RestoredFile
+from file.ledger.audit.rebuild import Copy, RestoredFile
 from file.ledger.read.queries import is_storable
 from file.logic.naming import begun_at, name_of
 from file.logic.values import (

@@ -51,7 +51,7 @@ Replica. `owner` works on it until `due_at`, and then it is due again: a claim n
     pending, blocked -> stored          store              the account has the file
     pending -> blocked                  refuse             for good: a person has to act
     pending -> blocked                  block_missing      the account is not configured
-    blocked -> pending                  release_blocked    the account is back, or a person says so
+    blocked -> pending                  unblock            the account is back, or a person says so
     stored, blocked -> pending, blocked  demote             the account does not show it, or shows something else
     blocked -> stored                   show_again         the account shows it again
     blocked -> pending                  end_removal        what was there in its place was removed
@@ -221,8 +221,8 @@ def sweep(replicas: Replicas) -> int:
     return replicas.filter(begun_until__isnull=False).update(begun_until=None)
 
 
-def release(replicas: Replicas, pause: timedelta) -> int:
-    """End a claim, and say nothing of the account."""
+def end_claim(replicas: Replicas, pause: timedelta) -> int:
+    """Before its lease ends. Nothing is said of the account."""
     return replicas.filter(due_at__isnull=False).update(owner=None, due_at=Now() + pause)
 
 
@@ -307,7 +307,7 @@ def mark_missing(replicas: Replicas, code: str) -> int:
     return free.update(owner=None, error_code=code, last_look=False, due_at=_AT_ONCE)
 
 
-def release_blocked(replicas: Replicas) -> int:
+def unblock(replicas: Replicas) -> int:
     blocked = replicas.filter(state=ReplicaState.BLOCKED)
     return blocked.update(state=ReplicaState.PENDING, error_code=None, **_again())
 

@@ -35,16 +35,16 @@ class Backfilled:
         return not self.leaving and not self.under_way
 
 
-Told = Callable[[Backfilled], None]
+Progress = Callable[[Backfilled], None]
 
 
-def take_back(alias: str, account: str) -> bool:
+def unretire(alias: str, account: str) -> bool:
     """It gets new files again. Whether it had been retired. Raises `LedgerUnavailableError`."""
     retired = RetiredAccount.objects.using(alias).filter(name=account)
     return write(alias, lambda: retired.delete()[0] > 0)
 
 
-def backfill(alias: str, account: Account, told: Told) -> Backfilled:
+def backfill(alias: str, account: Account, progress: Progress) -> Backfilled:
     """Every acknowledged file that the account does not have. Raises `LedgerUnavailableError`; what was added stays."""
     done = Backfilled()
     after: uuid.UUID | None = None
@@ -60,7 +60,7 @@ def backfill(alias: str, account: Account, told: Told) -> Backfilled:
         done.leaving += leaving
         done.files += len(acknowledged)
         after = page[-1][0]
-        told(done)
+        progress(done)
     with reading():
         done.under_way = sum(account.name not in wanted for wanted in received(alias))
     return done

@@ -40,7 +40,7 @@ def mark_erasing(alias: str, account: str, since: timedelta | None) -> int:
     return states.mark_missing(erasing.filter(pk__in=_some(erasing)), ACCOUNT_MISSING)
 
 
-def release_missing(alias: str, account: Account) -> int:
+def unblock_missing(alias: str, account: Account) -> int:
     """Some of what waited for an account that is back. Returns how many; 0 when all are released.
 
     A replica that a rebuild made without knowing the account gets its place now.
@@ -48,7 +48,7 @@ def release_missing(alias: str, account: Account) -> int:
     waiting = _of(alias, account.name).filter(
         state=ReplicaState.BLOCKED, error_code=ACCOUNT_MISSING, due_at__isnull=False
     )
-    return _release(alias, account, waiting.filter(pk__in=some)) if (some := _some(waiting)) else 0
+    return _unblock(alias, account, waiting.filter(pk__in=some)) if (some := _some(waiting)) else 0
 
 
 def place_unplaced(alias: str, account: Account) -> int:
@@ -70,7 +70,7 @@ def retry(alias: str, account: Account) -> tuple[int, int]:
     erasing = erasing.filter(error_code__isnull=False)  # the others wait for the time between two looks
 
     def release(ids: list[int]) -> int:
-        return _release(alias, account, blocked.filter(pk__in=ids))
+        return _unblock(alias, account, blocked.filter(pk__in=ids))
 
     def hasten(ids: list[int]) -> int:
         return states.try_again(erasing.filter(pk__in=ids))
@@ -89,9 +89,9 @@ def place_in(alias: str, account: Account) -> dict[str, Any]:
     return {"bucket": account.s3_bucket_name, "object_key": object_key}
 
 
-def _release(alias: str, account: Account, blocked: QuerySet[Replica]) -> int:
+def _unblock(alias: str, account: Account, blocked: QuerySet[Replica]) -> int:
     blocked.filter(states.UNPLACED).update(**place_in(alias, account))
-    return states.release_blocked(blocked)
+    return states.unblock(blocked)
 
 
 def _of(alias: str, account: str) -> QuerySet[Replica]:

@@ -13,21 +13,21 @@ from django.db.models.functions import Concat, Now
 from file.ledger import states
 from file.ledger.accounts.accountstates import received
 from file.ledger.accounts.batches import reading, replica_ranges, write
-from file.ledger.accounts.presence import release_missing
+from file.ledger.accounts.presence import unblock_missing
 from file.ledger.accounts.retirement import forget_unplaced
 from file.logic.errors import CommandRefusedError
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import File, OpenUpload, Replica, RetiredAccount
 
 _HELD = (ReplicaState.PENDING, ReplicaState.ERASING)
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 class RenamingRefusedError(CommandRefusedError):
     """The account cannot be renamed. `detail` is one line with the reason."""
 
 
-def rename(alias: str, old: str, new: Account, told: Told) -> int:
+def rename(alias: str, old: str, new: Account, progress: Progress) -> int:
     """Returns how many replicas have the new name now. Raises `RenamingRefusedError`, `LedgerUnavailableError`."""
     with reading():
         _check_nobody_writes(alias, old)
@@ -39,8 +39,8 @@ def rename(alias: str, old: str, new: Account, told: Told) -> int:
             mine = Replica.objects.using(alias).filter(pk__gt=low, pk__lte=high, account=old)
             if mine.exists():
                 renamed += write(alias, partial(_rename_replicas, alias, mine, old, new.name))
-                told(renamed)
-        while write(alias, partial(release_missing, alias, new)):
+                progress(renamed)
+        while write(alias, partial(unblock_missing, alias, new)):
             continue
     return renamed
 

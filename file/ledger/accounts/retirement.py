@@ -47,10 +47,12 @@ class Retirement:
         return not self.only_there and not self.unfinished and not self.under_way
 
 
-Told = Callable[[Retirement], None]
+Progress = Callable[[Retirement], None]
 
 
-def retire(alias: str, account: str, *, keeps: bool, configured: Collection[str], ack: Ack, told: Told) -> Retirement:
+def retire(
+    alias: str, account: str, *, keeps: bool, configured: Collection[str], ack: Ack, progress: Progress
+) -> Retirement:
     """`ack` is what uploads want that say nothing. Raises `RetirementRefusedError`, `LedgerUnavailableError`."""
     write(alias, lambda: _begin(alias, account, keeps, configured, ack))
     done = Retirement()
@@ -60,11 +62,11 @@ def retire(alias: str, account: str, *, keeps: bool, configured: Collection[str]
         waiting = _undecided(alias, account, replaced=False)
         for ids in chunks_of(waiting):
             done.given_up += write(alias, partial(_give_up, alias, waiting.filter(pk__in=ids)))
-            told(done)
+            progress(done)
         if keeps:
             done.replaced = _undecided(alias, account, replaced=True).count()
         else:
-            _drain_all(alias, account, set(configured) - {account}, done, told)
+            _drain_all(alias, account, set(configured) - {account}, done, progress)
         done.unfinished = unfinished_of(alias, account) - done.replaced
         done.under_way = sum(account in wanted for wanted in received(alias))
     return done
@@ -123,7 +125,7 @@ def _give_up(alias: str, waiting: QuerySet[Replica]) -> int:
     return given_up
 
 
-def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, told: Told) -> None:
+def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, progress: Progress) -> None:
     mine = Replica.objects.using(alias).filter(SHOWN, account=account)
     for low, high in replica_ranges(alias):
         ids = list(mine.filter(pk__gt=low, pk__lte=high).values_list("file_id", flat=True))
@@ -131,7 +133,7 @@ def _drain_all(alias: str, account: str, others: Collection[str], done: Retireme
             leaving, kept = write(alias, partial(_drain, alias, account, ids[start : start + ROWS], others))
             done.leaving += leaving
             done.only_there += kept
-            told(done)
+            progress(done)
 
 
 def _drain(alias: str, account: str, ids: Sequence[uuid.UUID], others: Collection[str]) -> tuple[int, int]:

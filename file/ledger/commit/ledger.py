@@ -169,7 +169,7 @@ class DatabaseLedger:
     def _in_background(self, entry: Entry[Any, Any], event: str, file_id: str) -> None:
         """What nobody waits for, in its turn. If it fails, the lease runs out, and the clean-up does without."""
 
-        def told(result: asyncio.Future[Any]) -> None:
+        def log_failure(result: asyncio.Future[Any]) -> None:
             if (error := result.exception()) is not None:
                 _log.warning(event, id=file_id, error=repr(error.__cause__ or error))
 
@@ -178,4 +178,4 @@ class DatabaseLedger:
         except LedgerUnavailableError as error:
             _log.warning(event, id=file_id, error=repr(error))
         else:
-            entry.result.add_done_callback(told)
+            entry.result.add_done_callback(log_failure)

@@ -124,7 +124,7 @@ class Writer:
         try:
             while group := self._next():
                 began = time.perf_counter()
-                self._tell(self._commit(group))
+                self._answer(self._commit(group))
                 metrics.COMMIT_ENTRIES.observe(len(group))
                 metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             connections[self._alias].close()
@@ -134,7 +134,7 @@ class Writer:
                 self._stopped = True
                 group = [*group, *self._waiting]
                 self._waiting.clear()
-            self._tell([(entry, _unavailable(error)) for entry in group])
+            self._answer([(entry, _unavailable(error)) for entry in group])
 
     def _next(self) -> list[Entry[Any, Any]]:
         """Whatever waits; nothing at the end."""
@@ -166,12 +166,12 @@ class Writer:
                 return [(group[0], without_frames(error))]
             connection.close()  # what it was in the middle of is unknown
             if not begun and isinstance(error, Error):  # nobody's fault: each would wait for the same lock
-                return [(entry, _told(error, entry)) for entry in group]
+                return [(entry, _as_answer(error, entry)) for entry in group]
             if len(group) > 1:
                 return self._commit_each(group)
             if used and isinstance(error, OperationalError | InterfaceError) and not _timed_out(error):
                 return self._commit(group)
-            return [(group[0], _told(error, group[0]))]
+            return [(group[0], _as_answer(error, group[0]))]
         return list(zip(group, answers, strict=True))
 
     def _commit_each(self, group: list[Entry[Any, Any]]) -> list[tuple[Entry[Any, Any], Any]]:
@@ -187,13 +187,13 @@ class Writer:
                 late.append(answer.__cause__)
         return answered
 
-    def _tell(self, answered: list[tuple[Entry[Any, Any], Any]]) -> None:
+    def _answer(self, answered: list[tuple[Entry[Any, Any], Any]]) -> None:
         assert self._loop is not None
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_deliver, answered)
 
 
-def _told(error: Exception, entry: Entry[Any, Any]) -> Exception:
+def _as_answer(error: Exception, entry: Entry[Any, Any]) -> Exception:
     if entry.is_job and not isinstance(error, Error):
         return error  # a mistake in the job
     _log.error("ledger_unavailable", error=repr(error))

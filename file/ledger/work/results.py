@@ -67,9 +67,9 @@ class Settling:
         retryable = error.retryable or (isinstance(error, AccountError) and error.passes_with_another_upload)
         await self._writer.run(lambda: self._failed(due, error.code, retryable=retryable))
 
-    async def release(self, due: Due) -> None:
+    async def end_claim(self, due: Due) -> None:
         """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
-        await self._writer.run(lambda: self._release(due))
+        await self._writer.run(lambda: self._end_claim(due))
 
     async def lost_uploads(self, account: str) -> Sequence[Lost]:
         """What may be open in an account that has the file (a begin whose answer was lost), or that is blocked."""
@@ -105,18 +105,18 @@ class Settling:
         uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
         uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
         is_gone = states.finish(self._alias, due.file_id, states.LANDING * self._settle)
-        self._release_key(due)
+        self._unblock_others(due)
         # The account was retired, and the last without the file.
         states.complete(self._alias, due.file_id, due.account)
         return is_gone
 
-    def _release_key(self, due: Due) -> None:
+    def _unblock_others(self, due: Due) -> None:
         """What is gone may have kept another file from the account: under the same key, and landed before it."""
         kept_out = Replica.objects.using(self._alias).filter(
             file__live=True, file__key__in=File.objects.using(self._alias).filter(pk=due.file_id).values("key")
         )
         kept_out = kept_out.filter(account=due.account, error_code=KeyOccupiedError.code)
-        states.release_blocked(kept_out.exclude(file_id=due.file_id))
+        states.unblock(kept_out.exclude(file_id=due.file_id))
 
     def _found(self, due: Due, stored: Stored) -> bool:
         states.lock(self._alias, due.file_id)
@@ -138,10 +138,10 @@ class Settling:
         longest = _LONGEST_SILENCE_SECONDS if retryable else _LONGEST_REFUSAL_SECONDS
         seconds = min(longest, max(self._settle.total_seconds(), 0.1) * 2 ** min(due.attempts, 20))
         if not states.put_off(mine, code, timedelta(seconds=spread(seconds))):
-            self._release(due)
+            self._end_claim(due)
 
-    def _release(self, due: Due) -> None:
-        states.release(self._claimed(due), self._settle)
+    def _end_claim(self, due: Due) -> None:
+        states.end_claim(self._claimed(due), self._settle)
 
     def _lost_uploads(self, account: str) -> Sequence[Lost]:
         left = Replica.objects.using(self._alias).filter(
