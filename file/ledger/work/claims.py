@@ -129,7 +129,7 @@ class Leases:
 
     def _note(self, due: Due, upload_id: str | None) -> None:
         if upload_id is None:
-            states.sweep(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
+            states.clear_begun(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
         notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
         first = None if upload_id is None else notes.values_list("pk", flat=True).first()  # the one before it was begun
         if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
