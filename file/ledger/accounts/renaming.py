@@ -1,7 +1,7 @@
-"""An account gets another name: `AWS_ACCOUNT_A` became `AWS_ACCOUNT_B`, its bucket is the same.
+"""Renaming an account: `AWS_ACCOUNT_A` became `AWS_ACCOUNT_B`, with the same bucket.
 
-Refused where it is not sure that both are one account, and while anybody may still write under the old name.
-Restartable: what has the new name by now is no obstacle. The hashes of names in the objects stay as they were.
+Refused if it is not certain that both names are one account, and while a process may still write under the old name.
+Restartable: rows that have the new name already are no obstacle. The hashes of names in the objects do not change.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def _rename_beside(alias: str, old: str, new: str) -> None:
         retired.get_or_create(name=new, defaults={"keeps": former.keeps, "retired_at": former.retired_at})
         former.delete(using=alias)
     OpenUpload.objects.using(alias).filter(account=old).update(account=new)
-    # Its process died: whoever takes it over makes replicas of what it wanted.
+    # Its process died: the clean-up creates replicas for the accounts in `wanted`.
     _rename_wanted(File.objects.using(alias).filter(state=FileState.RECEIVING, lease_until__lte=Now()), old, new)
 
 

@@ -1,9 +1,9 @@
-"""An account goes: it gets no new files, and keeps what it has, or loses it file by file.
+"""Retiring an account: it gets no new files, and keeps its objects, or loses them one by one.
 
-What it lacks is given up: its replicas become `erasing`, so that the clean-up makes sure that nothing half-done is
-left, and then `erased`. Drained, its own files become `erasing`, too, but only where another account that is configured
-has the file in good order; that is decided with the file's row locked, so that of two who take replicas away, one sees
-what the other did. Restartable: running again goes on.
+Files that it lacks are given up: their replicas become `erasing`, so that the clean-up removes incomplete uploads, and
+then `erased`. If the account is drained, its stored replicas become `erasing`, too, but only if another configured
+account has a good copy. That is decided with the file's row locked, so that of two processes that remove replicas, the
+second one sees what the first one did. Restartable: a repeated call continues.
 """
 
 import uuid
@@ -102,7 +102,7 @@ def _undecided(alias: str, account: str, *, replaced: bool) -> QuerySet[Replica]
 
 
 def _begin(alias: str, account: str, keeps: bool, configured: Collection[str], ack: Ack) -> None:
-    if connections[alias].vendor == "postgresql":  # of two who retire the last two accounts, one comes after the other
+    if connections[alias].vendor == "postgresql":  # two that retire the last two run one after the other
         with connections[alias].cursor() as cursor:
             cursor.execute("LOCK TABLE file_retiredaccount IN SHARE ROW EXCLUSIVE MODE")
     left = set(configured) - retired_names(alias) - {account}

@@ -1,7 +1,7 @@
-"""What the ledger knows of what lies in an account: of an object by its key, or its file's id, and of an open upload.
+"""What the ledger knows about an account's content: about an object by its key or file id, and about an open upload.
 
-Asked after the account was listed: an intent is durable before the first byte leaves, so that what was listed then and
-is not known now is none of ours, or nobody's any more. Each question is about one page of a listing.
+Ask after the account was listed. An intent is durable before the first byte is sent, so an object that was listed and
+is unknown now is not ours, or of a file that is gone. Each question is about one page of a listing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ from file.logic.naming import begun_at
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica
 
-_WHOLE_SECONDS = timedelta(seconds=2)  # an account's listings are cut to them
+_WHOLE_SECONDS = timedelta(seconds=2)  # the times in listings have no fractions
 _UNFINISHED = (ReplicaState.PENDING, ReplicaState.ERASING)
 
 
@@ -28,7 +28,7 @@ class Standing(StrEnum):
     """Of an open upload."""
 
     UNDER_WAY = "under_way"
-    LEFT = "left"  # ours, and nobody goes on with it
+    LEFT = "left"  # ours, and no process continues it
     STRANGER = "stranger"
 
 
@@ -41,7 +41,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
-    """An open upload as an account listed it. `begun` by our clock; None where the account does not tell."""
+    """An open upload as an account listed it. `begun` by our clock; None if the account does not say."""
 
     object_key: str
     upload_id: str
@@ -73,7 +73,7 @@ class Acquaintance:
         return await self._runs.run(self._last_begun)
 
     async def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
-        """Those under which a file lies in the account, is about to, or is being removed."""
+        """The keys under which the account has a file, will have one, or is losing one."""
         return await self._runs.run(lambda: self._known(account, object_keys))
 
     async def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
@@ -147,7 +147,7 @@ def _by_key(met: Met, file: File | None, account: Account, states: Mapping[UUID,
         return Judged(met=met, standing=Standing.STRANGER)
     if _is_under_way(file, states):
         return Judged(met=met, standing=Standing.UNDER_WAY)
-    if file.part_size is None:  # it was one put, and had no upload
+    if file.part_size is None:  # one put, so it had no multipart upload
         return Judged(met=met, standing=Standing.STRANGER)
     ahead = clock_ahead(file.now)  # type: ignore[attr-defined]
     assert file.stored_at is not None  # it was acknowledged
@@ -158,7 +158,7 @@ def _by_key(met: Met, file: File | None, account: Account, states: Mapping[UUID,
 
 
 def _is_under_way(file: File, states: Mapping[UUID, ReplicaState]) -> bool:
-    """The service receives, brings or removes it, and ends what it has open."""
+    """The service receives, copies or removes it, and will close its open uploads."""
     return file.state not in (*ACKNOWLEDGED, FileState.ERASED) or states.get(file.pk) in _UNFINISHED
 
 
