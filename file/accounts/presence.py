@@ -13,7 +13,7 @@ from datetime import timedelta
 import structlog
 
 from file.ledger.accounts.accountstates import names_of_unfinished, retired_names
-from file.ledger.accounts.presence import block_missing, mark_erasing, place_unplaced, release_missing
+from file.ledger.accounts.presence import block_missing, mark_erasing, place_unplaced, unblock_missing
 from file.ledger.commit.writer import Writer
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
@@ -75,7 +75,7 @@ class RollCall:
         if account.name not in self._placed:
             await self._all(lambda: place_unplaced(self._alias, account))
             self._placed.add(account.name)
-        if released := await self._all(lambda: release_missing(self._alias, account)):
+        if released := await self._all(lambda: unblock_missing(self._alias, account)):
             _log.info("account_is_back", account=account.name, replicas=released)
 
     async def _is_missing(self, name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from file.ledger.audit.restoration import RestoredFile
+from file.ledger.audit.rebuild import RestoredFile
 from file.logic.errors import AccountError
 
 SHOWN = 100  # findings, and unknown objects, that are listed one by one; all are counted

@@ -17,7 +17,7 @@ from file.audit.findings import AccountFindings, Finding, RebuildFindings, Unkno
 from file.audit.inventory import FoundCopy, Inventory, scratch_inventory, take_inventory
 from file.audit.restore import Wanted, WantedAccounts, contradiction, copy_of, digests_in, restored
 from file.ledger.accounts.accountstates import all_names
-from file.ledger.audit.restoration import NOTHING_KNOWN, Known, Restoration, RestoredFile
+from file.ledger.audit.rebuild import NOTHING_KNOWN, Known, Restoration, RestoredFile
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.states import ACKNOWLEDGED

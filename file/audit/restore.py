@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from file.audit.inventory import FoundCopy
-from file.ledger.audit.restoration import Copy, Known, RestoredFile
+from file.ledger.audit.rebuild import Copy, Known, RestoredFile
 from file.ledger.read.queries import is_storable
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.naming import begun_at, name_of

@@ -1,8 +1,8 @@
-"""Whose objects are ours: the installation's own id, and the ids of those that it took over.
+"""Whose objects are ours: the installation's own id, and the ids of installations that it adopted.
 
-The own id is made with the ledger (by the migration that makes its table), is in every copy of the ledger, and stands
-in the metadata of every object. An object of another installation is a stranger's. An object of ours that the ledger
-does not know was acknowledged by a later state of the ledger: then the ledger is behind, and says so here.
+The migration that creates the table also creates the own id, so every copy of the ledger has it. It is in the metadata
+of every object. Objects of other installations are not ours. If an object of ours is unknown to the ledger, a later
+state of the ledger acknowledged it: then this ledger is an older copy, and is marked as behind.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from file.ledger.database.threads import Runs
 from file.models import File, Installation
 
-NO_INSTALLATION = "none"  # stands for what carries no id
+NO_INSTALLATION = "none"  # for objects that carry no id
 
 
 @dataclass(frozen=True, slots=True)

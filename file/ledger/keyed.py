@@ -13,7 +13,7 @@ _ACCOUNT_NAMES = "mentum.account-names"
 
 
 def key_hashes(key: str) -> list[str]:
-    """Of a file's key: whoever has the key can ask for an erased file, and nobody can read it from here.
+    """Of a file's key: with the key one can ask for an erased file; the key cannot be read from the hash.
 
     The first one is what is written.
     """
@@ -21,7 +21,7 @@ def key_hashes(key: str) -> list[str]:
 
 
 def account_hashes() -> AccountHashes:
-    """What stands in objects for the accounts' names."""
+    """The hashes that objects carry in place of the accounts' names."""
     return AccountHashes(
         [salted_hmac(_ACCOUNT_NAMES, "", secret=secret, algorithm="sha256").digest() for secret in _secrets()]
     )

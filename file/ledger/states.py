@@ -1,70 +1,79 @@
-"""Every state of `File` and `Replica`, and every transition: what it begins in, what it writes. No other module writes
-a state, or the columns that belong to one.
+"""Every state of `File` and `Replica`, and every transition: where it begins, and what it writes.
 
-A transition takes a query set, adds the states that it begins in, and returns how many rows it changed, so that each is
-a compare-and-swap. `new` is a row that is made, `gone` one that is removed. All times are the database's.
+Promises: no other module writes a state, or a column that belongs to a state (a test reads the sources). A transition
+takes a query set, adds the states in which it may begin, and returns how many rows it changed, so each one is a
+compare-and-swap. All times come from the clock of the database. Leaves to others: when a transition happens.
 
-File. `stored` and `partial` were acknowledged. `receiving`, and `erasing` without a `key_hash`, never were.
+In the tables, `new` is a row that is created, `gone` a row that is deleted; the third column is the name below.
 
-        +-------------------------------> gone
-        |                                  |
-        |                         +--------+
-        |                         |
-    receiving ----------------> erasing <---> erased
-        |                         |
-        +-----> stored -----------+
-        |        |  |             |
-        +-----> partial ----------+
+File. `stored` and `partial` are acknowledged. `receiving`, and `erasing` without a `key_hash`, never were.
 
-    new -> receiving                    CLAIMED            an intent, before the first byte leaves
-    new -> stored, partial              restored_file      by a rebuild, from what lies in the accounts
-    new -> erasing                      FOUND_LATE         the row was gone, and its process went on
-    receiving -> stored, partial        CONCLUDED          the ack is met
-    receiving -> gone                   received_by        the upload failed, and nothing is left
-    receiving -> gone                   forget_received    in an older copy of the ledger
-    receiving -> gone                   RECEIVED           in a new copy of the ledger
-    receiving -> erasing                give_up            the upload failed, and something may be left
-    receiving -> erasing                take_over          its process died: the lease ran out
-    receiving, stored, partial -> erasing  erase_file      a client's DELETE
-    stored -> partial                   lack               an account is to get it that does not have it
-    partial -> stored                   complete           the last such account has it, or is not to get it any more
-    erasing -> erased                   finish             no account has anything of it
-    erasing -> gone                     finish             the same, of one that was never acknowledged
-    erased -> erasing                   reopen_file        something of it was stored after all
+                  +----------------+
+                  |                v
+    receiving ----+--> stored <--> partial
+     |       |            |          |
+     |       +---------+  |          |
+     |                 v  v          |
+     |                erasing <------+
+     v                 |  ^
+    gone <-------------+  +------> erased
 
-Replica. `owner` works on it until `due_at`, and then it is due again: a claim needs no giving back.
+    new -> receiving                       CLAIMED           an intent, before the first byte is sent
+    new -> stored, partial                 restored_file     a rebuild found it in the accounts
+    new -> erasing                         FOUND_LATE        the row was deleted, and then its process continued
+    receiving -> stored, partial           CONCLUDED         the ack is met
+    receiving -> gone                      received_by       the upload failed, and nothing is left in any account
+    receiving -> gone                      RECEIVED          in a new copy of the ledger
+    receiving -> gone                      forget_received   in an older copy of the ledger
+    receiving -> erasing                   give_up           the upload failed, and something may be left
+    receiving -> erasing                   take_over         its process died: its lease has ended
+    receiving, stored, partial -> erasing  erase_file        a client asked for it
+    stored -> partial                      lack              an account must get the file that does not have it
+    partial -> stored                      complete          no account is left that must get the file
+    erasing -> erased                      finish            no account has anything of it
+    erasing -> gone                        finish            the same, and it was never acknowledged
+    erased -> erasing                      reopen_file       something of it was stored afterwards
 
-        +----------------------------+
-        |                            |
-    pending <---> blocked ------> erasing <---> erased
-        |  |         |               |             |
-        |  +-----> stored -----------+             |
-        |                                          |
-        +------------------------------------------+
+A file that was never acknowledged is searched for in two rounds. In the first round `lease_until` is set. Before the
+second it becomes null, and the key is free for another file (`live` is false), unless an upload may be open that only
+the key identifies.
 
-    new -> stored                       STORED             the account has the file
-    new -> pending                      pending            it goes on after the answer
-    new -> pending                      WANTED             by a backfill
-    new -> stored                       RESTORED           by a rebuild
-    new -> pending                      missing            by a rebuild that does not see it
-    new -> erasing                      UNSEEN             of a file that was never acknowledged
-    pending, blocked -> stored          store              the account has the file
-    pending -> blocked                  refuse             for good: a person has to act
-    pending -> blocked                  block_missing      the account is not configured
-    blocked -> pending                  release_blocked    the account is back, or a person says so
-    stored, blocked -> pending, blocked  demote             the account does not show it, or shows something else
-    blocked -> stored                   show_again         the account shows it again
-    blocked -> pending                  end_removal        what was there in its place was removed
-    pending, blocked -> erasing         withdraw           the account is not to get the file any more
-    stored, blocked -> erasing          drain              the account is to lose the file
-    pending, blocked, stored -> erasing  erase_replicas     the file is erased
-    erasing, erased -> erasing          leave              an upload failed, and something may be left there
-    erasing -> erased                   account_has_none   the account said so, as often as is needed
-    erased -> erasing                   finish             of a file that was never acknowledged: one more look
-    erased -> gone                      finish             with such a file, after that look
-    erased -> erasing                   reopen             something was stored there after all
-    erased -> pending                   want_again         by a backfill
-    pending, blocked, erasing -> gone   forget             a rebuild made it, and nothing was ever known to be there
+Replica. A worker owns it until `due_at`. Then another worker may take it, so a claim need not be returned.
+
+         +----> stored <----+
+         |        |  ^      |
+         v        |  |      v
+      pending <---+--+--> blocked
+       |   ^      |         |
+       |   |      v         |
+       +---|--> erasing <---+
+           |     |   ^
+           |     v   |
+           +--- erased
+
+    new -> stored                          STORED            the account has the file
+    new -> pending                         pending           its lane continues after the answer
+    new -> pending                         WANTED            a backfill
+    new -> stored                          RESTORED          a rebuild found it in the account
+    new -> pending                         missing           a rebuild did not find it in the account
+    new -> erasing                         UNSEEN            of a file that was never acknowledged
+    pending, blocked -> stored             store             the account has the file
+    pending -> blocked                     refuse            a retry would not help: a person must act
+    pending -> blocked                     block_missing     the account is not configured
+    blocked -> pending                     unblock           the account is back, or a person asked for a retry
+    stored, blocked -> pending, blocked    demote            the account does not show it, or shows something else
+    blocked -> stored                      show_again        the account shows it again
+    blocked -> pending                     end_removal       what was in its place is removed
+    pending, blocked -> erasing            withdraw          the account must not get the file any more
+    stored, blocked -> erasing             drain             the account must lose the file
+    pending, blocked, stored -> erasing    erase_replicas    the file is erased
+    erasing, erased -> erasing             leave             an upload failed, and something may be left there
+    erasing -> erased                      account_has_none  the account said so, once or twice (`last_look`)
+    erased -> erasing                      finish            the second round of a file that was never acknowledged
+    erased -> gone                         finish            the end of the second round
+    erased -> erasing                      reopen            something was stored there afterwards
+    erased -> pending                      want_again        a backfill
+    pending, blocked, erasing -> gone      forget            a rebuild made it, and nothing was ever known to be there
 """
 
 from collections.abc import Mapping
@@ -83,43 +92,45 @@ ACKNOWLEDGED = (FileState.STORED, FileState.PARTIAL)
 # Conditions of partial indexes, as in `file/models.py`: SQLite takes such an index only where it finds the very text.
 IS_PARTIAL = RawSQL("file_file.state = 'partial'", (), BooleanField())
 IS_UNFINISHED = RawSQL("file_replica.state IN ('pending', 'blocked', 'erasing')", (), BooleanField())
-LANDING = 15  # settling times: for so long what went unanswered may land. A store that was down takes what it was sent
+# A request without an answer may still take effect for this number of settling times: a store that was down processes
+# what it received before.
+LANDING = 15
 
 Files = QuerySet[File]
 Replicas = QuerySet[Replica]
 
 # --- conditions
 
-# Somebody works on the replica, or nobody does.
+# A worker has the replica, or none has it.
 HELD = Q(owner__isnull=False, due_at__gt=Now())
 FREE = Q(owner=None) | Q(due_at=None) | Q(due_at__lte=Now())
 DUE = Q(due_at__lte=Now())
-# An erasing replica that waits for what may still land.
+# An erasing replica that waits until no earlier request can take effect any more.
 WAITS = Q(last_look=True)
-# The account has something under the key: the file, or something else in its place.
+# The account shows an object under the key: the file, or something else in its place.
 SHOWN = Q(state=ReplicaState.STORED) | Q(state=ReplicaState.BLOCKED, error_code=ReplacedError.code)
-# A rebuild made it, and knew no place in an account that is not configured.
+# A rebuild made it for an account that is not configured, and so knew no bucket.
 UNPLACED = Q(bucket="")
-# The process that receives the file goes on, although the file is to be erased; what it stores has to go, too.
+# The file is erased while a process still receives it. What that process stores must be removed, too.
 STILL_RECEIVED = Q(stored_at=None, key_hash__isnull=False, lease_until__gt=Now())
-# Being removed, and it was never acknowledged: nobody knows of it.
+# It is being removed, and it was never acknowledged.
 GIVEN_UP = Q(state=FileState.ERASING, key_hash=None)
 LEASE_EXPIRED = Q(lease_until__lt=Now(), state=FileState.RECEIVING)
 
 
 def has_passed_its_key_on(file: File) -> bool:
-    """The key may be another file's by now, and no upload of this one is open any more."""
+    """Another file may have the key now, and no upload of this one is open any more."""
     return not file.live and file.lease_until is None
 
 
-# --- the statements of the path of an upload: columns, their values, and conditions, as SQL
+# --- SQL for the statements on the path of an upload: columns, their values, conditions
 
 CLAIMED_COLUMNS = "live, state, owner, lease_until"
 STORED_COLUMNS = "state, attempts"
 STORED = f"'{ReplicaState.STORED}', 0"
 PENDING_COLUMNS = "state, attempts, owner, due_at, begun_until"
 RECEIVED = f"file_file.state = '{FileState.RECEIVING}'"
-CONCLUDED = "lease_until = NULL"  # and the state that the outcome says
+CONCLUDED = "lease_until = NULL"  # with the state that the outcome says
 
 
 def claimed(owner: str, lease: str) -> str:
@@ -131,7 +142,7 @@ def pending(owner: str, lease: str) -> str:
 
 
 def received_by(owner: str) -> str:
-    """Only such a file is concluded, or removed because nothing of it is left anywhere."""
+    """A file is concluded, or deleted because nothing of it is left, only by the process that receives it."""
     return f"{RECEIVED} AND file_file.owner = '{owner}'"
 
 
@@ -152,14 +163,14 @@ _FORGOTTEN_AT_ONCE: Mapping[str, Any] = {
 
 
 def renew(files: Files, lease: timedelta) -> int:
-    """Also of what is to be erased by now: who erases it looks again when nothing can be added any more."""
+    """Also if the file is erased meanwhile: the clean-up waits until its process cannot store anything any more."""
     states = (FileState.RECEIVING, FileState.ERASING)
     return files.filter(state__in=states, lease_until__isnull=False).update(lease_until=Now() + lease)
 
 
 def give_up(files: Files, *, holds_key: bool) -> int:
-    """`holds_key`: until every account has been looked at. Else what may land late is all that is left: the key is free
-    now, and what has it by then wins, for writes are conditional.
+    """`holds_key`: until every account was searched. Otherwise only a late request can store something, and the key is
+    free now: writes are conditional, so a file that has the key by then wins.
     """
     passed_on = {} if holds_key else _KEY_PASSED_ON
     received = files.filter(state=FileState.RECEIVING)
@@ -171,9 +182,9 @@ def take_over(files: Files) -> int:
 
 
 def erase_file(files: Files, key_hash: str) -> int:
-    """Everything is forgotten at once but for the key and the places, by which its objects are found.
+    """Everything is deleted at once except the key and the places, which are needed to find its objects.
 
-    A process that receives it goes on, and learns at the end that it is not to be.
+    A process that receives the file continues, and learns at the end that the file is erased.
     """
     states = (FileState.RECEIVING, *ACKNOWLEDGED)
     return files.filter(state__in=states).update(state=FileState.ERASING, key_hash=key_hash, **_FORGOTTEN_AT_ONCE)
@@ -188,7 +199,7 @@ def reopen_file(files: Files) -> int:
 
 
 def forget_received(files: Files) -> int:
-    """In an older copy of the ledger it may have been acknowledged later, and what is not known is never removed."""
+    """After the copy was made the file may have been acknowledged. The clean-up never removes an unknown file."""
     return files.filter(state=FileState.RECEIVING).delete()[1].get(File._meta.label, 0)
 
 
@@ -196,9 +207,9 @@ def restored_file(*, is_whole: bool) -> Mapping[str, Any]:
     return {"state": FileState.STORED if is_whole else FileState.PARTIAL}
 
 
-# --- replicas: who works on one, and when it is tried again
+# --- replicas: which worker has one, and when it is due
 
-# It keeps its turn.
+# Now; a replica that is due already keeps its turn.
 _AT_ONCE = Coalesce(Least("due_at", Now()), Now())
 
 
@@ -207,27 +218,27 @@ def claim(replicas: Replicas, owner: str, lease: timedelta) -> int:
 
 
 def hold(replicas: Replicas, lease: timedelta, *, begins: bool = False) -> int:
-    """Renew a claim. Also of one that has to go by now, for as long as its worker is at it.
+    """Renew a claim. Also if the replica must be erased by now: its worker still has it.
 
-    `begins`: its worker may begin an upload before it is noted.
+    `begins`: the worker may begin an upload before the upload is noted.
     """
     held = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.ERASING))
     until = Now() + lease
     return held.update(due_at=until, begun_until=until) if begins else held.update(due_at=until)
 
 
-def sweep(replicas: Replicas) -> int:
-    """What was begun before is closed, and what is begun from now on is noted first."""
+def clear_begun(replicas: Replicas) -> int:
+    """What was begun before is closed, and an upload is noted from now on before it begins."""
     return replicas.filter(begun_until__isnull=False).update(begun_until=None)
 
 
-def release(replicas: Replicas, pause: timedelta) -> int:
-    """End a claim, and say nothing of the account."""
+def end_claim(replicas: Replicas, pause: timedelta) -> int:
+    """Before the lease ends, and without a result."""
     return replicas.filter(due_at__isnull=False).update(owner=None, due_at=Now() + pause)
 
 
 def put_off(replicas: Replicas, code: str | None, pause: timedelta, **columns: Any) -> int:
-    """It was tried in vain, and keeps its state. One that is to be erased is looked at twice again."""
+    """An attempt failed, and the replica keeps its state. After an error, an erasing one needs two looks again."""
     tried: dict[str, Any] = {"attempts": F("attempts") + 1, "error_code": code, "owner": None, **columns}
     tried["due_at"] = Now() + pause
     erasing = replicas.filter(state=ReplicaState.ERASING)
@@ -235,12 +246,12 @@ def put_off(replicas: Replicas, code: str | None, pause: timedelta, **columns: A
 
 
 def try_again(replicas: Replicas, **columns: Any) -> int:
-    """At once, by anybody."""
+    """Any worker may take it at once."""
     return replicas.update(**_again(), **columns)
 
 
 def hasten(replicas: Replicas) -> int:
-    """What refused to be erased is tried now. One that waits for what may still land goes on waiting."""
+    """Try at once what could not be erased. What waits for late requests continues to wait."""
     erasing = replicas.filter(state=ReplicaState.ERASING, owner=None).exclude(WAITS)
     return erasing.update(due_at=Now())
 
@@ -258,12 +269,12 @@ RESTORED: Mapping[str, Any] = {"state": ReplicaState.STORED}
 
 
 def missing(code: str, *, is_placed: bool) -> Mapping[str, Any]:
-    """Due now, unless there is nowhere to look."""
+    """Due now, unless the account is not configured."""
     return {"state": ReplicaState.PENDING, "error_code": code, "due_at": Now() if is_placed else None}
 
 
 def store(replicas: Replicas, stored: Stored, **columns: Any) -> int:
-    """Who has the file may say so whoever works on the replica meanwhile: it is what they would find."""
+    """Whatever worker has the replica: it would find the same."""
     wanted = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
     fields: dict[str, Any] = {
         "owner": None,
@@ -295,49 +306,49 @@ def refuse(replicas: Replicas, code: str | None, **columns: Any) -> int:
 
 
 def block_missing(replicas: Replicas, code: str) -> int:
-    """It keeps a time, so that it is found by its index when the account is back."""
+    """It keeps a due time, so that an index finds it when the account is back."""
     free = replicas.filter(FREE, state=ReplicaState.PENDING)
     at = Coalesce("due_at", Now())
     return free.update(owner=None, state=ReplicaState.BLOCKED, error_code=code, due_at=at)
 
 
 def mark_missing(replicas: Replicas, code: str) -> int:
-    """What has to go from an account that is not configured says why it does not."""
+    """An erasing replica of an account that is not configured: the error code says why it stays."""
     free = replicas.filter(FREE, state=ReplicaState.ERASING)
     return free.update(owner=None, error_code=code, last_look=False, due_at=_AT_ONCE)
 
 
-def release_blocked(replicas: Replicas) -> int:
+def unblock(replicas: Replicas) -> int:
     blocked = replicas.filter(state=ReplicaState.BLOCKED)
     return blocked.update(state=ReplicaState.PENDING, error_code=None, **_again())
 
 
 # --- replicas: what an account shows
 
-_SHOWN = (ReplicaState.STORED, ReplicaState.BLOCKED)
+_STORED_OR_BLOCKED = (ReplicaState.STORED, ReplicaState.BLOCKED)
 
 
 def demote(replicas: Replicas, state: ReplicaState, code: str) -> int:
-    """To `pending`, and catch-up brings it; or to `blocked`, and a person decides."""
+    """To `pending`, and catch-up copies the file; or to `blocked`, and a person decides."""
     due = Now() if state is ReplicaState.PENDING else None
-    shown = replicas.filter(state__in=_SHOWN)
+    shown = replicas.filter(state__in=_STORED_OR_BLOCKED)
     return shown.update(state=state, error_code=code, owner=None, attempts=0, due_at=due)
 
 
 def doubt(replicas: Replicas, code: str) -> int:
-    """The last good copy is never demoted: it only says what is wrong with it."""
+    """The last good copy is never demoted. It only gets the error code."""
     return replicas.update(error_code=code)
 
 
 def show_again(replicas: Replicas, stored: Stored) -> int:
-    """Where the account has copied it onto itself, ETag or version are new, and needed by whoever reads it."""
+    """An owner may have copied the object onto itself: then ETag or version are new, and reads need them."""
     free: dict[str, Any] = {"owner": None, "due_at": None, "attempts": 0, "error_code": None}
     seen: dict[str, Any] = {"etag": stored.etag, "version_id": stored.version_id, "verified_at": Now()}
-    return replicas.filter(state__in=_SHOWN).update(state=ReplicaState.STORED, **free, **seen)
+    return replicas.filter(state__in=_STORED_OR_BLOCKED).update(state=ReplicaState.STORED, **free, **seen)
 
 
 def end_removal(replicas: Replicas, *, removed: bool) -> int:
-    """The claim of who removes what is in its place ends; if that is gone, catch-up brings the file."""
+    """The worker that removes what is in its place is done. If that is removed, catch-up copies the file."""
     fields: dict[str, Any] = {"owner": None, "due_at": None}
     if removed:
         fields = {"owner": None, "due_at": Now(), "state": ReplicaState.PENDING, "attempts": 0}
@@ -345,7 +356,7 @@ def end_removal(replicas: Replicas, *, removed: bool) -> int:
     return replicas.filter(state=ReplicaState.BLOCKED).update(**fields)
 
 
-# --- replicas: an account is to have nothing of the file
+# --- replicas: an account must have nothing of the file
 
 UNSEEN: Mapping[str, Any] = {
     "state": ReplicaState.ERASING,
@@ -356,7 +367,7 @@ UNSEEN: Mapping[str, Any] = {
 
 
 def withdraw(replicas: Replicas) -> int:
-    """Who brings it keeps it until the lease ends, and is told when it wants to go on."""
+    """A worker that copies the file keeps its claim until the lease ends, and learns of it before it publishes."""
     erasing: dict[str, Any] = {"state": ReplicaState.ERASING, "error_code": None, "last_look": False}
     brought = replicas.filter(HELD, state=ReplicaState.PENDING).update(**erasing)
     waiting = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
@@ -364,9 +375,9 @@ def withdraw(replicas: Replicas) -> int:
 
 
 def drain(replicas: Replicas) -> int:
-    """Nothing is under way there: one look suffices."""
+    """No request is under way there, so one look is enough."""
     free: dict[str, Any] = {"owner": None, "error_code": None, "attempts": 0, "due_at": Now()}
-    return replicas.filter(state__in=_SHOWN).update(state=ReplicaState.ERASING, last_look=True, **free)
+    return replicas.filter(state__in=_STORED_OR_BLOCKED).update(state=ReplicaState.ERASING, last_look=True, **free)
 
 
 def erase_replicas(replicas: Replicas) -> int:
@@ -374,7 +385,9 @@ def erase_replicas(replicas: Replicas) -> int:
 
 
 def leave(alias: str, file_id: str, outcome: Failed, settle: timedelta) -> None:
-    """What is left there is looked for soon, and twice; what only may land, once it has landed, and once."""
+    """If something is left, two looks, the first one soon. If only a late request can store something: one look,
+    when no late request can take effect any more.
+    """
     is_left = outcome.removal is Removal.PENDING
     fields: dict[str, Any] = {
         "bucket": outcome.bucket,
@@ -393,12 +406,12 @@ def leave(alias: str, file_id: str, outcome: Failed, settle: timedelta) -> None:
 
 
 def await_receiver(replicas: Replicas, until: datetime) -> int:
-    """The process that receives the file may still store something: it is looked for again after its lease."""
+    """The process that receives the file may still store something, so look again when its lease has ended."""
     return replicas.filter(state=ReplicaState.ERASING).update(owner=None, due_at=until)
 
 
 def await_landing(replicas: Replicas, pause: timedelta) -> int:
-    """The account said once that nothing is there: the next look is the last one."""
+    """The account has nothing of the file. Look once more when no late request can take effect any more."""
     erasing = replicas.filter(state=ReplicaState.ERASING)
     return erasing.update(owner=None, error_code=None, last_look=True, due_at=Now() + pause)
 
@@ -410,33 +423,32 @@ def account_has_none(replicas: Replicas, strangers: int) -> int:
 
 
 def forget(replicas: Replicas) -> int:
-    return replicas.filter(UNPLACED, stored_at=None).exclude(state__in=_LASTING).delete()[0]
+    lasting = (ReplicaState.STORED, ReplicaState.ERASED)
+    return replicas.filter(UNPLACED, stored_at=None).exclude(state__in=lasting).delete()[0]
 
 
-_LASTING = (ReplicaState.STORED, ReplicaState.ERASED)
-
-# --- what follows for the file
+# --- what follows for the file from its replicas
 
 
 def complete(alias: str, file_id: str, account: str, *, keeps_uploads: bool = False) -> None:
-    """An account has got the file later: its upload is not open any more, and it may have been the last.
+    """An account has the file now, so no upload of it is open there; it may be the last account that the file needed.
 
-    `keeps_uploads`: it is not to get it any more, and what is open there is still to be closed.
+    `keeps_uploads`: the account does not get the file any more, and what is open there must still be closed.
     """
     if not keeps_uploads:
         closed_uploads(alias, file_id).filter(account=account).delete()
     lock(alias, file_id)
-    # The other two in an account that was retired.
+    # `erasing` and `erased`: the account was retired.
     done = (ReplicaState.STORED, ReplicaState.ERASING, ReplicaState.ERASED)
     if not Replica.objects.using(alias).filter(file_id=file_id).exclude(state__in=done).exists():
         File.objects.using(alias).filter(pk=file_id, state=FileState.PARTIAL).update(state=FileState.STORED)
 
 
 def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> bool:
-    """Once an account has nothing of a file any more: it may have been the last one. True: the key is gone, too.
+    """An account has nothing of the file; it may be the last one that had. True: the ledger has no key of it any more.
 
-    A file that was never acknowledged gives its key back, and is looked for once more after `landing`; it keeps the
-    key meanwhile if an upload may be open that can be told from others only by the key.
+    A file that was never acknowledged frees its key, and its second round begins after `landing`. It keeps the key if
+    an upload may be open that only the key identifies.
     """
     files, replicas = File.objects.using(alias), Replica.objects.using(alias).filter(file_id=file_id)
     # Two processes may end the last two replicas at once: the second waits here, and then sees what the first wrote.
@@ -450,7 +462,7 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> bool:
         return False
     uploads.delete()
     if file.key_hash is None:
-        # Its row goes, its id stays for a while: an object of it that lands later may be removed.
+        # The row is deleted, the id is kept for a time: an object of it that appears later may be removed.
         given_up = [GivenUpFile(id=file.pk, given_up_at=Now())]
         GivenUpFile.objects.using(alias).bulk_create(given_up, ignore_conflicts=True)
         file.delete(using=alias)
@@ -462,7 +474,9 @@ def finish(alias: str, file_id: str, landing: timedelta = timedelta()) -> bool:
 
 
 def reopen(alias: str, file_id: str, account: str, object_key: str, lease: timedelta) -> None:
-    """Somebody woke up and stored something of a file that was erased: it goes again, at the latest after `lease`."""
+    """A process that had stopped for a time stored an object of an erased file. It is removed, at the latest after
+    `lease`.
+    """
     erased = Replica.objects.using(alias).filter(file_id=file_id, account=account, state=ReplicaState.ERASED)
     again: dict[str, Any] = {"state": ReplicaState.ERASING, "erased_at": None, "last_look": False}
     if erased.update(due_at=Now() + lease, object_key=object_key, **again):
@@ -470,12 +484,12 @@ def reopen(alias: str, file_id: str, account: str, object_key: str, lease: timed
 
 
 def lock(alias: str, file_id: str) -> None:
-    """The file before its replicas, as everybody does, or two processes wait for each other. Of two that end the last
-    two replicas at once, the second waits here, and then sees what the first wrote.
+    """Always the file before its replicas, or two processes wait for each other. Two processes may end the last two
+    replicas at once: the second one waits here, and then sees what the first wrote.
     """
     File.objects.using(alias).select_for_update().filter(pk=file_id).values_list("pk").first()
 
 
 def closed_uploads(alias: str, file_id: str) -> QuerySet[OpenUpload]:
-    """Those with an id were completed, or aborted. One without may be open all the same: the clean-up sweeps it."""
+    """Uploads with an id are completed or aborted. One without may still be open: the clean-up searches for it."""
     return OpenUpload.objects.using(alias).filter(file_id=file_id, upload_id__isnull=False)

@@ -37,22 +37,24 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="replica",
             name="due_at",
-            field=models.DateTimeField(help_text="from when a worker may take it, whoever was its owner", null=True),
+            field=models.DateTimeField(help_text="from then on any worker may take it", null=True),
         ),
         migrations.AlterField(
             model_name="replica",
             name="attempts",
-            field=models.IntegerField(default=0, help_text="that failed since it was last released"),
+            field=models.IntegerField(default=0, help_text="failed ones in a row"),
         ),
         migrations.AddField(
             model_name="replica",
             name="begun_until",
-            field=models.DateTimeField(help_text="until when an upload may have begun without a note", null=True),
+            field=models.DateTimeField(help_text="until then an upload may have begun that is not noted", null=True),
         ),
         migrations.AddField(
             model_name="replica",
             name="last_look",
-            field=models.BooleanField(help_text="of one that is erasing: nothing can land there any more", null=True),
+            field=models.BooleanField(
+                help_text="of an erasing one: the account must confirm only once more", null=True
+            ),
         ),
         migrations.AddIndex(
             model_name="replica",

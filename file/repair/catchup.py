@@ -155,7 +155,7 @@ class CatchUp:
             await held(self._leases, due, self._settle(due, account))
         except asyncio.CancelledError:
             with suppress(LedgerUnavailableError):
-                await self._settling.release(due)
+                await self._settling.end_claim(due)
             raise
         except LedgerUnavailableError as error:  # the claim runs out
             _log.warning("catch_up_unrecorded", **told, detail=error.detail)
@@ -178,7 +178,7 @@ class CatchUp:
         if stored is None:
             receipt = await self._records.receipt(due.file_id)
             if receipt is None:  # it is to be erased
-                return await self._settling.release(due)
+                return await self._settling.end_claim(due)
             try:
                 stored = await self._bring(due, receipt, account)
             except PartRefusedError as error:
@@ -187,7 +187,7 @@ class CatchUp:
                 raise
         if not await self._settling.found(due, stored):
             await account.remove(stored.object_key, due.file_id, stored.version_id, stored.etag)
-            return await self._settling.release(due)
+            return await self._settling.end_claim(due)
         metrics.caught_up(due.account, brought=brought)
         _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
         return None

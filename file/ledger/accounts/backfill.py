@@ -1,7 +1,7 @@
-"""Files for an account that is new, or is taken back: a `pending` replica for each that the account does not have.
+"""Files for an account that is new, or returns: a `pending` replica per file that the account does not have.
 
-Restartable: what is there already is left as it is, so that running again adds what is missing. Catch-up does the rest.
-A file that is erased meanwhile gets none: that is decided with its row locked.
+Restartable: existing replicas stay, so a repeated call adds what is missing. Catch-up copies the files. A file that is
+erased meanwhile gets no replica: that is decided with its row locked.
 """
 
 import uuid
@@ -35,16 +35,16 @@ class Backfilled:
         return not self.leaving and not self.under_way
 
 
-Told = Callable[[Backfilled], None]
+Progress = Callable[[Backfilled], None]
 
 
-def take_back(alias: str, account: str) -> bool:
-    """It gets new files again. Whether it had been retired. Raises `LedgerUnavailableError`."""
+def unretire(alias: str, account: str) -> bool:
+    """The account gets new files again. False: it was not retired. Raises `LedgerUnavailableError`."""
     retired = RetiredAccount.objects.using(alias).filter(name=account)
     return write(alias, lambda: retired.delete()[0] > 0)
 
 
-def backfill(alias: str, account: Account, told: Told) -> Backfilled:
+def backfill(alias: str, account: Account, progress: Progress) -> Backfilled:
     """Every acknowledged file that the account does not have. Raises `LedgerUnavailableError`; what was added stays."""
     done = Backfilled()
     after: uuid.UUID | None = None
@@ -60,7 +60,7 @@ def backfill(alias: str, account: Account, told: Told) -> Backfilled:
         done.leaving += leaving
         done.files += len(acknowledged)
         after = page[-1][0]
-        told(done)
+        progress(done)
     with reading():
         done.under_way = sum(account.name not in wanted for wanted in received(alias))
     return done
@@ -83,7 +83,7 @@ def _lacking(alias: str, account: str, ids: Sequence[uuid.UUID]) -> tuple[list[u
 def _add(alias: str, account: Account, ids: Sequence[uuid.UUID]) -> int:
     """In a transaction. Returns how many of the files shall be there from now on."""
     files = File.objects.using(alias).filter(pk__in=ids, state__in=ACKNOWLEDGED)
-    # Whoever erases one of them waits here, and then finds its new replica.
+    # A process that erases one of them waits here, and then finds its new replica.
     keys = dict(files.order_by("pk").select_for_update().values_list("pk", "key"))
     lacking, _ = _lacking(alias, account.name, list(keys))
     erased = Replica.objects.using(alias).filter(file_id__in=lacking, account=account.name, state=ReplicaState.ERASED)

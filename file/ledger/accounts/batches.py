@@ -1,8 +1,8 @@
-"""Work on many rows, some at a time: beside the running service, in bounded memory, and again after an interruption.
+"""Changes of many rows, some at a time: beside the running service, in bounded memory, and repeatable.
 
-Each batch is one short transaction. Between two there is a pause as long as the last one took (SQLite gives its one
-write lock to whoever asks at the right moment, and the service has to have its turn). A batch that met a deadlock is
-tried again: whoever takes many rows crosses those who take one.
+Each batch is one short transaction. Then there is a pause as long as the transaction: SQLite gives its write lock to
+the process that asks at the right moment, and the service needs its turn. A batch that met a deadlock is repeated:
+transactions of many rows cross those of one row.
 """
 
 import time

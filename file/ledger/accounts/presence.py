@@ -1,11 +1,8 @@
-"""What waits for an account: because nobody has its credentials, or because somebody has to act first.
+"""Replicas that wait for an account: its credentials are missing, or a person has to act first.
 
-What is `pending` in an account that is missing from the environment becomes `blocked` by `account_missing`, and
-`pending` again when the account is back; what is `erasing` there stays so, and says why. Nothing is deleted, and doing
-it twice does no more. A replica that somebody works on is left to them. Times are the database's.
-
-`due_at` of a replica never grows here: before its first attempt it says how long somebody may have begun
-uploads for it (see `claims.py`). One that is blocked by `account_missing` keeps it, so that it is found by its index.
+If an account is not configured, its `pending` replicas become `blocked` by `account_missing`, and `pending` again when
+the account is back; its `erasing` replicas keep their state, and get the error code. Nothing is deleted, and a repeated
+call changes nothing. A replica that a worker has is left alone.
 """
 
 from datetime import timedelta
@@ -22,17 +19,17 @@ from file.logic.errors import AccountMissingError, ReplacedError
 from file.logic.values import Account, ReplicaState
 from file.models import File, Replica
 
-ACCOUNT_MISSING = AccountMissingError.code  # the error code of what waits for an account that is not configured
+ACCOUNT_MISSING = AccountMissingError.code  # the error code of a replica whose account is not configured
 
 
 def block_missing(alias: str, account: str) -> int:
-    """Some of what is `pending` in an account that is not configured. Returns how many; 0 when all are."""
+    """Block some `pending` replicas of an account that is not configured. Returns how many; 0 when none is left."""
     pending = _of(alias, account).filter(IS_UNFINISHED, states.FREE, state=ReplicaState.PENDING)
     return states.block_missing(pending.filter(pk__in=_some(pending)), ACCOUNT_MISSING)
 
 
 def mark_erasing(alias: str, account: str, since: timedelta | None) -> int:
-    """Some of what is `erasing` in an account that is not configured. `since`: how long ago all of it was marked."""
+    """Mark some `erasing` replicas of an account that is not configured. `since`: when all were marked last."""
     erasing = _of(alias, account).filter(IS_UNFINISHED, states.FREE, state=ReplicaState.ERASING)
     if since is not None:  # what came later is due later; the rest need not be looked at
         erasing = erasing.filter(due_at__gte=Now() - since)
@@ -40,15 +37,15 @@ def mark_erasing(alias: str, account: str, since: timedelta | None) -> int:
     return states.mark_missing(erasing.filter(pk__in=_some(erasing)), ACCOUNT_MISSING)
 
 
-def release_missing(alias: str, account: Account) -> int:
-    """Some of what waited for an account that is back. Returns how many; 0 when all are released.
+def unblock_missing(alias: str, account: Account) -> int:
+    """Unblock some replicas of an account that is back. Returns how many; 0 when none is left.
 
     A replica that a rebuild made without knowing the account gets its place now.
     """
     waiting = _of(alias, account.name).filter(
         state=ReplicaState.BLOCKED, error_code=ACCOUNT_MISSING, due_at__isnull=False
     )
-    return _release(alias, account, waiting.filter(pk__in=some)) if (some := _some(waiting)) else 0
+    return _unblock(alias, account, waiting.filter(pk__in=some)) if (some := _some(waiting)) else 0
 
 
 def place_unplaced(alias: str, account: Account) -> int:
@@ -70,7 +67,7 @@ def retry(alias: str, account: Account) -> tuple[int, int]:
     erasing = erasing.filter(error_code__isnull=False)  # the others wait for the time between two looks
 
     def release(ids: list[int]) -> int:
-        return _release(alias, account, blocked.filter(pk__in=ids))
+        return _unblock(alias, account, blocked.filter(pk__in=ids))
 
     def hasten(ids: list[int]) -> int:
         return states.try_again(erasing.filter(pk__in=ids))
@@ -83,15 +80,15 @@ def retry(alias: str, account: Account) -> tuple[int, int]:
 
 
 def place_in(alias: str, account: Account) -> dict[str, Any]:
-    """The columns that say where in the account a replica lies, or shall lie."""
+    """The columns that say where the account has the object, or will have it."""
     key = File.objects.using(alias).filter(pk=OuterRef("file_id")).values("key")[:1]
     object_key = Concat(Value(account.prefix), Subquery(key)) if account.prefix else Subquery(key)
     return {"bucket": account.s3_bucket_name, "object_key": object_key}
 
 
-def _release(alias: str, account: Account, blocked: QuerySet[Replica]) -> int:
+def _unblock(alias: str, account: Account, blocked: QuerySet[Replica]) -> int:
     blocked.filter(states.UNPLACED).update(**place_in(alias, account))
-    return states.release_blocked(blocked)
+    return states.unblock(blocked)
 
 
 def _of(alias: str, account: str) -> QuerySet[Replica]:

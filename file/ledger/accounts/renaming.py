@@ -1,7 +1,7 @@
-"""An account gets another name: `AWS_ACCOUNT_A` became `AWS_ACCOUNT_B`, its bucket is the same.
+"""Renaming an account: `AWS_ACCOUNT_A` became `AWS_ACCOUNT_B`, with the same bucket.
 
-Refused where it is not sure that both are one account, and while anybody may still write under the old name.
-Restartable: what has the new name by now is no obstacle. The hashes of names in the objects stay as they were.
+Refused if it is not certain that both names are one account, and while a process may still write under the old name.
+Restartable: rows that have the new name already are no obstacle. The hashes of names in the objects do not change.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from django.db.models.functions import Concat, Now
 from file.ledger import states
 from file.ledger.accounts.accountstates import received
 from file.ledger.accounts.batches import reading, replica_ranges, write
-from file.ledger.accounts.presence import release_missing
+from file.ledger.accounts.presence import unblock_missing
 from file.ledger.accounts.retirement import forget_unplaced
 from file.logic.errors import CommandRefusedError
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import File, OpenUpload, Replica, RetiredAccount
 
 _HELD = (ReplicaState.PENDING, ReplicaState.ERASING)
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 class RenamingRefusedError(CommandRefusedError):
     """The account cannot be renamed. `detail` is one line with the reason."""
 
 
-def rename(alias: str, old: str, new: Account, told: Told) -> int:
+def rename(alias: str, old: str, new: Account, progress: Progress) -> int:
     """Returns how many replicas have the new name now. Raises `RenamingRefusedError`, `LedgerUnavailableError`."""
     with reading():
         _check_nobody_writes(alias, old)
@@ -39,8 +39,8 @@ def rename(alias: str, old: str, new: Account, told: Told) -> int:
             mine = Replica.objects.using(alias).filter(pk__gt=low, pk__lte=high, account=old)
             if mine.exists():
                 renamed += write(alias, partial(_rename_replicas, alias, mine, old, new.name))
-                told(renamed)
-        while write(alias, partial(release_missing, alias, new)):
+                progress(renamed)
+        while write(alias, partial(unblock_missing, alias, new)):
             continue
     return renamed
 
@@ -88,7 +88,7 @@ def _rename_beside(alias: str, old: str, new: str) -> None:
         retired.get_or_create(name=new, defaults={"keeps": former.keeps, "retired_at": former.retired_at})
         former.delete(using=alias)
     OpenUpload.objects.using(alias).filter(account=old).update(account=new)
-    # Its process died: whoever takes it over makes replicas of what it wanted.
+    # Its process died: the clean-up creates replicas for the accounts in `wanted`.
     _rename_wanted(File.objects.using(alias).filter(state=FileState.RECEIVING, lease_until__lte=Now()), old, new)
 
 

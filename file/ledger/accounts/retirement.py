@@ -1,9 +1,9 @@
-"""An account goes: it gets no new files, and keeps what it has, or loses it file by file.
+"""Retiring an account: it gets no new files, and keeps its objects, or loses them one by one.
 
-What it lacks is given up: its replicas become `erasing`, so that the clean-up makes sure that nothing half-done is
-left, and then `erased`. Drained, its own files become `erasing`, too, but only where another account that is configured
-has the file in good order; that is decided with the file's row locked, so that of two who take replicas away, one sees
-what the other did. Restartable: running again goes on.
+Files that it lacks are given up: their replicas become `erasing`, so that the clean-up removes incomplete uploads, and
+then `erased`. If the account is drained, its stored replicas become `erasing`, too, but only if another configured
+account has a good copy. That is decided with the file's row locked, so that of two processes that remove replicas, the
+second one sees what the first one did. Restartable: a repeated call continues.
 """
 
 import uuid
@@ -47,10 +47,12 @@ class Retirement:
         return not self.only_there and not self.unfinished and not self.under_way
 
 
-Told = Callable[[Retirement], None]
+Progress = Callable[[Retirement], None]
 
 
-def retire(alias: str, account: str, *, keeps: bool, configured: Collection[str], ack: Ack, told: Told) -> Retirement:
+def retire(
+    alias: str, account: str, *, keeps: bool, configured: Collection[str], ack: Ack, progress: Progress
+) -> Retirement:
     """`ack` is what uploads want that say nothing. Raises `RetirementRefusedError`, `LedgerUnavailableError`."""
     write(alias, lambda: _begin(alias, account, keeps, configured, ack))
     done = Retirement()
@@ -60,11 +62,11 @@ def retire(alias: str, account: str, *, keeps: bool, configured: Collection[str]
         waiting = _undecided(alias, account, replaced=False)
         for ids in chunks_of(waiting):
             done.given_up += write(alias, partial(_give_up, alias, waiting.filter(pk__in=ids)))
-            told(done)
+            progress(done)
         if keeps:
             done.replaced = _undecided(alias, account, replaced=True).count()
         else:
-            _drain_all(alias, account, set(configured) - {account}, done, told)
+            _drain_all(alias, account, set(configured) - {account}, done, progress)
         done.unfinished = unfinished_of(alias, account) - done.replaced
         done.under_way = sum(account in wanted for wanted in received(alias))
     return done
@@ -100,7 +102,7 @@ def _undecided(alias: str, account: str, *, replaced: bool) -> QuerySet[Replica]
 
 
 def _begin(alias: str, account: str, keeps: bool, configured: Collection[str], ack: Ack) -> None:
-    if connections[alias].vendor == "postgresql":  # of two who retire the last two accounts, one comes after the other
+    if connections[alias].vendor == "postgresql":  # two that retire the last two run one after the other
         with connections[alias].cursor() as cursor:
             cursor.execute("LOCK TABLE file_retiredaccount IN SHARE ROW EXCLUSIVE MODE")
     left = set(configured) - retired_names(alias) - {account}
@@ -123,7 +125,7 @@ def _give_up(alias: str, waiting: QuerySet[Replica]) -> int:
     return given_up
 
 
-def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, told: Told) -> None:
+def _drain_all(alias: str, account: str, others: Collection[str], done: Retirement, progress: Progress) -> None:
     mine = Replica.objects.using(alias).filter(SHOWN, account=account)
     for low, high in replica_ranges(alias):
         ids = list(mine.filter(pk__gt=low, pk__lte=high).values_list("file_id", flat=True))
@@ -131,7 +133,7 @@ def _drain_all(alias: str, account: str, others: Collection[str], done: Retireme
             leaving, kept = write(alias, partial(_drain, alias, account, ids[start : start + ROWS], others))
             done.leaving += leaving
             done.only_there += kept
-            told(done)
+            progress(done)
 
 
 def _drain(alias: str, account: str, ids: Sequence[uuid.UUID], others: Collection[str]) -> tuple[int, int]:

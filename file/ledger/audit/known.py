@@ -21,7 +21,7 @@ from file.logic.ports import ListedUpload
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica
 
-_WHOLE_SECONDS = timedelta(seconds=2)  # an account's listings are cut to them
+_WHOLE_SECONDS = timedelta(seconds=2)  # the times in listings have no fractions
 _UNFINISHED = (ReplicaState.PENDING, ReplicaState.ERASING)
 
 
@@ -65,7 +65,7 @@ class Acquaintance:
         return await self._runs.run(self._last_begun)
 
     async def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
-        """Those under which a file lies in the account, is about to, or is being removed."""
+        """The keys under which the account has a file, will have one, or is losing one."""
         return await self._runs.run(lambda: self._known(account, object_keys))
 
     async def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
@@ -152,7 +152,7 @@ def _by_key(
 
 
 def _is_under_way(file: File, states: Mapping[UUID, ReplicaState]) -> bool:
-    """The service receives, brings or removes it, and ends what it has open."""
+    """The service receives, copies or removes it, and will close its open uploads."""
     return file.state not in (*ACKNOWLEDGED, FileState.ERASED) or states.get(file.pk) in _UNFINISHED
 
 

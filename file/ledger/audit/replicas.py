@@ -1,7 +1,7 @@
-"""The replicas that an account is to show, as the ledger has them: all of them, those of some keys, or some by chance.
+"""The replicas that an account should show: all of them, those of some keys, or a random sample.
 
-Promises: each question reads a bounded window of rows by an index, however many rows there are, and nothing is held
-but what was asked for; what is written meanwhile is met or not. Writing is `verification.py`'s.
+Promises: each query reads a bounded window of rows by an index, however many rows there are, and only the requested
+rows are held in memory. Rows that are written meanwhile may be missed. Leaves to others: writing (`verification.py`).
 """
 
 import base64
@@ -55,8 +55,8 @@ class Verifiable:
         self._alias = alias
 
     async def batches(self, account: str, prefix: str = "") -> AsyncGenerator[tuple[Sequence[Recorded], float]]:
-        """Everything that the account is to show, of keys that begin so; with how much of the ledger was gone through,
-        from 0 to 1, which is not known of a prefix before its end.
+        """All replicas that the account should show, of keys with this prefix; with the part of the ledger that was
+        read, from 0 to 1, which stays 0 for a prefix.
         """
         if prefix:
             after = ""
@@ -73,7 +73,7 @@ class Verifiable:
             reached = end
 
     async def sample(self, account: str, count: int, prefix: str = "") -> AsyncGenerator[Sequence[Recorded]]:
-        """So many replicas of the account by chance, or all if there are no more."""
+        """A random sample of `count` replicas of the account, or all if there are fewer."""
         first, last = await self._runs.run(self._ends)
         if prefix or last - first < _HAND * count:
             ids = list(await self._drawn_of_all(account, count, prefix))

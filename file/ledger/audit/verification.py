@@ -1,8 +1,8 @@
-"""What came of a look at a replica: it is as it should be, it is missing, something else is in its place.
+"""What a look at a replica showed: it is as it should be, it is missing, or something else is in its place.
 
-Promises: every change is a compare-and-swap on the replica as it was read, so that a verdict about yesterday's object
-changes nothing. The last good replica of a file is never demoted: that is decided with the file's row locked (SQLite
-has one writer anyway), so that of two who verify, or erase, one comes after the other and sees what was written.
+Promises: every change is a compare-and-swap on the replica as it was read, so a result about an earlier object changes
+nothing. The last good replica of a file is never demoted: the file's row is locked for that decision (SQLite has one
+writer anyway), so of two processes that verify or erase, the second one sees what the first one wrote.
 """
 
 import secrets
@@ -30,7 +30,7 @@ _CLAIM = timedelta(minutes=15)
 class Change(StrEnum):
     """What becomes of a replica that is not as it should be."""
 
-    PENDING = "pending"  # catch-up brings it
+    PENDING = "pending"  # catch-up copies it
     BLOCKED = "blocked"  # a person decides
     KEPT = "kept"  # the last one that was good: it stays `stored`, with the error code
     OVERTAKEN = "overtaken"  # the ledger says something else by now
@@ -74,14 +74,14 @@ class Verification:
         return await self._runs.run(lambda: list(good))
 
     async def begin_removal(self, recorded: Recorded) -> str | None:
-        """Before what is damaged is removed: nobody else does it meanwhile.
+        """Before a damaged object is removed, so that no other process removes it.
 
-        None: somebody else does, or no other account has the file.
+        None: another process has the claim, or no other account has the file.
         """
         return await self._runs.run(lambda: self._begin_removal(recorded))
 
     async def end_removal(self, recorded: Recorded, claim: str, *, removed: bool) -> bool:
-        """The end of a claim. What was removed is `pending`, so that catch-up brings it. False: it was overtaken."""
+        """End the claim. If the object was removed, catch-up copies the file. False: the claim was lost."""
         return await self._runs.run(lambda: self._end_removal(recorded, claim, removed))
 
     # --- in the ledger's thread
@@ -106,7 +106,7 @@ class Verification:
             etag=recorded.etag,
             version_id=recorded.version_id,
         )
-        if recorded.state is ReplicaState.BLOCKED:  # nobody is removing it
+        if recorded.state is ReplicaState.BLOCKED:  # no worker is removing it
             row = row.filter(states.FREE)
         return row
 
@@ -117,7 +117,7 @@ class Verification:
     def _demote(self, recorded: Recorded, code: str, dry_run: bool, gone: Collection[str]) -> Demotion:
         with nullcontext() if dry_run else transaction.atomic(using=self._alias):
             files = File.objects.using(self._alias).filter(pk=recorded.file_id, state__in=ACKNOWLEDGED)
-            # Whoever demotes another replica of the file waits here, and then sees what this one wrote.
+            # A process that demotes another replica of the file waits here, and then sees what this one wrote.
             locked = files if dry_run else files.select_for_update()
             if locked.values_list("pk").first() is None:
                 return Demotion(Change.OVERTAKEN)

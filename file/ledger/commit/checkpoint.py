@@ -1,9 +1,9 @@
-"""Emptying SQLite's write-ahead log: it keeps older states of the ledger's rows, with the keys of erased files.
+"""Emptying SQLite's write-ahead log: it keeps older states of rows, with the keys of erased files.
 
-By itself SQLite writes over the log, and never shortens it while the service runs. Promises: nobody is held up for
-longer than by a commit. What the log has is moved first, without a lock. The last step takes the write lock for what
-came meanwhile, in the writer's own thread between two transactions; while another process writes, or somebody reads an
-older state, it does not happen. PostgreSQL has no such step: see docs/privacy.md.
+SQLite overwrites its log, and never shortens it while the service runs. Promises: no writer waits longer than for a
+commit. The content of the log is moved first, without a lock. The last step takes the write lock for the rest, in the
+writer's thread between two transactions. While another process writes, or reads an older state, the step does not
+happen. PostgreSQL has no equivalent: see docs/privacy.md.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ class Checkpoint:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is such a log."""
+        """Whether there is a write-ahead log."""
         return self._ledger is not None
 
     async def empty_log(self) -> bool:
         """False: it could not be at this moment. Raises `sqlite3.Error` and `LedgerUnavailableError`."""
         assert self._ledger is not None
         _, left = await asyncio.to_thread(_checkpoint, self._ledger, "PASSIVE")
-        if left > _MOST_PAGES:  # somebody reads an older state
+        if left > _MOST_PAGES:  # a process reads an older state
             return False
         done, _ = await self._writer.run(partial(_checkpoint, self._ledger, "TRUNCATE"), in_transaction=False)
         return done

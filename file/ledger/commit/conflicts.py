@@ -1,6 +1,6 @@
-"""Why a claim was not had: another file has the key, or the idempotency key.
+"""Why a claim failed: another file has the key, or the idempotency key.
 
-Off the path of most uploads, so it asks the models. Runs in the writer's thread, in a transaction of its own.
+This is not on the path of most uploads, so it uses the models. It runs in the writer's thread, in its own transaction.
 """
 
 from datetime import timedelta
@@ -18,7 +18,7 @@ _KEPT = timedelta(hours=24)
 
 
 def earlier_receipt(alias: str, intent: Intent) -> Receipt | None:
-    """The receipt of the file that this may be a repetition of; None if nothing stands in the way any more.
+    """The receipt of the file that this request may repeat; None if the claim is possible now.
 
     Raises `IdempotencyKeyBusyError`, `IdempotencyKeyReusedError`, `KeyBusyError`, `KeyTakenError`.
     """

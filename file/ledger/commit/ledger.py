@@ -1,7 +1,7 @@
 """The `Ledger` on a database: claims, outcomes and leases, all through one writer.
 
-The intent is durable before a byte leaves, the outcome before the answer. What is under way is renewed; what this
-process does not know to be under way is not, and so runs out: also a claim whose commit nobody could be sure of.
+The intent is durable before the first byte is sent, the outcome before the answer. This process renews the leases of
+its own uploads. A lease that it does not know of ends by itself, also that of a claim whose commit was uncertain.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _PAUSE_SECONDS = 0.2
 
 
 class DatabaseLedger:
-    """Use it as a context, in the event loop that it belongs to. `writer` is for whoever else writes here."""
+    """Use it as a context, in the event loop that it belongs to. Other parts of the process write through `writer`."""
 
     def __init__(self, alias: str, *, lease_seconds: float, wait_seconds: float, settle_seconds: float) -> None:
         self._alias = alias
@@ -69,7 +69,7 @@ class DatabaseLedger:
         if intent.expected_id is not None:
             return await self._expected(intent)
         while not await self._claim(intent):
-            # Raises what stands in the way; None: nothing does any more.
+            # Raises the reason; None: the claim is possible now.
             if (earlier := await self.writer.run(lambda: earlier_receipt(self._alias, intent))) is not None:
                 return earlier
         self._renewal.files.add(intent.id)
@@ -111,7 +111,7 @@ class DatabaseLedger:
             self._renewal.replicas.discard((file_id, outcome.account))
 
     async def _read_installation(self) -> str:
-        """Not by the writer: a database in which nothing can be written is told by what is to be written."""
+        """Not by the writer: a read-only database is reported by the first write, not here."""
         threads = ReadingThreads(self._alias, count=1)
         try:
             return (await Installations(threads, self._alias).read()).own
@@ -119,7 +119,7 @@ class DatabaseLedger:
             await threads.close()
 
     async def _until_known(self, receipt: Receipt) -> bool:
-        """A commit without an answer may have happened: asked again, it tells. See design 7.6."""
+        """A commit without an answer may have happened: repeating it shows whether it did. See design 7.6."""
         deadline = time.monotonic() + self._wait_seconds
         while True:
             try:
@@ -130,7 +130,7 @@ class DatabaseLedger:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _expected(self, intent: Intent) -> Receipt:
-        """What has the key, or the idempotency key, in one look: nothing is claimed that somebody gave up meanwhile."""
+        """The file that has the key, or the idempotency key, in one query, without a claim."""
         earlier = await self.writer.run(lambda: earlier_receipt(self._alias, intent))
         if earlier is None or earlier.id != intent.expected_id:
             raise ConditionFailedError
@@ -153,13 +153,13 @@ class DatabaseLedger:
             del entry, done  # or the error holds this frame, and the frame the error
 
     def _abandon(self, entry: Entry[Intent, bool]) -> None:
-        """Nobody wants the key any more, whether it can still be had or not."""
+        """The caller does not want the key any more."""
         if not self.writer.withdraw(entry):
             self._unwanted.add(entry.result)
             entry.result.add_done_callback(lambda result: self._undo(entry.asked, result))
 
     def _undo(self, intent: Intent, claimed: asyncio.Future[bool]) -> None:
-        """Whoever wanted the key is gone."""
+        """The claim succeeded after its caller had gone."""
         self._unwanted.discard(claimed)
         if claimed.cancelled() or claimed.exception() is not None or not claimed.result():
             return
@@ -167,9 +167,9 @@ class DatabaseLedger:
         self._in_background(Entry(remove, is_job=True), "claim_not_given_back", intent.id)
 
     def _in_background(self, entry: Entry[Any, Any], event: str, file_id: str) -> None:
-        """What nobody waits for, in its turn. If it fails, the lease runs out, and the clean-up does without."""
+        """An entry without a waiting caller. If it fails, the lease ends, and the clean-up works without it."""
 
-        def told(result: asyncio.Future[Any]) -> None:
+        def log_failure(result: asyncio.Future[Any]) -> None:
             if (error := result.exception()) is not None:
                 _log.warning(event, id=file_id, error=repr(error.__cause__ or error))
 
@@ -178,4 +178,4 @@ class DatabaseLedger:
         except LedgerUnavailableError as error:
             _log.warning(event, id=file_id, error=repr(error))
         else:
-            entry.result.add_done_callback(told)
+            entry.result.add_done_callback(log_failure)

@@ -1,7 +1,7 @@
-"""What the writer does with a group: claims first, then what became of the files, in one transaction.
+"""What the writer does with a group: claims first, then outcomes, in one transaction.
 
-An outcome is a compare-and-swap on state and owner. One that does not find its file as it left it has lost its lease,
-unless the row shows that this very outcome was written before: the answer to its commit had been lost.
+An outcome is a compare-and-swap on state and owner. If it does not match, the lease was lost, unless the row shows that
+the same outcome was written before and the answer to that commit was lost.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from file.models import File, OpenUpload, Replica
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A multipart upload that a file has in an account."""
+    """A multipart upload of a file in one account."""
 
     file_id: str
     account: str
@@ -47,7 +47,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What became of an account that went on after the answer."""
+    """The outcome of an account whose lane continued after the answer."""
 
     file_id: str
     outcome: Stored | Pending
@@ -55,7 +55,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class MayPublish:
-    """Whether an account that goes on after the answer is still to get the file."""
+    """Whether an account whose lane continues after the answer may still publish."""
 
     file_id: str
     account: str
@@ -75,7 +75,7 @@ class Outcomes:
         self._settle = timedelta(seconds=settle_seconds)
 
     def at_once(self, asked: Sequence[Asked]) -> Sequence[bool] | None:
-        """What is usual and goes well, by one statement: claims, and small files that every account has."""
+        """The usual group in one statement: claims, and small files that every account has."""
         claims = [entry for entry in asked if isinstance(entry, Intent)]
         receipts = [entry for entry in asked if isinstance(entry, Receipt)]
         usual = all(receipt.stored and receipt.id not in self.multipart for receipt in receipts)
@@ -88,7 +88,7 @@ class Outcomes:
         return [True] * len(asked) if done else None
 
     def __call__(self, asked: Sequence[Asked]) -> Sequence[bool]:
-        """Whether each is so now: the claim is had, the outcome is recorded, the file is still to be there."""
+        """Whether each is true now: the key is claimed, the outcome is recorded, the account should have the file."""
         claims = [entry for entry in asked if isinstance(entry, Intent)]
         receipts = [entry for entry in asked if isinstance(entry, Receipt)]
         done = self._claim(claims) if claims else set()
@@ -127,15 +127,12 @@ class Outcomes:
         )
 
     def _may_publish(self, asked: MayPublish) -> bool:
-        """It is renewed as long as its process does not stand still; then somebody else may be at it."""
+        """The lease is renewed unless this process stopped for a time. Then another worker may have the replica."""
         replicas = Replica.objects.using(self._alias).filter(file_id=asked.file_id, account=asked.account)
         return replicas.filter(states.HELD, state=ReplicaState.PENDING, owner=self._owner).exists()
 
     def _follow(self, followed: Followed) -> bool:
-        """A replica that was pending. False: it is not to be any more, and what is stored there has to go.
-
-        Who has the file may say so whoever works on the replica meanwhile: it is what they would find.
-        """
+        """A replica that was pending. False: the file is erased there, and what was stored must be removed."""
         outcome = followed.outcome
         replicas = Replica.objects.using(self._alias).filter(file_id=followed.file_id, account=outcome.account)
         ours = replicas.filter(owner=self._owner)
@@ -178,7 +175,7 @@ class Outcomes:
         return self._named(receipts, swapped, FileState.STORED, FileState.PARTIAL)
 
     def _named(self, entries: Sequence[Intent | Receipt], won: set[str], *lasting: FileState) -> set[str]:
-        """The ids of those that won, and of those whose row shows that they had won before."""
+        """The ids that succeeded, and those whose row shows that they succeeded before."""
         done = {entry.id for entry in entries if hexadecimal(entry.id) in won}
         if lost := [entry.id for entry in entries if entry.id not in done]:
             rows = File.objects.using(self._alias).filter(pk__in=lost, owner=self._owner, state__in=lasting)

@@ -15,7 +15,7 @@ _log = structlog.get_logger()
 
 
 class Renewal:
-    """`files` are ids, `replicas` ids and accounts; whoever works on them puts them in and takes them out."""
+    """`files` are ids, `replicas` ids and accounts; their worker adds and removes them."""
 
     def __init__(self, writer: Writer, alias: str, owner: str, lease_seconds: float) -> None:
         self.files: set[str] = set()

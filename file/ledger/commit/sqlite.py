@@ -1,9 +1,9 @@
 """SQLite: what a group usually asks for, claims and outcomes of small files, as one statement and transaction.
 
 Python's driver gives the interpreter away around every step of a statement, and waits until it gets it back from a busy
-event loop: some twenty times for a group of three entries. Here it is three. So the rows go in as JSON, and a trigger
-of the connection's own (nothing of it is in the database) spreads them over the tables by the same rules as
-`statements.py`. Leaves to others: whatever is not usual, and who lost.
+event loop: about twenty times for a group of three entries; here, three times. So the rows are passed as JSON, and a
+temporary trigger of the connection spreads them over the tables by the same rules as `statements.py`. Leaves to others:
+unusual groups, and which entry failed.
 """
 
 import sqlite3
@@ -67,7 +67,7 @@ class OneStatement:
     def write(self, *, claims: Sequence[Row], stored: Sequence[Row], outcomes: Sequence[Row]) -> bool:
         """Rows as `Statements` takes them, in a transaction that is durable at the end.
 
-        False: not all of them are in the database, or none, and who wants to know which has to look. Raises
+        False: not all of them are in the database, or none; look to know which. Raises
         `OperationalError` if the database is locked for too long.
         """
         try:

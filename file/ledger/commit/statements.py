@@ -1,7 +1,7 @@
 """The statements on the path of an upload, as SQL: the same text for SQLite and PostgreSQL but for clock and casts.
 
-Each takes the rows of a whole group. Who won is told row by row (`RETURNING`): a claim that meets another file's key is
-left out, not an error, and an outcome counts only for a file that is still ours. Times are the database's.
+Each takes the rows of a whole group, and `RETURNING` says which rows succeeded: a claim for a key that is taken is left
+out without an error, and an outcome counts only for a file that this process still owns. Times are the database's.
 
 The driver's own cursor runs them, inside Django's transaction: Django's would rewrite each text once more, and its
 parameters. Texts are kept, one for each number of rows, so that the driver finds what it has prepared before.
@@ -90,7 +90,7 @@ class Statements:
 
     def claim(self, rows: Sequence[Row]) -> set[str]:
         """Insert files: id, key, name, content_type, size, sha256, metadata, content_headers, part_size, ack, wanted,
-        who, idempotency_key. Returns the ids of those that are in now.
+        who, idempotency_key. Returns the ids of the rows that were inserted.
         """
         return self._ids(self._claim.times(len(rows)), chain.from_iterable(rows))
 

@@ -1,8 +1,8 @@
-"""One thread that writes, and a transaction for whatever queued up while the last one ran.
+"""One thread that writes: a transaction for all entries that were queued while the last one ran.
 
-Entries wait in order; each hears what became of itself. If a group fails, its entries are tried again one by one: one
-bad row must not fail its neighbours. An entry that still fails hears `LedgerUnavailableError`: it may have been
-committed all the same (the answer to a commit can be lost), so who asked has to look before anything is deleted.
+Entries are written in order, and each gets its own answer. If a group fails, its entries are written again one by one:
+one bad row must not fail the others. An entry that still fails gets `LedgerUnavailableError`. It may be committed all
+the same, because the answer to a commit can be lost: so look before you delete anything.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Group(Protocol):
 
 
 class AtOnce(Protocol):
-    """The same, faster, in a transaction of its own. None: it could not, or not all of it, and the group has to tell,
+    """The same, faster, in a transaction of its own. None: it could not, or not completely, and the group decides,
     for which what was written before counts. Raises an `Error` only if the database is locked.
     """
 
@@ -105,7 +105,7 @@ class Writer:
         """Run `work` in the writer's thread, in a transaction of its own, or between two transactions. Raises
         `LedgerUnavailableError`.
 
-        It runs twice if the first time met a connection that had broken.
+        It runs twice if the connection was broken at the first time.
         """
         return await self.ask(Entry[Callable[[], T], T](work, is_job=True, in_transaction=in_transaction))
 
@@ -124,17 +124,17 @@ class Writer:
         try:
             while group := self._next():
                 began = time.perf_counter()
-                self._tell(self._commit(group))
+                self._answer(self._commit(group))
                 metrics.COMMIT_ENTRIES.observe(len(group))
                 metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             connections[self._alias].close()
-        except Exception as error:  # noqa: BLE001 - whoever waits for this thread would wait for ever
+        except Exception as error:  # noqa: BLE001 - its callers would wait for ever
             _log.exception("ledger_writer_ended")
             with self._changed:
                 self._stopped = True
                 group = [*group, *self._waiting]
                 self._waiting.clear()
-            self._tell([(entry, _unavailable(error)) for entry in group])
+            self._answer([(entry, _unavailable(error)) for entry in group])
 
     def _next(self) -> list[Entry[Any, Any]]:
         """Whatever waits; nothing at the end."""
@@ -150,7 +150,7 @@ class Writer:
     def _commit(self, group: list[Entry[Any, Any]]) -> list[tuple[Entry[Any, Any], Any]]:
         """Each entry with its answer, or the error that it met."""
         connection = connections[self._alias]
-        used = connection.connection is not None  # it may have broken since, and nobody told us
+        used = connection.connection is not None  # it may be broken since then
         begun = False
         try:
             asked = [entry.asked for entry in group]
@@ -160,22 +160,22 @@ class Writer:
                 with transacting if group[0].in_transaction else nullcontext():
                     begun = True
                     answers = [group[0].asked()] if group[0].is_job else self._write(asked)
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
+        except Exception as error:  # noqa: BLE001 - it is the answer of the entry
             if group[0].is_job and isinstance(error, UploadError):
                 # The job's own answer: nothing is wrong with the connection.
                 return [(group[0], without_frames(error))]
             connection.close()  # what it was in the middle of is unknown
-            if not begun and isinstance(error, Error):  # nobody's fault: each would wait for the same lock
-                return [(entry, _told(error, entry)) for entry in group]
+            if not begun and isinstance(error, Error):  # each entry would wait for the same lock
+                return [(entry, _as_answer(error, entry)) for entry in group]
             if len(group) > 1:
                 return self._commit_each(group)
             if used and isinstance(error, OperationalError | InterfaceError) and not _timed_out(error):
                 return self._commit(group)
-            return [(group[0], _told(error, group[0]))]
+            return [(group[0], _as_answer(error, group[0]))]
         return list(zip(group, answers, strict=True))
 
     def _commit_each(self, group: list[Entry[Any, Any]]) -> list[tuple[Entry[Any, Any], Any]]:
-        """One by one. Of two that time out it is nobody's fault: each by itself would wait for as long."""
+        """One by one. After two time-outs, stop: each of the others would wait as long."""
         answered: list[tuple[Entry[Any, Any], Any]] = []
         late: list[BaseException | None] = []
         for entry in group:
@@ -187,13 +187,13 @@ class Writer:
                 late.append(answer.__cause__)
         return answered
 
-    def _tell(self, answered: list[tuple[Entry[Any, Any], Any]]) -> None:
+    def _answer(self, answered: list[tuple[Entry[Any, Any], Any]]) -> None:
         assert self._loop is not None
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_deliver, answered)
 
 
-def _told(error: Exception, entry: Entry[Any, Any]) -> Exception:
+def _as_answer(error: Exception, entry: Entry[Any, Any]) -> Exception:
     if entry.is_job and not isinstance(error, Error):
         return error  # a mistake in the job
     _log.error("ledger_unavailable", error=repr(error))

@@ -1,11 +1,11 @@
-"""A copy of an SQLite ledger while the service goes on writing.
+"""A copy of an SQLite ledger while the service continues to write.
 
-Promises: the copy is the ledger at one moment, whole, in one file, on the disk before its name appears; it never takes
-the place of another file; the service is neither stopped nor slowed beyond the reading. Leaves PostgreSQL to pg_dump.
+Promises: the copy is the ledger at one moment, in one file, and on the disk before it gets its name; it never replaces
+another file; the service is not stopped, and not slowed by more than the reading. PostgreSQL has pg_dump.
 
-The copy does not have the files that are being received at that moment: they may be acknowledged a moment later, and in
-the copy they would look like uploads whose process died, which are cleaned up. So they are files that the copy does not
-know, which are never removed, and which a rebuild restores.
+The copy leaves out files that are being received at that moment. They may be acknowledged a moment later; in the copy
+they would look like uploads whose process died, and the clean-up would remove them. Without a row, their objects are
+unknown to the copy: they are never removed, and a rebuild restores them.
 """
 
 import os
@@ -27,7 +27,7 @@ class CopyRefusedError(CommandRefusedError):
 
 
 def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
-    """Copy the SQLite database. `progress` is told the pages done and all pages. Returns the bytes of the copy.
+    """Copy the SQLite database. `progress` receives the pages copied and all pages. Returns the bytes of the copy.
 
     Raises `CopyRefusedError`; then nothing of the copy is left.
     """
@@ -103,13 +103,13 @@ def _copy_pages(source: Path, target: Path, progress: Callable[[int, int], None]
     ):
         reading.execute("PRAGMA busy_timeout = 10000")
         # Without a transaction of its own a copy in steps begins anew with each commit of the service, and may never
-        # end; in WAL mode this one holds up nobody.
+        # end; in WAL mode this one blocks no other.
         reading.execute("BEGIN")
         reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
         writing.execute("PRAGMA synchronous = OFF")  # it is synced once, as a whole
         reading.backup(writing, pages=_PAGES, progress=report)
         reading.execute("ROLLBACK")
-        # One file, that can be read where nothing can be written; whoever opens it as a ledger switches WAL on again.
+        # One file, readable where nothing can be written. Opening it as a ledger switches WAL on again.
         writing.execute("PRAGMA journal_mode = DELETE").fetchone()
 
 

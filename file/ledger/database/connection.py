@@ -1,8 +1,8 @@
-"""How the ledger's database is opened: what Django is told besides the URL.
+"""How the ledger's database is opened: what Django gets besides the URL.
 
 SQLite: a write-ahead log, so that readers and the one writer do not wait for each other; a commit is on the disk
-before it is told (`synchronous=FULL`); a transaction that will write says so at its beginning, or two of them could
-wait for each other without end; what was deleted is overwritten, in pages that became free, too. PostgreSQL: nothing
+before it is reported (`synchronous=FULL`); a writing transaction takes the write lock at its beginning, or two of them
+could wait for each other without end; deleted rows are overwritten, also in free pages. PostgreSQL: nothing
 waits without end, neither for a lock, nor for a statement, nor for a server that went silent. Connections stay open,
 and one that broke is noticed.
 """

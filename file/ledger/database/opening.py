@@ -23,7 +23,7 @@ from file.ledger.database.backup import keep_copy, unfinished_copy
 from file.ledger.database.privatefiles import keep_private
 from file.logic.errors import CommandRefusedError
 
-MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere nobody tells in a way that can be relied on
+MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere there is no reliable source
 
 _NETWORK = re.compile(
     r"nfs\d?|cifs|smb\d?|smbfs|ncpfs|9p|afs|coda|ceph|glusterfs|lustre|gpfs|beegfs|orangefs|pvfs2|gfs2|ocfs2|davfs"
@@ -69,7 +69,7 @@ def network_file_system(path: Path, mounts: str) -> str | None:
         if len(fields) < 6 or not rest:
             continue
         point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4]))
-        # Of two at the same place the later one lies on top.
+        # Of two mounts at the same place, the later one is on top.
         if path.is_relative_to(point) and len(point.parts) >= longest:
             longest, found = len(point.parts), rest.split(" ")[0]
     return found if _NETWORK.fullmatch(found) else None

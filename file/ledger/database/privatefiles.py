@@ -26,8 +26,8 @@ def ledger_file(alias: str) -> Path | None:
 
 
 def keep_private(ledger: Path) -> None:
-    """Before the ledger is opened. What belongs to another user can only be told."""
-    with suppress(FileExistsError, FileNotFoundError, PermissionError):  # where it cannot be made, SQLite tells why
+    """Before the ledger is opened. For a file of another user there is only a warning."""
+    with suppress(FileExistsError, FileNotFoundError, PermissionError):  # SQLite says why it cannot be created
         ledger.touch(_OWN, exist_ok=False)
     for file in _files(ledger):
         try:

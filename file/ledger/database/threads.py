@@ -1,9 +1,9 @@
-"""A few threads in which the ORM runs, each with a database connection of its own.
+"""Threads in which the ORM runs, each with its own database connection.
 
-Promises: the event loop never waits for the database; a connection that broke is renewed with the next job; errors of
-the database leave as `LedgerUnavailableError`, their cause kept; `close` waits for what is under way and closes every
-connection. Jobs beyond the number of threads wait their turn. A job that nobody waits for any more runs to its end.
-What is written on the path of an upload has a thread of its own: see `writer.py`.
+Promises: the event loop never waits for the database; a broken connection is renewed for the next job; database errors
+leave as `LedgerUnavailableError`, with their cause; `close` waits for running jobs and closes every connection. Jobs
+beyond the number of threads wait. A job runs to its end even when its caller is gone. Leaves to others: writes on the
+path of an upload, which have their own thread (`writer.py`).
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class ReadingThreads:
             connection.close_if_unusable_or_obsolete()
 
     def _remember(self, connection: BaseDatabaseWrapper) -> None:
-        """A thread cannot be told to close its connection once it has ended; so `close` does, from another one."""
+        """A thread that has ended cannot close its connection, so `close` does it from another thread."""
         with self._lock:
             if not any(known is connection for known in self._opened):
                 connection.inc_thread_sharing()

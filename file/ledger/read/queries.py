@@ -2,7 +2,7 @@
 
 Promises: each finds its rows by an index, however many files there are (`bench/ledger_rows.py` measures it, a test asks
 for the plans). Conditions of partial indexes are written as in `file/models.py` and hold no parameter, for SQLite takes
-such an index only where it finds the very condition again. Who asks, and in which thread, is for others.
+such an index only where it finds the very condition again. Leaves to others: in which thread they run.
 """
 
 import uuid
@@ -46,13 +46,13 @@ def listing(alias: str, *, prefix: str = "", after: str = "", state: FileState |
 
 
 def unfinished_replicas(alias: str) -> QuerySet[Any, Any]:
-    """A row an account and state that does not last: `count`, `oldest`, and the database's `now`."""
+    """One row per account and unfinished state: `count`, `oldest`, and the database's `now`."""
     rows = Replica.objects.using(alias).filter(IS_UNFINISHED).order_by("account", "state")
     return rows.values("account", "state").annotate(count=Count("id"), oldest=Min("created_at"), now=Now())
 
 
 def due_replicas(alias: str, account: str, state: ReplicaState) -> QuerySet[Replica]:
-    """What is `pending`, or `erasing`, in an account and due now, by the database's clock; the longest due first."""
+    """Replicas of the account in this state that are due now; the longest due first."""
     due = Replica.objects.using(alias).filter(DUE, account=account, state=state)
     return due.order_by("due_at")
 

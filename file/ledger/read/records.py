@@ -26,7 +26,7 @@ from file.models import File, Installation, Replica
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """How many replicas of an account are in a state that does not last, and the age of the oldest of them."""
+    """How many replicas of an account are in an unfinished state, and the age of the oldest one."""
 
     account: str
     state: ReplicaState
@@ -70,11 +70,11 @@ class Records:
         return await self._threads.run(lambda: [_listed(file) for file in rows])
 
     async def pending(self) -> list[Unfinished]:
-        """What is still to be done, an entry an account and state; nothing where there is nothing to be done."""
+        """Unfinished work, one entry per account and state. Accounts without any are left out."""
         return await self._threads.run(_unfinished, self._alias)
 
     async def is_behind(self) -> bool:
-        """Whether the ledger is known to be older than what lies in the accounts."""
+        """Whether the ledger is known to be older than the objects in the accounts."""
         marked = Installation.objects.using(self._alias).filter(behind_at__isnull=False)
         return await self._threads.run(marked.exists)
 

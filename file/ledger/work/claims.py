@@ -1,10 +1,8 @@
-"""What nobody works on: uploads whose process died, replicas that are due. Taken over one by one, and held meanwhile.
+"""Work that no process does: uploads whose process died, replicas that are due. Each is claimed, and held meanwhile.
 
-A file that was being received when its lease ran out was never acknowledged: it becomes `erasing`, and so does a
-replica for each account that may have something of it. A replica is due when its `due_at` has passed; who
-claims it puts that time to where the claim ends, so that a claim needs no giving back. All times are the database's.
-Every step is a compare-and-swap: of two processes that see the same row, one gets it. What comes of a claim is
-`results.py`'s.
+A file that was being received when its lease ended was never acknowledged: it becomes `erasing`, with a replica for
+each account that may have something of it. Every step is a compare-and-swap: of two processes that see the same row,
+one gets it. Leaves to others: the states (`states.py`), and the result of a claim (`results.py`).
 """
 
 import secrets
@@ -32,8 +30,8 @@ _REMEMBERED = timedelta(days=90)  # a file that was given up
 class Due:
     """A replica to be settled.
 
-    `lost`: uploads that were begun between these moments, by our clock, may be open, and nobody has their ids; None if
-    there are no such. `last_look`: the account has to say only once that it has nothing of the file.
+    `lost`: uploads that began between these moments, by our clock, may be open, and no process knows their ids; None if
+    there cannot be any. `last_look`: the account needs to say only once that it has nothing of the file.
     `file_lives`: others have the file, and keep it. `version_id`, `etag`: of what was stored there, as far as the
     account said.
     """
@@ -58,7 +56,7 @@ class Due:
 class Leases:
     """`claim_seconds`: how long a claimed replica is left to its claimer.
 
-    `under_way`: ids of the files that this very process receives. If it stood still, it renews before anybody asks.
+    `under_way`: ids of the files that this very process receives. If it stopped for a time, it renews its leases first.
     """
 
     def __init__(self, writer: Writer, alias: str, *, under_way: Container[str], claim_seconds: float) -> None:
@@ -87,8 +85,7 @@ class Leases:
     async def hold(self, due: Due) -> bool:
         """Renew the claim. False: it is another's by now, or the replica is not what it was; then publish nothing.
 
-        Of a replica that has to go by now the claim is renewed all the same, for as long as its worker is at it: who
-        erases it is to look when nothing can be added any more.
+        The claim is renewed also if the replica must be erased by now: the clean-up looks when its worker has ended.
         """
         return await self._writer.run(lambda: self._hold(due))
 
@@ -101,7 +98,7 @@ class Leases:
     def _take_over(self) -> int:
         GivenUpFile.objects.using(self._alias).filter(given_up_at__lt=Now() - _REMEMBERED).delete()
         if Installation.objects.using(self._alias).filter(behind_at__isnull=False).exists():
-            return 0  # the outcome of such a file may be what this older copy of the ledger does not have
+            return 0  # this older copy may lack the outcome of the file
         taken = 0
         for file in expired_leases(self._alias)[:_BATCH]:
             if str(file.pk) in self._under_way:
@@ -112,7 +109,7 @@ class Leases:
         return taken
 
     def claimed(self, due: QuerySet[Replica], limit: int) -> Sequence[Due]:
-        """Up to `limit` of these, for whoever is in the writer's thread already."""
+        """Up to `limit` of these, for callers in the writer's thread."""
         claim = secrets.token_hex(16)
         ids = list(due.values_list("pk", flat=True)[:limit])
         if not ids:
@@ -129,7 +126,7 @@ class Leases:
 
     def _note(self, due: Due, upload_id: str | None) -> None:
         if upload_id is None:
-            states.sweep(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
+            states.clear_begun(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
         notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
         first = None if upload_id is None else notes.values_list("pk", flat=True).first()  # the one before it was begun
         if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
@@ -139,7 +136,7 @@ class Leases:
 
 
 def unfinished_replicas_of(file: File) -> list[Replica]:
-    """One an account that may have something of a file that was never acknowledged, due."""
+    """One per account that may have something of a file that was never acknowledged; due at once."""
     return [
         Replica(
             file=file,
@@ -180,7 +177,7 @@ def _due(replica: Any, claim: str) -> Due:
 
 
 def _lost(replica: Any, uploads: Sequence[OpenUpload]) -> tuple[datetime, datetime] | None:
-    """When uploads of the replica were begun of which nobody noted the id; None if there can be none.
+    """Between which times uploads of the replica may have begun without a noted id; None if none can be open.
 
     One that began after the lease's end is another writer's, under the same key.
     """

@@ -1,8 +1,9 @@
-"""Taking a file out of every account, as the ledger sees it: from the request to the row of which figures are left.
+"""Erasing a file from every account, as the ledger sees it: from the request to the row that keeps only figures.
 
-An erasure is durable before it begins, and goes on until every account said that nothing of the file is there. Name,
-metadata, digests and sender go at once; the key and the object keys, which are needed to find the objects, go last, and
-then the key is free. What stays: the id, a keyed hash of the key, times, the size, and what became of each account.
+An erasure is durable before it begins, and continues until every account confirmed that it has nothing of the file.
+Name, metadata, digests and sender are deleted at once; the key and the object keys, which are needed to find the
+objects, are deleted last, and then the key is free. What stays: the id, a keyed hash of the key, times, the size, and
+the result per account.
 """
 
 from collections.abc import Sequence
@@ -29,10 +30,10 @@ class Erasures:
     async def begin(
         self, key: str, file_id: str | None = None, accounts: Sequence[str] = ()
     ) -> tuple[Erasure | None, Sequence[Due]]:
-        """From now on the file does not exist for a reader. Asked again, tells how far it is, and claims what is due in
-        these `accounts`.
+        """From now on the file does not exist for a reader. A repeated call reports the progress, and claims what is
+        due in these `accounts`.
 
-        None: there is no such file, or another than `file_id`.
+        None: no file has the key, or another one than `file_id`.
         """
         if not is_storable(key):
             return None, ()
@@ -43,7 +44,7 @@ class Erasures:
     def _begin_and_claim(
         self, key: str, file_id: str | None, accounts: Sequence[str]
     ) -> tuple[Erasure | None, Sequence[Due]]:
-        """In one transaction: nobody else gets at it in between, so that who asked may wait for it."""
+        """In one transaction, so that no other worker claims the replicas first, and the caller may wait for them."""
         erasure = self._begin(key, file_id)
         if erasure is None or erasure.is_done:
             return erasure, ()
@@ -60,7 +61,7 @@ class Erasures:
             file = files.filter(key_hash__in=key_hashes(key), state=FileState.ERASED).order_by("-erased_at").first()
         elif file.state != FileState.ERASING:
             self._erase(file)
-        elif file.key_hash is None:  # nobody knows of it, and it is being removed already
+        elif file.key_hash is None:  # never acknowledged, and being removed already
             return None
         else:
             states.hasten(Replica.objects.using(self._alias).filter(file=file))

@@ -1,5 +1,5 @@
-"""What everybody does who looks after a replica: hold the claim, first of all close what may be open, and, before a
-copy of a file that stays is removed, ask another account for its own.
+"""What every worker on a replica does: hold its claim; first close uploads that may be open; and before it removes a
+copy of a file that stays, ask another account for its copy.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 
 @asynccontextmanager
 async def children() -> AsyncIterator[set[asyncio.Task[None]]]:
-    """Tasks that end with whoever started them."""
+    """Tasks that end with the block that started them."""
     tasks: set[asyncio.Task[None]] = set()
     try:
         yield tasks
@@ -54,7 +54,7 @@ async def held(leases: Leases, due: Due, work: Coroutine[Any, Any, None]) -> Non
 
 async def close_uploads(due: Due, inventory: StorageAccount) -> None:
     """Abort every upload that may be open. Raises `AccountError`."""
-    if due.bucket != inventory.account.s3_bucket_name:  # what lies in this one says nothing about that one
+    if due.bucket != inventory.account.s3_bucket_name:  # this bucket says nothing about that one
         raise BucketMissingError(due.account, "clean", f"no longer has the bucket {due.bucket} configured")
     for upload_id in due.upload_ids:
         await inventory.abort(due.object_key, upload_id)

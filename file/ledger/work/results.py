@@ -1,7 +1,7 @@
-"""What came of a look into an account: what is gone, what is there, what is tried again, what a person has to end.
+"""The result of a look into an account: gone, found, to be tried again, or waiting for a person.
 
-Every step is a compare-and-swap on the claim, so that one which ran out settles nothing. Only that an account has the
-file may be said by whoever saw it: it is what everybody else would find. Times are the database's.
+Every step is a compare-and-swap on the claim, so a claim that has ended changes nothing. One exception: that an account
+has the file may be recorded without the claim, because every other worker would find the same.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from file.logic.values import ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
 
 _BATCH = 100
-_LONGEST_SILENCE_SECONDS = 60.0  # between two looks into an account that does not answer
+_LONGEST_SILENCE_SECONDS = 60.0  # between two looks, if the account does not answer
 _LONGEST_REFUSAL_SECONDS = 3600.0  # between two attempts at what it refuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """An upload that may be open in an account where nobody would look for it: it has its file, or refuses it.
+    """An upload that may be open in an account where no worker looks for it: the replica is `stored` or `blocked`.
 
     `upload_id`: if it is known; else it was begun between the two moments, by our clock.
     """
@@ -40,7 +40,7 @@ class Lost:
 
 
 class Settling:
-    """`settle_seconds`: between two looks into an account."""
+    """`settle_seconds`: the time between two looks."""
 
     def __init__(self, writer: Writer, alias: str, *, settle_seconds: float) -> None:
         self._writer = writer
@@ -48,10 +48,10 @@ class Settling:
         self._settle = timedelta(seconds=settle_seconds)
 
     async def gone(self, due: Due, strangers: int = 0) -> bool:
-        """Nothing of it is in the account; under its key are so many versions of others. True: it is gone everywhere.
+        """The account has nothing of the file, and `strangers` versions of others under its key. True: gone everywhere.
 
-        Counts when the account said so twice, some time apart, unless nothing was under way; and only once whoever
-        receives the file has ended. See design 7.4 and 7.7.
+        It counts at the last look only (see `states.py`), and not before the process that receives the file has ended.
+        See design 7.4 and 7.7.
         """
         return await self._writer.run(lambda: self._gone(due, strangers))
 
@@ -60,19 +60,19 @@ class Settling:
         return await self._writer.run(lambda: self._found(due, stored))
 
     async def failed(self, due: Due, error: UploadError) -> None:
-        """Try again later, ever later; an account that is to get the file and refuses it for good waits for a person.
+        """Try again later, with growing pauses. If an account refuses the file for good, a person has to act.
 
-        What has to go is tried for ever, and says what stands in the way.
+        Erasing is retried without end; the error code says why it fails.
         """
         retryable = error.retryable or (isinstance(error, AccountError) and error.passes_with_another_upload)
         await self._writer.run(lambda: self._failed(due, error.code, retryable=retryable))
 
-    async def release(self, due: Due) -> None:
+    async def end_claim(self, due: Due) -> None:
         """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
-        await self._writer.run(lambda: self._release(due))
+        await self._writer.run(lambda: self._end_claim(due))
 
     async def lost_uploads(self, account: str) -> Sequence[Lost]:
-        """What may be open in an account that has the file (a begin whose answer was lost), or that is blocked."""
+        """Uploads that may be open where the replica is `stored` (the answer to a begin was lost) or `blocked`."""
         return await self._writer.run(lambda: self._lost_uploads(account))
 
     async def aborted(self, lost: Lost) -> None:
@@ -105,18 +105,18 @@ class Settling:
         uploads = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account)
         uploads.filter(upload_id__isnull=False).delete()  # of the others `finish` wants to know
         is_gone = states.finish(self._alias, due.file_id, states.LANDING * self._settle)
-        self._release_key(due)
+        self._unblock_others(due)
         # The account was retired, and the last without the file.
         states.complete(self._alias, due.file_id, due.account)
         return is_gone
 
-    def _release_key(self, due: Due) -> None:
+    def _unblock_others(self, due: Due) -> None:
         """What is gone may have kept another file from the account: under the same key, and landed before it."""
         kept_out = Replica.objects.using(self._alias).filter(
             file__live=True, file__key__in=File.objects.using(self._alias).filter(pk=due.file_id).values("key")
         )
         kept_out = kept_out.filter(account=due.account, error_code=KeyOccupiedError.code)
-        states.release_blocked(kept_out.exclude(file_id=due.file_id))
+        states.unblock(kept_out.exclude(file_id=due.file_id))
 
     def _found(self, due: Due, stored: Stored) -> bool:
         states.lock(self._alias, due.file_id)
@@ -138,10 +138,10 @@ class Settling:
         longest = _LONGEST_SILENCE_SECONDS if retryable else _LONGEST_REFUSAL_SECONDS
         seconds = min(longest, max(self._settle.total_seconds(), 0.1) * 2 ** min(due.attempts, 20))
         if not states.put_off(mine, code, timedelta(seconds=spread(seconds))):
-            self._release(due)
+            self._end_claim(due)
 
-    def _release(self, due: Due) -> None:
-        states.release(self._claimed(due), self._settle)
+    def _end_claim(self, due: Due) -> None:
+        states.end_claim(self._claimed(due), self._settle)
 
     def _lost_uploads(self, account: str) -> Sequence[Lost]:
         left = Replica.objects.using(self._alias).filter(

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connection
 
 from file.ledger.accounts.accountstates import is_known, known_accounts
-from file.ledger.accounts.backfill import backfill, take_back
+from file.ledger.accounts.backfill import backfill, unretire
 from file.ledger.accounts.batches import reading
 from file.ledger.accounts.presence import retry
 from file.ledger.accounts.renaming import RenamingRefusedError, rename
@@ -152,7 +152,7 @@ class Command(OperatorCommand):
 
     def add(self, options: Options) -> bool:
         account, done = self._account(options["name"]), None
-        was_retired = take_back(DEFAULT_DB_ALIAS, account.name)
+        was_retired = unretire(DEFAULT_DB_ALIAS, account.name)
         told: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
         if options["backfill"]:
             with self.progress(options) as show:
@@ -175,7 +175,7 @@ class Command(OperatorCommand):
                 keeps=keeps,
                 configured=list(self._configured),
                 ack=settings.UPLOAD.ack,
-                told=lambda at: show(f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there"),
+                progress=lambda at: show(f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there"),
             )
         told = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
         self.tell(options, told, retired(name, done, keeps=keeps, is_missing=is_missing))

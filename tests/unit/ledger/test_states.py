@@ -45,7 +45,7 @@ REPLICA: dict[str, list[Files]] = {
     "store": [lambda alias, pk: states.store(replicas(alias, pk), STORED)],
     "refuse": [lambda alias, pk: states.refuse(replicas(alias, pk), "code")],
     "block_missing": [lambda alias, pk: states.block_missing(replicas(alias, pk), "code")],
-    "release_blocked": [lambda alias, pk: states.release_blocked(replicas(alias, pk))],
+    "unblock": [lambda alias, pk: states.unblock(replicas(alias, pk))],
     "demote": [
         lambda alias, pk: states.demote(replicas(alias, pk), ReplicaState.PENDING, "code"),
         lambda alias, pk: states.demote(replicas(alias, pk), ReplicaState.BLOCKED, "code"),

@@ -203,7 +203,7 @@ async def test_earlier_uploads_are_not_looked_for_again_when_they_were_closed_be
         assert due.lost is not None
         await leases.note(due, None)
         await leases.note(due, "id")
-        await settling.release(due)
+        await settling.end_claim(due)
         [again] = await leases.claim("C", ReplicaState.PENDING, 10)
     assert (again.lost, again.upload_ids) == (None, ("id",))
 

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from file.ledger.accounts import backfill as backfilling
-from file.ledger.accounts.backfill import Backfilled, backfill, take_back
+from file.ledger.accounts.backfill import Backfilled, backfill, unretire
 from file.ledger.accounts.retirement import Retirement, RetirementRefusedError, retire
 from file.ledger.work.claims import Leases
 from file.logic.values import Ack, FileState, ReplicaState
@@ -28,7 +28,7 @@ def silent(_: Any) -> None:
 
 
 def retired(database: str, name: str, *, keeps: bool, configured: str = "ABC", ack: str = "any") -> Retirement:
-    return retire(database, name, keeps=keeps, configured=list(configured), ack=Ack(ack), told=silent)
+    return retire(database, name, keeps=keeps, configured=list(configured), ack=Ack(ack), progress=silent)
 
 
 # --- add
@@ -115,8 +115,8 @@ async def test_a_replica_that_was_just_added_goes_with_its_file_when_it_is_erase
 
 def test_an_account_gets_new_files_when_it_is_taken_back(database: str) -> None:
     retired(database, "C", keeps=True)
-    assert take_back(database, "C")
-    assert not take_back(database, "C")
+    assert unretire(database, "C")
+    assert not unretire(database, "C")
     assert not RetiredAccount.objects.using(database).exists()
 
 

@@ -32,7 +32,7 @@ def test_an_account_has_its_new_name_everywhere_when_it_is_renamed(database: str
     dead = make_file(database, "dead", {}, state=FileState.RECEIVING, lease_until=AGO, wanted={"C": "x/", "A": "y/"})
     OpenUpload.objects.using(database).create(file_id=dead, account="C", upload_id="u", created_at=Now())
     moved(database)
-    retire(database, "C", keeps=True, configured="ABC", ack=Ack("any"), told=lambda done: None)
+    retire(database, "C", keeps=True, configured="ABC", ack=Ack("any"), progress=lambda done: None)
     assert named(database) == 4
     assert not Replica.objects.using(database).filter(account="C").exists()
     assert OpenUpload.objects.using(database).get().account == "D"

@@ -11,10 +11,10 @@ from itertools import chain
 import pytest
 
 from file.ledger.accounts import presence
-from file.ledger.accounts.backfill import backfill, take_back
+from file.ledger.accounts.backfill import backfill, unretire
 from file.ledger.accounts.retirement import RetirementRefusedError, forget_unplaced, retire
+from file.ledger.audit.rebuild import Copy, Restoration, RestoredFile
 from file.ledger.audit.replicas import MISSING, REPLACED, Verifiable
-from file.ledger.audit.restoration import Copy, Restoration, RestoredFile
 from file.ledger.audit.verification import Verification
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.database.threads import ReadingThreads
@@ -134,7 +134,7 @@ class Driver:
             (
                 partial(self._settling.found, due, has_it),
                 partial(self._settling.failed, due, self._random.choice(ERRORS)),
-                partial(self._settling.release, due),
+                partial(self._settling.end_claim, due),
                 partial(self._leases.hold, due),
             )
         )()
@@ -154,19 +154,19 @@ class Driver:
         if self._random.random() < 0.5:
             await ask(self._database, lambda: presence.retry(self._database, account))
         await self._ledger.writer.run(lambda: presence.place_unplaced(self._database, account))
-        await self._ledger.writer.run(lambda: presence.release_missing(self._database, account))
+        await self._ledger.writer.run(lambda: presence.unblock_missing(self._database, account))
 
     async def retire(self) -> None:
         account, keeps = self.account, self._random.random() < 0.3
         configured = {"keeps": keeps, "configured": set(ACCOUNTS), "ack": Ack("any")}
         await ask(
             self._database,
-            lambda: retire(self._database, account, told=lambda at: None, **configured),  # type: ignore[arg-type]
+            lambda: retire(self._database, account, progress=lambda at: None, **configured),  # type: ignore[arg-type]
         )
 
     async def return_and_backfill(self) -> None:
         account = PLACES[self.account]
-        await ask(self._database, lambda: take_back(self._database, account.name))
+        await ask(self._database, lambda: unretire(self._database, account.name))
         await ask(self._database, lambda: backfill(self._database, account, lambda at: None))
 
     # --- audit
@@ -210,7 +210,7 @@ class Driver:
     async def settle_all(self) -> None:
         """Nothing is received any more, every account has what it is to have, and nothing else."""
         for name in ACCOUNTS:
-            await self._ledger.writer.run(partial(presence.release_missing, self._database, PLACES[name]))
+            await self._ledger.writer.run(partial(presence.unblock_missing, self._database, PLACES[name]))
         for _ in range(8):
             await self.take_over()
             await self.make_due()

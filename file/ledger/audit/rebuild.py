@@ -1,8 +1,8 @@
-"""What a rebuild asks of the ledger, and what it writes into it.
+"""What a rebuild asks of the ledger, and what it writes.
 
-Promises: what the ledger has is never changed, except that a `pending` replica which is there becomes `stored`; rows
-that another process made meanwhile stay as they are. Who sent a file, its ack, its idempotency key and the size of its
-parts are not restored, for no object says them. What to restore is for others to find out.
+Promises: existing rows never change, except that a `pending` replica whose object exists becomes `stored`; rows that
+another process created meanwhile stay. The sender, the ack, the idempotency key and the part size are not restored: no
+object has them. Leaves to others: which files to restore.
 """
 
 import uuid
@@ -176,7 +176,7 @@ class Restoration:
             )
 
     def _place(self, account: str) -> tuple[str, str]:
-        """Bucket and prefix; nowhere, for an account that is not configured any more."""
+        """Bucket and prefix; empty for an account that is not configured."""
         place = self._places.get(account)
         return (place.s3_bucket_name, place.prefix) if place else ("", "")
 
