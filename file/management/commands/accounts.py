@@ -5,7 +5,6 @@ continues it; `--json` reports the same in one object. Leaves to others: the wor
 asked of an account (`file/accounts/checkup/`), and the texts (`reports/`).
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -24,7 +23,16 @@ from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
 from file.management.reports import checkup
 from file.management.reports.accounts import account_states, added, as_json, as_table, retired, variable
-from file.management.terminal import INTERRUPTED, NOT_DONE, OK, OperatorCommand, Options, add_json, exit_now
+from file.management.terminal import (
+    INTERRUPTED,
+    NOT_DONE,
+    OK,
+    OperatorCommand,
+    Options,
+    add_json,
+    add_subcommand,
+    exit_now,
+)
 
 _HELP = """\
 Shows the state of each account, configured or known to the ledger: how many files it has, what it lacks, and why.
@@ -86,22 +94,16 @@ class Command(OperatorCommand):
         add_json(parser)
         subcommands = parser.add_subparsers(dest="subcommand", metavar="subcommand")
 
-        def subcommand(name: str, help: str, description: str, work: Callable[[Options], bool]) -> CommandParser:
-            made: CommandParser = subcommands.add_parser(
-                name, help=help, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-            )
-            add_json(made, default=argparse.SUPPRESS)  # or its default would undo a --json before the subcommand
-            made.add_argument("name", metavar="A", help="the account")
-            made.set_defaults(work=work)
-            return made
-
-        add = subcommand("add", "new files go to an account; --backfill copies the existing files too", _ADD, self.add)
+        add = add_subcommand(subcommands, "add", "new files go to an account", _ADD, self.add)
+        add.add_argument("name", metavar="A", help="the account")
         add.add_argument("--backfill", action="store_true", help="copy the existing files to it")
-        retired = subcommand("retire", "no new files go to an account", _RETIRE, self.retire)
+        retired = add_subcommand(subcommands, "retire", "no new files go to an account", _RETIRE, self.retire)
+        retired.add_argument("name", metavar="A", help="the account")
         way = retired.add_mutually_exclusive_group(required=True)
         way.add_argument("--drain", action="store_true", help="remove its files, where another account has them")
         way.add_argument("--keep", action="store_true", help="leave its files there")
-        renamed = subcommand("rename", "an account has another name in the environment", _RENAME, self.rename)
+        renamed = add_subcommand(subcommands, "rename", "an account has another name", _RENAME, self.rename)
+        renamed.add_argument("name", metavar="A", help="its former name")
         renamed.add_argument("new_name", metavar="B", help="its new name in the environment")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -109,10 +111,10 @@ class Command(OperatorCommand):
         self._configured: dict[str, Account] = {account.name: account for account in settings.UPLOAD.accounts}
         if options["check"]:
             self.check_accounts(options)
-        work: Callable[[Options], bool] = options.get("work") or (self.retry if options["retry"] else self.show)
+        run: Callable[[Options], bool] = options.get("run") or (self.retry if options["retry"] else self.show)
         self.open_ledger()
         try:
-            done = work(options)
+            done = run(options)
         except LedgerUnavailableError as error:
             cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"
             raise CommandError(f"{error.detail}{cause} What is done stays; run the command again.") from error
@@ -127,7 +129,7 @@ class Command(OperatorCommand):
         """Exit code 1 if a check failed."""
         with self.progress(options) as show:
             checkups, ended = checkup.check_accounts(
-                self._chosen(options["account"]), lambda checkups: show(*checkup.progress(checkups))
+                self._chosen(options["account"]), lambda checkups: show(lambda: checkup.progress(checkups))
             )
         self.tell(options, checkup.as_json(checkups), checkup.as_table(checkups), checkup.as_lines(checkups))
         exit_now(INTERRUPTED if not ended else OK if checkup.is_whole(checkups) else NOT_DONE)
@@ -156,7 +158,9 @@ class Command(OperatorCommand):
         told: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
         if options["backfill"]:
             with self.progress(options) as show:
-                done = backfill(DEFAULT_DB_ALIAS, account, lambda at: show(f"{at.files} files, {at.added} added"))
+                done = backfill(
+                    DEFAULT_DB_ALIAS, account, lambda at: show(lambda: (f"{at.files} files, {at.added} added", None))
+                )
             told |= asdict(done) | {"whole": done.is_whole}
         self.tell(options, told, added(account.name, was_retired=was_retired, done=done))
         return done is None or done.is_whole
@@ -175,7 +179,9 @@ class Command(OperatorCommand):
                 keeps=keeps,
                 configured=list(self._configured),
                 ack=settings.UPLOAD.ack,
-                told=lambda at: show(f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there"),
+                told=lambda at: show(
+                    lambda: (f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there", None)
+                ),
             )
         told = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
         self.tell(options, told, retired(name, done, keeps=keeps, is_missing=is_missing))
@@ -186,7 +192,7 @@ class Command(OperatorCommand):
         if old in self._configured:
             raise CommandError(f"{variable(old)} is still set: rename it to {variable(new.name)} first")
         with self.progress(options) as show:
-            renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(f"{count} replicas"))
+            renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(lambda: (f"{count} replicas", None)))
         self.tell(
             options,
             {"account": old, "new_name": new.name, "renamed": renamed},

@@ -106,7 +106,7 @@ class Command(OperatorCommand):
 
     async def _verify(self, findings: Findings, options: Options, show: Show) -> None:
         def told() -> None:
-            show(*as_progress(findings))
+            show(lambda: as_progress(findings))
 
         threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
         plan = Plan(**{name: options[name] for name in ("deep", "prefix", "sample", "replace", "dry_run")})
