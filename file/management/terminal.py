@@ -1,4 +1,4 @@
-"""How a command speaks to a person or a program: tables, progress, JSON, refusals and exit codes.
+"""What a command writes for a person or a program: tables, progress, JSON, refusals and exit codes.
 
 Promises: with `--json`, standard output has one JSON object and nothing else. A table is drawn by rich on a terminal;
 elsewhere it is plain text, without colours and of any width, so that `grep` works. Progress goes to standard error, and
@@ -71,7 +71,7 @@ class Table:
 
 
 class OperatorCommand(BaseCommand):
-    """A command that asks the ledger or the accounts, and tells what it found as text or as JSON."""
+    """A command for operators: it works on the ledger or the accounts, and reports as text or as JSON."""
 
     # The command reports faults of the settings itself, where it needs the settings.
     requires_system_checks = TAGS_WITHOUT_SETTINGS
@@ -91,17 +91,17 @@ class OperatorCommand(BaseCommand):
         exit_now(code if isinstance(code, int) else OK if code is None else NOT_DONE)
 
     def refuse_faults(self) -> None:
-        """Stop at a fault in the settings: an account with a fault is left out, and would look as if it had nothing."""
+        """Stop at a fault in the settings: an account with a fault is left out, and would seem to be empty."""
         if settings.UPLOAD_FAULTS:
             raise CommandError("\n".join(settings.UPLOAD_FAULTS))
 
     def open_ledger(self, *, dry_run: bool = False) -> None:
         opened_ledger(lambda line: self.stderr.write(line, style_func=str), dry_run=dry_run)
 
-    def tell(self, options: Options, told: dict[str, Any], *parts: Table | Iterable[str]) -> None:
-        """The result: `told` with `--json`, otherwise the tables and lines of `parts`."""
+    def report(self, options: Options, result: dict[str, Any], *parts: Table | Iterable[str]) -> None:
+        """`result` with `--json`, otherwise the tables and lines of `parts`."""
         if options["json"]:
-            self.stdout.write(json.dumps(told, ensure_ascii=False))
+            self.stdout.write(json.dumps(result, ensure_ascii=False))
             return
         for part in parts:
             if isinstance(part, Table) and self.stdout.isatty():
@@ -140,14 +140,14 @@ def add_subcommand(subcommands: Any, name: str, help: str, description: str, run
     return made
 
 
-def opened_ledger(tell: Callable[[str], Any], *, dry_run: bool = False) -> None:
+def opened_ledger(write: Callable[[str], Any], *, dry_run: bool = False) -> None:
     """Open the ledger, and migrate it unless `dry_run`. Raises `CommandError` if it cannot be used."""
     try:
         copy = open_ledger(dry_run=dry_run)
     except LedgerRefusedError as error:
         raise CommandError(str(error)) from error
     if copy is not None:
-        tell(f"The ledger was migrated. A copy from before the migration is in {copy}")
+        write(f"The ledger was migrated. A copy from before the migration is in {copy}")
 
 
 def ledger_is_missing() -> bool:

@@ -131,7 +131,7 @@ class Command(OperatorCommand):
             checkups, ended = checkup.check_accounts(
                 self._chosen(options["account"]), lambda checkups: show(lambda: checkup.progress(checkups))
             )
-        self.tell(options, checkup.as_json(checkups), checkup.as_table(checkups), checkup.as_lines(checkups))
+        self.report(options, checkup.as_json(checkups), checkup.as_table(checkups), checkup.as_lines(checkups))
         exit_now(INTERRUPTED if not ended else OK if checkup.is_whole(checkups) else NOT_DONE)
 
     def show(self, options: Options) -> bool:
@@ -139,13 +139,13 @@ class Command(OperatorCommand):
         states = account_states(settings.UPLOAD.accounts, known_accounts(DEFAULT_DB_ALIAS))
         if options["account"]:
             states = [state for state in states if state.known.name in options["account"]]
-        self.tell(options, as_json(states), as_table(states))
+        self.report(options, as_json(states), as_table(states))
         return True
 
     def retry(self, options: Options) -> bool:
         account = self._account(options["retry"])
         released, hastened = retry(DEFAULT_DB_ALIAS, account)
-        self.tell(
+        self.report(
             options,
             {"account": account.name, "released": released, "erasing": hastened},
             [f"{account.name}: {released} blocked replicas are pending again; {hastened} erasures are due now."],
@@ -155,14 +155,14 @@ class Command(OperatorCommand):
     def add(self, options: Options) -> bool:
         account, done = self._account(options["name"]), None
         was_retired = take_back(DEFAULT_DB_ALIAS, account.name)
-        told: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
+        result: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
         if options["backfill"]:
             with self.progress(options) as show:
                 done = backfill(
                     DEFAULT_DB_ALIAS, account, lambda at: show(lambda: (f"{at.files} files, {at.added} added", None))
                 )
-            told |= asdict(done) | {"whole": done.is_whole}
-        self.tell(options, told, added(account.name, was_retired=was_retired, done=done))
+            result |= asdict(done) | {"whole": done.is_whole}
+        self.report(options, result, added(account.name, was_retired=was_retired, done=done))
         return done is None or done.is_whole
 
     def retire(self, options: Options) -> bool:
@@ -183,8 +183,8 @@ class Command(OperatorCommand):
                     lambda: (f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there", None)
                 ),
             )
-        told = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
-        self.tell(options, told, retired(name, done, keeps=keeps, is_missing=is_missing))
+        result = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
+        self.report(options, result, retired(name, done, keeps=keeps, is_missing=is_missing))
         return done.is_done
 
     def rename(self, options: Options) -> bool:
@@ -193,7 +193,7 @@ class Command(OperatorCommand):
             raise CommandError(f"{variable(old)} is still set: rename it to {variable(new.name)} first")
         with self.progress(options) as show:
             renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(lambda: (f"{count} replicas", None)))
-        self.tell(
+        self.report(
             options,
             {"account": old, "new_name": new.name, "renamed": renamed},
             [f"{old} is now {new.name}: {renamed} replicas. Start the services with {variable(new.name)}."],

@@ -130,7 +130,7 @@ class Command(OperatorCommand):
                 f"The ledger is older than the objects in the accounts (noticed {behind_at}). "
                 "Stop the service, and run: python manage.py ledger rebuild --older-copy"
             )
-        self.tell(options, {"installation": found.own, "adopted": adopted, "behind_at": behind_at}, lines)
+        self.report(options, {"installation": found.own, "adopted": adopted, "behind_at": behind_at}, lines)
         if behind_at is not None:
             raise SystemExit(NOT_DONE)
 
@@ -152,7 +152,7 @@ class Command(OperatorCommand):
             raise CommandError(str(error)) from error
         seconds = round(time.monotonic() - begun, 3)
         line = f"Copied the ledger to {target}: {size} bytes in {seconds:.1f} seconds."
-        self.tell(options, {"file": str(target), "bytes": size, "seconds": seconds}, [line])
+        self.report(options, {"file": str(target), "bytes": size, "seconds": seconds}, [line])
 
     def rebuild(self, options: Options) -> None:
         """Exit code 1 if something could not be restored."""
@@ -170,8 +170,8 @@ class Command(OperatorCommand):
             raise CommandError(f"the temporary file cannot be used (TMPDIR): {error}") from error
         finally:
             connection.close()
-        told = as_json(findings) | {"dry_run": options["dry_run"], "seconds": round(time.monotonic() - begun, 3)}
-        self.tell(options, told, as_lines(findings, dry_run=options["dry_run"]))
+        result = as_json(findings) | {"dry_run": options["dry_run"], "seconds": round(time.monotonic() - begun, 3)}
+        self.report(options, result, as_lines(findings, dry_run=options["dry_run"]))
         if not is_right(findings):
             raise SystemExit(NOT_DONE)
 
