@@ -47,7 +47,7 @@ def check_access(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     if any(fault.startswith("UPLOAD_TOKENS:") for fault in settings.UPLOAD_FAULTS):
         return []
     line = f'UPLOAD_TOKENS={{"me": "{secrets.token_urlsafe(32)}"}}'
-    reason = f"UPLOAD_TOKENS: nobody may upload; paste this line (its token is new), or set UPLOAD_OPEN=true: {line}"
+    reason = f"UPLOAD_TOKENS: no client may upload. Use this line with a new token, or set UPLOAD_OPEN=true: {line}"
     return [Error(reason, id="file.E002")]
 
 

@@ -1,4 +1,4 @@
-"""How a command speaks to a person or a program: tables, progress, JSON, refusals and exit codes.
+"""What a command writes for a person or a program: tables, progress, JSON, refusals and exit codes.
 
 Promises: with `--json`, standard output has one JSON object and nothing else. A table is drawn by rich on a terminal;
 elsewhere it is plain text, without colours and of any width, so that `grep` works. Progress goes to standard error, and
@@ -29,11 +29,13 @@ OK, NOT_DONE = 0, 1
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 
 _GAP = "  "
-_LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+_MOVING_SECONDS, _LINE_SECONDS = 0.1, 10.0  # between two signs of progress, on a terminal and elsewhere
 _STYLES = {"✓": "green", "✗": "bold red", "!": "yellow"}
 
 Options = dict[str, Any]
-Show = Callable[..., None]
+# Shows progress: the argument makes a text, and the part that is done, from 0 to 1, if that is known. It is called only
+# when something is to be shown.
+Show = Callable[[Callable[[], tuple[str, float | None]]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Table:
 
 
 class OperatorCommand(BaseCommand):
-    """A command that asks the ledger or the accounts, and tells what it found as text or as JSON."""
+    """A command for operators: it works on the ledger or the accounts, and reports as text or as JSON."""
 
     # The command reports faults of the settings itself, where it needs the settings.
     requires_system_checks = TAGS_WITHOUT_SETTINGS
@@ -89,17 +91,17 @@ class OperatorCommand(BaseCommand):
         exit_now(code if isinstance(code, int) else OK if code is None else NOT_DONE)
 
     def refuse_faults(self) -> None:
-        """Stop at a fault in the settings: an account with a fault is left out, and would look as if it had nothing."""
+        """Stop at a fault in the settings: an account with a fault is left out, and would seem to be empty."""
         if settings.UPLOAD_FAULTS:
             raise CommandError("\n".join(settings.UPLOAD_FAULTS))
 
     def open_ledger(self, *, dry_run: bool = False) -> None:
         opened_ledger(lambda line: self.stderr.write(line, style_func=str), dry_run=dry_run)
 
-    def tell(self, options: Options, told: dict[str, Any], *parts: Table | Iterable[str]) -> None:
-        """The result: `told` with `--json`, otherwise the tables and lines of `parts`."""
+    def report(self, options: Options, result: dict[str, Any], *parts: Table | Iterable[str]) -> None:
+        """`result` with `--json`, otherwise the tables and lines of `parts`."""
         if options["json"]:
-            self.stdout.write(json.dumps(told, ensure_ascii=False))
+            self.stdout.write(json.dumps(result, ensure_ascii=False))
             return
         for part in parts:
             if isinstance(part, Table) and self.stdout.isatty():
@@ -111,33 +113,41 @@ class OperatorCommand(BaseCommand):
 
     @contextmanager
     def progress(self, options: Options, *, with_lines: bool = False) -> Iterator[Show]:
-        """Yields `show(text, share)`; `share` is the part that is done, from 0 to 1, if that is known.
-
-        Without a terminal it shows nothing, or, `with_lines`, a line every ten seconds.
-        """
-        if options["json"]:
-            yield _show_nothing
+        """On standard error. Without a terminal it shows nothing, or, `with_lines`, a line every ten seconds."""
+        if options["json"] or not (with_lines or sys.stderr.isatty()):
+            yield lambda progress: None
         elif sys.stderr.isatty():
             with _moving_progress() as show:
                 yield show
-        elif with_lines:
-            yield _Lines(lambda line: self.stderr.write(line, style_func=str)).show
         else:
-            yield _show_nothing
+
+            def write(text: str, share: float | None) -> None:
+                self.stderr.write(text if share is None else f"{share:4.0%}  {text}", style_func=str)
+
+            yield _at_most_every(_LINE_SECONDS, write, first=_LINE_SECONDS)
 
 
 def add_json(parser: CommandParser, *, default: Any = False) -> None:
     parser.add_argument("--json", action="store_true", default=default, help="write the result as one JSON object")
 
 
-def opened_ledger(tell: Callable[[str], Any], *, dry_run: bool = False) -> None:
+def add_subcommand(subcommands: Any, name: str, help: str, description: str, run: Callable[[Options], Any]) -> Any:
+    """The parser of a subcommand, with `--json`. The options then have `run`."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    made = subcommands.add_parser(name, help=help, description=description, formatter_class=formatter)
+    add_json(made, default=argparse.SUPPRESS)  # a default would undo a --json before the subcommand
+    made.set_defaults(run=run)
+    return made
+
+
+def opened_ledger(write: Callable[[str], Any], *, dry_run: bool = False) -> None:
     """Open the ledger, and migrate it unless `dry_run`. Raises `CommandError` if it cannot be used."""
     try:
         copy = open_ledger(dry_run=dry_run)
     except LedgerRefusedError as error:
         raise CommandError(str(error)) from error
     if copy is not None:
-        tell(f"The ledger was migrated. A copy from before the migration is in {copy}")
+        write(f"The ledger was migrated. A copy from before the migration is in {copy}")
 
 
 def ledger_is_missing() -> bool:
@@ -164,27 +174,23 @@ def _moving_progress() -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("", total=None)
 
-        def show(text: str, share: float | None = None) -> None:
+        def show(text: str, share: float | None) -> None:
             progress.update(task, description=text, total=None if share is None else 1.0, completed=share or 0.0)
 
-        yield show
+        yield _at_most_every(_MOVING_SECONDS, show, first=0.0)
 
 
-class _Lines:
-    """Progress in lines, for a log."""
+def _at_most_every(seconds: float, show: Callable[[str, float | None], None], *, first: float) -> Show:
+    due = time.monotonic() + first
 
-    def __init__(self, write: Callable[[str], Any]) -> None:
-        self._write = write
-        self._due = time.monotonic() + _LINE_SECONDS
+    def show_when_due(progress: Callable[[], tuple[str, float | None]]) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + seconds
+            show(*progress())
 
-    def show(self, text: str, share: float | None = None) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _LINE_SECONDS
-            self._write(text if share is None else f"{share:4.0%}  {text}")
-
-
-def _show_nothing(text: str, share: float | None = None) -> None:
-    """Without a terminal."""
+    return show_when_due

@@ -151,9 +151,9 @@ TABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
-    """All that `settings.py` takes over. `database` is empty, which Django refuses to use, if its URL is faulty.
+    """All that `settings.py` uses. `database` is empty if its URL has a fault; Django refuses to use it then.
 
-    `notes`: a line for what was left aside and stops nothing.
+    `notes`: a line for variables that are ignored.
     """
 
     debug: bool

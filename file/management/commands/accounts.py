@@ -5,7 +5,6 @@ continues it; `--json` reports the same in one object. Leaves to others: the wor
 asked of an account (`file/accounts/checkup/`), and the texts (`reports/`).
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -24,7 +23,16 @@ from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
 from file.management.reports import checkup
 from file.management.reports.accounts import account_states, added, as_json, as_table, retired, variable
-from file.management.terminal import INTERRUPTED, NOT_DONE, OK, OperatorCommand, Options, add_json, exit_now
+from file.management.terminal import (
+    INTERRUPTED,
+    NOT_DONE,
+    OK,
+    OperatorCommand,
+    Options,
+    add_json,
+    add_subcommand,
+    exit_now,
+)
 
 _HELP = """\
 Shows the state of each account, configured or known to the ledger: how many files it has, what it lacks, and why.
@@ -86,22 +94,16 @@ class Command(OperatorCommand):
         add_json(parser)
         subcommands = parser.add_subparsers(dest="subcommand", metavar="subcommand")
 
-        def subcommand(name: str, help: str, description: str, work: Callable[[Options], bool]) -> CommandParser:
-            made: CommandParser = subcommands.add_parser(
-                name, help=help, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-            )
-            add_json(made, default=argparse.SUPPRESS)  # or its default would undo a --json before the subcommand
-            made.add_argument("name", metavar="A", help="the account")
-            made.set_defaults(work=work)
-            return made
-
-        add = subcommand("add", "new files go to an account; --backfill copies the existing files too", _ADD, self.add)
+        add = add_subcommand(subcommands, "add", "new files go to an account", _ADD, self.add)
+        add.add_argument("name", metavar="A", help="the account")
         add.add_argument("--backfill", action="store_true", help="copy the existing files to it")
-        retired = subcommand("retire", "no new files go to an account", _RETIRE, self.retire)
+        retired = add_subcommand(subcommands, "retire", "no new files go to an account", _RETIRE, self.retire)
+        retired.add_argument("name", metavar="A", help="the account")
         way = retired.add_mutually_exclusive_group(required=True)
         way.add_argument("--drain", action="store_true", help="remove its files, where another account has them")
         way.add_argument("--keep", action="store_true", help="leave its files there")
-        renamed = subcommand("rename", "an account has another name in the environment", _RENAME, self.rename)
+        renamed = add_subcommand(subcommands, "rename", "an account has another name", _RENAME, self.rename)
+        renamed.add_argument("name", metavar="A", help="its former name")
         renamed.add_argument("new_name", metavar="B", help="its new name in the environment")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -109,10 +111,10 @@ class Command(OperatorCommand):
         self._configured: dict[str, Account] = {account.name: account for account in settings.UPLOAD.accounts}
         if options["check"]:
             self.check_accounts(options)
-        work: Callable[[Options], bool] = options.get("work") or (self.retry if options["retry"] else self.show)
+        run: Callable[[Options], bool] = options.get("run") or (self.retry if options["retry"] else self.show)
         self.open_ledger()
         try:
-            done = work(options)
+            done = run(options)
         except LedgerUnavailableError as error:
             cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"
             raise CommandError(f"{error.detail}{cause} What is done stays; run the command again.") from error
@@ -127,9 +129,9 @@ class Command(OperatorCommand):
         """Exit code 1 if a check failed."""
         with self.progress(options) as show:
             checkups, ended = checkup.check_accounts(
-                self._chosen(options["account"]), lambda checkups: show(*checkup.progress(checkups))
+                self._chosen(options["account"]), lambda checkups: show(lambda: checkup.progress(checkups))
             )
-        self.tell(options, checkup.as_json(checkups), checkup.as_table(checkups), checkup.as_lines(checkups))
+        self.report(options, checkup.as_json(checkups), checkup.as_table(checkups), checkup.as_lines(checkups))
         exit_now(INTERRUPTED if not ended else OK if checkup.is_whole(checkups) else NOT_DONE)
 
     def show(self, options: Options) -> bool:
@@ -137,13 +139,13 @@ class Command(OperatorCommand):
         states = account_states(settings.UPLOAD.accounts, known_accounts(DEFAULT_DB_ALIAS))
         if options["account"]:
             states = [state for state in states if state.known.name in options["account"]]
-        self.tell(options, as_json(states), as_table(states))
+        self.report(options, as_json(states), as_table(states))
         return True
 
     def retry(self, options: Options) -> bool:
         account = self._account(options["retry"])
         released, hastened = retry(DEFAULT_DB_ALIAS, account)
-        self.tell(
+        self.report(
             options,
             {"account": account.name, "released": released, "erasing": hastened},
             [f"{account.name}: {released} blocked replicas are pending again; {hastened} erasures are due now."],
@@ -153,12 +155,14 @@ class Command(OperatorCommand):
     def add(self, options: Options) -> bool:
         account, done = self._account(options["name"]), None
         was_retired = unretire(DEFAULT_DB_ALIAS, account.name)
-        told: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
+        result: dict[str, Any] = {"account": account.name, "was_retired": was_retired}
         if options["backfill"]:
             with self.progress(options) as show:
-                done = backfill(DEFAULT_DB_ALIAS, account, lambda at: show(f"{at.files} files, {at.added} added"))
-            told |= asdict(done) | {"whole": done.is_whole}
-        self.tell(options, told, added(account.name, was_retired=was_retired, done=done))
+                done = backfill(
+                    DEFAULT_DB_ALIAS, account, lambda at: show(lambda: (f"{at.files} files, {at.added} added", None))
+                )
+            result |= asdict(done) | {"whole": done.is_whole}
+        self.report(options, result, added(account.name, was_retired=was_retired, done=done))
         return done is None or done.is_whole
 
     def retire(self, options: Options) -> bool:
@@ -175,10 +179,12 @@ class Command(OperatorCommand):
                 keeps=keeps,
                 configured=list(self._configured),
                 ack=settings.UPLOAD.ack,
-                progress=lambda at: show(f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there"),
+                progress=lambda at: show(
+                    lambda: (f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there", None)
+                ),
             )
-        told = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
-        self.tell(options, told, retired(name, done, keeps=keeps, is_missing=is_missing))
+        result = {"account": name, "keeps": keeps, **asdict(done), "done": done.is_done}
+        self.report(options, result, retired(name, done, keeps=keeps, is_missing=is_missing))
         return done.is_done
 
     def rename(self, options: Options) -> bool:
@@ -186,8 +192,8 @@ class Command(OperatorCommand):
         if old in self._configured:
             raise CommandError(f"{variable(old)} is still set: rename it to {variable(new.name)} first")
         with self.progress(options) as show:
-            renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(f"{count} replicas"))
-        self.tell(
+            renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(lambda: (f"{count} replicas", None)))
+        self.report(
             options,
             {"account": old, "new_name": new.name, "renamed": renamed},
             [f"{old} is now {new.name}: {renamed} replicas. Start the services with {variable(new.name)}."],

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,15 @@ from file.ledger.installations import NO_INSTALLATION, Installations, Ownership,
 from file.ledger.keyed import account_hashes
 from file.logic.errors import LedgerUnavailableError
 from file.management.reports.rebuild import as_json, as_lines, as_progress, is_right
-from file.management.terminal import NOT_DONE, OperatorCommand, Options, Show, add_json, ledger_is_missing
+from file.management.terminal import (
+    NOT_DONE,
+    OperatorCommand,
+    Options,
+    Show,
+    add_json,
+    add_subcommand,
+    ledger_is_missing,
+)
 from file.service.accounts import s3_accounts
 
 _REBUILD = """\
@@ -43,8 +50,7 @@ account was renamed or removed, give its former name with --former-account.
 These things cannot be restored: who sent a file, the ack of its upload, the request ids of S3, idempotency keys, the
 size of the parts, and the exact time of the acknowledgement. A file that was being received or erased when the ledger
 was lost is restored as partial if an account has it. An object without the SHA-256 of its file is read once.
-"""
-_REBUILD_EXAMPLES = """\
+
 examples:
   python manage.py ledger rebuild --dry-run
   python manage.py ledger rebuild --adopt 3f2a9c1e-0b5d-4c7a-9e86-5d1f00c2ab47
@@ -65,27 +71,12 @@ class Command(OperatorCommand):
     help = "Copies and restores the ledger, the record of which account has which file."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        add_json(parser)
         subcommands = parser.add_subparsers(dest="subcommand", required=True, metavar="subcommand")
-
-        def subcommand(
-            name: str, help: str, description: str, run: Callable[[Options], None], epilog: str = ""
-        ) -> CommandParser:
-            formatter = argparse.RawDescriptionHelpFormatter
-            made: CommandParser = subcommands.add_parser(
-                name, help=help, description=description, epilog=epilog, formatter_class=formatter
-            )
-            add_json(made)
-            made.set_defaults(run=run)
-            return made
-
-        backup = subcommand("backup", "copies an SQLite ledger while the service runs", _BACKUP, self.backup)
+        backup = add_subcommand(subcommands, "backup", "copies an SQLite ledger", _BACKUP, self.backup)
         backup.add_argument("file", type=Path, help="the path of the copy; no file may be there")
-        rebuild = subcommand(
-            "rebuild",
-            "restores the ledger from the objects in the accounts",
-            _REBUILD,
-            self.rebuild,
-            _REBUILD_EXAMPLES,
+        rebuild = add_subcommand(
+            subcommands, "rebuild", "restores the ledger from the accounts", _REBUILD, self.rebuild
         )
         rebuild.add_argument("--dry-run", action="store_true", help="change nothing, and report what would be done")
         rebuild.add_argument(
@@ -117,12 +108,7 @@ class Command(OperatorCommand):
             help="also restore files that lack a copy in an account whose name is not known; the ledger does not know "
             "that copy then, and it is not copied again",
         )
-        subcommand(
-            "installation",
-            "shows the id of this ledger, and whether it is an older copy",
-            _INSTALLATION,
-            self.installation,
-        )
+        add_subcommand(subcommands, "installation", "shows the id of this ledger", _INSTALLATION, self.installation)
 
     def handle(self, *args: Any, **options: Any) -> None:
         options["run"](options)
@@ -144,7 +130,7 @@ class Command(OperatorCommand):
                 f"The ledger is older than the objects in the accounts (noticed {behind_at}). "
                 "Stop the service, and run: python manage.py ledger rebuild --older-copy"
             )
-        self.tell(options, {"installation": found.own, "adopted": adopted, "behind_at": behind_at}, lines)
+        self.report(options, {"installation": found.own, "adopted": adopted, "behind_at": behind_at}, lines)
         if behind_at is not None:
             raise SystemExit(NOT_DONE)
 
@@ -160,13 +146,13 @@ class Command(OperatorCommand):
             with self.progress(options) as show:
                 source = Path(connection.settings_dict["NAME"])
                 size = copy_ledger(
-                    source, target, lambda done, total: show(f"{done} of {total} pages", done / max(total, 1))
+                    source, target, lambda done, total: show(lambda: (f"{done} of {total} pages", done / max(total, 1)))
                 )
         except CopyRefusedError as error:
             raise CommandError(str(error)) from error
         seconds = round(time.monotonic() - begun, 3)
         line = f"Copied the ledger to {target}: {size} bytes in {seconds:.1f} seconds."
-        self.tell(options, {"file": str(target), "bytes": size, "seconds": seconds}, [line])
+        self.report(options, {"file": str(target), "bytes": size, "seconds": seconds}, [line])
 
     def rebuild(self, options: Options) -> None:
         """Exit code 1 if something could not be restored."""
@@ -184,8 +170,8 @@ class Command(OperatorCommand):
             raise CommandError(f"the temporary file cannot be used (TMPDIR): {error}") from error
         finally:
             connection.close()
-        told = as_json(findings) | {"dry_run": options["dry_run"], "seconds": round(time.monotonic() - begun, 3)}
-        self.tell(options, told, as_lines(findings, dry_run=options["dry_run"]))
+        result = as_json(findings) | {"dry_run": options["dry_run"], "seconds": round(time.monotonic() - begun, 3)}
+        self.report(options, result, as_lines(findings, dry_run=options["dry_run"]))
         if not is_right(findings):
             raise SystemExit(NOT_DONE)
 
@@ -200,7 +186,7 @@ class Command(OperatorCommand):
                 adopted=options["adopt"],
                 older_copy=options["older_copy"],
                 dry_run=options["dry_run"],
-                told=lambda findings: show(as_progress(findings)),
+                told=lambda findings: show(lambda: as_progress(findings)),
             ).run()
 
 

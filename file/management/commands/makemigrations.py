@@ -1,4 +1,4 @@
-"""Django's `makemigrations`, without the checks of our settings: a developer needs no accounts for it."""
+"""Django's `makemigrations`, without the checks of our settings, because it needs no accounts."""
 
 from django.core.management.commands import makemigrations
 

@@ -1,7 +1,7 @@
-"""Django's `migrate`, without the checks of our settings: a release is migrated before it is configured.
+"""Django's `migrate`, without the checks of our settings, because a release is migrated before it is configured.
 
-And without the limit of time that the service has for a statement: a migration of a large table takes what it takes.
-It waits for a lock no longer than the service does, for everybody else would wait behind it.
+A statement may take longer than in the service, because a migration of a large table takes its time. It waits for a
+lock only as long as the service does, because all other work would wait behind it.
 """
 
 from typing import Any

@@ -99,14 +99,14 @@ class Command(OperatorCommand):
         finally:
             connection.close()
         seconds = round(time.monotonic() - begun, 3)
-        told = as_json(findings) | {"dry_run": options["dry_run"], "deep": options["deep"], "seconds": seconds}
-        self.tell(options, told, as_table(findings), as_lines(findings, dry_run=options["dry_run"]))
+        result = as_json(findings) | {"dry_run": options["dry_run"], "deep": options["deep"], "seconds": seconds}
+        self.report(options, result, as_table(findings), as_lines(findings, dry_run=options["dry_run"]))
         if not findings.is_right:
             raise SystemExit(NOT_DONE)
 
     async def _verify(self, findings: Findings, options: Options, show: Show) -> None:
-        def told() -> None:
-            show(*as_progress(findings))
+        def show_progress() -> None:
+            show(lambda: as_progress(findings))
 
         threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
         plan = Plan(**{name: options[name] for name in ("deep", "prefix", "sample", "replace", "dry_run")})
@@ -121,7 +121,7 @@ class Command(OperatorCommand):
                     under=plan.prefix,
                     clean=options["clean"],
                     dry_run=plan.dry_run,
-                    told=told,
+                    told=show_progress,
                 )
                 await orphans.check()
                 verify = Verify(
@@ -131,7 +131,7 @@ class Command(OperatorCommand):
                     plan,
                     findings,
                     others=opened,
-                    told=told,
+                    told=show_progress,
                 )
                 await verify.run()
                 if plan.sample is None:

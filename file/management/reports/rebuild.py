@@ -70,9 +70,12 @@ def as_lines(findings: RebuildFindings, *, dry_run: bool) -> Iterator[str]:
             yield f"Not listed completely: {name} ({account.error.code}): {account.error.detail}"
 
 
-def as_progress(findings: RebuildFindings) -> str:
+def as_progress(findings: RebuildFindings) -> tuple[str, None]:
     objects = sum(account.objects for account in findings.accounts.values())
-    return f"{objects} objects, {findings.stored + findings.partial} files restored, {findings.hashed} objects read"
+    return (
+        f"{objects} objects, {findings.stored + findings.partial} files restored, {findings.hashed} objects read",
+        None,
+    )
 
 
 def _about_unknown_accounts(findings: RebuildFindings, verb: str) -> Iterator[str]:

@@ -41,7 +41,7 @@ _NOT_LINGERING = struct.pack("ii", 1, 0)
 _FILES = "/proc/self/fd"
 # A head is too slow after this number of checks, and one more, that saw it incomplete. Checks are counted and not
 # seconds, because no request can begin while the event loop is blocked.
-_LOOKS = 4
+_CHECKS = 4
 _FILES_AT_ONCE = 64
 _COUNT_SECONDS = 0.1
 _RECOUNT_SECONDS = 1.0  # how long the count of open files that are no connections is used
@@ -55,7 +55,7 @@ class _Quiet:
     """A connection without a request. `arrived`: its bytes when the last request ended; None until the next check."""
 
     arrived: int | None = 0
-    looks: int = 0  # checks in a row that saw more bytes than that
+    checks: int = 0  # checks in a row that saw more bytes than that
     taken: int | None = None  # bytes of ours that the client had acknowledged at the last check
     stuck: int = 0  # checks in a row between which it received too few bytes
     since: float = field(default_factory=time.monotonic)
@@ -63,7 +63,7 @@ class _Quiet:
 
 
 @dataclass(slots=True)
-class _Look:
+class _Check:
     """What one check of all connections saw. `regular`: it counts for the limits of heads and responses."""
 
     regular: bool
@@ -79,8 +79,8 @@ def can_be_seen() -> bool:
     if sys.platform != "linux":
         return False
     with socket.socket() as trial:
-        told = trial.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    return len(told) == _TCP_INFO.size
+        info = trial.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    return len(info) == _TCP_INFO.size
 
 
 class ConnectionWatch:
@@ -97,11 +97,11 @@ class ConnectionWatch:
         self._port = port
         self._seconds = seconds
         self._most = most
-        self._least_bytes = min_bytes_per_second * seconds / _LOOKS  # to receive between two checks
+        self._least_bytes = min_bytes_per_second * seconds / _CHECKS  # to receive between two checks
         self._busy: dict[Peer, object] = {}
         self._quiet: dict[Peer, _Quiet] = {}
         self._others = 0  # open files that were no connections at the last check
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -126,14 +126,14 @@ class ConnectionWatch:
             await asyncio.wait((watching,))
 
     async def _watch(self) -> None:
-        pause = self._seconds / _LOOKS
+        pause = self._seconds / _CHECKS
         due = time.monotonic() + pause
         while True:
             await asyncio.sleep(min(pause, _COUNT_SECONDS))
             regular = time.monotonic() >= due
             try:
                 if regular or self._may_be_scarce():
-                    await self.look(regular=regular)
+                    await self.check(regular=regular)
             except OSError as error:  # the limit of open files is reached
                 _log.warning("slow_heads_not_seen", detail=error.strerror)
             if regular:
@@ -144,61 +144,61 @@ class ConnectionWatch:
         files = os.stat(_FILES).st_size or len(os.listdir(_FILES))  # noqa: PTH116, PTH208 - before Linux 6.2 it is 0
         if not is_scarce(files, self._most):
             return False
-        return is_scarce(files - self._others, self._most) or time.monotonic() - self._looked_at > _RECOUNT_SECONDS
+        return is_scarce(files - self._others, self._most) or time.monotonic() - self._checked_at > _RECOUNT_SECONDS
 
-    async def look(self, *, regular: bool) -> None:
+    async def check(self, *, regular: bool) -> None:
         """Check every connection once, and shut down those that are too slow or have to make place."""
-        before, look = set(self._quiet), _Look(regular)
+        before, check = set(self._quiet), _Check(regular)
         files = os.listdir(_FILES)  # noqa: PTH208 - they are many, and only numbers
         for number, file in enumerate(files, 1):
             if number % _FILES_AT_ONCE == 0:
                 await asyncio.sleep(0)
             with borrowed(int(file)) as connection:
                 if connection is not None:
-                    self._see(int(file), connection, look)
-        for peer in before - look.met:  # they were closed
+                    self._see(int(file), connection, check)
+        for peer in before - check.met:  # they were closed
             self._quiet.pop(peer, None)
-        self._others = len(files) - look.by_address.total()
-        self._looked_at = time.monotonic()
-        if look.slow:
-            _log.info("slow_heads_ended", connections=look.slow)
-        if look.untaken:
-            metrics.SLOW_READERS.inc(look.untaken)
-            _log.info("untaken_answers_ended", connections=look.untaken)
-        if ended := sum(map(self._evict, to_evict(look.idle, look.by_address, self._most))):
+        self._others = len(files) - check.by_address.total()
+        self._checked_at = time.monotonic()
+        if check.slow:
+            _log.info("slow_heads_ended", connections=check.slow)
+        if check.untaken:
+            metrics.SLOW_READERS.inc(check.untaken)
+            _log.info("untaken_answers_ended", connections=check.untaken)
+        if ended := sum(map(self._evict, to_evict(check.idle, check.by_address, self._most))):
             metrics.IDLE_CONNECTIONS_ENDED.inc(ended)
-            _log.warning("idle_connections_ended", connections=ended, of=look.by_address.total(), most=self._most)
+            _log.warning("idle_connections_ended", connections=ended, of=check.by_address.total(), most=self._most)
 
-    def _see(self, file: int, connection: socket.socket, look: _Look) -> None:
+    def _see(self, file: int, connection: socket.socket, check: _Check) -> None:
         try:
             here = connection.getsockname()
             if not isinstance(here, tuple) or not isinstance(here[0], str) or here[1] != self._port:
                 return
             peer = _peer(*connection.getpeername()[:2])
-            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            silent, taken, arrived, unsent = _TCP_INFO.unpack(told)
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            silent, taken, arrived, unsent = _TCP_INFO.unpack(info)
             # The same client port to two of our addresses: we cannot know which of the two has the request.
-            if peer in look.met:
+            if peer in check.met:
                 self._quiet[peer] = _Quiet(None)
                 return
-            look.met.add(peer)
+            check.met.add(peer)
             if peer not in self._busy:
                 quiet = self._quiet.setdefault(peer, _Quiet())
                 if quiet.ended_at is not None:
                     if time.monotonic() - quiet.ended_at > _LAST_SECONDS:
                         connection.shutdown(socket.SHUT_RDWR)
                     return
-                if look.regular and self._is_not_taken(quiet, taken, unsent):
+                if check.regular and self._is_not_taken(quiet, taken, unsent):
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOT_LINGERING)
                     connection.shutdown(socket.SHUT_RDWR)
-                    look.untaken += 1
+                    check.untaken += 1
                     return
-                if look.regular and _is_slow(quiet, arrived):
+                if check.regular and _is_slow(quiet, arrived):
                     connection.shutdown(socket.SHUT_RD)
-                    look.slow += 1
+                    check.slow += 1
                     return
-                look.idle.append(Idle(file, peer, quiet.since, silent / 1000))
-            look.by_address[address_of(peer)] += 1
+                check.idle.append(Idle(file, peer, quiet.since, silent / 1000))
+            check.by_address[address_of(peer)] += 1
         except OSError:
             return  # the listening socket, or a client that has gone
 
@@ -206,7 +206,7 @@ class ConnectionWatch:
         is_stuck = unsent and quiet.taken is not None and taken - quiet.taken < self._least_bytes
         quiet.stuck = quiet.stuck + 1 if is_stuck else 0
         quiet.taken = taken
-        return quiet.stuck > _LOOKS
+        return quiet.stuck > _CHECKS
 
     def _evict(self, idle: Idle) -> bool:
         """Shut it down if it is still the same connection, and still idle."""
@@ -227,8 +227,8 @@ class ConnectionWatch:
 def _is_slow(quiet: _Quiet, arrived: int) -> bool:
     if quiet.arrived is None or quiet.arrived > arrived:
         quiet.arrived = arrived
-    quiet.looks = quiet.looks + 1 if arrived > quiet.arrived else 0
-    return quiet.looks > _LOOKS
+    quiet.checks = quiet.checks + 1 if arrived > quiet.arrived else 0
+    return quiet.checks > _CHECKS
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tests.databases import sqlite_copy
 from tests.unit.ledger.commands import environment, run_python, sqlite_url
 from tests.unit.ledger.rows import make_file
 
+SET_UP = "import os, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'mentumfileupload.settings'; django.setup()"
 TABLE = Table(("account", "stored", "last error"), [("A", "12", "-"), ("LONGNAME", "3", "busy")], numbers=("stored",))
 
 
@@ -76,7 +77,9 @@ def test_a_table_is_drawn_when_it_goes_to_a_terminal(colour: Mapping[str, str], 
 def test_signs_have_colours_unless_the_terminal_or_its_user_wants_none(
     changes: Mapping[str, str], coloured: bool
 ) -> None:
-    script = "from file.management.terminal import Table; Table(('', 'A'), [('put', '✗')]).draw(no_color=False)"
+    script = (
+        f"{SET_UP}; from file.management.terminal import Table; Table(('', 'A'), [('put', '✗')]).draw(no_color=False)"
+    )
     code, drawn, errors = run_on_terminal("-c", script, stream="stdout", **{"TERM": "xterm", **changes})
     assert (code, errors) == (0, "")
     assert "✗" in drawn
@@ -106,9 +109,6 @@ def test_nothing_is_shown_beside_json(ledger: Path, tmp_path: Path) -> None:
 
 
 def test_the_service_starts_without_rich() -> None:
-    script = (
-        "import os, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'mentumfileupload.settings'; django.setup(); "
-        "import file.management.commands.runserver, mentumfileupload.asgi; print('rich' in sys.modules)"
-    )
+    script = f"{SET_UP}; import file.management.commands.runserver, mentumfileupload.asgi; print('rich' in sys.modules)"
     run = run_python("sqlite:///ledger.sqlite3", "-c", script)
     assert (run.returncode, run.stdout) == (0, "False\n"), run.stderr

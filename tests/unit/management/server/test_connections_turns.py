@@ -53,7 +53,7 @@ async def is_left_alone_by(watch: ConnectionWatch, client: socket.socket, server
     """Whether the connection may still be read after a byte a look, for more looks than a head may take."""
     for _ in range(8):
         client.sendall(b"x")
-        await watch.look(regular=True)
+        await watch.check(regular=True)
     while True:
         try:
             if not server.recv(64):
