@@ -92,8 +92,8 @@ class Exchange:
             # Sending never ends by itself: it continues to watch the client, so that a disconnect is noticed.
             await (receiving if receiving.done() else sending)
         finally:
-            # A server that waits for the rest of a request must see a broken connection, not an end. It is closed before
-            # any await, because a proxy that is stopped cancels here.
+            # A server that waits for the rest of a request must see a broken connection, not an end. Closed before any
+            # await, because a proxy that is stopped cancels here.
             server.close(reset=not receiving.done() or receiving.exception() is not None)
             sending.cancel()
             receiving.cancel()

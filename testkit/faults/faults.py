@@ -3,8 +3,8 @@
 A fault says which requests it meets (`operation`, `part_number`, `key`), how often (`times`, None for always), and how
 many requests it lets pass before (`after`). A fault with `from_then_on` also meets every request after its first one.
 The names follow the documentation: `refuses_begin` is `Fault.refuses("SlowDown", operation="begin")`,
-`stalls_at_part` is `Fault.stalls(operation="part")`, `loses_complete_reply` is `Fault.loses_reply(operation="complete")`,
-`drops_connection` is `Fault.drops_connection()`.
+`stalls_at_part` is `Fault.stalls(operation="part")`, `loses_complete_reply` is
+`Fault.loses_reply(operation="complete")`, `drops_connection` is `Fault.drops_connection()`.
 An account that refuses connections meets no single request: that is `FaultProxy.refuse_connections()`.
 """
 
