@@ -1,4 +1,4 @@
-"""Real S3 servers and a fault proxy, for the demo, the tests and the benchmark alike.
+"""Real S3 servers, a fault proxy, and the service as a process: for the demo, the tests, the soak, and the benchmark.
 
-Not part of the service: nothing in `mentumfileupload` or `file` imports it, and the image does not carry it.
+Not part of the service: nothing in `mentumfileupload` or `file` imports it, and the image does not contain it.
 """

@@ -1,6 +1,6 @@
-"""One account as the stores' users need it: to configure the service with it, and to look into its bucket.
+"""One account of a store: to configure the service with it, and to examine its bucket.
 
-The client is boto3's, on purpose: what lies in an account is never asserted with the service's own S3 client.
+It uses boto3 on purpose: tests never examine an account with the service's own S3 client.
 """
 
 import functools
@@ -12,15 +12,14 @@ from typing import Any
 import boto3  # type: ignore[import-untyped,unused-ignore]
 from botocore.config import Config  # type: ignore[import-untyped,unused-ignore]
 
-# Reading S3's model costs a tenth of a second, and a session remembers it. Clients are safe in threads, making them is
-# not.
+# Loading S3's model takes a tenth of a second; a session caches it. Clients are thread-safe, creating them is not.
 _making = threading.Lock()
 _session = functools.cache(boto3.session.Session)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What lies in a bucket: versions (delete markers too) and open multipart uploads, each as (key, id)."""
+    """The content of a bucket: versions (including delete markers) and open multipart uploads, each as (key, id)."""
 
     versions: list[tuple[str, str]]
     uploads: list[tuple[str, str]]
@@ -31,7 +30,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAccount:
-    """The credentials and the address of one account's bucket."""
+    """The credentials of one account, and the address of its bucket."""
 
     name: str
     access_key_id: str = field(repr=False)
@@ -41,7 +40,7 @@ class StoreAccount:
     endpoint_url: str
 
     def environment(self) -> dict[str, str]:
-        """The variable that makes the service use this account."""
+        """The variable that configures this account in the service."""
         value = {
             "access_key_id": self.access_key_id,
             "secret_access_key": self.secret_access_key,
@@ -53,11 +52,11 @@ class StoreAccount:
         return {f"AWS_ACCOUNT_{self.name}": json.dumps(value)}
 
     def at(self, endpoint_url: str) -> "StoreAccount":
-        """The same account behind another address, a fault proxy's for example."""
+        """The same account at another address, for example of a fault proxy."""
         return replace(self, endpoint_url=endpoint_url)
 
     def boto3(self, *, read_timeout_seconds: float = 10.0) -> Any:
-        """An S3 client with these credentials: no retries, no proxy of the environment, short timeouts."""
+        """An S3 client with these credentials: without retries and proxies of the environment, with short timeouts."""
         config = Config(
             s3={"addressing_style": "path"},
             retries={"total_max_attempts": 1},
@@ -76,7 +75,7 @@ class StoreAccount:
             )
 
     def contents(self) -> Contents:
-        """Ask the bucket, with the account's own keys, for everything that lies in it."""
+        """Lists the whole content of the bucket with the account's own keys."""
         client, bucket = _asking(self), self.s3_bucket_name
         versions: list[tuple[str, str]] = []
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -88,7 +87,7 @@ class StoreAccount:
         return Contents(versions, uploads)
 
     def empty(self) -> None:
-        """Take everything out of the bucket, whoever put it there."""
+        """Removes everything from the bucket, also objects of others."""
         client, bucket, contents = _asking(self), self.s3_bucket_name, self.contents()
         for key, upload_id in contents.uploads:
             client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
@@ -98,5 +97,5 @@ class StoreAccount:
 
 @functools.lru_cache(maxsize=64)
 def _asking(account: StoreAccount) -> Any:
-    """The client for our own questions: making one costs more than asking."""
+    """The client for this class; it is kept, because creating one takes longer than a request."""
     return account.boto3()

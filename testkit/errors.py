@@ -1,5 +1,5 @@
-"""The one error of this package: its text is one clear line, fit to be shown to whoever typed the command."""
+"""The error of this package. Its text is one line that can be shown to the user of a command."""
 
 
 class StoreError(Exception):
-    """A store could not be started, or did not do what it was told."""
+    """A store could not be started, or did not do what was requested."""

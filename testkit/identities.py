@@ -1,4 +1,4 @@
-"""The accounts of one server: their keys, and the buckets that each of them opens (weed's `identities.json`)."""
+"""The accounts of one server: their keys, and the buckets of each (weed's `identities.json`)."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ _ACTIONS = ("Read", "List", "Tagging", "Write", "Admin")
 
 
 def new_account(name: str, region_name: str, port: int) -> StoreAccount:
-    """With random keys and a bucket that is named after it."""
+    """An account with random keys, and a bucket named after it."""
     return StoreAccount(
         name=name,
         access_key_id=f"AK{secrets.token_hex(9).upper()}",
@@ -24,7 +24,7 @@ def new_account(name: str, region_name: str, port: int) -> StoreAccount:
 
 
 class Identities:
-    """What the server reads at its start and at each SIGHUP, once it is written."""
+    """The file that the server reads at its start and at each SIGHUP."""
 
     def __init__(self, path: Path, first: StoreAccount) -> None:
         self._path = path
@@ -32,17 +32,17 @@ class Identities:
         self._buckets = {first.name: [first.s3_bucket_name]}
 
     def add(self, account: StoreAccount) -> None:
-        """Another account than the first."""
+        """Adds another account."""
         self._added.append(account)
 
     def allow(self, account: StoreAccount) -> None:
-        """The account's keys open this bucket of its, too."""
+        """Gives the account access to one more bucket of its own."""
         buckets = self._buckets.setdefault(account.name, [])
         if account.s3_bucket_name not in buckets:
             buckets.append(account.s3_bucket_name)
 
     def write(self, first: StoreAccount) -> None:
-        """The first account as it is to be from now on, and those that were added."""
+        """Replaces the first account; the added ones stay."""
         new = self._path.with_suffix(".new")
         new.touch(mode=0o600)
         new.write_text(json.dumps({"identities": list(self._entries(first))}))

@@ -1,6 +1,6 @@
-"""A bucket in memory: the promises of `StorageAccount` without S3, and faults by name.
+"""A bucket in memory: implements `StorageAccount` without S3, with faults by name.
 
-`tests/contract/` holds it to the same promises as the real one, so that what the flow is tested against is no fiction.
+`tests/contract/` tests it with the same tests as the real one, so that tests of the flow are realistic.
 Faults: `refuses_put`, `refuses_begin`, `refuses_part`, `refuses_complete`, `stalls_at_part`, `drops_connection`,
 `loses_put_reply`, `loses_complete_reply`, `refuses_remove`, `refuses_get`, `breaks_in_the_middle`,
 `stalls_in_the_middle`, `damages_a_piece`. `given` counts the bytes that were read, `being_read` the readers.
@@ -26,8 +26,8 @@ from file.logic.errors import (
 from file.logic.ports import FoundObject, ListedUpload
 from file.logic.values import FILE_ID, Account, Digests, KiB, ObjectDescription, Part, Stored, checksum_text
 
-PIECE = 64 * KiB  # what reading hands out at a time
-PAGE = 2  # keys that a listing hands out at a time
+PIECE = 64 * KiB  # bytes per piece when reading
+PAGE = 2  # keys per page of a listing
 
 
 @dataclass
@@ -57,7 +57,7 @@ def account(name: str, prefix: str = "") -> Account:
 
 
 class MemoryBucket:
-    """`faults` maps a fault's name to how often it still strikes. `released` lets what stalls go on."""
+    """`faults`: the name of a fault, and how often it still happens. `released` ends a stall."""
 
     def __init__(
         self, name: str, *, prefix: str = "", delay_seconds: float = 0.0, faults: dict[str, int] | None = None
@@ -218,7 +218,7 @@ class MemoryBucket:
         return object_key in self.objects and self.objects[object_key].metadata.get(FILE_ID) == file_id
 
     def _settled(self, description: ObjectDescription) -> Stored:
-        """Ours after a lost answer, or another's."""
+        """Our object, if an earlier answer was lost. Raises `KeyOccupiedError` if it is not ours."""
         if not self._is_ours(self._key(description), description.file_id):
             raise KeyOccupiedError(self.account.name, "put")
         return self._stored(self._key(description))

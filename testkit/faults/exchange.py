@@ -1,8 +1,8 @@
-"""One request on its way through the fault proxy: to the server, back to the client, and what goes wrong between.
+"""One request through the fault proxy: to the server, back to the client, and the faults between.
 
-Bodies are streamed both ways and never held whole. Headers go on as they were sent, Host too, so that signatures stay
-valid; only `Connection` is ours, because each request has its own connection to the server. (But for a clock that is
-so wrong that the server behind would refuse the request: then it is signed again, with the server's time.)
+Bodies are streamed in both directions and never in memory as a whole. Headers are passed on unchanged, including Host,
+so that signatures stay valid. Only `Connection` is ours, because each request has its own connection to the server.
+One exception: for a clock that the real server would refuse, the request is signed again with the server's time.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection")
 
 
 class DroppedError(Exception):
-    """A fault ends the connection here; `reset` tells how."""
+    """A fault ends the connection here; `reset` says how."""
 
     def __init__(self, *, reset: bool) -> None:
         self.reset = reset
@@ -33,7 +33,7 @@ class DroppedError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class SeenRequest:
-    """What the proxy saw of a request. `status` is what the client was told, `server_status` what the server said."""
+    """What the proxy saw of a request. `status`: the status to the client; `server_status`: the one from the server."""
 
     operation: str
     key: str
@@ -51,7 +51,7 @@ class SeenRequest:
 
 
 class Exchange:
-    """One request and its answer, with the fault it meets, if any."""
+    """One request and its answer, with the fault that it meets, if any."""
 
     def __init__(
         self, client: Side, request: h11.Request, operation: Operation, fault: Fault | None, seen: SeenRequest
@@ -63,7 +63,7 @@ class Exchange:
         self._operation = operation
 
     async def run(self, host: str, port: int) -> None:
-        """Carry the request through. Raises one of the three errors above when the connection cannot go on."""
+        """Passes the request through. Raises one of the three errors above if the connection cannot continue."""
         fault = self._fault
         if fault.action is not None and not fault.action_comes_after:
             fault.action()
@@ -89,11 +89,11 @@ class Exchange:
         receiving = asyncio.create_task(self._receive_reply(server))
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-            # Sending never ends by itself: it goes on to watch the client, so that a client that leaves is noticed.
+            # Sending never ends by itself: it continues to watch the client, so that a disconnect is noticed.
             await (receiving if receiving.done() else sending)
         finally:
-            # A server that waits for the rest of a request is to see it break off, not end. Closed before anything is
-            # awaited: a proxy that is stopped cancels this very place.
+            # A server that waits for the rest of a request must see a broken connection, not an end. Closed before any
+            # await, because a proxy that is stopped cancels here.
             server.close(reset=not receiving.done() or receiving.exception() is not None)
             sending.cancel()
             receiving.cancel()
@@ -117,12 +117,12 @@ class Exchange:
                 raise DroppedError(reset=True)
             await server.send(h11.EndOfMessage())
         except ServerGoneError:
-            # It may have answered before it left: that is for the receiving half to find out.
+            # It may have answered before it closed: the receiving half finds out.
             await asyncio.Event().wait()
         await self._client.until_gone()
 
     async def _body(self) -> AsyncIterator[bytes]:
-        """The request's body as it is to go on: damaged, slowed, or cut off."""
+        """The body of the request as it is passed on: damaged, slowed, or cut off."""
         fault, damaged, left = self._fault, self._fault.damaged_byte, self._fault.drops_after
         async for chunk in self._body_as_sent():
             body = _damage(chunk, damaged)
@@ -241,7 +241,7 @@ def _damage(chunk: bytes, at_byte: int | None) -> bytes:
 
 
 async def _pace(chunk: bytes, bytes_per_second: int | None) -> AsyncIterator[bytes]:
-    """The chunk, in pieces of a twentieth of a second when a rate is given."""
+    """The chunk; with a rate, in pieces of a twentieth of a second."""
     if bytes_per_second is None:
         yield chunk
         return

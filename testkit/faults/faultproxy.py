@@ -1,6 +1,6 @@
-"""A reverse proxy between the service and one account's server, which does to requests what a test tells it to.
+"""A reverse proxy between the service and the server of one account, which applies faults to requests.
 
-It runs on a thread and an event loop of its own, so that plain and asynchronous tests use it alike. It records every
+It runs in its own thread and event loop, so that synchronous and asynchronous tests can use it. It records every
 request; `wait_for` returns when one was seen, so that a test waits for the event and not for a time.
 
     with FaultProxy(account) as proxy:
@@ -29,9 +29,9 @@ from testkit.faults.operations import Operation, recognise
 from testkit.faults.side import READ_BYTES, ClientGoneError, ServerGoneError, Side
 from testkit.ports import HOST
 
-# What the kernel takes in on its own is not ours to slow down or stop, so it is kept far below the size of a part.
+# The proxy cannot slow down or stop what the kernel receives, so that buffer is much smaller than a part.
 RECEIVE_BYTES = 256 * 1024
-_ROUNDS_TO_SERVE = 4  # of the event loop, from accepting a connection to its task
+_ROUNDS_TO_SERVE = 4  # steps of the event loop from accepting a connection to its task
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class _Scripted:
 
 
 class FaultProxy:
-    """A running proxy. Of the faults that a request meets, the one that was added first happens."""
+    """A running proxy. If a request meets several faults, the one that was added first happens."""
 
     def __init__(self, account: StoreAccount) -> None:
         server = urlsplit(account.endpoint_url)
@@ -59,27 +59,27 @@ class FaultProxy:
         self._running: Future[None] = Future()
 
     def __repr__(self) -> str:
-        """What a failing test shows: every request so far."""
+        """Every request so far, for the message of a failed test."""
         return f"FaultProxy(port={self._port}, requests={self.requests})"
 
     def add(self, *faults: Fault) -> None:
-        """Script faults for the requests that begin from now on."""
+        """Adds faults for the requests that begin from now on."""
         with self._changed:
             self._scripted += [_Scripted(fault) for fault in faults]
 
     def clear(self) -> None:
-        """Take back all faults; requests under way keep theirs."""
+        """Removes all faults; requests under way keep theirs."""
         with self._changed:
             self._scripted.clear()
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """Every request so far, in the order in which they began."""
+        """Every request so far, in the order of their beginning."""
         with self._changed:
             return list(self._requests)
 
     def seen(self, operation: str | None = None, *, ended: bool = False) -> list[SeenRequest]:
-        """The requests so far of one operation, or of all; with `ended`, only those that are over."""
+        """The requests so far of one operation, or of all; with `ended`, only finished ones."""
         return [
             request
             for request in self.requests
@@ -89,7 +89,7 @@ class FaultProxy:
     def wait_for(
         self, operation: str | None = None, count: int = 1, *, ended: bool = False, timeout_seconds: float = 10.0
     ) -> list[SeenRequest]:
-        """Block until so many requests have begun (with `ended`: are over); returns them."""
+        """Blocks until this number of requests has begun (with `ended`: has finished); returns them."""
         with self._changed:
             if self._changed.wait_for(lambda: len(self.seen(operation, ended=ended)) >= count, timeout_seconds):
                 return self.seen(operation, ended=ended)
@@ -103,11 +103,11 @@ class FaultProxy:
         return await asyncio.to_thread(self.wait_for, operation, count, ended=ended, timeout_seconds=timeout_seconds)
 
     def refuse_connections(self) -> None:
-        """Reset all connections and refuse new ones, until `accept_connections`."""
+        """Resets all connections and refuses new ones, until `accept_connections`."""
         self._do(self._refuse_connections())
 
     def accept_connections(self) -> None:
-        """Accept connections again, on the same port."""
+        """Accepts connections again, on the same port."""
         self._do(self._accept_connections())
 
     def __enter__(self) -> Self:
@@ -150,13 +150,13 @@ class FaultProxy:
     async def _refuse_connections(self) -> None:
         if self._acceptor is None:
             return
-        # What was accepted a moment ago is served first: once the acceptor is closed, nobody would close it.
+        # Connections that were just accepted are served first: after the acceptor is closed, they would stay open.
         asyncio.get_running_loop().remove_reader(self._listening.fileno())
         for _ in range(_ROUNDS_TO_SERVE):
             await asyncio.sleep(0)
         self._acceptor.close()
         self._acceptor = None
-        # Bound but not listening: connections are refused, and nobody else gets the port.
+        # Bound but not listening: connections are refused, and no other process gets the port.
         self._listening = _bind(self._port)
         tasks = list(self._sides)
         for task in tasks:
@@ -181,7 +181,7 @@ class FaultProxy:
         except ClientGoneError:
             reset = False
         except (ServerGoneError, asyncio.CancelledError):
-            # The client is to see what it would have seen without us, or what a host that goes away looks like.
+            # The client must see the same as without the proxy, or as when a host disappears.
             reset = True
         finally:
             del self._sides[task]

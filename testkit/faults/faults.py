@@ -1,10 +1,10 @@
-"""What may go wrong between the service and an account, as scripts for the fault proxy.
+"""Faults between the service and an account, for the fault proxy.
 
-A fault says which requests it meets (`operation`, `part_number`, `key`), how often (`times`, None for always) and after
-how many that it lets pass (`after`); one that is there `from_then_on` meets whatever follows its first, too. The names
-are those of the documentation: `refuses_begin` is `Fault.refuses("SlowDown", operation="begin")`, `stalls_at_part` is
-`Fault.stalls(operation="part")`, `loses_complete_reply` is `Fault.loses_reply(operation="complete")`,
-`drops_connection` is `Fault.drops_connection()`.
+A fault says which requests it meets (`operation`, `part_number`, `key`), how often (`times`, None for always), and how
+many requests it lets pass before (`after`). A fault with `from_then_on` also meets every request after its first one.
+The names follow the documentation: `refuses_begin` is `Fault.refuses("SlowDown", operation="begin")`,
+`stalls_at_part` is `Fault.stalls(operation="part")`, `loses_complete_reply` is
+`Fault.loses_reply(operation="complete")`, `drops_connection` is `Fault.drops_connection()`.
 An account that refuses connections meets no single request: that is `FaultProxy.refuse_connections()`.
 """
 
@@ -16,7 +16,7 @@ from typing import Self, TypedDict, Unpack
 from testkit.account import StoreAccount
 from testkit.faults.operations import OPERATIONS, Operation
 
-# The status that S3 sends with each code: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+# The status of each code of S3: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 STATUSES = {
     "AccessDenied": 403,
     "AuthorizationHeaderMalformed": 400,
@@ -43,11 +43,11 @@ STATUSES = {
     "TemporaryRedirect": 307,
 }
 
-HELD_SECONDS = 60.0  # nothing is held for longer, should the event never come
+HELD_SECONDS = 60.0  # the longest hold, if the event never comes
 
 
 class Which(TypedDict, total=False):
-    """Which requests a fault meets."""
+    """The requests that a fault meets."""
 
     operation: str | None
     part_number: int | None
@@ -59,7 +59,7 @@ class Which(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault. Made by the functions below; the fields are what the proxy looks at."""
+    """One fault. The functions below create it; the proxy uses the fields."""
 
     name: str
     operation: str | None = None
@@ -108,11 +108,11 @@ class Fault:
         held_until: Callable[[], object] | None = None,
         **which: Unpack[Which],
     ) -> Self:
-        """Answer with an S3 error.
+        """Answers with an S3 error.
 
-        `status` is the code's own unless told: 200 makes the error body that a complete may answer with.
-        `early` answers without reading the body and closes, as S3 does; `carried_out` does what was asked all the same.
-        `held_until`, called on a thread of its own, returns when the answer may go.
+        `status`: by default that of the code; 200 gives the error body that a complete may have. `early`: answers
+        without reading the body and closes, as S3 does. `carried_out`: executes the request all the same.
+        `held_until`: called in a separate thread, returns when the answer may be sent.
         """
         status = STATUSES[code] if status is None else status
         return cls(
@@ -128,60 +128,60 @@ class Fault:
 
     @classmethod
     def stalls(cls, *, after_bytes: int | None = None, **which: Unpack[Which]) -> Self:
-        """Never answer. Reads the whole body, or stops reading after `after_bytes` of it."""
+        """Never answers. Reads the whole body, or stops reading after `after_bytes`."""
         return cls(name="stalls", stalls_after=-1 if after_bytes is None else after_bytes, **which)
 
     @classmethod
     def drops_connection(cls, *, after_bytes: int = 0, **which: Unpack[Which]) -> Self:
-        """Reset the connection once so many bytes of the body were passed on."""
+        """Resets the connection after this number of bytes of the body."""
         return cls(name="drops_connection", drops_after=after_bytes, **which)
 
     @classmethod
     def loses_reply(cls, **which: Unpack[Which]) -> Self:
-        """Let the server do what was asked, then close the connection without its answer."""
+        """Lets the server execute the request, then closes the connection without the answer."""
         return cls(name="loses_reply", reply_lost=True, **which)
 
     @classmethod
     def drops_reply(cls, *, after_bytes: int = 0, **which: Unpack[Which]) -> Self:
-        """Let the server do what was asked, and close the connection within its answer's body."""
+        """Lets the server execute the request, and closes the connection in the middle of the answer's body."""
         return cls(name="drops_reply", reply_drops_after=after_bytes, **which)
 
     @classmethod
     def delays_reply(cls, seconds: float, **which: Unpack[Which]) -> Self:
-        """Let the server do what was asked, and hold its answer back."""
+        """Lets the server execute the request, and delays the answer."""
         return cls(name="delays_reply", delay_seconds=seconds, **which)
 
     @classmethod
     def holds_reply(cls, until: threading.Event, **which: Unpack[Which]) -> Self:
-        """The same, until the event: for a test that does something meanwhile, however slow the machine is."""
+        """The same until the event: for a test that does something meanwhile, independent of the machine's speed."""
         return cls(name="holds_reply", held_until=lambda: until.wait(HELD_SECONDS), **which)
 
     @classmethod
     def calls(cls, action: Callable[[], object], *, comes_after: bool = False, **which: Unpack[Which]) -> Self:
-        """Call `action`, on the proxy's thread, when the request has come, and pass nothing of it on to the server.
+        """Calls `action` in the proxy's thread when the request has arrived, and passes nothing to the server.
 
-        `comes_after`: when the server has done what was asked and has answered; nothing of that is passed back.
+        `comes_after`: instead after the server has executed the request and answered; the answer is not passed back.
         """
         return cls(name="calls", action=action, action_comes_after=comes_after, **which)
 
     @classmethod
     def slows(cls, bytes_per_second: int, **which: Unpack[Which]) -> Self:
-        """Pass bodies on, both ways, no faster than this."""
+        """Limits the speed of bodies in both directions."""
         return cls(name="slows", bytes_per_second=bytes_per_second, **which)
 
     @classmethod
     def damages_body(cls, *, at_byte: int = 0, **which: Unpack[Which]) -> Self:
-        """Change one byte of the body on its way to the server."""
+        """Changes one byte of the body on its way to the server."""
         return cls(name="damages_body", damaged_byte=at_byte, **which)
 
     @classmethod
     def damages_reply(cls, *, at_byte: int = 0, **which: Unpack[Which]) -> Self:
-        """Change one byte of the answer's body on its way to the client."""
+        """Changes one byte of the answer's body on its way to the client."""
         return cls(name="damages_reply", damaged_reply_byte=at_byte, **which)
 
     @classmethod
     def loses_metadata(cls, **which: Unpack[Which]) -> Self:
-        """Take the object's own metadata out of the server's answers, as a gateway before it may."""
+        """Removes the object's metadata from the server's answers, as a gateway may do."""
         return cls(name="loses_metadata", metadata_lost=True, **which)
 
     @classmethod
@@ -193,10 +193,10 @@ class Fault:
         signed_again_for: StoreAccount | None = None,
         **which: Unpack[Which],
     ) -> Self:
-        """The account's clock differs: `Date` says so, and requests not dated by that clock are refused as skewed.
+        """The account's clock differs: `Date` shows it, and requests with another time are refused as skewed.
 
-        The real server behind allows for fifteen minutes: to pass it, a corrected request has to differ by less, or to
-        be signed again with the account's own keys.
+        The real server behind the proxy allows fifteen minutes: a corrected request passes it if it differs by less, or
+        is signed again with the account's own keys.
         """
         return cls(
             name="has_wrong_clock",
@@ -207,9 +207,9 @@ class Fault:
         )
 
     def meets(self, operation: Operation) -> bool:
-        """Whether this fault is meant for the request, however often it has happened already.
+        """Whether this fault is for the request, independent of how often it has happened.
 
-        One that is there `from_then_on` begins with the first request of which this is so.
+        A fault with `from_then_on` begins with the first request for which this is true.
         """
         if self._there.is_set():
             return True

@@ -1,7 +1,7 @@
-"""Which S3 operation an HTTP request is, told from its method and its target alone.
+"""The S3 operation of an HTTP request, derived from its method and its target.
 
-Path addressing only: /bucket/key. What the service does not use is `other`, so that a fault for every operation still
-meets it.
+Only path addressing: /bucket/key. An operation that the service does not use is `other`, so that a fault for every
+operation also meets it.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ OPERATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One S3 call: `name` is one of OPERATIONS; `key` is as the client meant it, decoded."""
+    """One S3 call. `name`: one of OPERATIONS; `key`: decoded."""
 
     name: str
     bucket: str
@@ -41,7 +41,7 @@ def recognise(method: str, target: str) -> Operation:
     bucket, _, encoded_key = path.removeprefix("/").partition("/")
     key = unquote(encoded_key, errors="surrogateescape")
     asked = parse_qs(query, keep_blank_values=True)
-    # Presigned requests carry their signature in the query, SDKs the name of the call: neither changes what it is.
+    # Presigned requests have their signature in the query, SDKs the name of the call: both are ignored.
     subresource = {name for name in asked if not name.lower().startswith("x-amz-") and name != "x-id"}
     part_number = asked.get("partNumber", [""])[0]
     name = _object_operation(method, subresource) if key else _bucket_operation(method, subresource)

@@ -1,6 +1,6 @@
-"""One of the two connections of an exchange, the client's or the server's: h11, which knows HTTP, on asyncio's streams.
+"""One of the two connections of an exchange, to the client or to the server: h11 (HTTP) on asyncio's streams.
 
-Whatever ends a connection at its other end becomes one error, so that the exchange need not know how sockets fail.
+Every end of a connection by the other side becomes one error, so that the exchange need not know how sockets fail.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class ClientGoneError(Exception):
 
 
 class ServerGoneError(Exception):
-    """The server closed its connection, or there is none to be had."""
+    """The server closed its connection, or cannot be reached."""
 
 
 class Side:
@@ -51,7 +51,7 @@ class Side:
             raise self._gone from error
 
     async def send(self, event: h11.Event) -> None:
-        """Send one event, waiting while the other end is slow."""
+        """Sends one event, and waits while the other end is slow."""
         try:
             self._writer.writelines(self.protocol.send_with_data_passthrough(event) or [])
             await self._writer.drain()
@@ -59,16 +59,16 @@ class Side:
             raise self._gone from error
 
     async def until_gone(self) -> None:
-        """Wait until the other end closes; what it sends meanwhile is kept for the next request."""
+        """Waits until the other end closes; bytes that arrive meanwhile are kept for the next request."""
         with suppress(OSError):
             while received := await self._reader.read(READ_BYTES):
                 self.protocol.receive_data(received)
         raise self._gone
 
     def close(self, *, reset: bool = False) -> None:
-        """End the connection; a reset discards what is still to be sent and tells the other end so."""
+        """Ends the connection; a reset discards unsent bytes, and the other end sees the reset."""
         if reset:
-            # No OSError of a connection that is gone already is of interest here.
+            # An OSError of a closed connection does not matter here.
             with suppress(OSError):
                 linger = struct.pack("ii", 1, 0)
                 self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -1,6 +1,6 @@
-"""A request signed again, with the time that it is and the account's own keys: for a server behind a wrong clock.
+"""Signs a request again with the current time and the account's own keys: for a server behind a wrong clock.
 
-With botocore's signer, on purpose: what the service signed is not to be repaired by the service's own code.
+It uses botocore's signer on purpose: the service's own code must not repair the service's signatures.
 """
 
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ _PAYLOAD = "x-amz-content-sha256"
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc,unused-ignore]
     def payload(self, request: AWSRequest) -> str:
-        """As it was: the body has not come yet."""
+        """Keeps the payload hash, because the body has not arrived yet."""
         return str(request.context["payload"])
 
 
 def signed_again(
     account: StoreAccount, method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> Headers:
-    """The headers, with another signature and date."""
+    """The headers with a new signature and date."""
     kept = [(name, value) for name, value in headers if name.lower() not in _OLD_SIGNATURE]
     text = {name.decode().lower(): value.decode("latin-1") for name, value in kept}
     request = AWSRequest(method=method.decode(), url=f"http://{text['host']}{target.decode()}", headers=text)

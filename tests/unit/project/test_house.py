@@ -5,6 +5,7 @@ the limits again fails the test, too.
 """
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +63,17 @@ def test_every_unit_test_is_named_after_the_module_that_it_tests() -> None:
         if package.name != "project" and not any(f"{name}_".startswith(f"{module}_") for module in modules):
             unknown.append(test.relative_to(ROOT).as_posix())
     assert unknown == []
+
+
+def test_no_module_is_named_in_a_string_when_it_is_not_for_django() -> None:
+    """An import by a string would evade the layers. Django's settings need the names of modules."""
+    named = re.compile(r"""["'](?:file|mentumfileupload)(?:\.[a-z_]+)+(?:\.\w+)?["']""")
+    django_needs = {"mentumfileupload/asgi.py", "mentumfileupload/settings.py"}
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for folder in ("file", "mentumfileupload")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.relative_to(ROOT).as_posix() not in django_needs and path.parent.name != "migrations"
+        for name in named.findall(path.read_text())
+    }
+    assert not found
