@@ -1,10 +1,12 @@
 """Real buckets, as the service makes them: from the accounts' JSON, through the service's own S3 client."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from file.logic.accounts.registry import Registry
+from file.logic.ports import StorageAccount
 from file.logic.values import Account
 from file.s3.bucket import S3Bucket
 from file.s3.client import BRIEF_SECONDS, Network, S3Client
@@ -20,6 +22,15 @@ def account_of(store: StoreAccount, **changes: Any) -> Account:
     (account,), faults = read_accounts({variable: json.dumps(json.loads(text) | changes)}, str)
     assert not faults
     return account
+
+
+def registry_of(storages: Iterable[StorageAccount]) -> Registry:
+    """The accounts of these, as if they were connected just now."""
+    among = list(storages)
+    registry = Registry(storage.account for storage in among)
+    for storage in among:
+        registry.use(storage)
+    return registry
 
 
 @asynccontextmanager

@@ -22,14 +22,15 @@ from file.api.endpoints.metrics import Metrics
 from file.api.middleware import Middleware
 from file.api.uploads import Uploads
 from file.ledger.read.records import Records
+from file.logic.accounts.placement import Placement
 from file.logic.naming import name_of, new_file_id
 from file.logic.ports import StorageAccount
-from file.logic.values import FILE_ID, Ack, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
+from file.logic.values import FILE_ID, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
 from file.management.server.serving import ConnectionLimits, new_server
 from testkit.account import StoreAccount
 from testkit.memoryledger import MemoryLedger
 from testkit.ports import free_port
-from tests.buckets import s3_buckets
+from tests.buckets import registry_of, s3_buckets
 from tests.files import digests_of, part_of
 from tests.flow import HASHES
 from tests.serving import PLAIN
@@ -131,6 +132,12 @@ class Reader:
         return self.records.add(dataclasses.replace(receipt, outcomes=(*outcomes, *receipt.outcomes)))
 
 
+@asynccontextmanager
+async def _opened() -> AsyncIterator[None]:
+    """Nothing has to be open here."""
+    yield
+
+
 class _Eraser:
     """Nothing is ever erased here."""
 
@@ -142,17 +149,14 @@ class _Eraser:
 async def reading(buckets: Sequence[StorageAccount], *, order: Sequence[str] = ()) -> AsyncIterator[Reader]:
     """Serve readers of these accounts until the block ends."""
 
-    @asynccontextmanager
-    async def open_buckets() -> AsyncIterator[Sequence[StorageAccount]]:
-        yield buckets
-
+    placement = Placement(registry_of(buckets), read_order=order)
     records = MemoryRecords()
     auth = Auth({"reader": TOKEN}, open=False)
-    uploads = Uploads(1, share=auth.share, ack=Ack(), limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
+    uploads = Uploads(1, share=auth.share, placement=placement, limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
     figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
     limits = ReaderLimits(at_once=64, share=auth.share, wait_seconds=10.0, min_bytes_per_second=0, grace_seconds=10.0)
-    readings = Readings(records, limits, order=order)
-    api = Api(auth, uploads, readings, open_buckets, eraser=_Eraser(), figures=figures, version="0")
+    readings = Readings(records, limits, placement)
+    api = Api(auth, uploads, readings, placement.registry, _opened, eraser=_Eraser(), figures=figures, version="0")
     middleware = Middleware(api, _no_pages, limits=BodyLimits(0, 0, 30.0), discarding=Discarding())
     served = _Served(middleware, api)
     port = free_port()

@@ -1,13 +1,14 @@
-"""The roll call: the ledger is told which accounts are configured, and tells which of them get no new files.
+"""Presence: what the ledger does with the replicas of accounts that are missing, are back, or are retired.
 
-Runs as long as the service does, in each of its processes; each account's replicas are what `presence.py` makes of
-them. The environment is read once, at the start; what is repeated is for rows that came since, and for retirements. All
-processes should have the same accounts: where one lacks an account that another has, its replicas go to and fro.
+Runs as long as the service does, in each of its processes, and tells the registry which accounts are retired. What
+becomes of the replicas is told in `file/ledger/accounts`. The environment is read once, at the start; later calls are
+for rows that came since, and for retirements. All processes should have the same accounts: where one lacks an account
+that another has, its replicas go to and fro.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from file.ledger.accounts.accountstates import names_of_unfinished, retired_names
 from file.ledger.accounts.presence import block_missing, mark_erasing, place_unplaced, unblock_missing
 from file.ledger.commit.writer import Writer
+from file.logic.accounts.registry import Registry
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
 
@@ -23,24 +25,18 @@ _MARGIN_SECONDS = 60.0  # more than a transaction takes: what it wrote may be se
 
 _ROUNDS = 200  # of some hundred rows, in a call
 
-Told = Callable[[frozenset[str]], None]
 
-
-class RollCall:
-    """`accounts`: those that are configured. `told` hears the names of the retired ones, at once and when they change.
+class Presence:
+    """`registry`: the accounts that are configured; which accounts are retired is written there.
 
     `pause_seconds`: between two calls.
     """
 
-    def __init__(
-        self, writer: Writer, alias: str, accounts: Sequence[Account], *, told: Told, pause_seconds: float
-    ) -> None:
+    def __init__(self, writer: Writer, alias: str, registry: Registry, *, pause_seconds: float) -> None:
         self._writer = writer
         self._alias = alias
-        self._accounts = {account.name: account for account in accounts}
-        self._tell = told
+        self._registry = registry
         self._pause_seconds = pause_seconds
-        self._retired: frozenset[str] | None = None
         self._placed: set[str] = set()
         self._marked: dict[str, float] = {}  # missing accounts, and when all that is erasing there was marked
 
@@ -53,23 +49,18 @@ class RollCall:
     async def call(self) -> None:
         """Once. Before the service takes its first upload, it should have been through."""
         try:
-            await self._read_retired()
+            self._registry.retired = await self._writer.run(lambda: retired_names(self._alias))
             names = await self._writer.run(lambda: names_of_unfinished(self._alias))
             for name in names:
-                if name in self._accounts:
-                    await self._is_here(self._accounts[name])
-                else:
+                account = self._registry.account(name)
+                if account is None:
                     await self._is_missing(name)
+                else:
+                    await self._is_here(account)
         except LedgerUnavailableError as error:
             _log.warning("roll_call_waits", detail=error.detail)
-        except Exception:  # noqa: BLE001 - one row's nonsense must not end the roll calls that follow
+        except Exception:  # noqa: BLE001 - one row's nonsense must not end the calls that follow
             _log.exception("roll_call_crashed")
-
-    async def _read_retired(self) -> None:
-        retired = await self._writer.run(lambda: retired_names(self._alias))
-        if retired != self._retired:
-            self._retired = retired
-            self._tell(retired)
 
     async def _is_here(self, account: Account) -> None:
         if account.name not in self._placed:
@@ -88,8 +79,8 @@ class RollCall:
             _log.warning("account_missing", account=name, blocked=blocked, erasing=marked)
 
     async def _all(self, some: Callable[[], int]) -> int:
-        """A transaction for some of them, until there are none left: uploads have their turn in between. But no longer
-        than is seemly: a process with other accounts may undo it meanwhile, and the next call goes on.
+        """A transaction for some of them, until there are none left: uploads have their turn in between. It stops
+        after many rounds: a process with other accounts may undo it meanwhile, and the next call goes on.
         """
         total = 0
         for _ in range(_ROUNDS):

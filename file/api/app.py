@@ -21,16 +21,13 @@ from file.api.counting import PAGES, UNKNOWN
 from file.api.endpoints import delete, form, get, listing, metrics, probes, put
 from file.api.requests import Request, Right, request_of
 from file.api.uploads import Uploads
+from file.logic.accounts.registry import Registry
 from file.logic.errors import MalformedRequestError
-from file.logic.ports import StorageAccount
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 # A key may be anything, line breaks included: the endpoint says why a key is refused, a 404 would not.
 _PARAMETERS = {"key": "(?s:.*)", "id": "[^/]+"}
 _log = structlog.get_logger()
-
-
-OpenBuckets = Callable[[], AbstractAsyncContextManager[Sequence[StorageAccount]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +55,15 @@ def _group(parameter: re.Match[str]) -> str:
 
 
 class Api:
-    """An ASGI application. `open_buckets` gives the accounts' buckets for as long as the service runs."""
+    """An ASGI application. `opened` holds open what the requests need, for as long as the service runs."""
 
     def __init__(
         self,
         auth: Auth,
         uploads: Uploads,
         readings: get.Readings,
-        open_buckets: OpenBuckets,
+        registry: Registry,
+        opened: Callable[[], AbstractAsyncContextManager[None]],
         *,
         eraser: delete.Eraser,
         figures: metrics.Metrics,
@@ -73,10 +71,10 @@ class Api:
     ) -> None:
         self.uploads = uploads
         self.readings = readings
-        self.account_states = probes.AccountStates()
+        self.account_states = probes.AccountStates(registry)
         self._started = False
         self._auth = auth
-        self._open_buckets = open_buckets
+        self._opened = opened
         self.routes = self._routes(eraser, figures, version)
 
     def _routes(self, eraser: delete.Eraser, figures: metrics.Metrics, version: str) -> Sequence[Route]:
@@ -155,14 +153,11 @@ class Api:
         await receive()  # lifespan.startup
         async with AsyncExitStack() as stack:
             try:
-                buckets = await stack.enter_async_context(self._open_buckets())
+                await stack.enter_async_context(self._opened())
             except Exception as error:  # noqa: BLE001 - the server gets it, and ends
                 _log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 return
-            self.uploads.buckets = buckets
-            self.readings.read_from(buckets)
-            self.account_states.probed = tuple(buckets)
             self._started = True
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown

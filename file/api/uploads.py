@@ -10,7 +10,7 @@ from file.api.admission import Admission
 from file.api.requests import Request
 from file.logic import metrics
 from file.logic.accounts.hashes import AccountHashes
-from file.logic.accounts.placement import ack_of, place
+from file.logic.accounts.placement import Placement, ack_of
 from file.logic.errors import BusyError, IdempotencyKeyRefusedError, RequestError
 from file.logic.fanout.stragglers import Stragglers
 from file.logic.handleinmultipleaccounts import handle_in_multiple_accounts
@@ -22,31 +22,29 @@ _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 
 class Uploads:
-    """`max_uploads` at once. One principal may have `share` of them, and of their memory.
-
-    `buckets` are filled in when the service starts, in the event loop that they belong to.
-    """
+    """`max_uploads` at once. One principal may have `share` of them, and of their memory."""
 
     def __init__(
-        self, max_uploads: int, *, share: float, ack: Ack, limits: Limits, ledger: Ledger, hashes: AccountHashes
+        self,
+        max_uploads: int,
+        *,
+        share: float,
+        placement: Placement,
+        limits: Limits,
+        ledger: Ledger,
+        hashes: AccountHashes,
     ) -> None:
         self.admission = Admission(max_uploads, share=share)
-        self.buckets: Sequence[StorageAccount] = ()
         self.budget = Budget(limits.memory, share=share)
         self.stragglers = Stragglers(ledger, limits)
-        self._retired: frozenset[str] = frozenset()
-        self._ack = ack
+        self.placement = placement
         self._limits = limits
         self._ledger = ledger
         self._hashes = hashes
 
     @property
     def longest_prefix_bytes(self) -> int:
-        return max((len(bucket.account.prefix.encode()) for bucket in self.buckets), default=0)
-
-    def retire(self, accounts: frozenset[str]) -> None:
-        """The names of the accounts that get no new files."""
-        self._retired = accounts
+        return self.placement.registry.longest_prefix_bytes
 
     async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request) -> Receipt:
         """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
@@ -94,13 +92,12 @@ class Uploads:
 
     def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[StorageAccount]]:
         """The headers Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""
-        ack = self._ack
+        ack = names = None
         if "upload-ack" in headers:
             ack = ack_of(",".join(headers.getlist("upload-ack")).strip())
-        names = None
         if "upload-accounts" in headers:
             names = [name.strip() for name in ",".join(headers.getlist("upload-accounts")).split(",")]
-        return ack, place([each for each in self.buckets if each.account.name not in self._retired], ack, names)
+        return self.placement.of_upload(ack, names)
 
 
 def idempotency_key(headers: Headers) -> str | None:

@@ -9,7 +9,7 @@ the ledger, so that nothing is cleaned any more.
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -17,7 +17,7 @@ import structlog
 from file.ledger.audit.known import Acquaintance
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.installations import NO_INSTALLATION, Installations
-from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.accounts.registry import Registry
 from file.logic.backoff import spread
 from file.logic.errors import AccountError, LedgerUnavailableError
 from file.logic.naming import begun_at, can_be_ours
@@ -33,59 +33,56 @@ _AT_FIRST_SECONDS = 10.0
 
 
 class Freshness:
-    """`breakers`: one per account. `first_seconds`: the first look is taken within this time."""
+    """`first_seconds`: the first look is taken within this time."""
 
     def __init__(
         self,
         acquaintance: Acquaintance,
         installations: Installations,
         verifiable: Verifiable,
-        accounts: Sequence[StorageAccount],
-        breakers: Mapping[str, Breaker],
+        registry: Registry,
         *,
         first_seconds: float,
     ) -> None:
         self._acquaintance = acquaintance
         self._installations = installations
         self._verifiable = verifiable
-        self._accounts = accounts
-        self._breakers = breakers
+        self._registry = registry
         self._first_seconds = first_seconds
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for account in self._accounts:
-                group.create_task(self._watch(account))
+            for name in self._registry.names:
+                group.create_task(self._watch(name))
 
     async def look_everywhere(self) -> None:
         """One look into each account, within a few seconds; an account that does not answer by then is left out."""
-        looks = {asyncio.create_task(self._look_safely(account)) for account in self._accounts}
+        looks = {asyncio.create_task(self._look_safely(name)) for name in self._registry.names}
         _, late = await asyncio.wait(looks, timeout=_AT_FIRST_SECONDS)
         for look in late:
             look.cancel()
         if late:
             await asyncio.wait(late)
 
-    async def _watch(self, account: StorageAccount) -> None:
+    async def _watch(self, account: str) -> None:
         seconds = self._first_seconds
         while True:
             # Never in step with other processes: many may start at once.
             await asyncio.sleep(spread(seconds))
             seconds = _SECONDS
-            await self._breakers[account.account.name].passes()
+            await self._registry.breaker(account).passes()
             await self._look_safely(account)
 
-    async def _look_safely(self, account: StorageAccount) -> None:
-        name = account.account.name
+    async def _look_safely(self, account: str) -> None:
         try:
-            await self.look(account)
+            await self.look(self._registry.storage(account))
         except AccountError as error:
-            _log.warning("freshness_unknown", account=name, code=error.code, detail=error.detail)
+            _log.warning("freshness_unknown", account=account, code=error.code, detail=error.detail)
         except LedgerUnavailableError as error:
-            _log.warning("freshness_unknown", account=name, detail=error.detail)
+            _log.warning("freshness_unknown", account=account, detail=error.detail)
         except Exception:  # noqa: BLE001 - logged, and tried again; the other accounts go on
-            _log.exception("freshness_crashed", account=name)
+            _log.exception("freshness_crashed", account=account)
 
     async def look(self, account: StorageAccount) -> bool:
         """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""

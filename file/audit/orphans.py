@@ -17,6 +17,7 @@ from file.audit.findings import Finding, Findings, UnknownObject
 from file.audit.verify import together
 from file.ledger.audit.known import Acquaintance, Fate, JudgedUpload, Standing
 from file.ledger.installations import Installations
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, CommandRefusedError
 from file.logic.naming import begun_at, can_be_ours
 from file.logic.ports import FoundObject, ListedUpload, StorageAccount
@@ -38,7 +39,7 @@ class Orphans:
         self,
         acquaintance: Acquaintance,
         installations: Installations,
-        accounts: Sequence[StorageAccount],
+        registry: Registry,
         findings: Findings,
         *,
         under: str = "",
@@ -48,7 +49,7 @@ class Orphans:
     ) -> None:
         self._acquaintance = acquaintance
         self._installations = installations
-        self._accounts = accounts
+        self._registry = registry
         self._findings = findings
         self._under = under
         self._clean = clean
@@ -64,7 +65,9 @@ class Orphans:
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`."""
         ours = (await self._installations.read()).ours
-        await together([self._walk(account, ours) for account in self._accounts])
+        await together(
+            [self._walk(s, ours) for s in self._registry.storages if s.account.name in self._findings.accounts]
+        )
 
     async def _walk(self, bucket: StorageAccount, ours: frozenset[str]) -> None:
         own = self._findings.accounts[bucket.account.name]

@@ -22,6 +22,7 @@ from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.states import ACKNOWLEDGED
 from file.logic.accounts.hashes import AccountHashes
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, AccountUnreachableError, ReplicaMissingError
 from file.logic.hashing import digests_of
 from file.logic.naming import begun_at
@@ -49,7 +50,7 @@ class Rebuild:
     def __init__(
         self,
         alias: str | None,
-        accounts: Sequence[StorageAccount],
+        registry: Registry,
         *,
         hashes: AccountHashes,
         former: Sequence[str] = (),
@@ -60,14 +61,13 @@ class Rebuild:
         told: Callable[[RebuildFindings], None] = lambda findings: None,
     ) -> None:
         self._alias = alias
-        self._buckets = {bucket.account.name: bucket for bucket in accounts}
-        self._places = {bucket.account.name: bucket.account for bucket in accounts}
-        self._wanted = WantedAccounts(hashes, [*self._places, *former])
+        self._registry = registry
+        self._wanted = WantedAccounts(hashes, [*registry.names, *former])
         self._without_unknown = without_unknown
         self._adopted = adopted
         self._older_copy = older_copy
         self._dry_run = dry_run
-        self._findings = RebuildFindings({name: AccountFindings() for name in self._buckets})
+        self._findings = RebuildFindings({name: AccountFindings() for name in registry.names})
         self._told: Callable[[], None] = lambda: told(self._findings)
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
@@ -75,11 +75,11 @@ class Rebuild:
         """Raises `LedgerUnavailableError`, and `sqlite3.Error` of the scratch file; what was restored stays."""
         threads = ReadingThreads(self._alias or "", count=1)
         try:
-            ledger = None if self._alias is None else Restoration(threads, self._alias, self._places)
+            ledger = None if self._alias is None else Restoration(threads, self._alias, self._registry)
             if self._older_copy and ledger is not None and not self._dry_run:
                 await ledger.forget_received()
             with scratch_inventory(await self._ours(threads)) as inventory:
-                await take_inventory(list(self._buckets.values()), inventory, self._findings, self._told)
+                await take_inventory(self._registry.storages, inventory, self._findings, self._told)
                 for files in _batches(inventory.files()):
                     await self._restore(files, inventory, ledger)
                     self._told()
@@ -184,7 +184,7 @@ class Rebuild:
             return None
 
         def why_missing(account: str) -> str:
-            if account not in self._places:
+            if self._registry.account(account) is None:
                 error = AccountUnreachableError(account, "list_objects", "is named by files, and is not configured")
                 self._findings.accounts.setdefault(account, AccountFindings(error=error))
             if (listed := self._findings.accounts[account].error) is not None:
@@ -195,7 +195,7 @@ class Rebuild:
 
     async def _is_still_there(self, copy: FoundCopy, failed: dict[str, str]) -> bool:
         try:
-            found = await self._buckets[copy.account].look(copy.found.stored.object_key)
+            found = await self._registry.storage(copy.account).look(copy.found.stored.object_key)
         except AccountError as error:
             failed[copy.account] = error.code
             self._tell("not_looked_at", copy, error.detail, account=copy.account)
@@ -215,7 +215,7 @@ class Rebuild:
         for copy in copies:
             try:
                 async with self._reading:
-                    read = await _read(self._buckets[copy.account], copy)
+                    read = await _read(self._registry.storage(copy.account), copy)
             except AccountError as error:
                 errors.append(error.detail)
                 continue

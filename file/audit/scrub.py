@@ -6,38 +6,34 @@ the ledger the one is taken whose verification is the longest ago. What is wrong
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
 
 import structlog
 
 from file.audit.compare import Result, compare, mark
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
-from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.accounts.registry import Registry
 from file.logic.backoff import spread
 from file.logic.errors import AccountError, LedgerUnavailableError
-from file.logic.ports import StorageAccount
 
 _log = structlog.get_logger()
 _DAY_SECONDS = 86_400.0
 
 
 class Scrub:
-    """`per_day`: replicas per account, in this process; 0 for none. `breakers`: one per account."""
+    """`per_day`: replicas per account, in this process; 0 for none."""
 
     def __init__(
         self,
         verifiable: Verifiable,
         verification: Verification,
-        accounts: Sequence[StorageAccount],
-        breakers: Mapping[str, Breaker],
+        registry: Registry,
         *,
         per_day: int,
     ) -> None:
         self._verifiable = verifiable
         self._verification = verification
-        self._accounts = accounts
-        self._breakers = breakers
+        self._registry = registry
         self._per_day = per_day
 
     async def run(self) -> None:
@@ -45,14 +41,14 @@ class Scrub:
         if not self._per_day:
             return
         async with asyncio.TaskGroup() as group:
-            for account in self._accounts:
-                group.create_task(self._scrub(account))
+            for name in self._registry.names:
+                group.create_task(self._scrub(name))
 
-    async def _scrub(self, account: StorageAccount) -> None:
+    async def _scrub(self, account: str) -> None:
         while True:
             # Never in step with the other accounts, nor with other processes.
             await asyncio.sleep(spread(_DAY_SECONDS / self._per_day, 0.5, 1.5))
-            await self._breakers[account.account.name].passes()
+            await self._registry.breaker(account).passes()
             try:
                 await self.verify_one(account)
             except LedgerUnavailableError as error:
@@ -60,20 +56,19 @@ class Scrub:
             except Exception:  # noqa: BLE001 - one bad row must not end the scrub of all others
                 _log.exception("sampling_crashed")
 
-    async def verify_one(self, account: StorageAccount) -> Result | None:
+    async def verify_one(self, account: str) -> Result | None:
         """One random replica. None: there is none, or its account did not answer. Raises `LedgerUnavailableError`."""
-        name = account.account.name
-        recorded = await self._verifiable.one(name)
+        recorded = await self._verifiable.one(account)
         if recorded is None:
             return None
-        told = {"id": recorded.file_id, "account": name}
+        told = {"id": recorded.file_id, "account": account}
         try:
-            seen = await compare(recorded, account)
+            seen = await compare(recorded, self._registry.storage(account))
         except AccountError as error:
             _log.warning("sampling_failed", **told, code=error.code, detail=error.detail)
-            self._breakers[name].failed(error)
+            self._registry.breaker(account).failed(error)
             return None
-        self._breakers[name].succeeded()
+        self._registry.breaker(account).succeeded()
         if seen.result is Result.GOOD:
             assert seen.stored is not None  # or it would be missing
             await self._verification.verified([(recorded, seen.stored)])

@@ -7,7 +7,7 @@ Leaves to others: what is not in the ledger (`orphans.py`), and how a replica is
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from file.audit.findings import AccountFindings, Finding, Findings
 from file.ledger.audit.replicas import REPLACED, Recorded, Verifiable
 from file.ledger.audit.verification import Change, Verification
 from file.ledger.work.holding import is_shown
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, NoSourceError
 from file.logic.ports import StorageAccount
 from file.logic.values import ReplicaState, Stored, checksum_text
@@ -53,24 +54,22 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 class Verify:
     """`findings` has the accounts. `told` is called each time when they have grown.
 
-    `others`: all accounts; they are asked before a damaged copy is removed.
+    `registry` has all accounts; the others are asked, too, before a damaged copy is removed.
     """
 
     def __init__(
         self,
         verifiable: Verifiable,
         verification: Verification,
-        accounts: Sequence[StorageAccount],
+        registry: Registry,
         plan: Plan,
         findings: Findings,
         *,
-        others: Sequence[StorageAccount],
         told: Callable[[], None] = lambda: None,
     ) -> None:
         self._verifiable = verifiable
-        self._inventories = {inventory.account.name: inventory for inventory in others}
         self._verification = verification
-        self._accounts = accounts
+        self._registry = registry
         self._plan = plan
         self._findings = findings
         self._told = told
@@ -78,7 +77,9 @@ class Verify:
 
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`; what was found until then stays."""
-        await together([self._verify_account(bucket) for bucket in self._accounts])
+        await together(
+            [self._verify_account(s) for s in self._registry.storages if s.account.name in self._findings.accounts]
+        )
 
     async def look_for_others(self) -> None:
         """Accounts that have replicas, as the ledger says, and are not configured: they cannot be asked."""
@@ -93,7 +94,7 @@ class Verify:
         except AccountError as error:
             own.error = error
             return
-        account = _Account(self._verification, bucket, self._plan, self._findings, self._bad, self._inventories)
+        account = _Account(self._verification, bucket, self._plan, self._findings, self._bad, self._registry)
         async with aclosing(self._batches(bucket.account.name)) as batches:
             async for batch, reached in batches:
                 await account.verify(batch)
@@ -127,7 +128,7 @@ class _Account:
         plan: Plan,
         findings: Findings,
         bad: dict[str, set[str]],
-        inventories: Mapping[str, StorageAccount],
+        registry: Registry,
     ) -> None:
         self.last_error: AccountError | None = None
         self._verification = verification
@@ -136,7 +137,7 @@ class _Account:
         self._findings = findings
         self._own = findings.accounts[bucket.account.name]
         self._bad = bad
-        self._inventories = inventories
+        self._registry = registry
         self._slots = asyncio.Semaphore(_READ_AT_ONCE if plan.deep else _AT_ONCE)
         self._failures = 0  # in a row
 
@@ -240,7 +241,7 @@ class _Account:
         """Whether another account shows the file now; what the ledger says of it does not suffice."""
         others = await self._verification.elsewhere(recorded)
         checksum = checksum_text(recorded.digests.crc64nvme)
-        return await is_shown(others, recorded.file_id, checksum, self._inventories)
+        return await is_shown(others, recorded.file_id, checksum, self._registry)
 
     def _count(self, seen: Comparison) -> None:
         if seen.result is Result.MISSING:

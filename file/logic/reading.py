@@ -32,22 +32,15 @@ _OPERATION = "get"
 _log = structlog.get_logger()
 
 
-def in_order(sources: Sequence[Source], names: Sequence[str]) -> list[Source]:
-    """Those that are named, in that order; then the others, in their own."""
-    places = {name: place for place, name in enumerate(names)}
-    return sorted(sources, key=lambda source: places.get(source.account.name, len(places)))
-
-
 class ForReaders:
-    """A source for clients who read, `at_once` of them: the rest of its room is for what takes no client's time.
-
-    That is to ask whether the file is there (a read of no bytes), and to bring files to other accounts.
+    """A source for clients who read. `slots`: as many as may read from the account; the rest of its reads is for work
+    that waits for no client: to ask whether a file is there (a read of no bytes), and to bring files to other accounts.
     """
 
-    def __init__(self, source: Source, *, at_once: int, wait_seconds: float) -> None:
+    def __init__(self, source: Source, slots: asyncio.Semaphore, *, wait_seconds: float) -> None:
         self.account = source.account
         self._source = source
-        self._slots = asyncio.Semaphore(at_once)
+        self._slots = slots
         self._wait_seconds = wait_seconds
 
     @property

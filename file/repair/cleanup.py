@@ -6,7 +6,7 @@ known to be the file's are touched; see `StorageAccount`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import structlog
@@ -15,9 +15,8 @@ from file.ledger.read.records import Records
 from file.ledger.work.claims import Due, Leases
 from file.ledger.work.holding import close_uploads, held, is_shown
 from file.ledger.work.results import Settling
-from file.logic.accounts.circuitbreaker import Breaker
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError
-from file.logic.ports import StorageAccount
 from file.logic.values import ReplicaState, Stored
 
 _log = structlog.get_logger()
@@ -25,7 +24,7 @@ _AT_ONCE = 4  # an account
 
 
 class Cleaner:
-    """`breakers`: one an account. `compare` compares the ledger with the accounts, and marks it if it is behind.
+    """`compare` compares the ledger with the accounts, and marks it if it is behind.
     `erased` is told when the ledger has no key of a file any more.
 
     `pause_seconds`: how often it looks when there is nothing to do.
@@ -36,8 +35,7 @@ class Cleaner:
         leases: Leases,
         settling: Settling,
         records: Records,
-        inventories: Sequence[StorageAccount],
-        breakers: Mapping[str, Breaker],
+        registry: Registry,
         *,
         compare: Callable[[], Awaitable[None]],
         pause_seconds: float,
@@ -49,8 +47,7 @@ class Cleaner:
         self._leases = leases
         self._settling = settling
         self._records = records
-        self._inventories = {inventory.account.name: inventory for inventory in inventories}
-        self._breakers = breakers
+        self._registry = registry
         self._pause_seconds = pause_seconds
         self._erasing: set[asyncio.Task[None]] = set()
 
@@ -59,40 +56,36 @@ class Cleaner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._over_and_over(self._take_over))
-                for inventory in self._inventories.values():
-                    group.create_task(self._over_and_over(partial(self._clean_if_there, inventory)))
-                    group.create_task(self._over_and_over(partial(self.sweep, inventory)))
+                for name in self._registry.names:
+                    group.create_task(self._over_and_over(partial(self._clean_if_there, name)))
+                    group.create_task(self._over_and_over(partial(self.sweep, name)))
         finally:
             for task in self._erasing:
                 task.cancel()
             if self._erasing:
                 await asyncio.wait(self._erasing)
 
-    @property
-    def answering(self) -> list[str]:
-        """The names of the accounts that are not left alone at the moment."""
-        return [name for name in self._inventories if not self._breakers[name].is_open]
-
     async def erase(self, claimed: Sequence[Due], seconds: float) -> None:
         """Now, for so long; what is not done by then goes on."""
-        tasks = {asyncio.create_task(self._settle_safely(due, self._inventories[due.account])) for due in claimed}
+        tasks = {asyncio.create_task(self._settle_safely(due)) for due in claimed}
         for task in tasks:
             self._erasing.add(task)
             task.add_done_callback(self._erasing.discard)
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
-    async def clean(self, inventory: StorageAccount) -> int:
+    async def clean(self, account: str) -> int:
         """Remove what has to go from one account now. Returns how many replicas were looked at."""
-        claimed = await self._leases.claim(inventory.account.name, ReplicaState.ERASING, _AT_ONCE)
+        claimed = await self._leases.claim(account, ReplicaState.ERASING, _AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for due in claimed:
-                group.create_task(self._settle_safely(due, inventory))
+                group.create_task(self._settle_safely(due))
         return len(claimed)
 
-    async def sweep(self, inventory: StorageAccount) -> int:
+    async def sweep(self, account: str) -> int:
         """Abort what may be open in an account where nothing else would look for it."""
-        for lost in await self._settling.lost_uploads(inventory.account.name):
+        inventory = self._registry.storage(account)
+        for lost in await self._settling.lost_uploads(account):
             if lost.bucket != inventory.account.s3_bucket_name:
                 continue
             try:
@@ -133,16 +126,16 @@ class Cleaner:
             _log.warning("uploads_taken_over", count=taken)
         return taken
 
-    async def _clean_if_there(self, inventory: StorageAccount) -> int:
-        await self._breakers[inventory.account.name].passes()
-        return await self.clean(inventory)
+    async def _clean_if_there(self, account: str) -> int:
+        await self._registry.breaker(account).passes()
+        return await self.clean(account)
 
-    async def _settle_safely(self, due: Due, inventory: StorageAccount) -> None:
+    async def _settle_safely(self, due: Due) -> None:
         told = {"id": due.file_id, "account": due.account}
-        breaker = self._breakers[due.account]
+        breaker = self._registry.breaker(due.account)
         try:
             try:
-                await held(self._leases, due, self._settle(due, inventory))
+                await held(self._leases, due, self._settle(due))
             except AccountError as error:
                 _log.warning("cleaning_failed", **told, code=error.code, detail=error.detail)
                 if not isinstance(error, NoSourceError | TakenBackError):
@@ -155,7 +148,8 @@ class Cleaner:
         except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out; the others go on
             _log.exception("cleaning_crashed", **told)
 
-    async def _settle(self, due: Due, inventory: StorageAccount) -> None:
+    async def _settle(self, due: Due) -> None:
+        inventory = self._registry.storage(due.account)
         await close_uploads(due, inventory)
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
@@ -172,4 +166,4 @@ class Cleaner:
             for outcome in (() if receipt is None else receipt.outcomes)
             if isinstance(outcome, Stored) and outcome.account != due.account
         ]
-        return await is_shown(others, due.file_id, due.checksum, self._inventories)
+        return await is_shown(others, due.file_id, due.checksum, self._registry)

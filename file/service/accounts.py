@@ -1,7 +1,7 @@
 """How the accounts of the settings are reached: by S3, each with a client and connections of its own."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from file.logic.values import Account
@@ -25,11 +25,3 @@ def s3_connector(settings: UploadSettings) -> Callable[[Account], AbstractAsyncC
             await client.close()
 
     return connect
-
-
-@asynccontextmanager
-async def s3_accounts(settings: UploadSettings) -> AsyncIterator[Sequence[S3Bucket]]:
-    """The buckets of all accounts, in their order, until the block ends."""
-    connect = s3_connector(settings)
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(connect(account)) for account in settings.accounts]

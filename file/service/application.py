@@ -6,8 +6,8 @@ call it; nothing is composed by an import. Leaves to others: what the parts do.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS
@@ -25,8 +25,8 @@ from file.api.uploads import Uploads
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import account_hashes
 from file.ledger.read.records import Records
-from file.logic.ports import StorageAccount
-from file.logic.values import Account
+from file.logic.accounts.placement import Placement
+from file.logic.accounts.registry import Connect, Registry
 from file.service.accounts import s3_connector
 from file.service.background import Background
 from file.service.pages import django_pages
@@ -36,7 +36,6 @@ _EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
     *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
     *("retry-after", "idempotent-replayed", "location", "accept-ranges", "allow", "www-authenticate"),
 )
-Connect = Callable[[Account], AbstractAsyncContextManager[StorageAccount]]
 
 
 class Application:
@@ -95,39 +94,28 @@ def create_application(
     `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
     """
     auth = Auth(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
-    hashes = account_hashes()
-    ledger = _ledger(settings, database)
+    limits, hashes, ledger = settings.limits, account_hashes(), _ledger(settings, database)
+    registry = Registry(settings.accounts)
+    placement = Placement(registry, ack=settings.ack, read_order=settings.read_order)
     uploads = Uploads(
-        settings.max_uploads, share=auth.share, ack=settings.ack, limits=settings.limits, ledger=ledger, hashes=hashes
+        settings.max_uploads, share=auth.share, placement=placement, limits=limits, ledger=ledger, hashes=hashes
     )
     records = Records(database)
     background = Background(
-        ledger,
-        records,
-        database,
-        limits=settings.limits,
-        budget=uploads.budget,
-        lease_seconds=settings.lease_seconds,
-        concurrency=settings.catchup_concurrency,
-        read_order=settings.read_order,
-        verified_a_day=settings.verified_a_day,
-        retire=uploads.retire,
-        first_look_seconds=first_look_seconds,
-        hashes=hashes,
+        settings, placement, ledger, records, database, uploads.budget, hashes, first_look_seconds=first_look_seconds
     )
-    connected = connect or s3_connector(settings)
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Sequence[StorageAccount]]:
+    async def opened() -> AsyncIterator[None]:
         """The accounts, the ledger, and what goes on between them."""
         async with AsyncExitStack() as stack:
-            buckets = [await stack.enter_async_context(connected(account)) for account in settings.accounts]
+            await stack.enter_async_context(registry.connected(connect or s3_connector(settings)))
             await stack.enter_async_context(ledger)
             stack.push_async_callback(records.close)
-            await stack.enter_async_context(metrics.serving([bucket.account.name for bucket in buckets]))
-            await background.begin(buckets)
+            await stack.enter_async_context(metrics.serving(registry.names))
+            await background.begin()
             try:
-                yield buckets
+                yield
             finally:
                 await application.until_drained()
                 await background.end()
@@ -135,12 +123,16 @@ def create_application(
     metrics = Metrics(
         uploads, records, settings.metrics_address, version=settings.version, read_seconds=figures_seconds
     )
-    readings = Readings(records, _reader_limits(settings, auth), order=settings.read_order)
-    api = Api(auth, uploads, readings, opened, eraser=background, figures=metrics, version=settings.version)
-    limits = BodyLimits(settings.max_request_bytes, settings.min_bytes_per_second, settings.client_grace_seconds)
+    readings = Readings(records, _reader_limits(settings, auth), placement)
+    api = Api(auth, uploads, readings, registry, opened, eraser=background, figures=metrics, version=settings.version)
     discarding = discarding or Discarding()
-    wrap = partial(_with_cors, settings.cors_origins)
-    asgi = Middleware(api, pages or django_pages(), limits=limits, discarding=discarding, wrap=wrap)
+    asgi = Middleware(
+        api,
+        pages or django_pages(),
+        limits=BodyLimits(settings.max_request_bytes, settings.min_bytes_per_second, settings.client_grace_seconds),
+        discarding=discarding,
+        wrap=partial(_with_cors, settings.cors_origins),
+    )
     application = Application(api, ledger, discarding, asgi)
     return application
 

@@ -1,9 +1,8 @@
 """What goes on behind the requests, and begins and ends with the service: clean-up, catch-up, verification."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 
-from file.accounts.presence import RollCall
+from file.accounts.presence import Presence
 from file.audit.freshness import Freshness
 from file.audit.scrub import Scrub
 from file.ledger.audit.known import Acquaintance
@@ -16,117 +15,104 @@ from file.ledger.read.records import Records
 from file.ledger.work.claims import Leases
 from file.ledger.work.erasures import Erasures
 from file.ledger.work.results import Settling
-from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.accounts.hashes import AccountHashes
+from file.logic.accounts.placement import Placement
 from file.logic.erasing import Erasure
 from file.logic.memory.budget import Budget, Share
-from file.logic.ports import StorageAccount
-from file.logic.values import Limits
 from file.repair.catchup import CatchUp
 from file.repair.cleanup import Cleaner
 from file.repair.forgetting import Forgetting
+from file.repair.replication import Replication
+from file.service.settings import UploadSettings
 
 _PAUSES = 6  # in the length of a lease
 
 
 class Background:
-    """`begin` when the accounts are open, in the event loop that they belong to; `end` before they are closed.
+    """`begin` when the accounts are connected, in the event loop that they belong to; `end` before they are closed.
 
-    `retire` is told which accounts get no new files, at the beginning and whenever that changes. `first_look_seconds`:
-    at most so long after the beginning the ledger is first compared with the accounts.
+    `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
     """
 
     def __init__(
         self,
+        settings: UploadSettings,
+        placement: Placement,
         ledger: DatabaseLedger,
         records: Records,
         alias: str,
-        *,
-        limits: Limits,
         budget: Budget,
-        lease_seconds: float,
-        concurrency: int,
-        read_order: Sequence[str],
-        verified_a_day: int,
-        retire: Callable[[frozenset[str]], None],
-        first_look_seconds: float,
         hashes: AccountHashes,
+        *,
+        first_look_seconds: float,
     ) -> None:
+        writer = ledger.writer
+        self._settings = settings
+        self._placement = placement
+        self._registry = placement.registry
         self._records = records
         self._ledger = ledger
-        self._writer = ledger.writer
         self._alias = alias
-        self._leases = Leases(ledger.writer, alias, under_way=ledger.under_way, claim_seconds=lease_seconds)
-        self._erasures = Erasures(ledger.writer, alias, self._leases)
-        self._settling = Settling(ledger.writer, alias, settle_seconds=limits.settle_seconds)
-        self._limits = limits
         self._budget = budget
-        self._concurrency = concurrency
-        self._read_order = read_order
-        self._verified_a_day = verified_a_day
-        self._retire = retire
-        self._first_look_seconds = first_look_seconds
         self._hashes = hashes
-        self._pause_seconds = lease_seconds / _PAUSES
-        self._forgetting = Forgetting(Checkpoint(ledger.writer, alias))
-        self._cleaner: Cleaner | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def begin(self, accounts: Sequence[StorageAccount]) -> None:
-        """Returns once it is known which accounts get no new files."""
-        roll_call = RollCall(
-            self._writer,
-            self._alias,
-            [account.account for account in accounts],
-            told=self._retire,
-            pause_seconds=2 * self._pause_seconds,
-        )
-        await roll_call.call()
-        breakers = {account.account.name: Breaker(account) for account in accounts}
-        freshness = Freshness(
-            Acquaintance(self._writer, self._alias),
-            Installations(self._writer, self._alias),
-            Verifiable(self._writer, self._alias),
-            accounts,
-            breakers,
-            first_seconds=self._first_look_seconds,
+        self._pause_seconds = settings.lease_seconds / _PAUSES
+        self._leases = Leases(writer, alias, under_way=ledger.under_way, claim_seconds=settings.lease_seconds)
+        self._erasures = Erasures(writer, alias, self._leases)
+        self._settling = Settling(writer, alias, settle_seconds=settings.limits.settle_seconds)
+        self._forgetting = Forgetting(Checkpoint(writer, alias))
+        self._freshness = Freshness(
+            Acquaintance(writer, alias),
+            Installations(writer, alias),
+            Verifiable(writer, alias),
+            self._registry,
+            first_seconds=first_look_seconds,
         )
         self._cleaner = Cleaner(
             self._leases,
             self._settling,
-            self._records,
-            accounts,
-            breakers,
-            compare=freshness.look_everywhere,
+            records,
+            self._registry,
+            compare=self._freshness.look_everywhere,
             pause_seconds=self._pause_seconds,
             erased=self._forgetting.erased,
         )
-        catch_up = CatchUp(
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def begin(self) -> None:
+        """Returns once it is known which accounts are retired."""
+        writer, alias = self._ledger.writer, self._alias
+        presence = Presence(writer, alias, self._registry, pause_seconds=2 * self._pause_seconds)
+        await presence.call()
+        scrub = Scrub(
+            Verifiable(writer, alias),
+            Verification(writer, alias),
+            self._registry,
+            per_day=self._settings.verified_a_day,
+        )
+        works = (
+            *(presence.run(), self._cleaner.run(), self._catch_up().run(), scrub.run()),
+            *(self._freshness.run(), self._forgetting.run()),
+        )
+        self._tasks = [asyncio.create_task(work) for work in works]
+
+    def _catch_up(self) -> CatchUp:
+        replication = Replication(
             self._leases,
             self._settling,
             self._records,
-            accounts,
-            breakers,
-            installation=self._ledger.installation,
+            self._placement,
+            installation=self._ledger.installation,  # known once the ledger is open
             hashes=self._hashes,
-            limits=self._limits,
+            limits=self._settings.limits,
             budget=Share(self._budget),
-            concurrency=self._concurrency,
-            read_order=self._read_order,
+        )
+        return CatchUp(
+            self._leases,
+            replication,
+            self._registry,
+            concurrency=self._settings.catchup_concurrency,
             pause_seconds=self._pause_seconds,
         )
-        scrub = Scrub(
-            Verifiable(self._writer, self._alias),
-            Verification(self._writer, self._alias),
-            accounts,
-            breakers,
-            per_day=self._verified_a_day,
-        )
-        works = (
-            *(roll_call.run(), self._cleaner.run(), catch_up.run(), scrub.run(), freshness.run()),
-            self._forgetting.run(),
-        )
-        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def end(self) -> None:
         """What is half done is left for the next start, or for another process."""
@@ -137,10 +123,10 @@ class Background:
 
     async def erase(self, key: str, file_id: str | None) -> Erasure | None:
         """See `file.api.endpoints.delete.Eraser`."""
-        assert self._cleaner is not None  # requests come later
-        erasure, claimed = await self._erasures.begin(key, file_id, self._cleaner.answering)
+        answering = [name for name in self._registry.names if name not in self._registry.left_alone]
+        erasure, claimed = await self._erasures.begin(key, file_id, answering)
         if erasure is None or erasure.is_done:
             return erasure
         self._forgetting.erased()  # of its name and its metadata, which went at once
-        await self._cleaner.erase(claimed, self._limits.remove_seconds)
+        await self._cleaner.erase(claimed, self._settings.limits.remove_seconds)
         return await self._records.erasure(erasure.id) or erasure

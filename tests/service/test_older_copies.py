@@ -19,6 +19,7 @@ from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
+from tests.buckets import registry_of
 from tests.service.conftest import ONE_PART, SHORT, Accounts, Proxied, assert_stored, content, put, serving
 from tests.service.receipts import answer_when, statuses
 from tests.service.services import HeldBody
@@ -139,7 +140,7 @@ async def test_a_mark_that_comes_while_the_ledger_is_rebuilt_stays(
             async with opened(older, [a]) as (_, [bucket]):
                 hooked = Hooked(bucket.client, requests=1)
                 hooked.hook = hook
-                assert (await Rebuild(older, [hooked], hashes=account_hashes()).run()).is_level
+                assert (await Rebuild(older, registry_of([hooked]), hashes=account_hashes()).run()).is_level
             assert sorted(await files_in(older)) == ["lost"]
             assert (await ownership_of(older)).behind_at is not None
 

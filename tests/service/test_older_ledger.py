@@ -35,6 +35,7 @@ from file.management.reports.verify import as_lines
 from file.models import File
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
+from tests.buckets import registry_of
 from tests.databases import Postgres, registered
 from tests.intents import intent
 from tests.service.conftest import ONE_PART, Accounts, Proxied, assert_stored, content, put, serving
@@ -92,7 +93,7 @@ async def ownership_of(database: str) -> Ownership:
 
 async def rebuild(database: str, *accounts: StoreAccount, **options: Any) -> RebuildFindings:
     async with opened(database, accounts) as (_, buckets):
-        return await Rebuild(database, buckets, **{"hashes": account_hashes(), **options}).run()
+        return await Rebuild(database, registry_of(buckets), **{"hashes": account_hashes(), **options}).run()
 
 
 async def looks_fresh(
@@ -101,7 +102,7 @@ async def looks_fresh(
     """As the service looks at its start, and every few hours."""
     async with opened(database, accounts) as (threads, buckets):
         parts = Acquaintance(threads, database), Installations(threads, database), Verifiable(threads, database)
-        freshness = Freshness(*parts, buckets, {}, first_seconds=0.0)
+        freshness = Freshness(*parts, registry_of(buckets), first_seconds=0.0)
         return [await freshness.look(seen(bucket)) for bucket in buckets]
 
 

@@ -1,7 +1,7 @@
 """The sweep behind the service: it comes upon what is wrong by itself, marks and logs it, and is up to nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,10 +11,9 @@ from file.audit.compare import Result
 from file.audit.scrub import Scrub
 from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
-from file.logic.accounts.circuitbreaker import Breaker
-from file.logic.ports import StorageAccount
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
+from tests.buckets import registry_of
 from tests.service.conftest import ONE_PART, Accounts, Proxied, put, serving
 from tests.service.receipts import answer_when
 from tests.service.verifying import delete, opened, overwrite, states_of
@@ -24,14 +23,11 @@ A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
 
 
 @asynccontextmanager
-async def scrubbing(
-    database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND
-) -> AsyncIterator[tuple[Scrub, Sequence[StorageAccount]]]:
+async def scrubbing(database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND) -> AsyncIterator[Scrub]:
     """On the writer of a ledger, as the service has it."""
     async with opened(database, accounts) as (_, buckets), ledger_on(database) as ledger:
-        breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
         verifiable, verification = Verifiable(ledger.writer, database), Verification(ledger.writer, database)
-        yield Scrub(verifiable, verification, buckets, breakers, per_day=per_day), buckets
+        yield Scrub(verifiable, verification, registry_of(buckets), per_day=per_day)
 
 
 @asynccontextmanager
@@ -57,7 +53,7 @@ async def test_what_is_wrong_is_found_and_marked_while_the_service_runs(
     delete(accounts["A"])
     overwrite(accounts["B"], b"theirs")
     with capture_logs() as log:
-        async with scrubbing(sqlite_database, *accounts.values()) as (sweep, _), under_way(sweep):
+        async with scrubbing(sqlite_database, *accounts.values()) as sweep, under_way(sweep):
             await answer_when(
                 lambda: states_of(sqlite_database), lambda states: states["A"][0] != "stored" != states["B"][0]
             )
@@ -78,7 +74,7 @@ async def test_the_sweep_goes_on_when_an_account_failed(
     await upload(sqlite_database, accounts["A"])
     proxy.add(Fault.refuses("AccessDenied", operation="head", times=2))
     with capture_logs() as log:
-        async with scrubbing(sqlite_database, proxy.account) as (sweep, _), under_way(sweep):
+        async with scrubbing(sqlite_database, proxy.account) as sweep, under_way(sweep):
             await answer_when(
                 lambda: replicas_in(sqlite_database), lambda replicas: replicas["A"].verified_at is not None
             )
@@ -87,18 +83,18 @@ async def test_the_sweep_goes_on_when_an_account_failed(
 
 
 async def test_one_replica_is_verified_at_a_time(accounts: Accounts, sqlite_database: str) -> None:
-    async with scrubbing(sqlite_database, *accounts.values()) as (sweep, [first, *_]):
-        assert await sweep.verify_one(first) is None  # there is none
+    async with scrubbing(sqlite_database, *accounts.values()) as sweep:
+        assert await sweep.verify_one("A") is None  # there is none
         await upload(sqlite_database, *accounts.values())
-        while (verdict := await sweep.verify_one(first)) is None:
+        while (verdict := await sweep.verify_one("A")) is None:
             """It began behind the last one of this account."""
         assert verdict is Result.GOOD
         delete(accounts["A"])
-        while (verdict := await sweep.verify_one(first)) is None:
+        while (verdict := await sweep.verify_one("A")) is None:
             """As above."""
         assert verdict is Result.MISSING
 
 
 async def test_nothing_is_sampled_when_it_is_switched_off(accounts: Accounts, sqlite_database: str) -> None:
-    async with scrubbing(sqlite_database, accounts["A"], per_day=0) as (sweep, _):
+    async with scrubbing(sqlite_database, accounts["A"], per_day=0) as sweep:
         await asyncio.wait_for(sweep.run(), timeout=10)

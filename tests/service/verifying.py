@@ -15,7 +15,7 @@ from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import Installations
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
-from tests.buckets import s3_buckets
+from tests.buckets import registry_of, s3_buckets
 from tests.service.conftest import asking
 from tests.unit.ledger.looking import files_in, replicas_in
 
@@ -39,9 +39,8 @@ async def verify(database: str, *accounts: StoreAccount, only: str | None = None
     """Of the replicas only; in one account, as with `--account`."""
     findings = Findings({account.name: AccountFindings() for account in accounts if only in (None, account.name)})
     async with opened(database, accounts) as (threads, buckets):
-        asked = [bucket for bucket in buckets if bucket.account.name in findings.accounts]
         parts = Verifiable(threads, database), Verification(threads, database)
-        await Verify(*parts, asked, Plan(**plan), findings, others=buckets).run()
+        await Verify(*parts, registry_of(buckets), Plan(**plan), findings).run()
     return findings
 
 
@@ -51,9 +50,8 @@ async def look_around(
     """For orphans only. `changes`: of the accounts' JSON."""
     findings = Findings({account.name: AccountFindings() for account in accounts})
     async with opened(database, accounts, **changes) as (threads, buckets):
-        orphans = Orphans(
-            Acquaintance(threads, database), Installations(threads, database), buckets, findings, **options
-        )
+        parts = Acquaintance(threads, database), Installations(threads, database)
+        orphans = Orphans(*parts, registry_of(buckets), findings, **options)
         await orphans.check()
         await orphans.run()
     return findings

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import re
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from file.api.responses import problem
 from file.api.timeouts import ReusableTimeout
 from file.api.uploads import Uploads
 from file.logic import metrics
+from file.logic.accounts.placement import Placement
 from file.logic.erasing import Erasure
 from file.logic.errors import (
     ClientGoneError,
@@ -36,8 +38,7 @@ from file.logic.errors import (
     ShuttingDownError,
 )
 from file.logic.memory.places import Places
-from file.logic.ports import Source
-from file.logic.reading import ForReaders, Reading, in_order
+from file.logic.reading import ForReaders, Reading
 from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
 
 # A file that a browser shows must not act as a page of ours: no script, no form, and an origin of its own.
@@ -78,23 +79,18 @@ class ReaderLimits:
 class Readings:
     """The reads that are running, and their sources. Belongs to one event loop."""
 
-    def __init__(self, records: Records, limits: ReaderLimits, *, order: Sequence[str] = ()) -> None:
+    def __init__(self, records: Records, limits: ReaderLimits, placement: Placement) -> None:
         self.records = records
         self.limits = limits
-        self._sources: Sequence[Source] = ()
         self.places = Places(limits.at_once, share=limits.share)
-        self._order = order
+        self._placement = placement
+        self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(limits.of_an_account))  # by account
         self._draining = False
         self._under_way: set[asyncio.Task[None]] = set()
 
     @property
     def under_way(self) -> int:
         return len(self._under_way)
-
-    def read_from(self, sources: Sequence[Source]) -> None:
-        """One an account; told when the service starts."""
-        at_once, wait_seconds = self.limits.of_an_account, self.limits.wait_seconds
-        self._sources = [ForReaders(source, at_once=at_once, wait_seconds=wait_seconds) for source in sources]
 
     def place(self, who: str) -> AbstractAsyncContextManager[None]:
         """To be held while a file is read. Raises `BusyError` on entering."""
@@ -104,7 +100,11 @@ class Readings:
         """Raises `ShuttingDownError`, `UnreadableError`."""
         if self._draining:
             raise ShuttingDownError
-        return Reading(receipt, in_order(self._sources, self._order), start=start, stop=stop)
+        sources = [
+            ForReaders(source, self._slots[source.account.name], wait_seconds=self.limits.wait_seconds)
+            for source in self._placement.sources()
+        ]
+        return Reading(receipt, sources, start=start, stop=stop)
 
     def start(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that `drain` may cancel."""

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from file.api.requests import Request
 from file.api.responses import json_response
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError
 from file.logic.ports import StorageAccount
 
@@ -34,8 +35,8 @@ async def accounts(request: Request, *, states: "AccountStates") -> Response:
 class AccountStates:
     """The state of each account. The accounts are asked once in some seconds, however many clients ask."""
 
-    def __init__(self) -> None:
-        self.probed: tuple[StorageAccount, ...] = ()
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._lock = asyncio.Lock()
         self._states: dict[str, Any] = {}
         self._asked = -_CACHED_SECONDS
@@ -44,8 +45,9 @@ class AccountStates:
         """The state by account name; all accounts are asked at the same time."""
         async with self._lock:
             if time.monotonic() - self._asked >= _CACHED_SECONDS:
-                states = await asyncio.gather(*(self._state(bucket) for bucket in self.probed))
-                self._states = {bucket.account.name: state for bucket, state in zip(self.probed, states, strict=True)}
+                asked = self._registry.storages
+                states = await asyncio.gather(*map(self._state, asked))
+                self._states = {bucket.account.name: state for bucket, state in zip(asked, states, strict=True)}
                 self._asked = time.monotonic()
             return self._states
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from file.ledger import states
-from file.ledger.accounts.accountstates import received
+from file.ledger.accounts.accountstates import received, retired_names
 from file.ledger.accounts.batches import ROWS, reading, write
 from file.ledger.accounts.presence import place_in
 from file.ledger.states import ACKNOWLEDGED
+from file.logic.accounts.placement import Placement
+from file.logic.errors import AccountsRefusedError
 from file.logic.values import Account, ReplicaState
 from file.models import File, Replica, RetiredAccount
 
@@ -44,8 +46,11 @@ def unretire(alias: str, account: str) -> bool:
     return write(alias, lambda: retired.delete()[0] > 0)
 
 
-def backfill(alias: str, account: Account, progress: Progress) -> Backfilled:
-    """Every acknowledged file that the account does not have. Raises `LedgerUnavailableError`; what was added stays."""
+def backfill(alias: str, placement: Placement, account: Account, progress: Progress) -> Backfilled:
+    """Every acknowledged file that the account does not have. What was added stays, whatever is raised.
+
+    Raises `LedgerUnavailableError`, and `AccountsRefusedError` when the account is retired, also in the meantime.
+    """
     done = Backfilled()
     after: uuid.UUID | None = None
     while True:
@@ -56,7 +61,7 @@ def backfill(alias: str, account: Account, progress: Progress) -> Backfilled:
             acknowledged = [file_id for file_id, state in page if state in ACKNOWLEDGED]
             lacking, leaving = _lacking(alias, account.name, acknowledged)
         if lacking:
-            done.added += write(alias, partial(_add, alias, account, lacking))
+            done.added += write(alias, partial(_add, alias, placement, account, lacking))
         done.leaving += leaving
         done.files += len(acknowledged)
         after = page[-1][0]
@@ -80,8 +85,11 @@ def _lacking(alias: str, account: str, ids: Sequence[uuid.UUID]) -> tuple[list[u
     return lacking, sum(state == ReplicaState.ERASING for state in there.values())
 
 
-def _add(alias: str, account: Account, ids: Sequence[uuid.UUID]) -> int:
+def _add(alias: str, placement: Placement, account: Account, ids: Sequence[uuid.UUID]) -> int:
     """In a transaction. Returns how many of the files shall be there from now on."""
+    placement.registry.retired = retired_names(alias)
+    if not placement.takes(account.name):
+        raise AccountsRefusedError(f"{account.name} is retired: it gets no files.")
     files = File.objects.using(alias).filter(pk__in=ids, state__in=ACKNOWLEDGED)
     # A process that erases one of them waits here, and then finds its new replica.
     keys = dict(files.order_by("pk").select_for_update().values_list("pk", "key"))

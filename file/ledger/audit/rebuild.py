@@ -15,7 +15,8 @@ from django.db import transaction
 
 from file.ledger import states
 from file.ledger.database.threads import Runs
-from file.logic.values import Account, Digests, FileState, ReplicaState, Stored, checksum_text
+from file.logic.accounts.registry import Registry
+from file.logic.values import Digests, FileState, ReplicaState, Stored, checksum_text
 from file.models import File, GivenUpFile, Replica
 
 
@@ -68,12 +69,12 @@ NOTHING_KNOWN = Known({}, {}, {}, frozenset())
 
 
 class Restoration:
-    """In the database `alias`. `places`: the accounts that are configured, by name. Raises `LedgerUnavailableError`."""
+    """In the database `alias`. `registry`: the accounts that are configured. Raises `LedgerUnavailableError`."""
 
-    def __init__(self, runs: Runs, alias: str, places: Mapping[str, Account]) -> None:
+    def __init__(self, runs: Runs, alias: str, registry: Registry) -> None:
         self._runs = runs
         self._alias = alias
-        self._places = places
+        self._registry = registry
 
     async def forget_received(self) -> None:
         """Remove the rows of files that were being received, whatever their leases."""
@@ -172,12 +173,12 @@ class Restoration:
                 bucket=bucket,
                 object_key=prefix + file.key,
                 created_at=file.created_at,
-                **states.missing(code, is_placed=account in self._places),
+                **states.missing(code, is_placed=self._registry.account(account) is not None),
             )
 
     def _place(self, account: str) -> tuple[str, str]:
         """Bucket and prefix; empty for an account that is not configured."""
-        place = self._places.get(account)
+        place = self._registry.account(account)
         return (place.s3_bucket_name, place.prefix) if place else ("", "")
 
     def _rows(self, model: Any) -> Any:

@@ -3,13 +3,14 @@ copy of a file that stays, ask another account for its copy.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 
 from file.ledger.work.claims import Due, Leases
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, BucketMissingError, LedgerUnavailableError, TakenBackError
 from file.logic.ports import StorageAccount
 
@@ -63,18 +64,16 @@ async def close_uploads(due: Due, inventory: StorageAccount) -> None:
         await inventory.abort_lost(due.object_key, since=since, until=until)
 
 
-async def is_shown(
-    places: Iterable[tuple[str, str]], file_id: str, checksum: str | None, inventories: Mapping[str, StorageAccount]
-) -> bool:
+async def is_shown(places: Iterable[tuple[str, str]], file_id: str, checksum: str | None, registry: Registry) -> bool:
     """Whether one of these accounts shows at this moment that it has the file, under that object key.
 
     What the ledger says of them may be of yesterday. One that does not answer, or is not configured, shows nothing.
     """
     for account, object_key in places:
-        if (inventory := inventories.get(account)) is None:
+        if (storage := registry.find(account)) is None:
             continue
         try:
-            if await inventory.find(object_key, file_id, checksum) is not None:
+            if await storage.find(object_key, file_id, checksum) is not None:
                 return True
         except AccountError as error:
             _log.warning("not_seen_elsewhere", id=file_id, account=account, code=error.code)

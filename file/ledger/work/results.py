@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from file.ledger import states
@@ -17,7 +17,7 @@ from file.ledger.work.claims import LATE, Due, clock_ahead
 from file.logic.backoff import spread
 from file.logic.errors import AccountError, KeyOccupiedError, UploadError
 from file.logic.values import ReplicaState, Stored
-from file.models import File, OpenUpload, Replica
+from file.models import File, OpenUpload, Replica, RetiredAccount
 
 _BATCH = 100
 _LONGEST_SILENCE_SECONDS = 60.0  # between two looks, if the account does not answer
@@ -70,6 +70,10 @@ class Settling:
     async def end_claim(self, due: Due) -> None:
         """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
         await self._writer.run(lambda: self._end_claim(due))
+
+    async def give_up(self, due: Due) -> None:
+        """The account lacks the file and is retired: it is not to get it any more. Ends the claim."""
+        await self._writer.run(lambda: self._give_up(due))
 
     async def lost_uploads(self, account: str) -> Sequence[Lost]:
         """Uploads that may be open where the replica is `stored` (the answer to a begin was lost) or `blocked`."""
@@ -142,6 +146,14 @@ class Settling:
 
     def _end_claim(self, due: Due) -> None:
         states.end_claim(self._claimed(due), self._settle)
+
+    def _give_up(self, due: Due) -> None:
+        """Only if it is retired at this moment: who claimed it may have heard of that before it was taken back."""
+        states.lock(self._alias, due.file_id)
+        retired = RetiredAccount.objects.using(self._alias).filter(name=due.account)
+        if states.withdraw(self._mine(due).filter(Exists(retired))):
+            states.complete(self._alias, due.file_id, due.account, keeps_uploads=True)
+        self._end_claim(due)
 
     def _lost_uploads(self, account: str) -> Sequence[Lost]:
         left = Replica.objects.using(self._alias).filter(

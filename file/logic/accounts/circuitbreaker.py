@@ -1,17 +1,17 @@
 """Whether an account is worth asking: after a few failures in a row it is left alone, then asked one cheap question.
 
-Work that can wait for the account waits here, so that a thousand replicas of an account that is down cost one request
-now and then. Only what may pass by itself counts: a refusal is about one replica, and is told there.
+Background work waits here for the account, so that a thousand replicas of an account that is down cost one request now
+and then. Only an error that may pass by itself counts: a refusal is about one replica, and is reported there.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from file.logic import metrics
 from file.logic.backoff import spread
 from file.logic.errors import AccountError, UploadError
-from file.logic.ports import StorageAccount
 
 _log = structlog.get_logger()
 _FAILURES = 3
@@ -20,11 +20,11 @@ _LONGEST_SECONDS = 60.0
 
 
 class Breaker:
-    """One account's. Belongs to one event loop."""
+    """One account's. `probe` asks the account, and raises `AccountError`. Belongs to one event loop."""
 
-    def __init__(self, account: StorageAccount) -> None:
-        self._account = account
-        self._name = account.account.name
+    def __init__(self, account: str, probe: Callable[[], Awaitable[None]]) -> None:
+        self._name = account
+        self._probe = probe
         self._failures = 0
         self._rounds = 0  # of leaving it alone, since something succeeded
         self._probing = asyncio.Lock()
@@ -43,7 +43,7 @@ class Breaker:
                 self._rounds += 1
                 await asyncio.sleep(spread(longest))
                 try:
-                    await self._account.probe()
+                    await self._probe()
                 except AccountError as error:
                     _log.info("account_still_failing", account=self._name, code=error.code)
                 else:

@@ -1,8 +1,14 @@
-"""Which accounts shall have a file, and how many of them must. Every byte's destination passes through here."""
+"""Placement: which accounts get a file, and which ones it is read from.
+
+Promises: an account that is not configured, or is retired, is given nothing. Uploads and backfill ask here when they
+choose, and catch-up before it brings what they, a verification or a rebuild left missing; reads ask where to read. A
+retired account that is configured is still read from. Leaves to others: the facts about the accounts (`registry.py`).
+"""
 
 import re
 from collections.abc import Sequence
 
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountsRefusedError, AckRefusedError
 from file.logic.ports import StorageAccount
 from file.logic.values import Ack
@@ -17,22 +23,41 @@ def ack_of(text: str) -> Ack:
     return Ack(text)
 
 
-def place(buckets: Sequence[StorageAccount], ack: Ack, names: Sequence[str] | None = None) -> Sequence[StorageAccount]:
-    """The buckets of the accounts that are named, in our order; all of them if none is.
+class Placement:
+    """`ack`: what an upload wants that does not say. `read_order`: the accounts that are read first; others follow."""
 
-    Raises `AccountsRefusedError`, and `AckRefusedError` if the ack wants more accounts than there are.
-    """
-    chosen = buckets
-    if names is not None:
-        known = {bucket.account.name for bucket in buckets}
-        for place, name in enumerate(names, start=1):
-            if name not in known:  # what was sent is not repeated: it may be anything
-                raise AccountsRefusedError(
-                    f"Entry {place} of the header Upload-Accounts is no account that takes new files here."
-                )
-        if len(set(names)) < len(names):
-            raise AccountsRefusedError("The header Upload-Accounts names an account twice.")
-        chosen = [bucket for bucket in buckets if bucket.account.name in names]
-    if ack.needed(len(chosen)) > len(chosen):
-        raise AckRefusedError(f"The ack wants {ack.needed(len(chosen))} accounts of {len(chosen)}.")
-    return chosen
+    def __init__(self, registry: Registry, *, ack: Ack | None = None, read_order: Sequence[str] = ()) -> None:
+        self.registry = registry
+        self._ack = ack or Ack()
+        self._read_order = {name: place for place, name in enumerate(read_order)}
+
+    def takes(self, account: str) -> bool:
+        """Whether files may go to the account of this name."""
+        return self.registry.account(account) is not None and account not in self.registry.retired
+
+    def of_upload(
+        self, ack: Ack | None = None, names: Sequence[str] | None = None
+    ) -> tuple[Ack, Sequence[StorageAccount]]:
+        """The ack of a new file, and the accounts that get it: those that are named, in our order; or else all.
+
+        Raises `AccountsRefusedError`, and `AckRefusedError` if the ack wants more accounts than there are.
+        """
+        ack = ack or self._ack
+        chosen = [storage for storage in self.registry.storages if self.takes(storage.account.name)]
+        if names is not None:
+            for place, name in enumerate(names, start=1):
+                if not self.takes(name):  # what was sent is not repeated: it may be anything
+                    raise AccountsRefusedError(
+                        f"Entry {place} of the header Upload-Accounts is no account that takes new files here."
+                    )
+            if len(set(names)) < len(names):
+                raise AccountsRefusedError("The header Upload-Accounts names an account twice.")
+            chosen = [storage for storage in chosen if storage.account.name in names]
+        if ack.needed(len(chosen)) > len(chosen):
+            raise AckRefusedError(f"The ack wants {ack.needed(len(chosen))} accounts of {len(chosen)}.")
+        return ack, chosen
+
+    def sources(self) -> list[StorageAccount]:
+        """The accounts that a file may be read from, in the order in which they are asked."""
+        last = len(self._read_order)
+        return sorted(self.registry.storages, key=lambda storage: self._read_order.get(storage.account.name, last))

@@ -19,7 +19,9 @@ from file.ledger.accounts.batches import reading
 from file.ledger.accounts.presence import retry
 from file.ledger.accounts.renaming import RenamingRefusedError, rename
 from file.ledger.accounts.retirement import RetirementRefusedError, retire
-from file.logic.errors import LedgerUnavailableError
+from file.logic.accounts.placement import Placement
+from file.logic.accounts.registry import Registry
+from file.logic.errors import AccountsRefusedError, LedgerUnavailableError
 from file.logic.values import Account
 from file.management.reports import checkup
 from file.management.reports.accounts import account_states, added, as_json, as_table, retired, variable
@@ -108,7 +110,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.refuse_faults()
-        self._configured: dict[str, Account] = {account.name: account for account in settings.UPLOAD.accounts}
+        self._registry = Registry(settings.UPLOAD.accounts)
         if options["check"]:
             self.check_accounts(options)
         run: Callable[[Options], bool] = options.get("run") or (self.retry if options["retry"] else self.show)
@@ -118,7 +120,7 @@ class Command(OperatorCommand):
         except LedgerUnavailableError as error:
             cause = "" if error.__cause__ is None else f" ({' '.join(str(error.__cause__).split())})"
             raise CommandError(f"{error.detail}{cause} What is done stays; run the command again.") from error
-        except (RetirementRefusedError, RenamingRefusedError) as error:
+        except (RetirementRefusedError, RenamingRefusedError, AccountsRefusedError) as error:
             raise CommandError(str(error)) from error
         finally:
             connection.close()
@@ -159,7 +161,10 @@ class Command(OperatorCommand):
         if options["backfill"]:
             with self.progress(options) as show:
                 done = backfill(
-                    DEFAULT_DB_ALIAS, account, lambda at: show(lambda: (f"{at.files} files, {at.added} added", None))
+                    DEFAULT_DB_ALIAS,
+                    Placement(self._registry),
+                    account,
+                    lambda at: show(lambda: (f"{at.files} files, {at.added} added", None)),
                 )
             result |= asdict(done) | {"whole": done.is_whole}
         self.report(options, result, added(account.name, was_retired=was_retired, done=done))
@@ -167,7 +172,7 @@ class Command(OperatorCommand):
 
     def retire(self, options: Options) -> bool:
         name, keeps = options["name"], options["keep"]
-        is_missing = name not in self._configured
+        is_missing = self._registry.account(name) is None
         if is_missing:
             self._check_known(name)
             if not keeps:
@@ -177,7 +182,7 @@ class Command(OperatorCommand):
                 DEFAULT_DB_ALIAS,
                 name,
                 keeps=keeps,
-                configured=list(self._configured),
+                configured=self._registry.names,
                 ack=settings.UPLOAD.ack,
                 progress=lambda at: show(
                     lambda: (f"{at.given_up} given up, {at.leaving} to remove, {at.only_there} only there", None)
@@ -189,7 +194,7 @@ class Command(OperatorCommand):
 
     def rename(self, options: Options) -> bool:
         old, new = options["name"], self._account(options["new_name"])
-        if old in self._configured:
+        if self._registry.account(old) is not None:
             raise CommandError(f"{variable(old)} is still set: rename it to {variable(new.name)} first")
         with self.progress(options) as show:
             renamed = rename(DEFAULT_DB_ALIAS, old, new, lambda count: show(lambda: (f"{count} replicas", None)))
@@ -202,15 +207,15 @@ class Command(OperatorCommand):
 
     def _chosen(self, names: Sequence[str] | None) -> Sequence[Account]:
         for name in names or ():
-            if name not in self._configured:
-                raise CommandError(f"there is no account {name!r}; the accounts are {', '.join(self._configured)}")
-        return [account for name, account in self._configured.items() if not names or name in names]
+            if self._registry.account(name) is None:
+                raise CommandError(f"there is no account {name!r}; the accounts are {', '.join(self._registry.names)}")
+        return [account for account in self._registry.accounts if not names or account.name in names]
 
     def _account(self, name: str) -> Account:
-        if name not in self._configured:
-            known = ", ".join(self._configured) or "none"
+        if (account := self._registry.account(name)) is None:
+            known = ", ".join(self._registry.names) or "none"
             raise CommandError(f"{variable(name)} is not set; the accounts in the environment are: {known}")
-        return self._configured[name]
+        return account
 
     def _check_known(self, name: str) -> None:
         with reading():

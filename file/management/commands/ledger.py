@@ -21,6 +21,7 @@ from file.ledger.database.backup import CopyRefusedError, copy_ledger
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership, is_installation
 from file.ledger.keyed import account_hashes
+from file.logic.accounts.registry import Registry
 from file.logic.errors import LedgerUnavailableError
 from file.management.reports.rebuild import as_json, as_lines, as_progress, is_right
 from file.management.terminal import (
@@ -32,7 +33,7 @@ from file.management.terminal import (
     add_subcommand,
     ledger_is_missing,
 )
-from file.service.accounts import s3_accounts
+from file.service.accounts import s3_connector
 
 _REBUILD = """\
 Restores files and replicas in the ledger from the objects in the accounts: each object says which file it is. What the
@@ -176,10 +177,11 @@ class Command(OperatorCommand):
             raise SystemExit(NOT_DONE)
 
     async def _rebuilt(self, alias: str | None, options: Options, show: Show) -> RebuildFindings:
-        async with s3_accounts(settings.UPLOAD) as buckets:
+        registry = Registry(settings.UPLOAD.accounts)
+        async with registry.connected(s3_connector(settings.UPLOAD)):
             return await Rebuild(
                 alias,
-                buckets,
+                registry,
                 hashes=account_hashes(),
                 former=options["former_account"],
                 without_unknown=options["without_unknown_accounts"],

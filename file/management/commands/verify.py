@@ -22,10 +22,11 @@ from file.ledger.audit.replicas import Verifiable
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import Installations
+from file.logic.accounts.registry import Registry
 from file.logic.errors import LedgerUnavailableError
 from file.management.reports.verify import as_json, as_lines, as_progress, as_table
 from file.management.terminal import NOT_DONE, OperatorCommand, Options, Show, add_json, ledger_is_missing
-from file.service.accounts import s3_accounts
+from file.service.accounts import s3_connector
 
 _HELP = """\
 Checks every replica that the ledger has in every account: file id, size and checksum. A missing replica becomes
@@ -111,12 +112,12 @@ class Command(OperatorCommand):
         threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
         plan = Plan(**{name: options[name] for name in ("deep", "prefix", "sample", "replace", "dry_run")})
         try:
-            async with s3_accounts(settings.UPLOAD) as opened:
-                buckets = [bucket for bucket in opened if bucket.account.name in findings.accounts]
+            registry = Registry(settings.UPLOAD.accounts)
+            async with registry.connected(s3_connector(settings.UPLOAD)):
                 orphans = Orphans(
                     Acquaintance(threads, DEFAULT_DB_ALIAS),
                     Installations(threads, DEFAULT_DB_ALIAS),
-                    buckets,
+                    registry,
                     findings,
                     under=plan.prefix,
                     clean=options["clean"],
@@ -127,10 +128,9 @@ class Command(OperatorCommand):
                 verify = Verify(
                     Verifiable(threads, DEFAULT_DB_ALIAS),
                     Verification(threads, DEFAULT_DB_ALIAS),
-                    buckets,
+                    registry,
                     plan,
                     findings,
-                    others=opened,
                     told=show_progress,
                 )
                 await verify.run()

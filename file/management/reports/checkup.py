@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from file.accounts.checkup.checkup import CheckUp
 from file.accounts.checkup.diagnosis import CheckState, as_json_lines
 from file.logic.values import Account
 from file.management.terminal import Table
-from file.service.accounts import s3_accounts
+from file.service.accounts import s3_connector
 
 _SIGNS = {CheckState.OK: "✓", CheckState.WARNED: "!", CheckState.FAILED: "✗", CheckState.NOT_ASKED: "-"}
 _VERSIONS = {True: "yes", False: "no", None: "-"}
@@ -103,9 +104,11 @@ async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], told: T
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    upload = dataclasses.replace(settings.UPLOAD, accounts=tuple(accounts))
-    async with s3_accounts(upload) as buckets:
-        checkups += [CheckUp(bucket.client) for bucket in buckets]
+    connect = s3_connector(settings.UPLOAD)
+    async with AsyncExitStack() as stack:
+        for account in accounts:
+            bucket = await stack.enter_async_context(connect(account))
+            checkups.append(CheckUp(bucket.client))
         async with asyncio.TaskGroup() as group:
             for checkup in checkups:
                 group.create_task(checkup.run(lambda: told(checkups)))

@@ -16,6 +16,7 @@ from file.ledger.keyed import account_hashes
 from file.logic.values import FILE_ACCOUNT_HASHES
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
+from tests.buckets import registry_of
 from tests.service.conftest import MANY_PARTS, ONE_PART, Accounts, Proxied, asking, content, serving
 from tests.service.receipts import receipt_when, statuses
 from tests.service.test_older_ledger import new_ledger, ownership_of
@@ -63,7 +64,7 @@ async def test_no_account_is_told_the_name_of_another_one_when_files_come(accoun
 
 async def rebuilt(database: str, accounts: Sequence[StoreAccount], installation: str) -> RebuildFindings:
     async with opened(database, accounts) as (_, buckets):
-        rebuild = Rebuild(database, buckets, hashes=account_hashes(), adopted=[installation])
+        rebuild = Rebuild(database, registry_of(buckets), hashes=account_hashes(), adopted=[installation])
         return await rebuild.run()
 
 

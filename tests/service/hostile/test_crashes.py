@@ -20,7 +20,7 @@ from file.logic.values import Ack, Digests, KiB, MiB, ObjectDescription, Part, S
 from file.s3.bucket import S3Bucket, S3Upload
 from file.s3.client import Network, S3Client
 from testkit.account import StoreAccount
-from tests.buckets import account_of, s3_buckets
+from tests.buckets import account_of, registry_of, s3_buckets
 from tests.service.conftest import Accounts, assert_nothing_left, assert_stored, content, put, serving
 from tests.serving import Running, running
 
@@ -105,7 +105,7 @@ async def test_verifying_tells_of_the_account_and_looks_into_the_others(
     threads = ReadingThreads(sqlite_database, count=1)
     async with crashing(accounts["A"]) as bad, s3_buckets(accounts["B"], accounts["C"]) as good:
         parts = Verifiable(threads, sqlite_database), Verification(threads, sqlite_database)
-        await Verify(*parts, [bad, *good], Plan(), findings, others=[bad, *good]).run()
+        await Verify(*parts, registry_of([bad, *good]), Plan(), findings).run()
     await threads.close()
     assert isinstance(findings.accounts["A"].error, AccountFailingError)
     assert (findings.accounts["B"].good, findings.accounts["C"].good) == (1, 1)

@@ -29,6 +29,7 @@ from file.logic.values import (
 )
 from file.models import File, GivenUpFile, Replica
 from testkit.memorybucket import MemoryBucket, MemoryObject
+from tests.buckets import registry_of
 from tests.files import digests_of
 from tests.flow import HASHES
 from tests.intents import intent
@@ -99,7 +100,7 @@ def put(
 
 async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> RebuildFindings:
     options = {"hashes": HASHES, "adopted": [OURS], **options}
-    return await Rebuild(database, list(buckets.values()), **options).run()
+    return await Rebuild(database, registry_of(buckets.values()), **options).run()
 
 
 async def rows_in(database: str) -> list[dict[str, Any]]:

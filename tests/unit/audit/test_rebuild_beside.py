@@ -9,7 +9,7 @@ from file.ledger.keyed import account_hashes
 from file.models import File
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
-from tests.buckets import s3_buckets
+from tests.buckets import registry_of, s3_buckets
 from tests.service.conftest import MANY_PARTS, Accounts, Proxied, assert_stored, content, serving
 from tests.unit.ledger.commands import run_manage, run_python, sqlite_url
 from tests.unit.ledger.looking import ask
@@ -34,7 +34,7 @@ async def test_nothing_comes_back_that_was_taken_back_when_the_service_is_runnin
     async def rebuild_again_and_again() -> None:
         async with s3_buckets(*accounts.values()) as buckets:
             while not done.is_set():
-                rounds.append(await Rebuild(sqlite_database, buckets, hashes=account_hashes()).run())
+                rounds.append(await Rebuild(sqlite_database, registry_of(buckets), hashes=account_hashes()).run())
 
     async with serving(accounts["A"], accounts["B"], proxy.account, database=sqlite_database) as service:
         rebuilding = asyncio.create_task(rebuild_again_and_again())

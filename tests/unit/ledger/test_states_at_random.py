@@ -20,6 +20,8 @@ from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.work.claims import Due, Leases
 from file.ledger.work.results import Settling
+from file.logic.accounts.placement import Placement
+from file.logic.accounts.registry import Registry
 from file.logic.errors import AccessRefusedError, AccountUnreachableError, KeyOccupiedError, UploadError
 from file.logic.naming import new_file_id
 from file.logic.values import Account, Ack, Digests, Intent, Place, ReplicaState, Stored
@@ -135,6 +137,7 @@ class Driver:
                 partial(self._settling.found, due, has_it),
                 partial(self._settling.failed, due, self._random.choice(ERRORS)),
                 partial(self._settling.end_claim, due),
+                partial(self._settling.give_up, due),
                 partial(self._leases.hold, due),
             )
         )()
@@ -167,7 +170,8 @@ class Driver:
     async def return_and_backfill(self) -> None:
         account = PLACES[self.account]
         await ask(self._database, lambda: unretire(self._database, account.name))
-        await ask(self._database, lambda: backfill(self._database, account, lambda at: None))
+        placement = Placement(Registry(PLACES.values()))
+        await ask(self._database, lambda: backfill(self._database, placement, account, lambda at: None))
 
     # --- audit
 
@@ -189,7 +193,7 @@ class Driver:
             await verification.demote(row, self._random.choice((MISSING, REPLACED)))
 
     async def rebuild(self) -> None:
-        restoration = Restoration(self._threads, self._database, PLACES)
+        restoration = Restoration(self._threads, self._database, Registry(PLACES.values()))
         key, now = f"k{self._random.randrange(5)}", datetime.now(UTC)
         has_it = Stored(
             account="A", bucket="bucket-a", object_key=PREFIX + key, etag='"e"', version_id=None, request_id=None

@@ -14,12 +14,12 @@ from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.read.records import Records
 from file.ledger.work.claims import Leases
 from file.ledger.work.results import Settling
-from file.logic.accounts.circuitbreaker import Breaker
 from file.logic.errors import IdempotencyKeyBusyError
 from file.logic.values import FILE_ID, FileState, Intent, ReplicaState
 from file.models import File, OpenUpload, Replica
 from file.repair.cleanup import Cleaner
 from testkit.memorybucket import MemoryBucket, MemoryObject
+from tests.buckets import registry_of
 from tests.intents import failed, intent, receipt
 from tests.unit.ledger.looking import ask, files_in, ledger_on, replicas_in
 
@@ -42,9 +42,8 @@ async def nothing_to_compare() -> None:
 
 @asynccontextmanager
 async def cleaner_of(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket) -> AsyncIterator[Cleaner]:
-    breakers = {bucket.account.name: Breaker(bucket) for bucket in buckets}
     leases, settling, records = leases_of(ledger, database), settling_of(ledger, database), Records(database)
-    yield Cleaner(leases, settling, records, buckets, breakers, compare=nothing_to_compare, pause_seconds=60)
+    yield Cleaner(leases, settling, records, registry_of(buckets), compare=nothing_to_compare, pause_seconds=60)
     await records.close()
 
 
@@ -69,7 +68,7 @@ async def clean(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket, t
     async with cleaner_of(ledger, database, *buckets) as cleaner:
         for _ in range(times):
             for bucket in buckets:
-                await cleaner.clean(bucket)
+                await cleaner.clean(bucket.account.name)
 
 
 def accounts() -> list[MemoryBucket]:
@@ -251,9 +250,9 @@ async def test_a_lost_begin_is_swept_when_the_file_was_stored_all_the_same(datab
         assert await ask(database, partial(notes.update, created_at=Now() - timedelta(minutes=2))) == 1
         bucket = accounts()[0]
         async with cleaner_of(ledger, database, bucket) as cleaner:
-            await refused(bucket, partial(cleaner.sweep, bucket))
+            await refused(bucket, partial(cleaner.sweep, bucket.account.name))
             assert await ask(database, notes.exists)
-            await cleaner.sweep(bucket)
+            await cleaner.sweep(bucket.account.name)
         assert bucket.calls["abort_lost"] == 2
         assert not await ask(database, notes.exists)
 

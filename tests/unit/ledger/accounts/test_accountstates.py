@@ -1,23 +1,19 @@
-"""What the ledger says of its accounts, the roll call, and what is tried again; on both databases."""
+"""What the ledger says of its accounts, and what is tried again; on both databases."""
 
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from awscrt.checksums import crc64nvme
 from django.db.models.functions import Now
 
-from file.accounts.presence import RollCall
 from file.ledger.accounts.accountstates import KnownAccount, known_accounts, names_of_unfinished
 from file.ledger.accounts.presence import retry
-from file.ledger.commit.ledger import DatabaseLedger
-from file.ledger.work.claims import Leases
 from file.logic.errors import NoSourceError
 from file.logic.values import FILE_ID, FileState, ReplicaState, checksum_text
 from file.models import File, Replica, RetiredAccount
 from testkit.memorybucket import MemoryBucket, MemoryObject, account
 from tests.unit.ledger.looking import ask, ledger_on
-from tests.unit.ledger.rows import AGO, LATER, PREFIX, change, make_file, replica, state_of, states
+from tests.unit.ledger.rows import LATER, PREFIX, change, make_file, replica, state_of, states
 from tests.unit.repair.test_cleanup import cleaner_of
 
 A, B, C = (account(name, PREFIX) for name in "ABC")
@@ -70,117 +66,6 @@ def test_what_was_refused_is_tried_again_when_it_is_asked_for(database: str) -> 
     assert retry(database, C) == (0, 0)
 
 
-def roll_call(ledger: DatabaseLedger, database: str, *accounts: Any, told: Any = lambda names: None) -> RollCall:
-    return RollCall(ledger.writer, database, accounts, told=told, pause_seconds=60)
-
-
-async def test_replicas_wait_while_their_account_is_missing_and_are_due_when_it_is_back(database: str) -> None:
-    await ask(database, partial(_three_kinds, database))
-    was_due = (await ask(database, partial(replica, database, "free", "C"))).due_at
-    async with ledger_on(database) as ledger:
-        missing = roll_call(ledger, database, A, B)
-        for _ in range(2):  # the second time, and another process, have nothing to do
-            await missing.call()
-            await roll_call(ledger, database, A, B).call()
-        free, held, erasing = [
-            await ask(database, partial(replica, database, key, "C")) for key in ("free", "held", "erased")
-        ]
-        assert (free.state, free.error_code) == ("blocked", "account_missing")
-        assert (held.state, held.owner) == ("pending", "somebody")
-        assert (erasing.state, erasing.error_code) == ("erasing", "account_missing")
-        # Somebody's claim ends, and a file is erased, after everything was marked.
-        await ask(database, partial(change, database, "held", "C", due_at=AGO))
-        later = {"state": "erasing", "error_code": None, "owner": None, "due_at": Now()}
-        await ask(database, partial(change, database, "later", "C", **later))
-        await missing.call()
-        assert await ask(database, partial(_codes, database)) == {"account_missing": 4}
-        await roll_call(ledger, database, A, B, C).call()
-        free, held = [await ask(database, partial(replica, database, key, "C")) for key in ("free", "held")]
-        assert [(row.state, row.error_code) for row in (free, held)] == [("pending", None)] * 2
-        assert free.due_at == was_due  # it keeps its turn
-        due = await Leases(ledger.writer, database, under_way=(), claim_seconds=30).claim("C", ReplicaState.ERASING, 9)
-        assert len(due) == 2
-
-
-def _three_kinds(database: str) -> None:
-    for key in ("free", "held", "later"):
-        make_file(database, key, {"A": "stored", "C": "pending" if key != "later" else "stored"})
-    change(database, "held", "C", owner="somebody", due_at=LATER)
-    make_file(database, "erased", {"A": "erased", "C": "erasing"}, state=FileState.ERASING)
-    change(database, "erased", "C", error_code="access_refused", due_at=LATER)
-    make_file(database, "refused", {"A": "stored", "B": "blocked"})
-    change(database, "refused", "B", error_code="access_refused")
-
-
-def _codes(database: str) -> dict[str | None, int]:
-    """What stands in the way in C, and how often."""
-    codes = list(Replica.objects.using(database).filter(account="C").values_list("error_code", flat=True))
-    return {code: codes.count(code) for code in codes}
-
-
-async def test_only_what_waits_for_the_account_is_released_when_it_is_back(database: str) -> None:
-    await ask(database, partial(_three_kinds, database))
-    async with ledger_on(database) as ledger:
-        await roll_call(ledger, database, A, B, C).call()
-        assert await ask(database, partial(states, database, "refused")) == {
-            "A": ("stored", None),
-            "B": ("blocked", "access_refused"),
-        }
-        assert (await ask(database, partial(replica, database, "held", "C"))).owner == "somebody"
-
-
-async def test_a_replica_gets_its_place_when_a_rebuild_did_not_know_the_account(database: str) -> None:
-    def rebuilt() -> None:
-        for key in ("k1", "k2"):
-            make_file(database, key, {"A": "stored", "C": "pending"})
-            unplaced = {"bucket": "", "object_key": key, "error_code": "account_unreachable", "due_at": None}
-            change(database, key, "C", **unplaced)
-
-    await ask(database, rebuilt)
-    async with ledger_on(database) as ledger:
-        await roll_call(ledger, database, A, C).call()
-        found = await ask(database, partial(replica, database, "k1", "C"))
-        assert (found.state, found.bucket, found.object_key) == ("pending", "bucket-c", "of/ours/k1")
-        change_back = {"bucket": "", "object_key": "k2", "due_at": None}
-        await ask(database, partial(change, database, "k2", "C", **change_back))
-        await roll_call(ledger, database, A).call()
-        await roll_call(ledger, database, A, C).call()
-        found = await ask(database, partial(replica, database, "k2", "C"))
-        assert (found.state, found.bucket, found.object_key) == ("pending", "bucket-c", "of/ours/k2")
-        assert (
-            len(
-                await Leases(ledger.writer, database, under_way=(), claim_seconds=30).claim(
-                    "C", ReplicaState.PENDING, 9
-                )
-            )
-            == 2
-        )
-
-
-async def test_the_service_hears_of_retirements_when_they_change(database: str) -> None:
-    heard: list[frozenset[str]] = []
-    retired = RetiredAccount.objects.using(database)
-    async with ledger_on(database) as ledger:
-        calls = roll_call(ledger, database, A, told=heard.append)
-        await calls.call()
-        await ask(database, lambda: retired.create(name="B", keeps=True, retired_at=Now()))
-        await calls.call()
-        await calls.call()
-        await ask(database, lambda: retired.filter(name="B").delete())
-        await calls.call()
-    assert heard == [frozenset(), frozenset("B"), frozenset()]
-
-
-async def test_the_roll_call_goes_on_when_the_ledger_cannot_be_read(sqlite_database: str) -> None:
-    heard: list[frozenset[str]] = []
-    async with ledger_on(sqlite_database) as ledger:
-        calls = roll_call(ledger, "there-is-no-such-database", A, told=heard.append)
-        await calls.call()
-        assert heard == []
-        await roll_call(ledger, sqlite_database, A, told=heard.append).call()
-    assert heard == [frozenset()]
-
-
 async def test_a_file_that_was_drained_is_stored_and_its_account_empty_when_the_clean_up_was_there(
     database: str,
 ) -> None:
@@ -192,13 +77,13 @@ async def test_a_file_that_was_drained_is_stored_and_its_account_empty_when_the_
     assert await ask(database, partial(state_of, database, "k")) == FileState.PARTIAL
     due = Replica.objects.using(database).filter(account="C")
     async with ledger_on(database) as ledger, cleaner_of(ledger, database, other, bucket) as cleaner:
-        assert await cleaner.clean(bucket) == 1
+        assert await cleaner.clean(bucket.account.name) == 1
         assert bucket.objects  # nobody else shows the file, whatever the ledger says
         assert (await ask(database, partial(replica, database, "k", "C"))).error_code == NoSourceError.code
         await ask(database, partial(due.update, due_at=Now()))
         other.objects = dict(bucket.objects)
-        assert await cleaner.clean(bucket) == 1
-        assert await cleaner.clean(bucket) == 1  # looked at again, since the first look was in vain
+        assert await cleaner.clean(bucket.account.name) == 1
+        assert await cleaner.clean(bucket.account.name) == 1  # looked at again, since the first look was in vain
     assert not bucket.objects
     assert other.objects
     assert (await ask(database, partial(replica, database, "k", "C"))).state == ReplicaState.ERASED

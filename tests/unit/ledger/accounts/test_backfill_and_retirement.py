@@ -14,6 +14,9 @@ from file.ledger.accounts import backfill as backfilling
 from file.ledger.accounts.backfill import Backfilled, backfill, unretire
 from file.ledger.accounts.retirement import Retirement, RetirementRefusedError, retire
 from file.ledger.work.claims import Leases
+from file.logic.accounts.placement import Placement
+from file.logic.accounts.registry import Registry
+from file.logic.errors import AccountsRefusedError
 from file.logic.values import Ack, FileState, ReplicaState
 from file.models import File, Replica, RetiredAccount
 from testkit.memorybucket import account
@@ -31,6 +34,11 @@ def retired(database: str, name: str, *, keeps: bool, configured: str = "ABC", a
     return retire(database, name, keeps=keeps, configured=list(configured), ack=Ack(ack), progress=silent)
 
 
+def filled(database: str, told: Callable[[Backfilled], None] = silent) -> Backfilled:
+    """D, which is configured."""
+    return backfill(database, Placement(Registry([D])), D, told)
+
+
 # --- add
 
 
@@ -46,7 +54,7 @@ def test_every_acknowledged_file_gets_a_replica_when_an_account_is_filled(databa
     make_file(database, "erased", {"A": "erased"}, state=FileState.ERASED, live=False)
     make_file(database, "under-way", {}, state=FileState.RECEIVING, lease_until=LATER)
     told: list[int] = []
-    done = backfill(database, D, lambda at: told.append(at.files))
+    done = filled(database, lambda at: told.append(at.files))
     assert done == Backfilled(files=11, added=8, leaving=1, under_way=1)
     assert not done.is_whole
     assert told[-1] == 11
@@ -58,13 +66,13 @@ def test_every_acknowledged_file_gets_a_replica_when_an_account_is_filled(databa
     assert {state_of(database, key) for key in ("k0", "came-back")} == {FileState.PARTIAL}
     assert state_of(database, "there") == FileState.STORED
     assert set(states(database, "erasing")) == set(states(database, "erased")) == {"A"}
-    assert backfill(database, D, silent).added == 0
+    assert filled(database).added == 0
 
 
 async def test_no_upload_is_looked_for_when_a_replica_was_added(database: str) -> None:
     """Nobody has begun one there: what is open under the key is somebody else's."""
     await ask(database, partial(make_file, database, "k", {"A": "stored"}))
-    await ask(database, partial(backfill, database, D, silent))
+    await ask(database, partial(filled, database))
     async with ledger_on(database) as ledger:
         leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
         [due] = await leases.claim("D", ReplicaState.PENDING, 10)
@@ -83,9 +91,9 @@ def test_more_files_than_a_batch_are_filled_when_it_is_interrupted_and_run_again
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        backfill(database, D, interrupt)
+        filled(database, interrupt)
     assert Replica.objects.using(database).filter(account="D").count() == 6
-    assert backfill(database, D, silent) == Backfilled(files=10, added=4)
+    assert filled(database) == Backfilled(files=10, added=4)
     assert Replica.objects.using(database).filter(account="D", state="pending").count() == 10
 
 
@@ -94,7 +102,7 @@ def test_a_file_gets_no_replica_when_it_is_erased_at_that_moment(postgresql_data
     alias = postgresql_database
     make_file(alias, "k", {"A": "stored"})
     done: list[Backfilled] = []
-    filling = _in_thread(alias, lambda: done.append(backfill(alias, D, silent)))
+    filling = _in_thread(alias, lambda: done.append(filled(alias)))
     with transaction.atomic(using=alias):
         File.objects.using(alias).filter(key="k").update(state=FileState.ERASING)
         filling.start()
@@ -106,7 +114,7 @@ def test_a_file_gets_no_replica_when_it_is_erased_at_that_moment(postgresql_data
 
 async def test_a_replica_that_was_just_added_goes_with_its_file_when_it_is_erased(database: str) -> None:
     await ask(database, partial(make_file, database, "k", {"A": "stored"}))
-    await ask(database, partial(backfill, database, D, silent))
+    await ask(database, partial(filled, database))
     async with ledger_on(database) as ledger:
         erasure, _ = await erasures_of(ledger, database).begin("k")
         assert erasure is not None
@@ -118,6 +126,23 @@ def test_an_account_gets_new_files_when_it_is_taken_back(database: str) -> None:
     assert unretire(database, "C")
     assert not unretire(database, "C")
     assert not RetiredAccount.objects.using(database).exists()
+
+
+def test_an_account_gets_no_replica_more_when_it_is_retired_while_it_is_filled(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfilling, "ROWS", 3)
+    for number in range(10):
+        make_file(database, f"k{number}", {"A": "stored"})
+
+    def retire_it(at: Backfilled) -> None:
+        retired(database, "D", keeps=True, configured="ABCD")
+
+    with pytest.raises(AccountsRefusedError, match="D is retired"):
+        filled(database, retire_it)
+    assert Replica.objects.using(database).filter(account="D").count() == 3
+    with pytest.raises(AccountsRefusedError, match="D is retired"):
+        filled(database)
 
 
 # --- retire

@@ -6,10 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from file.logic.accounts.placement import ack_of, place
 from file.logic.errors import (
-    AccountsRefusedError,
-    AckRefusedError,
     IdempotencyKeyReusedError,
     KeyTakenError,
     LeaseLostError,
@@ -202,32 +199,3 @@ async def test_every_open_upload_is_noted_when_a_begin_is_repeated() -> None:
         (account, upload_id or "") for file_id, account, upload_id in ledger.uploads if file_id == receipt.id
     )
     assert noted == [("A", "upload-1"), ("B", ""), ("B", "upload-2"), ("C", "upload-1")]
-
-
-@pytest.mark.parametrize("text", ["", "most", "0", "-1", "1.5", "ALL", "any, any", "٣"])
-def test_an_ack_is_refused_when_it_is_neither_a_word_nor_a_number(text: str) -> None:
-    with pytest.raises(AckRefusedError):
-        ack_of(text)
-
-
-@pytest.mark.parametrize(
-    ("names", "chosen"), [(None, "ABC"), (["A"], "A"), (["C", "A"], "AC"), (["A", "B", "C"], "ABC")]
-)
-def test_the_named_accounts_are_chosen_when_there_are_such(names: list[str] | None, chosen: str) -> None:
-    assert "".join(bucket.account.name for bucket in place(buckets(), ack_of("any"), names)) == chosen
-
-
-@pytest.mark.parametrize("names", [["D"], [""], ["a"], ["A", "A"], ["A", ""]])
-def test_the_accounts_are_refused_when_one_is_unknown_or_named_twice(names: list[str]) -> None:
-    with pytest.raises(AccountsRefusedError):
-        place(buckets(), ack_of("any"), names)
-
-
-@pytest.mark.parametrize(("ack", "names"), [("4", None), ("5", None), ("2", ["A"])])
-def test_the_ack_is_refused_when_it_wants_more_accounts_than_there_are(ack: str, names: list[str] | None) -> None:
-    with pytest.raises(AckRefusedError, match="wants"):
-        place(buckets(), ack_of(ack), names)
-
-
-def test_a_quorum_is_more_than_half_when_there_are_any_number_of_accounts() -> None:
-    assert [ack_of("quorum").needed(count) for count in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]

@@ -1,0 +1,168 @@
+"""Replication: one file brought to one account that missed it, from an account that has it.
+
+Live uploads come first: what is brought waits for memory until nobody else does. An erasure wins: before it publishes,
+the replica's claim is renewed, which then fails; what was stored all the same is taken back. A retired account keeps
+what it has, and what it lacks is given up. An error of a source counts for the source, not for the account that is to
+get the file. Leaves to others: when a file is brought, and how many at once (`catchup.py`).
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from file.ledger.read.records import Records
+from file.ledger.work.claims import Due, Leases
+from file.ledger.work.holding import children, close_uploads, held
+from file.ledger.work.results import Settling
+from file.logic import metrics
+from file.logic.accounts.hashes import AccountHashes
+from file.logic.accounts.placement import Placement
+from file.logic.errors import (
+    AccountBusyError,
+    AccountError,
+    LedgerUnavailableError,
+    NoSourceError,
+    PartRefusedError,
+    ReplacedError,
+    TakenBackError,
+    UnreadableError,
+    UploadError,
+)
+from file.logic.fanout.replicate import bring
+from file.logic.memory.budget import Share
+from file.logic.metadata import describe
+from file.logic.ports import StorageAccount
+from file.logic.reading import Reading
+from file.logic.values import DeclaredDigest, Identity, IncomingFile, Limits, Receipt, Stored
+
+_log = structlog.get_logger()
+
+
+class Replication:
+    """`installation`, `hashes`: what stands in each object that is brought."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        settling: Settling,
+        records: Records,
+        placement: Placement,
+        *,
+        installation: str,
+        hashes: AccountHashes,
+        limits: Limits,
+        budget: Share,
+    ) -> None:
+        self._leases = leases
+        self._settling = settling
+        self._records = records
+        self._placement = placement
+        self._registry = placement.registry
+        self._installation = installation
+        self._hashes = hashes
+        self._limits = limits
+        self._budget = budget
+
+    async def bring(self, due: Due) -> None:
+        """Settle a replica that was claimed, and record what came of it. Raises nothing but its cancellation."""
+        told = {"id": due.file_id, "account": due.account}
+        try:
+            await held(self._leases, due, self._settle(due))
+        except asyncio.CancelledError:
+            with suppress(LedgerUnavailableError):
+                await self._settling.end_claim(due)
+            raise
+        except LedgerUnavailableError as error:  # the claim runs out
+            _log.warning("catch_up_unrecorded", **told, detail=error.detail)
+        except UploadError as error:
+            _log.warning("catch_up_failed", **told, code=error.code, detail=error.detail)
+            metrics.catch_up_failed(due.account, error.code)
+            if isinstance(error, AccountError) and not isinstance(error, NoSourceError | TakenBackError):
+                self._registry.breaker(due.account).failed(error)
+            with suppress(LedgerUnavailableError):
+                await self._settling.failed(due, error)
+        except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out
+            _log.exception("catch_up_crashed", **told)
+        else:
+            self._registry.breaker(due.account).succeeded()
+
+    async def _settle(self, due: Due) -> None:
+        account = self._registry.storage(due.account)
+        await close_uploads(due, account)
+        stored = await account.find(due.object_key, due.file_id, due.checksum)
+        brought = stored is None
+        if stored is None:
+            receipt = await self._records.receipt(due.file_id)
+            if receipt is None:  # it is to be erased
+                return await self._settling.end_claim(due)
+            if not self._placement.takes(due.account):
+                return await self._settling.give_up(due)
+            try:
+                stored = await self._bring(due, receipt, account)
+            except PartRefusedError as error:
+                if await account.find(due.object_key, due.file_id) is not None:
+                    raise ReplacedError(due.account, "put") from error
+                raise
+        if not await self._settling.found(due, stored):
+            await account.remove(stored.object_key, due.file_id, stored.version_id, stored.etag)
+            return await self._settling.end_claim(due)
+        metrics.caught_up(due.account, brought=brought)
+        _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
+        return None
+
+    async def _bring(self, due: Due, receipt: Receipt, account: StorageAccount) -> Stored:
+        digests = receipt.digests
+        assert digests is not None  # what was acknowledged has them
+        having = {outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)}
+        if not having:
+            raise NoSourceError(due.account, "upload")
+        having -= self._registry.left_alone
+        sources = [source for source in self._placement.sources() if source.account.name in having]
+        if not sources:
+            raise UnreadableError
+        identity = Identity(receipt.key, receipt.name, key_is_chosen=True)
+        reading = Reading(receipt, sources, start=0, stop=digests.size)
+        pieces = reading.pieces()
+        file = IncomingFile(
+            id=receipt.id,
+            chunks=pieces,
+            identify=lambda: identity,
+            size=digests.size,
+            content_type=receipt.content_type,
+            content_headers=receipt.content_headers,
+            metadata=receipt.metadata,
+            declared=(DeclaredDigest("sha-256", digests.sha256, "the ledger"),),
+        )
+        names = [outcome.account for outcome in receipt.outcomes]
+        try:
+            async with children() as notes:
+                stored = await bring(
+                    file,
+                    account,
+                    describe(file, identity, names, digests.sha256, self._installation, self._hashes),
+                    limits=self._limits,
+                    budget=self._budget.of(due.account),
+                    begins=lambda: self._leases.note(due, None),
+                    begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
+                    may_publish=lambda: self._leases.hold(due),
+                )
+                if notes:
+                    await asyncio.wait(notes)
+        finally:
+            await pieces.aclose()
+            self._blame(reading)
+        if reading.account is not None:
+            self._registry.breaker(reading.account).succeeded()
+        metrics.CAUGHT_UP_BYTES.labels(due.account).inc(digests.size)
+        return stored
+
+    def _blame(self, reading: Reading) -> None:
+        for error in reading.in_vain:
+            if not isinstance(error, AccountBusyError):  # with our own readers
+                self._registry.breaker(error.account).failed(error)
+
+    async def _note(self, due: Due, upload_id: str | None) -> None:
+        """Without it a clean-up looks by key and time."""
+        with suppress(LedgerUnavailableError):
+            await self._leases.note(due, upload_id)
