@@ -25,7 +25,10 @@ from tests.unit.ledger.aliases import sqlite_alias
 from tests.unit.ledger.commands import run_manage, sqlite_url
 
 # What no object says of itself.
-LOST = {"part_size", "ack", "who", "idempotency_key", "owner", "lease_until", "request_id", "attempts", "error_code"}
+LOST = {
+    "part_size", "ack", "who", "idempotency_key", "owner", "lease_until", "request_id", "attempts", "error_code",
+    "begun_until",
+}  # fmt: skip
 TIMES = {"created_at", "stored_at"}
 WITHIN = timedelta(seconds=30)  # a moment of the same upload; S3's are whole seconds, and of its beginning
 Rows = dict[tuple[str, ...], dict[str, Any]]

@@ -84,12 +84,12 @@ def test_other_applications_migrations_are_no_obstacle_when_they_are_in_the_data
 
 def test_migrating_is_left_to_the_deployment_when_postgresql_lacks_migrations(postgresql_database: str) -> None:
     with connections[postgresql_database].cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'file' AND name = '0005_content_headers'")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'file' AND name = '0006_names_for_columns'")
     for _ in range(2):
         with pytest.raises(LedgerRefusedError) as refused:
             open_ledger(postgresql_database)
         assert str(refused.value) == (
-            "DATABASE_URL: the database lacks migrations (file.0005_content_headers); run: python manage.py migrate"
+            "DATABASE_URL: the database lacks migrations (file.0006_names_for_columns); run: python manage.py migrate"
         )
 
 
