@@ -1,6 +1,7 @@
 """A service that is killed and started again, and the uploads that it is killed under."""
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -44,7 +45,10 @@ class Shape:
         return content(1024 if self.parts == 1 else (self.parts - 1) * PART_BYTES + LAST_PART_BYTES)
 
 
-SHAPES = [Shape(way, parts, ack) for way in ("form", "raw") for parts in (1, 4) for ack in ("all", "any")]
+_EVERY_SHAPE = [Shape(way, parts, ack) for way in ("form", "raw") for parts in (1, 4) for ack in ("all", "any")]
+# In the half that `make test` runs, every two values occur together; `make faults` runs all.
+_HALF = [shape for shape in _EVERY_SHAPE if (shape.way == "form") ^ (shape.parts == 1) ^ (shape.ack == "any")]
+SHAPES = _EVERY_SHAPE if os.environ.get("FAULTS") == "all" else _HALF
 
 
 class Victim:
