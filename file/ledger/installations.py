@@ -21,9 +21,9 @@ NO_INSTALLATION = "none"  # for objects that carry no id
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """`own` is what new objects carry; `ours` has it, and those that were taken over.
+    """`own`: the id of new objects; `ours`: this id and the adopted ones.
 
-    `behind_at`: when it was last noticed that the ledger is behind. `created_at`: when the own id was made.
+    `behind_at`: when it was last noticed that the ledger is behind. `created_at`: when the own id was created.
     """
 
     own: str
@@ -33,7 +33,7 @@ class Ownership:
 
 
 def is_installation(text: str) -> bool:
-    """Whether it may be the id of one."""
+    """Whether the text may be the id of an installation."""
     try:
         return str(UUID(text)) == text
     except ValueError:
@@ -41,7 +41,7 @@ def is_installation(text: str) -> bool:
 
 
 class Installations:
-    """Of the database `alias`. Raises `LedgerUnavailableError`."""
+    """The installations in the database `alias`. Raises `LedgerUnavailableError`."""
 
     def __init__(self, runs: Runs, alias: str) -> None:
         self._runs = runs
@@ -51,20 +51,18 @@ class Installations:
         return await self._runs.run(self._read)
 
     async def mark_behind(self) -> None:
-        """An object was met that a later state of this ledger acknowledged."""
+        """Marks the ledger as behind: an object was found that only a later state of it knows."""
         own = Installation.objects.using(self._alias).filter(is_own=True)
         await self._runs.run(lambda: own.update(behind_at=Now()))
 
     async def mark_level(self, marked: datetime | None) -> None:
-        """Everything of ours that lay in the accounts is in the ledger again, since it was `marked`; a mark that came
-        later stays.
-        """
+        """Removes the mark after all our objects are in the ledger again. A mark later than `marked` stays."""
         if marked is not None:
             older = Installation.objects.using(self._alias).filter(behind_at__lte=marked)
             await self._runs.run(lambda: older.update(behind_at=None))
 
     async def adopt(self, ids: Sequence[str]) -> None:
-        """Their objects are ours from now on. A ledger that knows no file yet becomes the first of them."""
+        """Adopts installations: their objects become ours. A ledger without files takes the id of the first one."""
         await self._runs.run(lambda: self._adopt(ids))
 
     # --- in the ledger's thread
@@ -72,7 +70,7 @@ class Installations:
     def _read(self) -> Ownership:
         rows = list(Installation.objects.using(self._alias))
         own = next(row for row in rows if row.is_own)
-        # A ledger that became another installation since is behind all the same.
+        # A ledger that took another id since then is still behind.
         behind = [row.behind_at for row in rows if row.behind_at is not None]
         return Ownership(own.id, frozenset(row.id for row in rows), max(behind, default=None), own.created_at)
 
@@ -84,5 +82,6 @@ class Installations:
                 ignore_conflicts=True,
             )
             if ids and not File.objects.using(self._alias).exists():
-                rows.filter(is_own=True).update(is_own=False)  # it stays ours: a running service may still write it
+                # It stays ours, because a running service may still write it.
+                rows.filter(is_own=True).update(is_own=False)
                 rows.filter(id=ids[0]).update(is_own=True)

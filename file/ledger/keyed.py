@@ -1,6 +1,6 @@
-"""What is hashed under SECRET_KEY: the keys of erased files, and the accounts' names in objects.
+"""Keyed hashes: of the keys of erased files, and of the accounts' names in objects.
 
-Promises: what is written is hashed under SECRET_KEY; what was hashed under one of SECRET_KEY_FALLBACKS is recognised.
+Promises: new hashes use SECRET_KEY; hashes made with one of SECRET_KEY_FALLBACKS are recognised.
 """
 
 from django.conf import settings

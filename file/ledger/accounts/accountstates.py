@@ -1,7 +1,7 @@
-"""What the ledger knows of each account: what it has, what it lacks and why, and whether it was retired.
+"""What the ledger knows about each account: what it has, what it lacks and why, and whether it is retired.
 
-Promises: what is not done is found by its index, however many files there are; only counting what is stored reads the
-whole table. Which accounts are configured is the caller's to know.
+Promises: unfinished replicas are found by an index, for any number of files; only counting stored ones reads the whole
+table. Leaves to others: which accounts are configured.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,10 +20,10 @@ from file.models import File, Replica, RetiredAccount
 
 @dataclass(slots=True, kw_only=True)
 class KnownAccount:
-    """Counts of replicas. `blocked` and `erasing` are by error code; what nothing stands in the way of is under "".
+    """Counts of replicas. `blocked` and `erasing` are by error code; "" counts those without an error.
 
-    `bucket` is the last by name that a replica has; `keeps` is None for an account that was not retired;
-    `oldest_seconds` is the age of the oldest `pending` one.
+    `bucket`: the last name of a bucket in a replica; `keeps`: None for an account that is not retired;
+    `oldest_seconds`: the age of the oldest `pending` one.
     """
 
     name: str
@@ -43,7 +43,7 @@ class KnownAccount:
 
 
 def known_accounts(alias: str) -> Mapping[str, KnownAccount]:
-    """By name: all that replicas or retirements name. Raises `LedgerUnavailableError`."""
+    """All accounts that replicas or retirements name, by name. Raises `LedgerUnavailableError`."""
     found: dict[str, KnownAccount] = {}
 
     def of(name: str) -> KnownAccount:
@@ -65,23 +65,23 @@ def known_accounts(alias: str) -> Mapping[str, KnownAccount]:
 
 
 def received(alias: str) -> Iterable[dict[str, str]]:
-    """Of each file that is being received at this moment, its accounts and their places (`File.wanted`)."""
+    """The accounts and places (`File.wanted`) of each file that is being received now."""
     files = File.objects.using(alias).filter(state=FileState.RECEIVING, lease_until__gt=Now())
     return files.values_list("wanted", flat=True)
 
 
 def retired_names(alias: str) -> frozenset[str]:
-    """The accounts that get no new files."""
+    """The retired accounts."""
     return frozenset(RetiredAccount.objects.using(alias).values_list("name", flat=True))
 
 
 def unfinished_of(alias: str, account: str) -> int:
-    """How many replicas of the account are not done."""
+    """The number of unfinished replicas of the account."""
     return Replica.objects.using(alias).filter(IS_UNFINISHED, account=account).count()
 
 
 def is_known(alias: str, account: str) -> bool:
-    """Whether any replica, or a retirement, names it. Reads on until it finds one."""
+    """Whether a replica or a retirement names the account. Reads until it finds one."""
     if RetiredAccount.objects.using(alias).filter(name=account).exists():
         return True
     replicas = Replica.objects.using(alias).filter(account=account)
@@ -92,7 +92,7 @@ def is_known(alias: str, account: str) -> bool:
 
 
 def names_of_unfinished(alias: str) -> list[str]:
-    """The accounts that have something to be done. A step an account, however many replicas wait."""
+    """The accounts with unfinished replicas, in one step per account, for any number of replicas."""
     names: list[str] = []
     rows = Replica.objects.using(alias).filter(IS_UNFINISHED).order_by("account").values_list("account", flat=True)
     while (name := rows.filter(account__gt=names[-1] if names else "").first()) is not None:
@@ -131,7 +131,7 @@ def _count(account: KnownAccount, row: Mapping[str, Any]) -> None:
 
 
 def _last_error(alias: str, account: KnownAccount) -> str | None:
-    """Of what is tried again, the one that was put off the furthest was met the last; else what most are blocked by."""
+    """The latest error: of the replica whose next attempt is the furthest away; otherwise the most frequent one."""
     waiting = Replica.objects.using(alias).filter(account=account.name, due_at__gt=Now())
     for state in (ReplicaState.PENDING, ReplicaState.ERASING):
         waits = waiting.filter(state=state).order_by("-due_at").values_list("error_code", flat=True)

@@ -20,14 +20,14 @@ from file.models import Replica
 T = TypeVar("T")
 ROWS = 500  # in a transaction
 
-_IDS = 5_000  # a range of primary keys that is gone through at once
+_IDS = 5_000  # the number of primary keys in a range
 _ATTEMPTS = 5
 _LONGEST_PAUSE_SECONDS = 0.2
 _DEADLOCKS = ("40P01", "40001")  # PostgreSQL's codes
 
 
 def write(alias: str, work: Callable[[], T]) -> T:
-    """Run it in a transaction of its own. Raises `LedgerUnavailableError`, and what `work` raises."""
+    """Runs `work` in its own transaction. Raises `LedgerUnavailableError` and the errors of `work`."""
     for attempt in range(1, _ATTEMPTS + 1):
         began = time.monotonic()
         try:
@@ -44,7 +44,7 @@ def write(alias: str, work: Callable[[], T]) -> T:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Errors of the database leave as `LedgerUnavailableError`."""
+    """Turns errors of the database into `LedgerUnavailableError`."""
     try:
         yield
     except Error as error:
@@ -52,13 +52,13 @@ def reading() -> Iterator[None]:
 
 
 def patient(alias: str) -> AbstractContextManager[Any]:
-    """For one question that reads a whole table: on PostgreSQL without the limit of what a statement may take."""
+    """For a query that reads a whole table: switches off PostgreSQL's time limit of a statement."""
     connection = connections[alias]
     return nullcontext() if connection.vendor != "postgresql" else _without_limit(alias)
 
 
 def replica_ranges(alias: str) -> Iterator[tuple[int, int]]:
-    """Ranges of primary keys, from above the first number up to the second, until there are no more replicas."""
+    """Ranges of primary keys, each above the first number up to the second, for all replicas."""
     low = 0
     while low < (last := Replica.objects.using(alias).aggregate(last=Max("pk"))["last"] or 0):
         while low < last:
@@ -67,7 +67,7 @@ def replica_ranges(alias: str) -> Iterator[tuple[int, int]]:
 
 
 def chunks_of(rows: QuerySet[Replica]) -> Iterator[list[int]]:
-    """The primary keys of rows that are about to change, eight bytes each in memory."""
+    """The primary keys of rows that will change, with eight bytes each in memory."""
     ids = array("q", rows.values_list("pk", flat=True).iterator())
     for start in range(0, len(ids), ROWS):
         yield ids[start : start + ROWS].tolist()

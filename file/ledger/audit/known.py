@@ -26,7 +26,7 @@ _UNFINISHED = (ReplicaState.PENDING, ReplicaState.ERASING)
 
 
 class Standing(StrEnum):
-    """Of an open upload."""
+    """What the ledger knows about an open upload."""
 
     UNDER_WAY = "under_way"
     LEFT = "left"  # ours, and nothing continues it
@@ -34,7 +34,7 @@ class Standing(StrEnum):
 
 
 class Fate(StrEnum):
-    """Of a file that the ledger knows."""
+    """What became of a file that the ledger knows."""
 
     KEPT = "kept"  # or being received, or not erased everywhere yet
     GONE = "gone"  # erased, or given up before it was acknowledged
@@ -61,7 +61,7 @@ class Acquaintance:
         self._alias = alias
 
     async def last_begun(self) -> datetime | None:
-        """When the last file that the ledger knows began to arrive; None if it knows none."""
+        """When the newest file of the ledger began to arrive; None if there is no file."""
         return await self._runs.run(self._last_begun)
 
     async def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
@@ -69,11 +69,11 @@ class Acquaintance:
         return await self._runs.run(lambda: self._known(account, object_keys))
 
     async def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
-        """Of those files that the ledger knows."""
+        """The fates of the files that the ledger knows."""
         return await self._runs.run(lambda: self._fates(file_ids))
 
     async def judge_uploads(self, account: Account, uploads: Sequence[ListedUpload]) -> Sequence[JudgedUpload]:
-        """In the same order."""
+        """What is known about each upload, in the same order."""
         return await self._runs.run(lambda: self._judged(account, uploads))
 
     async def aborted(self, account: str, upload_id: str) -> None:
@@ -96,7 +96,7 @@ class Acquaintance:
         )
         known = set(replicas.exclude(state=ReplicaState.ERASED).values_list("object_key", flat=True))
         here = f"{account.s3_bucket_name}/{account.prefix}"
-        # Of one that is not acknowledged yet the ledger has the intent only.
+        # Before the acknowledgement, the ledger has only the intent.
         known |= {
             account.prefix + key
             for _, key, state, wanted in held
@@ -108,7 +108,7 @@ class Acquaintance:
         ids = list(file_ids)
         rows = File.objects.using(self._alias).filter(pk__in=ids).values_list("pk", "state")
         fates = {str(pk): Fate.GONE if state == FileState.ERASED else Fate.KEPT for pk, state in rows}
-        # After the files: one that is given up meanwhile is met here.
+        # Asked after the files, so that a file that is given up meanwhile is found here.
         given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
         return {str(pk): Fate.GONE for pk in given_up} | fates
 
@@ -136,12 +136,12 @@ class Acquaintance:
 def _by_key(
     upload: ListedUpload, file: File | None, account: Account, states: Mapping[UUID, ReplicaState]
 ) -> JudgedUpload:
-    """Without a note: what began under exactly the file's key while the file was received is the file's."""
+    """Without a record: an upload under exactly the file's key, begun while the file was received, belongs to it."""
     if file is None or (account.name not in file.wanted and file.pk not in states):
         return JudgedUpload(upload=upload, standing=Standing.UNKNOWN)
     if _is_under_way(file, states):
         return JudgedUpload(upload=upload, standing=Standing.UNDER_WAY)
-    if file.part_size is None:  # it was one put, and had no upload
+    if file.part_size is None:  # it was one put, without a multipart upload
         return JudgedUpload(upload=upload, standing=Standing.UNKNOWN)
     ahead = clock_ahead(file.now)  # type: ignore[attr-defined]
     assert file.stored_at is not None  # it was acknowledged

@@ -21,18 +21,18 @@ from file.logic.values import Digests, ReplicaState
 from file.models import Replica, RetiredAccount
 
 MISSING = ReplicaMissingError.code
-REPLACED = ReplacedError.code  # the error code of a replica in whose place the account shows something else
+REPLACED = ReplacedError.code  # the error code of a replica for which the account has another object
 T = TypeVar("T")
 
-_WINDOW = 1_500  # replicas, of all accounts
+_WINDOW = 1_500  # replicas of all accounts per query
 _KEYS = 500
 _LOADED = 200
-_HAND = 16  # neighbours among which a draw chooses
+_HAND = 16  # the number of neighbours among which a draw chooses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A replica as the ledger has it: `stored`, or `blocked` because it was replaced. `key` is without a prefix."""
+    """A replica in the ledger: `stored`, or `blocked` because it was replaced. `key`: without the account's prefix."""
 
     id: int
     file_id: str
@@ -48,7 +48,7 @@ class Recorded:
 
 
 class Verifiable:
-    """In the database `alias`. Raises `LedgerUnavailableError`."""
+    """Reads the database `alias`. Raises `LedgerUnavailableError`."""
 
     def __init__(self, runs: Runs, alias: str) -> None:
         self._runs = runs
@@ -83,14 +83,14 @@ class Verifiable:
             yield await self._load(account, Q(pk__in=ids[start : start + _LOADED]))
 
     async def one(self, account: str) -> Recorded | None:
-        """By chance, and of its neighbours the one that was verified the longest ago; None if nothing was met."""
+        """A random replica: of some neighbours the one that was verified the longest ago. None if there was none."""
         first, last = await self._runs.run(self._ends)
         chosen = await self._runs.run(partial(self._chosen, account, first, last))
         loaded = [] if chosen is None else await self._load(account, Q(pk=chosen))
         return loaded[0] if loaded else None
 
     async def elsewhere(self, accounts: Collection[str]) -> dict[str, int]:
-        """How many replicas are stored in accounts that are none of these, and were not retired, by account."""
+        """The number of stored replicas in accounts that are not among these and not retired, by account."""
         accounts = [*accounts, *await self._runs.run(self._retired)]
         first, last = await self._runs.run(self._ends)
         counts: dict[str, int] = {}
@@ -107,7 +107,7 @@ class Verifiable:
 
     async def _drawn(self, account: str, count: int, first: int, last: int) -> set[int]:
         drawn: set[int] = set()
-        for _ in range(4 * count):  # some meet nothing, or the same again
+        for _ in range(4 * count):  # some draws find nothing, or the same replica again
             chosen = await self._runs.run(partial(self._chosen, account, first, last))
             drawn |= set() if chosen is None else {chosen}
             if len(drawn) == count:
@@ -115,7 +115,7 @@ class Verifiable:
         return drawn
 
     async def _drawn_of_all(self, account: str, count: int, prefix: str) -> set[int]:
-        """Each with the same chance, in one walk: the k-th is taken in with the chance count/k."""
+        """Each replica with the same probability, in one pass: the k-th replaces one with the probability count/k."""
         drawn: list[int] = []
         met = 0
         async for batch, _ in self.batches(account, prefix):
@@ -136,7 +136,7 @@ class Verifiable:
         return list(RetiredAccount.objects.using(self._alias).values_list("name", flat=True))
 
     def _ends(self) -> tuple[int, int]:
-        """The first and the last primary key; of an empty table 1 and 0."""
+        """The first and the last primary key; 1 and 0 for an empty table."""
         ids = self._replicas().values_list("pk", flat=True)
         return ids.order_by("pk").first() or 1, ids.order_by("-pk").first() or 0
 
@@ -173,7 +173,7 @@ class Verifiable:
 
 def _recorded(replica: Replica) -> Recorded:
     file = replica.file
-    assert file.size is not None  # what is acknowledged has them
+    assert file.size is not None  # an acknowledged file has them
     assert file.sha256 is not None
     assert file.crc64nvme is not None
     checksum = int.from_bytes(base64.b64decode(file.crc64nvme), "big")

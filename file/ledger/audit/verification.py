@@ -28,31 +28,31 @@ _CLAIM = timedelta(minutes=15)
 
 
 class Change(StrEnum):
-    """What becomes of a replica that is not as it should be."""
+    """What happens to a replica that is wrong."""
 
     PENDING = "pending"  # catch-up copies it
     BLOCKED = "blocked"  # a person decides
-    KEPT = "kept"  # the last one that was good: it stays `stored`, with the error code
-    OVERTAKEN = "overtaken"  # the ledger says something else by now
+    KEPT = "kept"  # the last good one: it stays `stored`, with the error code
+    OVERTAKEN = "overtaken"  # the ledger has changed meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class Demotion:
-    """`good_copies`: how many other accounts have the file, as far as the ledger knows."""
+    """`good_copies`: the number of other accounts that have the file, by the ledger."""
 
     change: Change
     good_copies: int = 0
 
 
 class Verification:
-    """In the database `alias`. Raises `LedgerUnavailableError`."""
+    """Writes to the database `alias`. Raises `LedgerUnavailableError`."""
 
     def __init__(self, runs: Runs, alias: str) -> None:
         self._runs = runs
         self._alias = alias
 
     async def verified(self, shown: Sequence[tuple[Recorded, Stored]]) -> None:
-        """The accounts showed these as they should be. One that was `blocked` is `stored` again."""
+        """Records replicas that are right. A `blocked` one becomes `stored` again."""
         if same := [recorded.id for recorded, stored in shown if _is_unchanged(recorded, stored)]:
             await self._runs.run(lambda: self._are_unchanged(same))
         for recorded, stored in shown:
@@ -62,14 +62,14 @@ class Verification:
     async def demote(
         self, recorded: Recorded, code: str, *, dry_run: bool = False, gone: Collection[str] = ()
     ) -> Demotion:
-        """The account does not show it (`MISSING`), or shows something else (`REPLACED`).
+        """Records a replica that is missing (`MISSING`) or another object (`REPLACED`).
 
         `gone`: accounts in which a dry run, which writes nothing, found the file missing or replaced.
         """
         return await self._runs.run(lambda: self._demote(recorded, code, dry_run, gone))
 
     async def elsewhere(self, recorded: Recorded) -> Sequence[tuple[str, str]]:
-        """Account and object key of the other good copies, as far as the ledger knows."""
+        """Account and object key of the other good copies, by the ledger."""
         good = self._good_elsewhere(recorded).order_by("account").values_list("account", "object_key")
         return await self._runs.run(lambda: list(good))
 
@@ -146,7 +146,7 @@ def _demoted(row: QuerySet[Replica], change: Change, code: str) -> int:
 
 
 def _change(recorded: Recorded, code: str, good_copies: int) -> Change:
-    """One that is `blocked` counts as no good one, so that it is never the last."""
+    """A `blocked` replica is not good, so it is never the last good one."""
     if recorded.state is ReplicaState.STORED and not good_copies:
         return Change.KEPT
     return Change.PENDING if code == MISSING else Change.BLOCKED

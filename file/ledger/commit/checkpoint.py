@@ -15,11 +15,11 @@ from pathlib import Path
 from file.ledger.commit.writer import Writer
 from file.ledger.database.privatefiles import ledger_file
 
-_MOST_PAGES = 1000  # that the last step may move: what a large commit writes
+_MOST_PAGES = 1000  # the most pages that the last step may move: those of a large commit
 
 
 class Checkpoint:
-    """Of the ledger of `writer`, in the database `alias`."""
+    """For the ledger of `writer`, in the database `alias`."""
 
     def __init__(self, writer: Writer, alias: str) -> None:
         self._writer = writer
@@ -31,7 +31,7 @@ class Checkpoint:
         return self._ledger is not None
 
     async def empty_log(self) -> bool:
-        """False: it could not be at this moment. Raises `sqlite3.Error` and `LedgerUnavailableError`."""
+        """Empties the log. False: it was not possible now. Raises `sqlite3.Error` and `LedgerUnavailableError`."""
         assert self._ledger is not None
         _, left = await asyncio.to_thread(_checkpoint, self._ledger, "PASSIVE")
         if left > _MOST_PAGES:  # a process reads an older state
@@ -41,7 +41,7 @@ class Checkpoint:
 
 
 def _checkpoint(ledger: Path, mode: str) -> tuple[bool, int]:
-    """Whether it was done to the end, and the pages that are left. On a connection that waits for no lock."""
+    """Whether it was complete, and the pages that are left. Uses a connection that does not wait for locks."""
     with closing(sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)) as own:
         busy, pages, moved = own.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         return not busy, pages - moved

@@ -25,7 +25,7 @@ def earlier_receipt(alias: str, intent: Intent) -> Receipt | None:
     files = File.objects.using(alias)
     if intent.idempotency_key is not None:
         same = files.filter(who=intent.who, idempotency_key=intent.idempotency_key)
-        # One that failed is no obstacle, nor one that died, once it was taken over, nor one of yesterday.
+        # A failed upload is no obstacle, nor one that was taken over after its process died, nor one that is too old.
         over = ~Q(state__in=[*_ACKNOWLEDGED, FileState.RECEIVING])
         yesterday = Q(state__in=_ACKNOWLEDGED, created_at__lt=Now() - _KEPT)
         same.filter(over | yesterday).update(idempotency_key=None)

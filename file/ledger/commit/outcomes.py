@@ -65,7 +65,7 @@ Asked = Intent | Noted | Receipt | Followed | MayPublish
 
 
 class Outcomes:
-    """Runs in the writer's thread. `multipart`: files of which uploads were noted; written to from the event loop."""
+    """Runs in the thread of the writer. `multipart`: files with recorded uploads; the event loop adds to it."""
 
     def __init__(self, alias: str, owner: str, *, lease_seconds: float, settle_seconds: float) -> None:
         self.multipart: set[str] = set()
@@ -106,7 +106,7 @@ class Outcomes:
         return [self._is_done(entry, done) for entry in asked]
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Files that are still ours and being received: they are not to be."""
+        """Deletes files that are no longer wanted, and that are still ours and being received."""
         self._statements.remove([hexadecimal(file_id) for file_id in ids])
 
     def _is_done(self, entry: Asked, done: set[str]) -> bool:
@@ -117,7 +117,7 @@ class Outcomes:
         return isinstance(entry, Noted) or entry.id in done
 
     def _note(self, notes: Sequence[Noted]) -> None:
-        """Of files that are ours. Those that were taken over count, too: the clean-up wants to know."""
+        """Records uploads of files that are ours, also if the clean-up has taken them over: it needs the ids."""
         files = File.objects.using(self._alias).filter(pk__in={note.file_id for note in notes}, owner=self._owner)
         ours = {str(pk) for pk in files.values_list("pk", flat=True)}
         OpenUpload.objects.using(self._alias).bulk_create(
@@ -146,12 +146,12 @@ class Outcomes:
             states.put_off(pending, outcome.code, self._settle, request_id=outcome.request_id)
         else:
             states.refuse(ours, outcome.code, request_id=outcome.request_id)
-        states.hold(ours.filter(state=ReplicaState.ERASING), lease)  # for removing what was stored
+        states.hold(ours.filter(state=ReplicaState.ERASING), lease)  # time to remove what was stored
         return replicas.exclude(state__in=(ReplicaState.ERASING, ReplicaState.ERASED)).exists()
 
     @cached_property
     def _statements(self) -> Statements:
-        """On the writer's own connection."""
+        """The statements on the writer's connection."""
         return Statements(connections[self._alias], self._owner, self._lease_seconds)
 
     @cached_property
@@ -159,7 +159,7 @@ class Outcomes:
         return OneStatement(self._alias, self._owner, self._lease_seconds)
 
     def _claim(self, intents: Sequence[Intent]) -> set[str]:
-        # In one order everywhere, or two processes could wait for each other.
+        # Always in the same order: otherwise two processes could wait for each other.
         rows = [file_row(intent) for intent in sorted(intents, key=lambda intent: intent.key)]
         return self._named(intents, self._statements.claim(rows), FileState.RECEIVING)
 
@@ -183,8 +183,9 @@ class Outcomes:
         return done
 
     def _give_up(self, receipt: Receipt) -> None:
-        """Something may be left: the key stays taken until the clean-up has seen that nothing is. Where only something
-        may land late, the key is free: what has it by then wins, for writes are conditional.
+        """Objects may be left: the key stays taken until the clean-up has confirmed that nothing is left.
+
+        If an object can only arrive late, the key is free: the next file wins, because writes are conditional.
         """
         files, left = File.objects.using(self._alias), _doubtful(receipt)
         lost = OpenUpload.objects.using(self._alias).filter(file_id=receipt.id, upload_id=None).exists()
@@ -200,9 +201,9 @@ class Outcomes:
 
 
 def _afterwards(receipt: Receipt) -> dict[str, object]:
-    """The row of a file that the clean-up saw nothing of, and removed, before its process woke up and wrote on.
+    """A new row for a file whose row the clean-up deleted, because it found nothing, before its process continued.
 
-    It does not hold its key, which may be another file's by now.
+    It does not hold its key, which another file may have by now.
     """
     return {
         "id": receipt.id,
@@ -218,6 +219,6 @@ def _afterwards(receipt: Receipt) -> dict[str, object]:
 
 
 def _doubtful(receipt: Receipt) -> list[Failed]:
-    """Something may be left there, or may still land there."""
+    """Whether objects may be left there, or may still arrive."""
     failed = [outcome for outcome in receipt.outcomes if isinstance(outcome, Failed)]
     return [outcome for outcome in failed if outcome.removal is Removal.PENDING or outcome.unanswered]

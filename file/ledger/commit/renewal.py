@@ -1,4 +1,4 @@
-"""Renews the leases of what is under way in this process, three times in the length of a lease."""
+"""Renews the leases of the uploads under way in this process, three times per lease."""
 
 import asyncio
 from datetime import timedelta

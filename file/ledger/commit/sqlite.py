@@ -18,7 +18,7 @@ from file.ledger.commit.statements import CLAIM, CLAIM_VALUES, STORED, STORED_VA
 
 _log = structlog.get_logger()
 _VIEW = "CREATE TEMP VIEW IF NOT EXISTS entries AS SELECT NULL AS claims, NULL AS stored, NULL AS outcomes"
-# `WHERE TRUE`, or SQLite would take what follows for the condition of a join.
+# `WHERE TRUE` is needed: otherwise SQLite parses ON CONFLICT as the condition of a join.
 _TRIGGER = """
 CREATE TEMP TRIGGER IF NOT EXISTS entries_in INSTEAD OF INSERT ON entries BEGIN
     {into_files}
@@ -34,12 +34,12 @@ CREATE TEMP TRIGGER IF NOT EXISTS entries_in INSTEAD OF INSERT ON entries BEGIN
     WHERE file_file.id = {id} AND {ours};
 END
 """
-_NUL = "\\u0000"  # in JSON, where SQLite's functions take it for the end of a text
+_NUL = "\\u0000"  # in JSON: SQLite's functions treat NUL as the end of a text
 _INSERT = "INSERT INTO temp.entries VALUES (?, ?, ?)"
 
 
 class OneStatement:
-    """On the writer's own connection to the database `alias`."""
+    """Works on the writer's connection to the database `alias`."""
 
     def __init__(self, alias: str, owner: str, lease_seconds: float) -> None:
         self._connection = connections[alias]
@@ -57,11 +57,11 @@ class OneStatement:
             now=dialect.now,
             **outcome,
         )
-        self._prepared: object = None  # the connection that has the trigger
+        self._prepared: object = None  # the connection with the trigger
 
     @property
     def applies(self) -> bool:
-        """PostgreSQL needs none: there, one wait for the server is one wait for the interpreter."""
+        """Whether it is SQLite. PostgreSQL does not need this: there, the driver waits once per statement."""
         return self._connection.vendor == "sqlite"
 
     def write(self, *, claims: Sequence[Row], stored: Sequence[Row], outcomes: Sequence[Row]) -> bool:
@@ -72,7 +72,7 @@ class OneStatement:
         """
         try:
             rows = [orjson.dumps(each).decode() for each in (claims, stored, outcomes)]
-        except TypeError:  # a text that is no Unicode
+        except TypeError:  # a text that is not valid Unicode
             return False
         if any(_NUL in row for row in rows):
             return False
@@ -90,7 +90,7 @@ class OneStatement:
         except Error as error:
             if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # of any kind
                 raise
-            if not isinstance(error, IntegrityError):  # if it lasts, every group takes two ways
+            if not isinstance(error, IntegrityError):  # if this is permanent, every group is tried twice
                 _log.warning("ledger_not_at_once", error=repr(error))
             return False
         return bool(changed == len(claims) + len(stored) + len(outcomes))

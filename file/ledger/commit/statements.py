@@ -20,10 +20,10 @@ from file.ledger import states
 from file.logic.values import Intent, Pending, Receipt, Stored, checksum_text
 
 Row = Sequence[Any]
-_ROWS_AT_ONCE = 500  # SQLite takes 32,766 parameters in a statement
+_ROWS_AT_ONCE = 500  # SQLite accepts 32,766 parameters per statement
 _TEXTS = 64
 
-# What is inserted: columns that a row gives, then those that all have alike (`Dialect.claimed`, `Dialect.stored`).
+# The inserted columns: those of each row, then those that are equal in all rows (`Dialect.claimed`, `Dialect.stored`).
 CLAIM = (
     "INSERT INTO file_file (id, key, name, content_type, size, sha256, metadata, content_headers, part_size, ack, "
     f"wanted, who, idempotency_key, {states.CLAIMED_COLUMNS}, crc64nvme, created_at, stored_at)"
@@ -36,7 +36,7 @@ STORED_VALUES = 8
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the databases write differently. `lease` is the moment at which a lease that begins now ends."""
+    """The differences between the databases. `lease`: the end of a lease that begins now."""
 
     now: str
     lease: str
@@ -55,13 +55,13 @@ def dialect_of(connection: BaseDatabaseWrapper, lease_seconds: float) -> Dialect
     if connection.vendor == "postgresql":
         lease = f"clock_timestamp() + interval '{lease_seconds} seconds'"
         return Dialect("clock_timestamp()", lease, "CAST({} AS uuid)", "%s")
-    # As Django writes it, so that both can be compared.
+    # In Django's format, so that both can be compared.
     clock = "strftime('%Y-%m-%d %H:%M:%f', 'now'{})"
     return Dialect(clock.format(""), clock.format(f", '+{lease_seconds} seconds'"), "{}", "?")
 
 
 class Statements:
-    """Runs them on one connection, inside whatever transaction is open."""
+    """Runs the statements on one connection, inside the open transaction."""
 
     def __init__(self, connection: BaseDatabaseWrapper, owner: str, lease_seconds: float) -> None:
         self._connection = connection
@@ -95,19 +95,19 @@ class Statements:
         return self._ids(self._claim.times(len(rows)), chain.from_iterable(rows))
 
     def conclude(self, rows: Sequence[Row]) -> set[str]:
-        """Files that were acknowledged: id, state, size, sha256, crc64nvme. Returns the ids of those that were ours."""
+        """Records acknowledged files: id, state, size, sha256, crc64nvme. Returns the ids of those that were ours."""
         return self._ids(self._conclude.times(len(rows)), chain.from_iterable(rows))
 
     def add_stored(self, rows: Sequence[Row]) -> None:
-        """Replicas: file, account, bucket, object_key, request_id, etag, version_id, checksum."""
+        """Inserts stored replicas: file, account, bucket, object_key, request_id, etag, version_id, checksum."""
         self._add(self._stored, rows)
 
     def add_pending(self, rows: Sequence[Row]) -> None:
-        """Replicas under a lease of ours: file, account, bucket, object_key, request_id, error_code."""
+        """Inserts pending replicas under our lease: file, account, bucket, object_key, request_id, error_code."""
         self._add(self._pending, rows)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Files that are not to be: nothing of them is left anywhere. Their ids are remembered (`GivenUpFile`)."""
+        """Deletes files of which no account has anything. Their ids are remembered (`GivenUpFile`)."""
         ours = f"{self._ours} AND id IN ({self._places(ids)})"
         given_up = f"SELECT id, {self._dialect.now} FROM file_file WHERE {ours}"
         self._run(f"INSERT INTO file_givenupfile (id, given_up_at) {given_up} ON CONFLICT DO NOTHING", ids)
@@ -137,7 +137,7 @@ class Statements:
 
 
 class _Repeated:
-    """A statement of many rows. One text a number of rows is kept: the driver looks its own up by the text."""
+    """A statement for many rows. One text is cached per number of rows, because the driver finds it by its text."""
 
     def __init__(self, head: str, row: str, tail: str = "") -> None:
         self._head, self._row, self._tail = head, row, tail
@@ -148,7 +148,7 @@ class _Repeated:
 
 
 def hexadecimal(file_id: object) -> str:
-    """An id as SQLite keeps it, and as PostgreSQL reads it."""
+    """An id in the form that SQLite stores and PostgreSQL accepts."""
     return str(file_id).replace("-", "")
 
 
@@ -173,7 +173,7 @@ def file_row(intent: Intent) -> Row:
 
 def outcome_row(receipt: Receipt) -> Row:
     digests = receipt.digests
-    assert digests is not None  # what is acknowledged was read to its end
+    assert digests is not None  # an acknowledged file was read to its end
     crc64nvme = checksum_text(digests.crc64nvme)
     return (hexadecimal(receipt.id), receipt.state.value, digests.size, digests.sha256.hex(), crc64nvme)
 

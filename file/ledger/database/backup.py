@@ -18,7 +18,7 @@ from pathlib import Path
 from file.ledger import states
 from file.logic.errors import CommandRefusedError
 
-# Pages between two reports of the progress; the snapshot is held by a transaction, whatever is between.
+# Pages between two reports of progress. A transaction holds the snapshot.
 _PAGES = 4096
 
 
@@ -48,9 +48,9 @@ def copy_ledger(source: Path, target: Path, progress: Callable[[int, int], None]
 
 
 def unfinished_copy(source: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """A copy under a name of its own, on the disk, for our user only.
+    """A durable copy under a temporary name, readable for our user only.
 
-    Raises OSError and sqlite3.Error, and leaves nothing then.
+    Raises OSError and sqlite3.Error, and then leaves nothing.
     """
     handle, name = tempfile.mkstemp(prefix=f".{source.name}.", suffix=".unfinished", dir=folder)
     os.close(handle)
@@ -66,7 +66,7 @@ def unfinished_copy(source: Path, folder: Path, progress: Callable[[int, int], N
 
 
 def keep_copy(unfinished: Path, target: Path) -> int:
-    """Give it its name, for good. Returns its bytes."""
+    """Gives it its final name. Returns its size in bytes."""
     size = unfinished.stat().st_size
     unfinished.rename(target)
     if os.name == "posix":
@@ -79,7 +79,7 @@ def keep_copy(unfinished: Path, target: Path) -> int:
 
 
 def _forget_received(copy: Path) -> None:
-    """A ledger of an earlier release may lack a table."""
+    """Whether the table exists: a ledger of an earlier release may lack it."""
     with closing(sqlite3.connect(copy, isolation_level=None)) as writing:
         tables = {name for (name,) in writing.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         writing.execute("BEGIN")
@@ -102,11 +102,11 @@ def _copy_pages(source: Path, target: Path, progress: Callable[[int, int], None]
         closing(sqlite3.connect(target, isolation_level=None)) as writing,
     ):
         reading.execute("PRAGMA busy_timeout = 10000")
-        # Without a transaction of its own a copy in steps begins anew with each commit of the service, and may never
+        # Without a transaction, a copy in steps starts again with each commit of the service, and may never
         # end; in WAL mode this one blocks no other.
         reading.execute("BEGIN")
         reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        writing.execute("PRAGMA synchronous = OFF")  # it is synced once, as a whole
+        writing.execute("PRAGMA synchronous = OFF")  # the whole file is synced once
         reading.backup(writing, pages=_PAGES, progress=report)
         reading.execute("ROLLBACK")
         # One file, readable where nothing can be written. Opening it as a ledger switches WAL on again.

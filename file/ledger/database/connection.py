@@ -12,7 +12,7 @@ from typing import Any
 
 LOCKED_SECONDS = 5
 CONNECT_SECONDS = 10
-# Of each two, what the URL says holds.
+# A value in the URL has priority.
 _POSTGRESQL_LIMITS = f"-c lock_timeout={LOCKED_SECONDS}s -c statement_timeout={2 * LOCKED_SECONDS}s"
 _POSTGRESQL = {
     "connect_timeout": CONNECT_SECONDS,
@@ -30,7 +30,7 @@ _SQLITE = {
 
 
 def with_ledger_options(database: Mapping[str, Any]) -> dict[str, Any]:
-    """Django's entry for a database, with what the ledger needs of it. An empty one stays empty."""
+    """Django's entry for a database, with the options of the ledger. An empty entry stays empty."""
     if not database:
         return {}
     options = dict(database.get("OPTIONS", {}))

@@ -1,8 +1,8 @@
 """How the service opens its ledger at the start, and when it refuses to.
 
-Promises: nothing is served from a database that lacks migrations, is newer than this release, forgets, or lies on a
-network file system (SQLite's locks do not hold there); each refusal is one line without the password. SQLite is
-migrated here, after a copy of what was there was put beside it; on PostgreSQL migrating is a step of the deployment.
+Promises: the service does not start with a database that lacks migrations, is newer than this release, is in memory, or
+is on a network file system (SQLite's locks do not work there). Each refusal is one line without the password. SQLite
+is migrated here, after a copy of the old file was made beside it; on PostgreSQL migration is a step of the deployment.
 """
 
 import filecmp
@@ -37,9 +37,9 @@ class LedgerRefusedError(CommandRefusedError):
 
 
 def open_ledger(alias: str = "default", *, dry_run: bool = False) -> Path | None:
-    """Make the database ready, or raise `LedgerRefusedError`. Returns the copy of the old one, if it made one.
+    """Prepares the database, or raises `LedgerRefusedError`. Returns the copy of the old one, if it made one.
 
-    `dry_run`: it is only read, and nothing is migrated.
+    `dry_run`: only reads, and migrates nothing.
     """
     connection = connections[alias]
     try:
@@ -105,7 +105,7 @@ def _open_server(connection: BaseDatabaseWrapper) -> None:
 
 
 def _missing_migrations(connection: BaseDatabaseWrapper) -> list[str]:
-    """As `app.name`, our own last. Refuses a database that is ahead of this release."""
+    """The missing migrations as `app.name`, ours last. Refuses a database that is newer than this release."""
     executor = MigrationExecutor(connection)
     loader = executor.loader
     loader.check_consistent_history(connection)
@@ -119,7 +119,7 @@ def _missing_migrations(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def _copy_beside(path: Path, migration: str) -> Path:
-    """Before a migration. A start that fails in the migration and is tried again and again leaves one copy."""
+    """Makes the copy before a migration. Repeated starts that fail in the migration leave only one copy."""
     target = path.with_name(f"{path.name}.before-{migration}")
     unfinished = unfinished_copy(path, path.parent)
     for earlier in path.parent.glob(f"{path.name}.before-{migration}*"):

@@ -1,7 +1,7 @@
-"""The files of an SQLite ledger are for the service's own user: they have keys, names and senders of all files.
+"""Makes the files of an SQLite ledger private, because they contain keys, names, and senders of all files.
 
-SQLite gives its log and its index the mode of the database. So the database is made before SQLite makes it, with mode
-0600; what is there already is set to it, copies of earlier releases included. Folders stay as they are.
+SQLite gives its log and its index the mode of the database. So the database file is created with mode 0600 before
+SQLite opens it. Existing files get this mode too, including copies of earlier releases. Folders are not changed.
 """
 
 import glob
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def ledger_file(alias: str) -> Path | None:
-    """Where the SQLite ledger is; None if it is on a server, or in memory."""
+    """The path of the SQLite ledger; None if it is on a server or in memory."""
     database = connections.settings[alias]
     if not database["ENGINE"].endswith("sqlite3") or ":memory:" in str(database["NAME"]):
         return None

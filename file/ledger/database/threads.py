@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 class Runs(Protocol):
-    """Where the ledger is asked: `ReadingThreads`, or the writer."""
+    """Runs work on the ledger: `ReadingThreads`, or the writer."""
 
     async def run(self, work: Callable[[], T], /) -> T:
-        """What the work returns. Raises `LedgerUnavailableError`, and what the work raises."""
+        """The result of the work. Raises `LedgerUnavailableError` and the errors of the work."""
 
 
 class ReadingThreads:
-    """`count` threads on the database `alias`; they start as they are needed."""
+    """Up to `count` threads on the database `alias`; they start when they are needed."""
 
     def __init__(self, alias: str, count: int = 4) -> None:
         self._alias = alias
@@ -39,11 +39,11 @@ class ReadingThreads:
         self._lock = threading.Lock()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function in one of the threads. Raises `LedgerUnavailableError`, and what the function raises."""
+        """Calls the function in a thread. Raises `LedgerUnavailableError` and the errors of the function."""
         return await asyncio.wrap_future(self._threads.submit(self._in_thread, partial(function, *args, **kwargs)))
 
     async def close(self) -> None:
-        """Wait for the jobs under way, and close the connections. Calling it again is harmless."""
+        """Waits for the running jobs, and closes the connections. It may be called again."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -56,7 +56,7 @@ class ReadingThreads:
     def _in_thread(self, job: Callable[[], T]) -> T:
         connection = connections[self._alias]
         self._remember(connection)
-        # What Django does around a request: drop a connection that broke, or is older than CONN_MAX_AGE.
+        # As Django does around a request: closes a connection that broke or is older than CONN_MAX_AGE.
         connection.close_if_unusable_or_obsolete()
         try:
             return job()

@@ -21,7 +21,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def replicas_of_key(alias: str, key: str) -> QuerySet[Replica]:
-    """File and replicas in one query, so that they are of one moment."""
+    """The file and its replicas in one query, so that they are from the same moment."""
     return _acknowledged(alias).filter(file__live=True, file__key=key)
 
 
@@ -30,10 +30,10 @@ def replicas_of_file(alias: str, file_id: uuid.UUID) -> QuerySet[Replica]:
 
 
 def listing(alias: str, *, prefix: str = "", after: str = "", state: FileState | None = None) -> QuerySet[File]:
-    """A prefix is a range of keys: `LIKE` uses no index on SQLite, and on PostgreSQL only some."""
+    """Files by prefix, as a range of keys: `LIKE` uses no index on SQLite, and only special ones on PostgreSQL."""
     files = File.objects.using(alias).only(*_LISTED).order_by("key")
     if state is FileState.PARTIAL:
-        # Partial files hold their keys, all of them; `live` in the condition would offer the larger index as well.
+        # All partial files hold their keys; with `live` in the condition, the larger index could be chosen.
         files = files.filter(IS_PARTIAL)
     else:
         files = files.filter(live=True, state__in=ACKNOWLEDGED if state is None else (state,))
@@ -58,14 +58,14 @@ def due_replicas(alias: str, account: str, state: ReplicaState) -> QuerySet[Repl
 
 
 def expired_leases(alias: str) -> QuerySet[File]:
-    """What was being received by a process that no longer renews its lease."""
+    """Files that a process was receiving which no longer renews its lease."""
     return File.objects.using(alias).filter(LEASE_EXPIRED).order_by("lease_until")
 
 
 def end_of_prefix(prefix: str) -> str | None:
-    """The first text, in the order of bytes, behind all that begin so; None if there is none.
+    """The first text, in the order of bytes, after all texts with this prefix; None if there is none.
 
-    UTF-8 sorts as the code points do. Surrogates are none, and the last code point has no successor.
+    UTF-8 sorts like the code points. Surrogates are skipped, and the last code point has no successor.
     """
     rest = prefix.rstrip(chr(_LAST_CODE_POINT))
     if not rest:
@@ -75,12 +75,12 @@ def end_of_prefix(prefix: str) -> str | None:
 
 
 def is_storable(text: str) -> bool:
-    """PostgreSQL takes no NUL, and no database takes half a surrogate pair: then no key has it."""
+    """Whether a database can store the text: PostgreSQL accepts no NUL, and no database half a surrogate pair."""
     return "\0" not in text and not any(ord(character) in _SURROGATES for character in text)
 
 
 def uuid_of(text: str) -> uuid.UUID | None:
-    """Only the form that we write: Python reads others, too, and one file has one address."""
+    """The UUID, only in the form that we write: Python also accepts others, but a file has one address."""
     try:
         found = uuid.UUID(text)
     except ValueError:

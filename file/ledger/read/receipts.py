@@ -1,4 +1,4 @@
-"""Rows become receipts, and what is known of an erasure."""
+"""Turns rows into receipts, and into the progress of an erasure."""
 
 import base64
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from file.models import File, Replica
 
 
 def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
-    """The receipt of an acknowledged file, with an outcome a replica, by account; without accounts that it leaves."""
+    """The receipt of an acknowledged file, with one outcome per replica; without accounts that are losing the file."""
     leaving = (ReplicaState.ERASING, ReplicaState.ERASED)
-    assert file.size is not None  # what is acknowledged has them
+    assert file.size is not None  # an acknowledged file has them
     assert file.sha256 is not None
     assert file.crc64nvme is not None
     return Receipt(
@@ -52,7 +52,7 @@ def _outcome(replica: Replica) -> Stored | Pending:
 
 
 def erasure_of(alias: str, file_id: str) -> Erasure | None:
-    """What the rows say; None if the file is not to be erased."""
+    """The progress of the erasure; None if the file is not being erased."""
     file = File.objects.using(alias).filter(pk=file_id, key_hash__isnull=False).first()
     if file is None:
         return None

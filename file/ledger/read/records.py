@@ -1,7 +1,7 @@
-"""What the ledger knows, for readers: files by key and by id, listings, and what is still to be done.
+"""Reads the ledger: files by key and by id, listings, and unfinished replicas.
 
-Promises: only acknowledged files exist here; nothing waits for the database on the event loop; what the database
-refuses is a `LedgerUnavailableError`. How the rows are found is `queries.py`'s; writing is for others.
+Promises: only acknowledged files exist here; the event loop never waits for the database; a failure of the database is
+a `LedgerUnavailableError`. Leaves to others: the queries (`queries.py`), and writing.
 """
 
 from dataclasses import dataclass
@@ -35,34 +35,34 @@ class Unfinished:
 
 
 class Records:
-    """Answers readers from the database `alias`. Raises `LedgerUnavailableError`."""
+    """Reads the database `alias`. Raises `LedgerUnavailableError`."""
 
     def __init__(self, alias: str = "default") -> None:
         self._alias = alias
         self._threads = ReadingThreads(alias)
 
     async def file(self, key: str) -> Receipt | None:
-        """The receipt of the file that has the key now, if it was acknowledged."""
+        """The receipt of the file that has the key now, if it is acknowledged."""
         return await self._threads.run(_receipt, replicas_of_key(self._alias, key)) if is_storable(key) else None
 
     async def receipt(self, file_id: str) -> Receipt | None:
-        """The receipt of an acknowledged file. A text that is no id of ours is the id of no file."""
+        """The receipt of an acknowledged file. None for a text that is not an id."""
         found = uuid_of(file_id)
         return await self._threads.run(_receipt, replicas_of_file(self._alias, found)) if found else None
 
     async def erasure(self, file_id: str) -> Erasure | None:
-        """How far the erasure of a file is; None if it is not to be erased."""
+        """The progress of an erasure; None if the file is not being erased."""
         found = uuid_of(file_id)
         return await self._threads.run(erasure_of, self._alias, str(found)) if found else None
 
     async def page(
         self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None
     ) -> list[Listed]:
-        """Acknowledged files by key, in the order of its bytes, from behind `after`: the last key of the page before.
+        """Acknowledged files in the order of the bytes of their keys, after `after`, the last key of the previous page.
 
-        A `state` that no acknowledged file is in gives an empty page.
+        A `state` that no acknowledged file can have gives an empty page.
         """
-        # No key has a NUL, so nothing lies between what stands before it and what follows it.
+        # No key has a NUL, so no key is between the text before it and its successor.
         after = after.partition("\0")[0]
         if not is_storable(prefix + after) or state not in (None, *ACKNOWLEDGED):
             return []
@@ -89,7 +89,7 @@ def _receipt(rows: QuerySet[Replica]) -> Receipt | None:
 
 def _listed(file: File) -> Listed:
     size, sha256, stored_at = file.size, file.sha256, file.stored_at
-    assert size is not None  # an acknowledged file has all three: they are written together
+    assert size is not None  # an acknowledged file has all three, because they are written together
     assert sha256 is not None
     assert stored_at is not None
     return Listed(

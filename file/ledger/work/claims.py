@@ -20,10 +20,10 @@ from file.ledger.read.queries import due_replicas, expired_leases
 from file.logic.values import FileState, ReplicaState
 from file.models import File, GivenUpFile, Installation, OpenUpload, Replica
 
-LATE = timedelta(minutes=1)  # after it was given up, a begin that was in flight may open its upload
+LATE = timedelta(minutes=1)  # so long after a file was given up, a begin in flight may still open its upload
 
 _BATCH = 100
-_REMEMBERED = timedelta(days=90)  # a file that was given up
+_REMEMBERED = timedelta(days=90)  # how long a given-up file is remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +67,15 @@ class Leases:
         self._claim = timedelta(seconds=claim_seconds)
 
     async def has_expired(self) -> bool:
-        """Whether there is anything to take over."""
+        """Whether there are files to take over."""
         return await self._writer.run(expired_leases(self._alias).exists)
 
     async def take_over(self) -> int:
-        """Files under a lease that ran out become `erasing`. Returns how many; none while the ledger is behind."""
+        """Makes files with an ended lease `erasing`. Returns their number; 0 while the ledger is behind."""
         return await self._writer.run(self._take_over)
 
     async def claim(self, account: str, state: ReplicaState, limit: int) -> Sequence[Due]:
-        """Up to `limit` replicas of the account that are due in this state, the longest due first."""
+        """Claims up to `limit` replicas of the account that are due in this state, the longest due first."""
         return await self._writer.run(lambda: self.claimed(due_replicas(self._alias, account, state), limit))
 
     async def has_due(self, account: str, state: ReplicaState) -> bool:
@@ -90,7 +90,7 @@ class Leases:
         return await self._writer.run(lambda: self._hold(due))
 
     async def note(self, due: Due, upload_id: str | None) -> None:
-        """A multipart upload that the claimer opens; first without an id, before it is begun, then with it."""
+        """Records a multipart upload of the worker: without an id before it begins, then with its id."""
         await self._writer.run(lambda: self._note(due, upload_id))
 
     # --- in the writer's thread
@@ -128,7 +128,9 @@ class Leases:
         if upload_id is None:
             states.clear_begun(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
         notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
-        first = None if upload_id is None else notes.values_list("pk", flat=True).first()  # the one before it was begun
+        first = (
+            None if upload_id is None else notes.values_list("pk", flat=True).first()
+        )  # the record from before it began
         if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
             return
         if File.objects.using(self._alias).filter(pk=due.file_id).exclude(state=FileState.ERASED).exists():
@@ -150,7 +152,7 @@ def unfinished_replicas_of(file: File) -> list[Replica]:
 
 
 def clock_ahead(now: datetime) -> timedelta:
-    """From the database's clock to ours."""
+    """The difference between the database's clock and ours."""
     return datetime.now(UTC) - now
 
 

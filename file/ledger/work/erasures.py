@@ -20,7 +20,7 @@ from file.models import File, Replica
 
 
 class Erasures:
-    """Begins them. Raises `LedgerUnavailableError`."""
+    """Begins erasures. Raises `LedgerUnavailableError`."""
 
     def __init__(self, writer: Writer, alias: str, leases: Leases) -> None:
         self._writer = writer
