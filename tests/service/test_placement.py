@@ -88,7 +88,12 @@ class World:
         self.buckets[name].faults |= {"drops_connection": 4}
 
     async def retire(self, name: str, keeps: bool) -> None:
-        options: dict[str, Any] = {"keeps": keeps, "configured": ACCOUNTS, "ack": Ack("any"), "progress": lambda _: None}
+        options: dict[str, Any] = {
+            "keeps": keeps,
+            "configured": ACCOUNTS,
+            "ack": Ack("any"),
+            "progress": lambda _: None,
+        }
         try:
             await ask(self.service.database, lambda: retire(self.service.database, name, **options))
         except RetirementRefusedError:
