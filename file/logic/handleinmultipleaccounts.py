@@ -89,7 +89,7 @@ async def _put(part: SharedPart, reader: PartReader, fanout: FanOut) -> None:
         reader.digests()
         part.hold(1 + len(fanout.lanes))
         for lane in fanout.lanes:
-            lane.take(part)
+            lane.parts.take(part)
         fanout.start(Lane.put)
         await fanout.until(lambda: fanout.met or fanout.ended)
         await fanout.within_grace(lambda lane: lane.stored is not None or lane.ended)

@@ -102,24 +102,24 @@ class FanOut:
     async def offer(self, part: SharedPart) -> None:
         """Gives the part to every living lane. A lane without room that the ack does not need is dropped."""
         try:
-            await self.until(lambda: self.lost or sum(lane.has_room for lane in self.living) >= self._needed)
-            await self.within_grace(lambda lane: lane.has_room)
+            await self.until(lambda: self.lost or sum(lane.parts.has_room for lane in self.living) >= self._needed)
+            await self.within_grace(lambda lane: lane.parts.has_room)
         except BaseException:
             part.release()
             raise
-        takers = [] if self.lost else [lane for lane in self.living if lane.has_room]
+        takers = [] if self.lost else [lane for lane in self.living if lane.parts.has_room]
         for lane in self.living if takers else ():
             if lane not in takers:
                 lane.drop()
                 self._waited_seconds = 0.0  # the wait was for this lane
         part.hold(1 + len(takers))
         for lane in takers:
-            lane.take(part)
+            lane.parts.take(part)
         part.release()
 
     def close(self) -> None:
         for lane in self.lanes:
-            lane.close()
+            lane.parts.close()
 
     def publish(self, digests: Digests) -> None:
         for lane in self.lanes:

@@ -63,24 +63,24 @@ async def _send(
         if reader.ended:
             reader.digests()
             if await may_publish():
-                lane.take(part)
+                lane.parts.take(part)
                 part = None
                 lane.start(lane.put())
             return await lane.until_ended()
         await begins()
         lane.start(lane.send())
         while part is not None:
-            await until(lambda: lane.has_room or lane.ended or lane.error is not None)
+            await until(lambda: lane.parts.has_room or lane.ended or lane.error is not None)
             if lane.error is not None or lane.ended:
                 return None
-            lane.take(part)
+            lane.parts.take(part)
             part = None
             part = await reader.next()
     finally:
         if part is not None:
             part.release()
     digests = reader.digests()
-    lane.close()
+    lane.parts.close()
     await until(lambda: lane.ready or lane.ended or lane.error is not None)
     if lane.ready and await may_publish():
         lane.publish(digests)

@@ -47,7 +47,7 @@ class Stragglers:
         for lane in lanes:
             if lane.ended:
                 continue
-            weight = max(lane.held, _LEAST_BYTES)
+            weight = max(lane.parts.held, _LEAST_BYTES)
             if self._held[lane.account] + weight > self._most:
                 lane.drop()
             else:
