@@ -103,7 +103,7 @@ class CatchUp:
             before = self._turns.waiting
 
     def _take_back_for(self, name: str) -> None:
-        """Takes the newest turn, which cost the least, from an account that afterwards still holds as much as this one."""
+        """Takes the newest turn, which cost the least, of an account that then still holds as much as this one."""
         most = max(self._bringing, key=lambda other: len(self._bringing[other]), default=name)
         if len(self._bringing[most]) - 1 <= self._turns.held[name]:
             return
