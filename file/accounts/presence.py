@@ -1,9 +1,9 @@
-"""Presence: what the ledger does with the replicas of accounts that are missing, are back, or are retired.
+"""Presence: blocks and releases replicas of accounts that are missing, back, or retired.
 
-Runs as long as the service does, in each of its processes, and tells the registry which accounts are retired. What
-becomes of the replicas is told in `file/ledger/accounts`. The environment is read once, at the start; later calls are
-for rows that came since, and for retirements. All processes should have the same accounts: where one lacks an account
-that another has, its replicas go to and fro.
+It runs in each process of the service, and writes to the registry which accounts are retired. `file/ledger/accounts/`
+says what happens to the replicas. The environment is read once at the start; later calls are for new rows and for
+retirements. All processes should have the same accounts: if one process lacks an account, the replicas of that account
+change between two states.
 """
 
 import asyncio
@@ -21,16 +21,13 @@ from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Account
 
 _log = structlog.get_logger()
-_MARGIN_SECONDS = 60.0  # more than a transaction takes: what it wrote may be seen only after a later look
+_MARGIN_SECONDS = 60.0  # longer than a transaction, whose rows may become visible only after a call
 
-_ROUNDS = 200  # of some hundred rows, in a call
+_ROUNDS = 200  # transactions of some hundred rows per call
 
 
 class Presence:
-    """`registry`: the accounts that are configured; which accounts are retired is written there.
-
-    `pause_seconds`: between two calls.
-    """
+    """`registry`: the configured accounts; the retired ones are written there. `pause_seconds`: between two calls."""
 
     def __init__(self, writer: Writer, alias: str, registry: Registry, *, pause_seconds: float) -> None:
         self._writer = writer
@@ -38,16 +35,16 @@ class Presence:
         self._registry = registry
         self._pause_seconds = pause_seconds
         self._placed: set[str] = set()
-        self._marked: dict[str, float] = {}  # missing accounts, and when all that is erasing there was marked
+        self._marked: dict[str, float] = {}  # missing accounts, and when all their erasing replicas were marked
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         while True:
             await self.call()
             await asyncio.sleep(self._pause_seconds)
 
     async def call(self) -> None:
-        """Once. Before the service takes its first upload, it should have been through."""
+        """Runs once. The first call must end before the service accepts uploads."""
         try:
             self._registry.retired = await self._writer.run(lambda: retired_names(self._alias))
             names = await self._writer.run(lambda: names_of_unfinished(self._alias))
@@ -79,8 +76,8 @@ class Presence:
             _log.warning("account_missing", account=name, blocked=blocked, erasing=marked)
 
     async def _all(self, some: Callable[[], int]) -> int:
-        """A transaction for some of them, until there are none left: uploads have their turn in between. It stops
-        after many rounds: a process with other accounts may undo it meanwhile, and the next call goes on.
+        """Changes all rows, some per transaction, so that uploads get their turn. It stops after many rounds, because a
+        process with other accounts may undo the changes; the next call continues.
         """
         total = 0
         for _ in range(_ROUNDS):

@@ -1,9 +1,9 @@
-"""Catch-up: brings files to accounts that missed them, from accounts that have them, until each has all of its files.
+"""Catch-up: copies files to accounts that missed them, from accounts that have them, until each has all its files.
 
-Runs as long as the service does, in each of its processes; a claim on each replica keeps two from doing the same. Each
-account is served by itself; one that is down is left alone (`circuitbreaker.py`). An account that is slow holds all
-turns only as long as nobody else has work: what comes free goes to the one that holds least, and turns that do not come
-free are taken back. Leaves to others: bringing one file (`replication.py`).
+It runs in each process of the service. A claim on each replica prevents two processes from copying the same. Accounts
+are independent of each other; an account that is down is paused (`circuitbreaker.py`). A slow account may hold all
+turns only while no other account has work: a free turn goes to the account that holds least, and a turn that does not
+become free is taken back. Leaves to others: copying one file (`replication.py`).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 
 
 class CatchUp:
-    """`concurrency`: how many replicas are brought at once. `pause_seconds`: how often it looks when there are none."""
+    """`concurrency`: the number of replicas at once. `pause_seconds`: the time between two searches without result."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class CatchUp:
         self._pause_seconds = pause_seconds
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_fair())
             for name in self._registry.names:
                 group.create_task(self._serve(name))
 
     async def _serve(self, name: str) -> None:
-        """One account, over and over."""
+        """Serves one account, again and again."""
         async with children() as under_way:
             while True:
                 started = 0
@@ -67,7 +67,7 @@ class CatchUp:
                     await asyncio.sleep(self._pause_seconds)
 
     async def _start(self, name: str, under_way: set[asyncio.Task[None]]) -> int:
-        """Begin to bring what is due in the account, as many replicas as it gets turns. Returns how many."""
+        """Starts to copy due replicas of the account, as many as it gets turns. Returns their number."""
         await self._turns.take(name)
         turns = 1
         while self._turns.has_more:
@@ -87,12 +87,12 @@ class CatchUp:
         return len(claimed)
 
     def _end_turn(self, name: str, task: asyncio.Task[None]) -> None:
-        if task in self._bringing[name]:  # else it was taken back
+        if task in self._bringing[name]:  # otherwise it was taken back
             self._bringing[name].remove(task)
             self._turns.give(name)
 
     async def _keep_fair(self) -> None:
-        """An account that waits in vain from one look to the next, and has work, gets a turn of another one."""
+        """Gives a turn of another account to one that has work, and got none between two checks."""
         before: set[str] = set()
         while True:
             await asyncio.sleep(self._pause_seconds)
@@ -103,11 +103,11 @@ class CatchUp:
             before = self._turns.waiting
 
     def _take_back_for(self, name: str) -> None:
-        """From an account that would still hold as much as this one: what began last, and has cost the least."""
+        """Takes the newest turn, which cost the least, of an account that then still holds as much as this one."""
         most = max(self._bringing, key=lambda other: len(self._bringing[other]), default=name)
         if len(self._bringing[most]) - 1 <= self._turns.held[name]:
             return
         task = self._bringing[most].pop()
         task.cancel()
-        self._turns.give(most)  # now: all that is left of it is to close its upload, which a slow account does slowly
+        self._turns.give(most)  # at once: it only has to close its upload, which takes a slow account some time
         _log.info("turn_taken_back", account=most, given_to=name)

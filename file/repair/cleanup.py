@@ -1,8 +1,8 @@
-"""The clean-up: what has to go, of a file that is erased, or of an upload whose process died or account was silent.
+"""The clean-up: removes erased files, and what uploads left whose process died or whose account did not answer.
 
-Runs as long as the service does, in each of its processes. Each account is cleaned by itself, so that one that is down
-holds up no other; its clean-up stays open until it is back. Only objects that carry the file's id and uploads that are
-known to be the file's are touched; see `StorageAccount`.
+It runs in each process of the service. Accounts are independent of each other: the clean-up of an account that is down
+waits until it is back. Only objects with the file's id, and uploads that are known to be the file's, are removed; see
+`StorageAccount`.
 """
 
 import asyncio
@@ -20,14 +20,12 @@ from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceErro
 from file.logic.values import ReplicaState, Stored
 
 _log = structlog.get_logger()
-_AT_ONCE = 4  # an account
+_AT_ONCE = 4  # per account
 
 
 class Cleaner:
-    """`compare` compares the ledger with the accounts, and marks it if it is behind.
-    `erased` is told when the ledger has no key of a file any more.
-
-    `pause_seconds`: how often it looks when there is nothing to do.
+    """`compare` compares the ledger with the accounts, and marks it if it is behind. `erased` is called when the ledger
+    has removed the key of a file. `pause_seconds`: the time between two searches without result.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class Cleaner:
         self._erasing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._over_and_over(self._take_over))
@@ -66,7 +64,7 @@ class Cleaner:
                 await asyncio.wait(self._erasing)
 
     async def erase(self, claimed: Sequence[Due], seconds: float) -> None:
-        """Now, for so long; what is not done by then goes on."""
+        """Erases now, and returns after `seconds` at most; unfinished work continues."""
         tasks = {asyncio.create_task(self._settle_safely(due)) for due in claimed}
         for task in tasks:
             self._erasing.add(task)
@@ -75,7 +73,7 @@ class Cleaner:
             await asyncio.wait(tasks, timeout=seconds)
 
     async def clean(self, account: str) -> int:
-        """Remove what has to go from one account now. Returns how many replicas were looked at."""
+        """Cleans one account now. Returns the number of replicas that were examined."""
         claimed = await self._leases.claim(account, ReplicaState.ERASING, _AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for due in claimed:
@@ -83,7 +81,7 @@ class Cleaner:
         return len(claimed)
 
     async def sweep(self, account: str) -> int:
-        """Abort what may be open in an account where nothing else would look for it."""
+        """Aborts uploads that may be open in an account, and that no other work looks for."""
         inventory = self._registry.storage(account)
         for lost in await self._settling.lost_uploads(account):
             if lost.bucket != inventory.account.s3_bucket_name:
@@ -115,8 +113,8 @@ class Cleaner:
                 await asyncio.sleep(self._pause_seconds)
 
     async def _take_over(self) -> int:
-        """In an older copy of the ledger, what was being received may have been acknowledged since: so it is compared
-        first, once in each process.
+        """Takes over files whose lease ended. It compares first, once per process: in an older copy of the ledger, a
+        file that was being received may have been acknowledged since.
         """
         if not self._is_compared and await self._leases.has_expired():
             await self._compare()
@@ -143,7 +141,7 @@ class Cleaner:
                 await self._settling.failed(due, error)
             else:
                 breaker.succeeded()
-        except LedgerUnavailableError as error:  # the claim runs out
+        except LedgerUnavailableError as error:  # the claim ends by itself
             _log.warning("cleaning_unrecorded", **told, detail=error.detail)
         except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out; the others go on
             _log.exception("cleaning_crashed", **told)
@@ -159,7 +157,7 @@ class Cleaner:
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
 
     async def _is_elsewhere(self, due: Due) -> bool:
-        """Of a file that stays, where an account is to lose it: another one shows that it has it, at this moment."""
+        """Whether another account shows now that it has the file. Asked before this account loses its copy."""
         receipt = await self._records.receipt(due.file_id)
         others = [
             (outcome.account, outcome.object_key)

@@ -1,7 +1,7 @@
-"""After an erasure, soon: the ledger's write-ahead log is emptied, for it still has the key of the file.
+"""Empties the ledger's write-ahead log soon after an erasure, because it still has the key of the file.
 
-Runs beside the uploads, as often as it takes: a moment in which nobody reads or writes comes between two transactions.
-Also at the start and every hour: what was erased may have been erased by another process, or by one that was killed.
+It runs beside the uploads, and repeats until it succeeds: this needs a moment between two transactions without readers
+and writers. It also runs at the start and every hour, because another process may have erased files, or was killed.
 """
 
 import asyncio
@@ -13,25 +13,25 @@ import structlog
 from file.ledger.commit.checkpoint import Checkpoint
 from file.logic.errors import LedgerUnavailableError
 
-_PAUSE_SECONDS = 0.5  # also for erasures that follow each other
+_PAUSE_SECONDS = 0.5  # together with erasures that follow soon
 _LONGEST_PAUSE_SECONDS = 30.0
 _ANYWAY_SECONDS = 3600.0
 _log = structlog.get_logger()
 
 
 class Forgetting:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. `erased` orders a run."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._wanted = asyncio.Event()
 
     def erased(self) -> None:
-        """The ledger has less of a file than before."""
+        """Orders a run, because the ledger removed data of a file."""
         self._wanted.set()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         seconds = 0.0
         while self._checkpoint.is_needed:
             with suppress(TimeoutError):

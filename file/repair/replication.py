@@ -1,9 +1,9 @@
-"""Replication: one file brought to one account that missed it, from an account that has it.
+"""Replication: copies one file to one account that missed it, from an account that has it.
 
-Live uploads come first: what is brought waits for memory until nobody else does. An erasure wins: before it publishes,
-the replica's claim is renewed, which then fails; what was stored all the same is taken back. A retired account keeps
-what it has, and what it lacks is given up. An error of a source counts for the source, not for the account that is to
-get the file. Leaves to others: when a file is brought, and how many at once (`catchup.py`).
+Uploads have priority: a copy waits for memory until no upload does. An erasure wins: the claim is renewed before
+publishing, which then fails; an object that was stored all the same is removed. A retired account keeps its files, and
+gets no missing ones. An error of a source counts for the source, not for the account that gets the file.
+Leaves to others: when a file is copied, and how many at once (`catchup.py`).
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class Replication:
-    """`installation`, `hashes`: what stands in each object that is brought."""
+    """`installation`, `hashes`: for the metadata of each copied object."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Replication:
         self._budget = budget
 
     async def bring(self, due: Due) -> None:
-        """Settle a replica that was claimed, and record what came of it. Raises nothing but its cancellation."""
+        """Completes a claimed replica, and records the result. Raises nothing except its cancellation."""
         told = {"id": due.file_id, "account": due.account}
         try:
             await held(self._leases, due, self._settle(due))
@@ -73,7 +73,7 @@ class Replication:
             with suppress(LedgerUnavailableError):
                 await self._settling.end_claim(due)
             raise
-        except LedgerUnavailableError as error:  # the claim runs out
+        except LedgerUnavailableError as error:  # the claim ends by itself
             _log.warning("catch_up_unrecorded", **told, detail=error.detail)
         except UploadError as error:
             _log.warning("catch_up_failed", **told, code=error.code, detail=error.detail)
@@ -113,7 +113,7 @@ class Replication:
 
     async def _bring(self, due: Due, receipt: Receipt, account: StorageAccount) -> Stored:
         digests = receipt.digests
-        assert digests is not None  # what was acknowledged has them
+        assert digests is not None  # an acknowledged file has them
         having = {outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)}
         if not having:
             raise NoSourceError(due.account, "upload")
@@ -159,10 +159,10 @@ class Replication:
 
     def _blame(self, reading: Reading) -> None:
         for error in reading.in_vain:
-            if not isinstance(error, AccountBusyError):  # with our own readers
+            if not isinstance(error, AccountBusyError):  # the account is busy with our own readers
                 self._registry.breaker(error.account).failed(error)
 
     async def _note(self, due: Due, upload_id: str | None) -> None:
-        """Without it a clean-up looks by key and time."""
+        """Records the id of the upload. Without it, a clean-up searches by key and time."""
         with suppress(LedgerUnavailableError):
             await self._leases.note(due, upload_id)

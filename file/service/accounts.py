@@ -1,4 +1,4 @@
-"""How the accounts of the settings are reached: by S3, each with a client and connections of its own."""
+"""Connects the accounts of the settings by S3, each with its own client and connections."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

@@ -1,7 +1,7 @@
-"""The composition root: the API in front, Django's pages behind, and what begins and ends with the service.
+"""The composition root: the API in front, Django's pages behind, and the background tasks.
 
-`create_application` puts everything together from the settings. The server, external ASGI servers and the tests all
-call it; nothing is composed by an import. Leaves to others: what the parts do.
+`create_application` puts everything together from the settings. The server, external ASGI servers, and the tests call
+it; no import creates anything. Leaves to others: what the parts do.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ from file.service.background import Background
 from file.service.pages import django_pages
 from file.service.settings import UploadSettings
 
-_EXPOSED = (  # to pages of other sites; what CORS exposes anyway is not here
+_EXPOSED = (  # to pages of other sites, in addition to the headers that CORS always exposes
     *("x-request-id", "etag", "content-range", "content-disposition", "content-encoding", "repr-digest"),
     *("retry-after", "idempotent-replayed", "location", "accept-ranges", "allow", "www-authenticate"),
 )
 
 
 class Application:
-    """The whole service as one ASGI application. Its public attributes are for a look inside."""
+    """The whole service as one ASGI application. Its public attributes are for tests and figures."""
 
     def __init__(self, api: Api, ledger: DatabaseLedger, discarding: Discarding, asgi: ASGIApp) -> None:
         self.routes = api.routes
@@ -54,16 +54,16 @@ class Application:
         await self._asgi(scope, receive, send)
 
     async def drain(self, seconds: float) -> None:
-        """Let in no more uploads; wait for those under way, for what goes on after their answers, and for readers.
+        """Refuses new uploads, and waits for uploads under way, for stragglers, and for readers.
 
-        A second call while the first one runs may give less time.
+        A second call during the first one may give less time.
         """
         drain = asyncio.ensure_future(self._drain(seconds))
         self._drains.add(drain)
         await asyncio.shield(drain)
 
     async def until_drained(self) -> None:
-        """Returns before anything is closed that uploads need. A service that was not told to drain gets no time."""
+        """Waits for the drain, before anything is closed that uploads need. Without an order there is no time."""
         if not self._drains:
             await self.drain(0)
         await asyncio.wait(self._drains)
@@ -87,10 +87,10 @@ def create_application(
     first_look_seconds: float = 20.0,
     discarding: Discarding | None = None,
 ) -> Application:
-    """The service of these settings; Django is to be set up before.
+    """The service with these settings; Django must be set up before.
 
-    `connect` gives an account's bucket (by default by S3), `pages` answers what is not the API's (by default Django).
-    `database`: Django's alias of the ledger's database. `figures_seconds`: how often its figures are read.
+    `connect` gives an account's bucket (default: S3); `pages` answers all requests that are not for the API (default:
+    Django). `database`: Django's alias of the ledger's database. `figures_seconds`: how often its figures are read.
     `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
     """
     auth = Auth(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
@@ -107,7 +107,7 @@ def create_application(
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[None]:
-        """The accounts, the ledger, and what goes on between them."""
+        """Opens the accounts and the ledger, and starts the background tasks."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(registry.connected(connect or s3_connector(settings)))
             await stack.enter_async_context(ledger)
@@ -157,7 +157,7 @@ def _reader_limits(settings: UploadSettings, auth: Auth) -> ReaderLimits:
 
 
 def _with_cors(origins: Sequence[str], asgi: ASGIApp) -> ASGIApp:
-    """The layer that lets pages of these sites in; without such sites there is none."""
+    """Adds a layer that permits requests from pages of these sites; without sites it adds none."""
     if not origins:
         return asgi
     return CORSMiddleware(

@@ -1,4 +1,4 @@
-"""What goes on behind the requests, and begins and ends with the service: clean-up, catch-up, verification."""
+"""The background tasks of the service: clean-up, catch-up, verification, and others. They start and end with it."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ from file.repair.forgetting import Forgetting
 from file.repair.replication import Replication
 from file.service.settings import UploadSettings
 
-_PAUSES = 6  # in the length of a lease
+_PAUSES = 6  # per lease
 
 
 class Background:
@@ -79,7 +79,7 @@ class Background:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self) -> None:
-        """Returns once it is known which accounts are retired."""
+        """Starts the tasks. Returns when it is known which accounts are retired."""
         writer, alias = self._ledger.writer, self._alias
         presence = Presence(writer, alias, self._registry, pause_seconds=2 * self._pause_seconds)
         await presence.call()
@@ -115,7 +115,7 @@ class Background:
         )
 
     async def end(self) -> None:
-        """What is half done is left for the next start, or for another process."""
+        """Cancels the tasks. The next start, or another process, continues unfinished work."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -127,6 +127,6 @@ class Background:
         erasure, claimed = await self._erasures.begin(key, file_id, answering)
         if erasure is None or erasure.is_done:
             return erasure
-        self._forgetting.erased()  # of its name and its metadata, which went at once
+        self._forgetting.erased()  # its name and metadata were removed at once
         await self._cleaner.erase(claimed, self._settings.limits.remove_seconds)
         return await self._records.erasure(erasure.id) or erasure

@@ -56,18 +56,18 @@ def configure(level: str) -> None:
 
 
 def _encode(entry: EventDict, default: Callable[[Any], Any]) -> bytes:
-    """Nearly every line is short and of ASCII, and is done after one look at it."""
+    """The line as bytes. Nearly every line is short and ASCII, so that one check is enough."""
     line = _dumped(entry, default)
     if len(line) > _LONGEST:
         line = _dumped({name: _cut(name, value, default) for name, value in entry.items()}, default)
-    if line.isascii() and b"\x7f" not in line:  # what is below a space JSON has escaped already
+    if line.isascii() and b"\x7f" not in line:  # JSON has already escaped characters below a space
         return line
     text = line.decode()
     return line if text.isprintable() else _NOT_ASCII.sub(_escaped, text).encode()
 
 
 def _dumped(value: Any, default: Callable[[Any], Any]) -> bytes:
-    """Anything: a path may have been no UTF-8, and a number too large for orjson."""
+    """Encodes any value: a path may be invalid UTF-8, and a number too large for orjson."""
     try:
         return orjson.dumps(value, default=default)
     except TypeError:
@@ -75,7 +75,7 @@ def _dumped(value: Any, default: Callable[[Any], Any]) -> bytes:
 
 
 def _cut(name: str, value: Any, default: Callable[[Any], Any]) -> Any:
-    """As much as tells the cause, whoever said it. Of a traceback the end tells most."""
+    """Cuts a long value to its beginning; a traceback to its end, which says most."""
     text = value if isinstance(value, str) else _dumped(value, default).decode()
     if name == "exception" and len(text) > _LONGEST_TRACEBACK:
         return f"({len(text)} characters) ...{text[-_LONGEST_TRACEBACK:]}"
@@ -85,7 +85,7 @@ def _cut(name: str, value: Any, default: Callable[[Any], Any]) -> Any:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """As JSON escapes it; a printable character stays."""
+    """Escapes a character as in JSON; a printable one stays."""
     character = found[0]
     if character.isprintable():
         return character

@@ -1,7 +1,7 @@
-"""Django's pages as one ASGI application: the front page, the admin, and the admin's own files.
+"""Django's pages as one ASGI application: the front page, the admin, and the files of the admin.
 
-Promises: a path that belongs to no page is a 404 of ours and never reaches Django, which would answer in HTML and
-write a log line of its own. The same holds for an address that no page can have.
+Promises: a path without a page, or an invalid address, gets our 404 and never reaches Django, which would answer in
+HTML and write another log line.
 """
 
 import re
@@ -25,15 +25,15 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def django_pages() -> ASGIApp:
-    """The pages, with static files in front of them: Django does not serve those when DEBUG is off."""
-    # Django's and Starlette's types for the same ASGI differ in letter only.
+    """The pages, with static files in front: Django does not serve static files with DEBUG=false."""
+    # Django's and Starlette's types of ASGI are equivalent.
     django = cast(ASGIApp, get_asgi_application())
     files = StaticFiles(packages=[("django.contrib.admin", "static")])
 
     async def static(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET, HEAD"})
-        # They go out whole: a range that cannot be read would be answered in plain text.
+        # Files are always sent as a whole: an invalid range would be answered in plain text.
         headers = [field for field in scope["headers"] if field[0] != b"range"]
         await files({**scope, "headers": headers}, receive, send)
 
@@ -45,7 +45,7 @@ def django_pages() -> ASGIApp:
 
 
 def _check_address(scope: Scope) -> None:
-    """Raises what the API answers with, unless Django has a page there for this host."""
+    """Raises an error of the API, unless Django has a page at this address for this host."""
     if _is_malformed(scope["raw_path"]) or b"%00" in scope["query_string"]:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     try:
@@ -58,7 +58,7 @@ def _check_address(scope: Scope) -> None:
 
 
 def _is_malformed(raw_path: bytes) -> bool:
-    """Whether it is no percent-encoded UTF-8, or has control characters: a database may stumble over them."""
+    """Whether it is not percent-encoded UTF-8, or has control characters, which a database may refuse."""
     try:
         path = unquote_to_bytes(raw_path).decode()
     except UnicodeDecodeError:

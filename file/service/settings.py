@@ -1,6 +1,6 @@
-"""What the service is told: one frozen value, which `mentumfileupload/config` makes of the environment.
+"""The settings of the service as one frozen value, which `mentumfileupload/config/` makes from the environment.
 
-Knows neither the environment nor Django, so that tests and commands can make one, too. docs/settings.md describes
+It is independent of the environment and of Django, so that tests and commands can make one. docs/settings.md describes
 each variable.
 """
 
@@ -12,7 +12,7 @@ from file.logic.values import Account, Ack, Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadSettings:
-    """All settings of the application. Its `repr` is safe to log. `version` is that of the service."""
+    """All settings of the application. Its `repr` is safe to log. `version`: the version of the service."""
 
     version: str
     max_request_bytes: int

@@ -1,7 +1,7 @@
-"""Whether an account is worth asking: after a few failures in a row it is left alone, then asked one cheap question.
+"""The circuit breaker of an account: after a few failures in a row it pauses requests, then sends one cheap request.
 
-Background work waits here for the account, so that a thousand replicas of an account that is down cost one request now
-and then. Only an error that may pass by itself counts: a refusal is about one replica, and is reported there.
+Background work waits here for the account, so that a thousand replicas of an account that is down cost only one request
+from time to time. Only errors that may pass by themselves count: a refusal concerns one replica, and is reported there.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ _LONGEST_SECONDS = 60.0
 
 
 class Breaker:
-    """One account's. `probe` asks the account, and raises `AccountError`. Belongs to one event loop."""
+    """The breaker of one account. `probe` asks the account, and raises `AccountError`. Belongs to one event loop."""
 
     def __init__(self, account: str, probe: Callable[[], Awaitable[None]]) -> None:
         self._name = account
         self._probe = probe
         self._failures = 0
-        self._rounds = 0  # of leaving it alone, since something succeeded
+        self._rounds = 0  # pauses since the last success
         self._probing = asyncio.Lock()
         metrics.BROKEN.labels(self._name).set(0)
 
     @property
     def is_open(self) -> bool:
-        """The account is left alone."""
+        """Whether requests are paused."""
         return self._failures >= _FAILURES
 
     async def passes(self) -> None:
-        """Return when the account is worth asking."""
+        """Waits until requests are allowed."""
         async with self._probing:
             while self.is_open:
                 longest = min(_LONGEST_SECONDS, _SHORTEST_SECONDS * 2 ** min(self._rounds, 20))
@@ -52,7 +52,7 @@ class Breaker:
                     _log.info("account_answers_again", account=self._name)
 
     def failed(self, error: UploadError) -> None:
-        """What was asked of the account failed."""
+        """Counts a failed request."""
         if not error.retryable:
             return
         self._failures += 1

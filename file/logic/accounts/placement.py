@@ -1,8 +1,9 @@
-"""Placement: which accounts get a file, and which ones it is read from.
+"""Placement: which accounts get a file, and from which ones it is read.
 
-Promises: an account that is not configured, or is retired, is given nothing. Uploads and backfill ask here when they
-choose, and catch-up before it brings what they, a verification or a rebuild left missing; reads ask where to read. A
-retired account that is configured is still read from. Leaves to others: the facts about the accounts (`registry.py`).
+Promises: an account that is retired or not configured gets no files. Uploads and backfill ask here when they choose
+accounts; catch-up asks before it copies a file that an upload, a verification, or a rebuild left missing; reads ask
+for their sources. A retired account that is configured is still read. Leaves to others: the facts about the accounts
+(`registry.py`).
 """
 
 import re
@@ -24,7 +25,7 @@ def ack_of(text: str) -> Ack:
 
 
 class Placement:
-    """`ack`: what an upload wants that does not say. `read_order`: the accounts that are read first; others follow."""
+    """`ack`: the default for uploads. `read_order`: the accounts that are read first; others follow."""
 
     def __init__(self, registry: Registry, *, ack: Ack | None = None, read_order: Sequence[str] = ()) -> None:
         self.registry = registry
@@ -32,21 +33,21 @@ class Placement:
         self._read_order = {name: place for place, name in enumerate(read_order)}
 
     def takes(self, account: str) -> bool:
-        """Whether files may go to the account of this name."""
+        """Whether the account with this name gets files."""
         return self.registry.account(account) is not None and account not in self.registry.retired
 
     def of_upload(
         self, ack: Ack | None = None, names: Sequence[str] | None = None
     ) -> tuple[Ack, Sequence[StorageAccount]]:
-        """The ack of a new file, and the accounts that get it: those that are named, in our order; or else all.
+        """The ack of a new file, and the accounts that get it: those in `names`, in our order; or all.
 
-        Raises `AccountsRefusedError`, and `AckRefusedError` if the ack wants more accounts than there are.
+        Raises `AccountsRefusedError`, and `AckRefusedError` if the ack needs more accounts than there are.
         """
         ack = ack or self._ack
         chosen = [storage for storage in self.registry.storages if self.takes(storage.account.name)]
         if names is not None:
             for place, name in enumerate(names, start=1):
-                if not self.takes(name):  # what was sent is not repeated: it may be anything
+                if not self.takes(name):  # the answer does not repeat the name, which may be any text
                     raise AccountsRefusedError(
                         f"Entry {place} of the header Upload-Accounts is no account that takes new files here."
                     )
@@ -58,6 +59,6 @@ class Placement:
         return ack, chosen
 
     def sources(self) -> list[StorageAccount]:
-        """The accounts that a file may be read from, in the order in which they are asked."""
+        """The accounts from which a file may be read, in the order of asking."""
         last = len(self._read_order)
         return sorted(self.registry.storages, key=lambda storage: self._read_order.get(storage.account.name, last))

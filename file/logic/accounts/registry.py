@@ -1,8 +1,8 @@
 """The registry: which accounts there are, how each is reached, whether it is retired, and whether it answers.
 
-Promises: it is the only owner of these facts. A caller asks for one when it needs it and keeps no copy, so that a
-retirement, or new credentials of an account, count for all at once. Leaves to others: which of the accounts a file goes
-to (`placement.py`), and what the ledger says of retirements (`file/accounts/presence.py` brings it here).
+Promises: it is the only owner of these facts. A caller asks when it needs a fact and keeps no copy, so that a
+retirement, or new credentials, take effect everywhere at once. Leaves to others: which accounts get a file
+(`placement.py`), and reading the retirements from the ledger (`file/accounts/presence.py` writes them here).
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,9 +16,9 @@ Connect = Callable[[Account], AbstractAsyncContextManager[StorageAccount]]
 
 
 class Registry:
-    """`accounts`: those of the settings, in their order. Once they are connected it belongs to one event loop.
+    """`accounts`: those of the settings, in their order. After connecting, it belongs to one event loop.
 
-    `retired`: the names of accounts that get no new files, whether they are configured or not.
+    `retired`: the names of accounts that get no new files, configured or not.
     """
 
     def __init__(self, accounts: Iterable[Account]) -> None:
@@ -29,14 +29,14 @@ class Registry:
 
     @asynccontextmanager
     async def connected(self, connect: Connect) -> AsyncIterator[None]:
-        """Reach each account by what `connect` gives for it, until the block ends."""
+        """Connects each account with `connect`, until the block ends."""
         async with AsyncExitStack() as stack:
             for account in self.accounts:
                 self.use(await stack.enter_async_context(connect(account)))
             yield
 
     def use(self, storage: StorageAccount) -> None:
-        """From now on everybody reaches the account by this."""
+        """Replaces the connection of the account for all callers."""
         name = storage.account.name
         self._accounts[name] = storage.account
         self._storages[name] = storage
@@ -44,7 +44,7 @@ class Registry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the accounts that are configured."""
+        """The names of the configured accounts."""
         return tuple(self._accounts)
 
     @property
@@ -52,29 +52,29 @@ class Registry:
         return tuple(self._accounts.values())
 
     def account(self, name: str) -> Account | None:
-        """None if it is not configured."""
+        """The account with this name; None if it is not configured."""
         return self._accounts.get(name)
 
     @property
     def storages(self) -> list[StorageAccount]:
-        """Those of all accounts that are connected."""
+        """All connected accounts."""
         return [self._storages[name] for name in self._accounts if name in self._storages]
 
     def storage(self, name: str) -> StorageAccount:
-        """Of an account that is connected."""
+        """The connected account with this name."""
         return self._storages[name]
 
     def find(self, name: str) -> StorageAccount | None:
-        """None if no account of this name is connected."""
+        """The connected account with this name, or None."""
         return self._storages.get(name)
 
     def breaker(self, name: str) -> Breaker:
-        """Of an account that is connected."""
+        """The breaker of the connected account with this name."""
         return self._breakers[name]
 
     @property
     def left_alone(self) -> frozenset[str]:
-        """The accounts that background work leaves alone, because they did not answer."""
+        """The names of accounts that background work pauses, because they did not answer."""
         return frozenset(name for name, breaker in self._breakers.items() if breaker.is_open)
 
     @property
