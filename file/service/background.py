@@ -5,8 +5,8 @@ import asyncio
 from file.accounts.presence import Presence
 from file.audit.freshness import Freshness
 from file.audit.scrub import Scrub
-from file.ledger.audit.known import Acquaintance
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.known import KnownObjects
+from file.ledger.audit.replicas import Replicas
 from file.ledger.audit.verification import Verification
 from file.ledger.commit.checkpoint import Checkpoint
 from file.ledger.commit.ledger import DatabaseLedger
@@ -61,9 +61,9 @@ class Background:
         self._settling = Settling(writer, alias, settle_seconds=settings.limits.settle_seconds)
         self._forgetting = Forgetting(Checkpoint(writer, alias))
         self._freshness = Freshness(
-            Acquaintance(writer, alias),
+            KnownObjects(writer, alias),
             Installations(writer, alias),
-            Verifiable(writer, alias),
+            Replicas(writer, alias),
             self._registry,
             first_seconds=first_look_seconds,
         )
@@ -84,7 +84,7 @@ class Background:
         presence = Presence(writer, alias, self._registry, pause_seconds=2 * self._pause_seconds)
         await presence.call()
         scrub = Scrub(
-            Verifiable(writer, alias),
+            Replicas(writer, alias),
             Verification(writer, alias),
             self._registry,
             per_day=self._settings.verified_a_day,

@@ -22,8 +22,8 @@ from file.audit.findings import RebuildFindings
 from file.audit.freshness import Freshness
 from file.audit.orphans import CleaningRefusedError
 from file.audit.rebuild import Rebuild
-from file.ledger.audit.known import Acquaintance
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.known import KnownObjects
+from file.ledger.audit.replicas import Replicas
 from file.ledger.database.backup import copy_ledger
 from file.ledger.database.opening import open_ledger
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership
@@ -101,7 +101,7 @@ async def looks_fresh(
 ) -> list[bool]:
     """As the service looks at its start, and every few hours."""
     async with opened(database, accounts) as (threads, buckets):
-        parts = Acquaintance(threads, database), Installations(threads, database), Verifiable(threads, database)
+        parts = KnownObjects(threads, database), Installations(threads, database), Replicas(threads, database)
         freshness = Freshness(*parts, registry_of(buckets), first_seconds=0.0)
         return [await freshness.look(seen(bucket)) for bucket in buckets]
 

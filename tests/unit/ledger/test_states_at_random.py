@@ -14,7 +14,7 @@ from file.ledger.accounts import presence
 from file.ledger.accounts.backfill import backfill, unretire
 from file.ledger.accounts.retirement import RetirementRefusedError, forget_unplaced, retire
 from file.ledger.audit.rebuild import Copy, Restoration, RestoredFile
-from file.ledger.audit.replicas import MISSING, REPLACED, Verifiable
+from file.ledger.audit.replicas import MISSING, REPLACED, Replicas
 from file.ledger.audit.verification import Verification
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.database.threads import ReadingThreads
@@ -177,8 +177,8 @@ class Driver:
 
     async def verify(self) -> None:
         verification = Verification(self._threads, self._database)
-        recorded = await Verifiable(self._threads, self._database).one(self.account)
-        every = [batch async for batch, _ in Verifiable(self._threads, self._database).batches(self.account)]
+        recorded = await Replicas(self._threads, self._database).one(self.account)
+        every = [batch async for batch, _ in Replicas(self._threads, self._database).batches(self.account)]
         rows = [row for row in (recorded, *chain.from_iterable(every)) if row is not None]
         if not rows:
             return
