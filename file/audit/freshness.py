@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from file.ledger.audit.known import Acquaintance
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.known import KnownObjects
+from file.ledger.audit.replicas import RecordedReplicas
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.logic.accounts.registry import Registry
 from file.logic.backoff import spread
@@ -37,16 +37,16 @@ class Freshness:
 
     def __init__(
         self,
-        acquaintance: Acquaintance,
+        known_objects: KnownObjects,
         installations: Installations,
-        verifiable: Verifiable,
+        recorded_replicas: RecordedReplicas,
         registry: Registry,
         *,
         first_seconds: float,
     ) -> None:
-        self._acquaintance = acquaintance
+        self._known_objects = known_objects
         self._installations = installations
-        self._verifiable = verifiable
+        self._recorded_replicas = recorded_replicas
         self._registry = registry
         self._first_seconds = first_seconds
 
@@ -87,7 +87,7 @@ class Freshness:
     async def look(self, account: StorageAccount) -> bool:
         """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
         ownership = await self._installations.read()
-        last = await self._acquaintance.last_begun()
+        last = await self._known_objects.last_begun()
         found = await self._unknown(account, last)
         lost = [(key, seen) for key, seen in found if seen.metadata.get(FILE_INSTALLATION) in ownership.ours]
         name = account.account.name
@@ -105,7 +105,7 @@ class Freshness:
     async def _unknown(self, account: StorageAccount, last: datetime | None) -> list[tuple[str, FoundObject]]:
         """Objects with a file's id that the ledger does not know, of a few pages."""
         prefix = account.account.prefix
-        chosen = await self._verifiable.one(account.account.name)
+        chosen = await self._recorded_replicas.one(account.account.name)
         if chosen is not None:
             await self._seen(account, chosen.object_key)  # the account shows whether it gives metadata back
         behind = {prefix}
@@ -114,12 +114,12 @@ class Freshness:
         found: dict[str, FoundObject] = {}
         for object_key in behind:
             found |= await self._unknown_of(account, await account.keys_behind(object_key))
-        fates = await self._acquaintance.fates({seen.metadata[FILE_ID] for seen in found.values()})
+        fates = await self._known_objects.fates({seen.metadata[FILE_ID] for seen in found.values()})
         return [(key, seen) for key, seen in sorted(found.items()) if seen.metadata[FILE_ID] not in fates]
 
     async def _unknown_of(self, account: StorageAccount, object_keys: Sequence[str]) -> dict[str, FoundObject]:
         """Of one page: what carries a file's id, under keys that the ledger does not know."""
-        known = await self._acquaintance.known(account.account, object_keys)
+        known = await self._known_objects.known(account.account, object_keys)
         prefix = account.account.prefix
         keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
         found = {}

@@ -15,7 +15,7 @@ from contextlib import aclosing
 
 from file.audit.findings import Finding, Findings, UnknownObject
 from file.audit.verify import together
-from file.ledger.audit.known import Acquaintance, Fate, JudgedUpload, Standing
+from file.ledger.audit.known import Fate, JudgedUpload, KnownObjects, Standing
 from file.ledger.installations import Installations
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, CommandRefusedError
@@ -37,7 +37,7 @@ class Orphans:
 
     def __init__(
         self,
-        acquaintance: Acquaintance,
+        known_objects: KnownObjects,
         installations: Installations,
         registry: Registry,
         findings: Findings,
@@ -47,7 +47,7 @@ class Orphans:
         dry_run: bool = False,
         told: Callable[[], None] = lambda: None,
     ) -> None:
-        self._acquaintance = acquaintance
+        self._known_objects = known_objects
         self._installations = installations
         self._registry = registry
         self._findings = findings
@@ -75,7 +75,7 @@ class Orphans:
             return
         own.is_listed = True
         walk = _Walk(
-            self._acquaintance,
+            self._known_objects,
             ours,
             bucket,
             self._findings,
@@ -109,7 +109,7 @@ class _Walk:
 
     def __init__(
         self,
-        acquaintance: Acquaintance,
+        known_objects: KnownObjects,
         ours: frozenset[str],
         bucket: StorageAccount,
         findings: Findings,
@@ -119,7 +119,7 @@ class _Walk:
     ) -> None:
         self.clean = clean
         self.is_behind = False  # something was met that a later state of the ledger acknowledged
-        self._acquaintance = acquaintance
+        self._known_objects = known_objects
         self._ours = ours
         self._bucket = bucket
         self._account = bucket.account
@@ -131,11 +131,11 @@ class _Walk:
     async def objects(self, object_keys: Sequence[str]) -> None:
         """One page. Raises `AccountError`."""
         self._own.objects += len(object_keys)
-        known = await self._acquaintance.known(self._account, object_keys)
+        known = await self._known_objects.known(self._account, object_keys)
         carrying: list[tuple[str, FoundObject]] = []
         await together([self._look(key, carrying) for key in object_keys if key not in known])
         ids = {found.metadata[FILE_ID] for _, found in carrying}
-        fates = await self._acquaintance.fates(ids) if ids else {}
+        fates = await self._known_objects.fates(ids) if ids else {}
         # First what says that the ledger is behind: then the rest of the page is not removed either.
         for object_key, found in carrying:
             if found.metadata[FILE_ID] not in fates:
@@ -150,7 +150,7 @@ class _Walk:
     async def uploads(self, page: Sequence[ListedUpload]) -> None:
         """One page. Raises `AccountError`."""
         self._own.open_uploads += len(page)
-        for judged in await self._acquaintance.judge_uploads(self._account, page):
+        for judged in await self._known_objects.judge_uploads(self._account, page):
             if judged.standing is Standing.UNKNOWN:
                 self._unknown(judged.upload.object_key, judged.upload.upload_id)
             elif judged.standing is Standing.LEFT:
@@ -228,7 +228,7 @@ class _Walk:
         upload = judged.upload
         if judged.noted:
             await self._bucket.abort(upload.object_key, upload.upload_id)
-            await self._acquaintance.aborted(self._account.name, upload.upload_id)
+            await self._known_objects.aborted(self._account.name, upload.upload_id)
         elif judged.since is not None and judged.until is not None:
             await self._bucket.abort_lost(upload.object_key, since=judged.since, until=judged.until)
 

@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from file.audit.compare import Result, compare, mark
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.replicas import RecordedReplicas
 from file.ledger.audit.verification import Verification
 from file.logic.accounts.registry import Registry
 from file.logic.backoff import spread
@@ -25,13 +25,13 @@ class Scrub:
 
     def __init__(
         self,
-        verifiable: Verifiable,
+        recorded_replicas: RecordedReplicas,
         verification: Verification,
         registry: Registry,
         *,
         per_day: int,
     ) -> None:
-        self._verifiable = verifiable
+        self._recorded_replicas = recorded_replicas
         self._verification = verification
         self._registry = registry
         self._per_day = per_day
@@ -58,7 +58,7 @@ class Scrub:
 
     async def verify_one(self, account: str) -> Result | None:
         """One random replica. None: there is none, or its account did not answer. Raises `LedgerUnavailableError`."""
-        recorded = await self._verifiable.one(account)
+        recorded = await self._recorded_replicas.one(account)
         if recorded is None:
             return None
         told = {"id": recorded.file_id, "account": account}

@@ -14,7 +14,7 @@ from typing import Any
 
 from file.audit.compare import Comparison, Result, compare, mark, patiently
 from file.audit.findings import AccountFindings, Finding, Findings
-from file.ledger.audit.replicas import REPLACED, Recorded, Verifiable
+from file.ledger.audit.replicas import REPLACED, Recorded, RecordedReplicas
 from file.ledger.audit.verification import Change, Verification
 from file.ledger.work.holding import is_shown
 from file.logic.accounts.registry import Registry
@@ -59,7 +59,7 @@ class Verify:
 
     def __init__(
         self,
-        verifiable: Verifiable,
+        recorded_replicas: RecordedReplicas,
         verification: Verification,
         registry: Registry,
         plan: Plan,
@@ -67,7 +67,7 @@ class Verify:
         *,
         told: Callable[[], None] = lambda: None,
     ) -> None:
-        self._verifiable = verifiable
+        self._recorded_replicas = recorded_replicas
         self._verification = verification
         self._registry = registry
         self._plan = plan
@@ -83,7 +83,7 @@ class Verify:
 
     async def look_for_others(self) -> None:
         """Accounts that have replicas, as the ledger says, and are not configured: they cannot be asked."""
-        for name, count in (await self._verifiable.elsewhere(list(self._findings.accounts))).items():
+        for name, count in (await self._recorded_replicas.elsewhere(list(self._findings.accounts))).items():
             error = AccountUnreachableError(name, "head", "has replicas, and is not configured")
             self._findings.accounts[name] = AccountFindings(unanswered=count, reached=1.0, error=error)
 
@@ -109,11 +109,11 @@ class Verify:
     async def _batches(self, name: str) -> AsyncGenerator[tuple[Sequence[Recorded], float]]:
         plan = self._plan
         if plan.sample is None:
-            async for batch, reached in self._verifiable.batches(name, plan.prefix):
+            async for batch, reached in self._recorded_replicas.batches(name, plan.prefix):
                 yield batch, reached
             return
         done = 0
-        async for batch in self._verifiable.sample(name, plan.sample, plan.prefix):
+        async for batch in self._recorded_replicas.sample(name, plan.sample, plan.prefix):
             done += len(batch)
             yield batch, done / plan.sample
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from file.audit.compare import Result
 from file.audit.scrub import Scrub
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.replicas import RecordedReplicas
 from file.ledger.audit.verification import Verification
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
@@ -26,8 +26,9 @@ A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
 async def scrubbing(database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND) -> AsyncIterator[Scrub]:
     """On the writer of a ledger, as the service has it."""
     async with opened(database, accounts) as (_, buckets), ledger_on(database) as ledger:
-        verifiable, verification = Verifiable(ledger.writer, database), Verification(ledger.writer, database)
-        yield Scrub(verifiable, verification, registry_of(buckets), per_day=per_day)
+        recorded_replicas = RecordedReplicas(ledger.writer, database)
+        verification = Verification(ledger.writer, database)
+        yield Scrub(recorded_replicas, verification, registry_of(buckets), per_day=per_day)
 
 
 @asynccontextmanager

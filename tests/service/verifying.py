@@ -8,8 +8,8 @@ from typing import Any
 from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import Orphans
 from file.audit.verify import Plan, Verify
-from file.ledger.audit.known import Acquaintance
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.known import KnownObjects
+from file.ledger.audit.replicas import RecordedReplicas
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import Installations
@@ -39,7 +39,7 @@ async def verify(database: str, *accounts: StoreAccount, only: str | None = None
     """Of the replicas only; in one account, as with `--account`."""
     findings = Findings({account.name: AccountFindings() for account in accounts if only in (None, account.name)})
     async with opened(database, accounts) as (threads, buckets):
-        parts = Verifiable(threads, database), Verification(threads, database)
+        parts = RecordedReplicas(threads, database), Verification(threads, database)
         await Verify(*parts, registry_of(buckets), Plan(**plan), findings).run()
     return findings
 
@@ -50,7 +50,7 @@ async def look_around(
     """For orphans only. `changes`: of the accounts' JSON."""
     findings = Findings({account.name: AccountFindings() for account in accounts})
     async with opened(database, accounts, **changes) as (threads, buckets):
-        parts = Acquaintance(threads, database), Installations(threads, database)
+        parts = KnownObjects(threads, database), Installations(threads, database)
         orphans = Orphans(*parts, registry_of(buckets), findings, **options)
         await orphans.check()
         await orphans.run()

@@ -53,7 +53,7 @@ class JudgedUpload:
     until: datetime | None = None
 
 
-class Acquaintance:
+class KnownObjects:
     """Of the database `alias`. Raises `LedgerUnavailableError`."""
 
     def __init__(self, runs: Runs, alias: str) -> None:

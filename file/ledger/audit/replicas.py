@@ -47,7 +47,7 @@ class Recorded:
     digests: Digests
 
 
-class Verifiable:
+class RecordedReplicas:
     """Reads the database `alias`. Raises `LedgerUnavailableError`."""
 
     def __init__(self, runs: Runs, alias: str) -> None:

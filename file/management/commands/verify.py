@@ -17,8 +17,8 @@ from django.db import DEFAULT_DB_ALIAS, connection
 from file.audit.findings import AccountFindings, Findings
 from file.audit.orphans import CleaningRefusedError, Orphans
 from file.audit.verify import Plan, Verify
-from file.ledger.audit.known import Acquaintance
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.known import KnownObjects
+from file.ledger.audit.replicas import RecordedReplicas
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import Installations
@@ -115,7 +115,7 @@ class Command(OperatorCommand):
             registry = Registry(settings.UPLOAD.accounts)
             async with registry.connected(s3_connector(settings.UPLOAD)):
                 orphans = Orphans(
-                    Acquaintance(threads, DEFAULT_DB_ALIAS),
+                    KnownObjects(threads, DEFAULT_DB_ALIAS),
                     Installations(threads, DEFAULT_DB_ALIAS),
                     registry,
                     findings,
@@ -126,7 +126,7 @@ class Command(OperatorCommand):
                 )
                 await orphans.check()
                 verify = Verify(
-                    Verifiable(threads, DEFAULT_DB_ALIAS),
+                    RecordedReplicas(threads, DEFAULT_DB_ALIAS),
                     Verification(threads, DEFAULT_DB_ALIAS),
                     registry,
                     plan,

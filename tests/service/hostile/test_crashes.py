@@ -12,7 +12,7 @@ import pytest
 
 from file.audit.findings import AccountFindings, Findings
 from file.audit.verify import Plan, Verify
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.replicas import RecordedReplicas
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
 from file.logic.errors import AccountFailingError
@@ -104,7 +104,7 @@ async def test_verifying_tells_of_the_account_and_looks_into_the_others(
     findings = Findings({name: AccountFindings() for name in accounts})
     threads = ReadingThreads(sqlite_database, count=1)
     async with crashing(accounts["A"]) as bad, s3_buckets(accounts["B"], accounts["C"]) as good:
-        parts = Verifiable(threads, sqlite_database), Verification(threads, sqlite_database)
+        parts = RecordedReplicas(threads, sqlite_database), Verification(threads, sqlite_database)
         await Verify(*parts, registry_of([bad, *good]), Plan(), findings).run()
     await threads.close()
     assert isinstance(findings.accounts["A"].error, AccountFailingError)

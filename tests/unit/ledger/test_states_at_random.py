@@ -14,12 +14,12 @@ from file.ledger.accounts import presence
 from file.ledger.accounts.backfill import backfill, unretire
 from file.ledger.accounts.retirement import RetirementRefusedError, forget_unplaced, retire
 from file.ledger.audit.rebuild import Copy, Restoration, RestoredFile
-from file.ledger.audit.replicas import MISSING, REPLACED, Verifiable
+from file.ledger.audit.replicas import MISSING, REPLACED, RecordedReplicas
 from file.ledger.audit.verification import Verification
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.database.threads import ReadingThreads
-from file.ledger.work.claims import Due, Leases
-from file.ledger.work.results import Settling
+from file.ledger.work.claims import Claims, Due
+from file.ledger.work.results import Results
 from file.logic.accounts.placement import Placement
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccessRefusedError, AccountUnreachableError, KeyOccupiedError, UploadError
@@ -47,8 +47,8 @@ class Driver:
     def __init__(self, database: str, ledger: DatabaseLedger, threads: ReadingThreads, log: Log, seed: int) -> None:
         self._database, self._ledger, self._threads, self._log = database, ledger, threads, log
         self._random = random.Random(seed)  # noqa: S311 - a test
-        self._leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
-        self._settling = Settling(ledger.writer, database, settle_seconds=0)
+        self._claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        self._results = Results(ledger.writer, database, settle_seconds=0)
         self._received: list[Intent] = []
         self._followed: list[tuple[str, Place]] = []
         self._claimed: list[Due] = []
@@ -117,28 +117,28 @@ class Driver:
 
     async def take_over(self) -> None:
         await self.expire()
-        await self._leases.take_over()
+        await self._claims.take_over()
 
     async def claim(self) -> None:
         await self.make_due()
         state = self._random.choice((ReplicaState.PENDING, ReplicaState.ERASING))
-        self._claimed += await self._leases.claim(self.account, state, 4)
+        self._claimed += await self._claims.claim(self.account, state, 4)
 
     async def settle(self) -> None:
         if not self._claimed:
             return
         due = self._claimed.pop(self._random.randrange(len(self._claimed)))
         if due.state is ReplicaState.ERASING and self._random.random() < 0.7:
-            await self._settling.gone(due, strangers=self._random.randrange(2))
+            await self._results.gone(due, strangers=self._random.randrange(2))
             return
         has_it = stored(Place(due.account, due.bucket, due.object_key))
         await self._random.choice(
             (
-                partial(self._settling.found, due, has_it),
-                partial(self._settling.failed, due, self._random.choice(ERRORS)),
-                partial(self._settling.end_claim, due),
-                partial(self._settling.give_up, due),
-                partial(self._leases.hold, due),
+                partial(self._results.found, due, has_it),
+                partial(self._results.failed, due, self._random.choice(ERRORS)),
+                partial(self._results.end_claim, due),
+                partial(self._results.give_up, due),
+                partial(self._claims.hold, due),
             )
         )()
 
@@ -177,8 +177,8 @@ class Driver:
 
     async def verify(self) -> None:
         verification = Verification(self._threads, self._database)
-        recorded = await Verifiable(self._threads, self._database).one(self.account)
-        every = [batch async for batch, _ in Verifiable(self._threads, self._database).batches(self.account)]
+        recorded = await RecordedReplicas(self._threads, self._database).one(self.account)
+        every = [batch async for batch, _ in RecordedReplicas(self._threads, self._database).batches(self.account)]
         rows = [row for row in (recorded, *chain.from_iterable(every)) if row is not None]
         if not rows:
             return
@@ -219,10 +219,10 @@ class Driver:
             await self.take_over()
             await self.make_due()
             for name in ACCOUNTS:
-                for due in await self._leases.claim(name, ReplicaState.PENDING, 500):
-                    await self._settling.found(due, stored(Place(name, due.bucket, due.object_key)))
-                for due in await self._leases.claim(name, ReplicaState.ERASING, 500):
-                    await self._settling.gone(due)
+                for due in await self._claims.claim(name, ReplicaState.PENDING, 500):
+                    await self._results.found(due, stored(Place(name, due.bucket, due.object_key)))
+                for due in await self._claims.claim(name, ReplicaState.ERASING, 500):
+                    await self._results.gone(due)
 
 
 def unsettled(database: str) -> dict[str, int]:

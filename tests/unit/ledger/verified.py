@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from file.ledger.audit.replicas import Recorded, Verifiable
+from file.ledger.audit.replicas import Recorded, RecordedReplicas
 from file.ledger.audit.verification import Demotion, Verification
 from file.ledger.database.threads import ReadingThreads
 from file.logic.values import Intent, Stored
@@ -34,7 +34,7 @@ async def add(database: str, *keys: str, behind: str = "") -> list[Intent]:
 async def recorded_in(database: str, name: str, prefix: str = "") -> dict[str, Recorded]:
     """Everything that the account is to show, by key."""
     async with threads_on(database) as threads:
-        batches = [batch async for batch, _ in Verifiable(threads, database).batches(name, prefix)]
+        batches = [batch async for batch, _ in RecordedReplicas(threads, database).batches(name, prefix)]
     return {recorded.key: recorded for batch in batches for recorded in batch}
 
 

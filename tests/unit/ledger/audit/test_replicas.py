@@ -11,8 +11,8 @@ from django.db.models.functions import Now
 
 from bench.filled_ledger import fill
 from bench.ledger_rows import whole_tables_in
-from file.ledger.audit.known import Acquaintance, Fate, Standing
-from file.ledger.audit.replicas import Verifiable
+from file.ledger.audit.known import Fate, KnownObjects, Standing
+from file.ledger.audit.replicas import RecordedReplicas
 from file.logic.naming import begun_at, new_file_id
 from file.logic.ports import ListedUpload
 from file.logic.values import MiB, ReplicaState
@@ -48,7 +48,7 @@ async def test_everything_is_met_once_when_there_are_many_windows(database: str,
     expected = await ask(database, lambda: sorted(query.values_list("pk", flat=True)))
     assert len(expected) > 500
     async with threads_on(database) as threads:
-        batches = [batch async for batch in Verifiable(threads, database).batches("A", prefix)]
+        batches = [batch async for batch in RecordedReplicas(threads, database).batches("A", prefix)]
     assert len(batches) > 2
     assert sorted(recorded.id for batch, _ in batches for recorded in batch) == expected
     assert max(len(batch) for batch, _ in batches) <= 1_500
@@ -61,7 +61,7 @@ async def test_a_sample_is_as_large_as_asked_for_and_none_comes_twice(database: 
     await ask(database, lambda: fill(database, 4_000))
     there = {recorded.id for recorded in (await recorded_in(database, "A", prefix)).values()}
     async with threads_on(database) as threads:
-        batches = [batch async for batch in Verifiable(threads, database).sample("A", count, prefix)]
+        batches = [batch async for batch in RecordedReplicas(threads, database).sample("A", count, prefix)]
     drawn = [recorded.id for batch in batches for recorded in batch]
     assert len(drawn) == len(set(drawn)) == min(count, len(there))
     assert set(drawn) <= there
@@ -75,31 +75,31 @@ async def test_one_is_drawn_that_was_never_verified_when_there_is_one(database: 
         lambda: Replica.objects.using(database).filter(account="A", file__key="k2").update(verified_at=None),
     )
     async with threads_on(database) as threads:
-        drawn = [await Verifiable(threads, database).one("A") for _ in range(20)]
-        assert await Verifiable(threads, database).one("Z") is None
+        drawn = [await RecordedReplicas(threads, database).one("A") for _ in range(20)]
+        assert await RecordedReplicas(threads, database).one("Z") is None
     keys = {one.key for one in drawn if one is not None}  # None: the draw began behind the last
     assert keys == {"k2"}
 
 
 async def test_nothing_is_drawn_from_an_empty_ledger(database: str) -> None:
     async with threads_on(database) as threads:
-        verifiable = Verifiable(threads, database)
-        assert await verifiable.one("A") is None
-        assert [batch async for batch in verifiable.sample("A", 3)] == []
-        assert [batch async for batch in verifiable.batches("A")] == []
-        assert await verifiable.elsewhere(["A"]) == {}
-        assert await Acquaintance(threads, database).last_begun() is None
+        recorded_replicas = RecordedReplicas(threads, database)
+        assert await recorded_replicas.one("A") is None
+        assert [batch async for batch in recorded_replicas.sample("A", 3)] == []
+        assert [batch async for batch in recorded_replicas.batches("A")] == []
+        assert await recorded_replicas.elsewhere(["A"]) == {}
+        assert await KnownObjects(threads, database).last_begun() is None
 
 
 async def test_accounts_that_nobody_configured_are_told(database: str) -> None:
     await add(database, "k", "other")
     await add(database, "third", behind="C")
     async with threads_on(database) as threads:
-        assert await Verifiable(threads, database).elsewhere(["A"]) == {"B": 3, "C": 2}
-        assert await Verifiable(threads, database).elsewhere(["A", "B", "C"]) == {}
+        assert await RecordedReplicas(threads, database).elsewhere(["A"]) == {"B": 3, "C": 2}
+        assert await RecordedReplicas(threads, database).elsewhere(["A", "B", "C"]) == {}
         retired = RetiredAccount.objects.using(database)
         await ask(database, lambda: retired.create(name="C", keeps=True, retired_at=Now()))
-        assert await Verifiable(threads, database).elsewhere(["A"]) == {"B": 3}
+        assert await RecordedReplicas(threads, database).elsewhere(["A"]) == {"B": 3}
 
 
 async def test_keys_are_known_when_a_file_is_there_or_on_its_way(database: str) -> None:
@@ -113,17 +113,17 @@ async def test_keys_are_known_when_a_file_is_there_or_on_its_way(database: str) 
         await ledger.intend(received)
         keys = ["stored", "behind", "elsewhere", "received", "nobody's", "no\0body's"]
         async with threads_on(database) as threads:
-            acquaintance = Acquaintance(threads, database)
-            known = await acquaintance.known(A, [PREFIX + key for key in keys])
+            known_objects = KnownObjects(threads, database)
+            known = await known_objects.known(A, [PREFIX + key for key in keys])
             assert known == {PREFIX + key for key in ("stored", "behind", "received")}
-            assert await acquaintance.known(account("A"), ["stored", "received"]) == set()
-            assert await acquaintance.known(replace(A, s3_bucket_name="x"), [PREFIX + "stored"]) == set()
+            assert await known_objects.known(account("A"), ["stored", "received"]) == set()
+            assert await known_objects.known(replace(A, s3_bucket_name="x"), [PREFIX + "stored"]) == set()
             given_up = new_file_id()
             rows = GivenUpFile.objects.using(database)
             await ask(database, lambda: rows.create(id=given_up, given_up_at=Now()))
-            fates = await acquaintance.fates([received.id, elsewhere.id, given_up, intent().id])
+            fates = await known_objects.fates([received.id, elsewhere.id, given_up, intent().id])
             assert fates == {received.id: Fate.KEPT, elsewhere.id: Fate.KEPT, given_up: Fate.GONE}
-            assert await acquaintance.last_begun() == begun_at(received.id)
+            assert await known_objects.last_begun() == begun_at(received.id)
 
 
 async def test_open_uploads_are_told_apart(database: str) -> None:
@@ -161,8 +161,8 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
     ]
     async with ledger_on(database) as ledger, threads_on(database) as threads:
         await ledger.intend(received)
-        acquaintance = Acquaintance(threads, database)
-        judged = await acquaintance.judge_uploads(A, met)
+        known_objects = KnownObjects(threads, database)
+        judged = await known_objects.judge_uploads(A, met)
         assert [one.standing for one in judged] == [
             Standing.LEFT,
             Standing.UNDER_WAY,
@@ -174,7 +174,7 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
         assert judged[3].since is not None
         assert judged[3].until is not None
         assert judged[3].until - judged[3].since > timedelta(hours=1, minutes=59)
-        await acquaintance.aborted("A", "noted")
+        await known_objects.aborted("A", "noted")
     assert await ask(database, lambda: [note.upload_id for note in rows.all()]) == ["behind"]
 
 
@@ -187,18 +187,18 @@ def test_windows_and_draws_use_an_index_when_the_ledger_is_large(database: str) 
         return execute(sql, params, many, context)
 
     nobody: Any = None
-    verifiable = Verifiable(nobody, database)
-    first, last = verifiable._ends()  # the two ends of the table itself
+    recorded_replicas = RecordedReplicas(nobody, database)
+    first, last = recorded_replicas._ends()  # the two ends of the table itself
     with connections[database].execute_wrapper(remember):
-        end = verifiable._end_of_window(first + 5_000, last)
-        assert verifiable._chosen("A", first + 9, last)
-        assert verifiable._loaded("A", Q(pk__gt=first + 5_000, pk__lte=first + 5_100))
-        page = verifiable._keys("team-1", "")
-        assert verifiable._loaded("A", Q(file_id__in=[file_id for file_id, _ in page[:20]]))
-        acquaintance = Acquaintance(nobody, database)
-        acquaintance._known(A, [PREFIX + key for _, key in page])
-        acquaintance._last_begun()
-        acquaintance._fates([str(file_id) for file_id, _ in page])
+        end = recorded_replicas._end_of_window(first + 5_000, last)
+        assert recorded_replicas._chosen("A", first + 9, last)
+        assert recorded_replicas._loaded("A", Q(pk__gt=first + 5_000, pk__lte=first + 5_100))
+        page = recorded_replicas._keys("team-1", "")
+        assert recorded_replicas._loaded("A", Q(file_id__in=[file_id for file_id, _ in page[:20]]))
+        known_objects = KnownObjects(nobody, database)
+        known_objects._known(A, [PREFIX + key for _, key in page])
+        known_objects._last_begun()
+        known_objects._fates([str(file_id) for file_id, _ in page])
     assert end == first + 6_500
     assert len(page) == 500
     explain = "EXPLAIN " if connections[database].vendor == "postgresql" else "EXPLAIN QUERY PLAN "
