@@ -30,7 +30,7 @@ from tests.intents import ACCOUNTS, PREFIX, failed, intent, pending, receipt, st
 from tests.unit.ledger.looking import ask, erasures_of, ledger_on
 from tests.unit.ledger.statetable import STATES, Log, all_drawn, logging
 
-STEPS = 200
+STEPS = 250
 ERRORS = (AccountUnreachableError("A", "put"), AccessRefusedError("A", "put"), KeyOccupiedError("A", "put"))
 PLACES = {
     name: Account(
@@ -53,9 +53,9 @@ class Driver:
         self._followed: list[tuple[str, Place]] = []
         self._claimed: list[Due] = []
         self.steps: Sequence[Callable[[], Awaitable[object]]] = [
-            self.intend, self.intend, self.conclude, self.conclude, self.fail, self.follow, self.take_over,
-            self.claim, self.claim, self.settle, self.settle, self.settle, self.erase, self.block, self.release,
-            self.retire, self.return_and_backfill, self.verify, self.rebuild,
+            self.intend, self.intend, self.intend, self.conclude, self.conclude, self.conclude, self.fail, self.follow,
+            self.take_over, self.claim, self.claim, self.settle, self.settle, self.settle, self.clean, self.erase,
+            self.block, self.release, self.retire, self.return_and_backfill, self.verify, self.verify, self.rebuild,
         ]  # fmt: skip
 
     async def step(self) -> None:
@@ -109,7 +109,7 @@ class Driver:
 
     async def follow(self) -> None:
         if self._followed:
-            file_id, place = self._followed.pop()
+            file_id, place = self._followed.pop(self._random.randrange(len(self._followed)))
             outcomes = (stored(place), pending(place, code="let_go"), pending(place, code="refused", retryable=False))
             await self._ledger.follow(file_id, self._random.choice(outcomes))
 
@@ -141,6 +141,14 @@ class Driver:
                 partial(self._claims.hold, due),
             )
         )()
+
+    async def clean(self) -> None:
+        """Everything that is to be removed from one account, or from all."""
+        for account in ACCOUNTS if self._random.random() < 0.5 else (self.account,):
+            for _ in range(3):
+                await self.make_due()
+                for due in await self._claims.claim(account, ReplicaState.ERASING, 100):
+                    await self._results.gone(due)
 
     async def erase(self) -> None:
         await erasures_of(self._ledger, self._database).begin(f"k{self._random.randrange(5)}")
