@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from file.ledger.work.claims import Due, Leases
+from file.ledger.work.claims import Claims, Due
 from file.ledger.work.holding import children
 from file.logic.accounts.registry import Registry
 from file.logic.errors import LedgerUnavailableError
@@ -30,14 +30,14 @@ class CatchUp:
 
     def __init__(
         self,
-        leases: Leases,
+        claims: Claims,
         replication: Replication,
         registry: Registry,
         *,
         concurrency: int,
         pause_seconds: float,
     ) -> None:
-        self._leases = leases
+        self._claims = claims
         self._replication = replication
         self._registry = registry
         self._turns = Fair(concurrency)
@@ -75,7 +75,7 @@ class CatchUp:
             turns += 1
         claimed: Sequence[Due] = ()
         try:
-            claimed = await self._leases.claim(name, ReplicaState.PENDING, turns)
+            claimed = await self._claims.claim(name, ReplicaState.PENDING, turns)
         finally:
             self._turns.give(name, turns - len(claimed))
         for due in claimed:
@@ -98,7 +98,7 @@ class CatchUp:
             await asyncio.sleep(self._pause_seconds)
             for name in before & self._turns.waiting:
                 with suppress(LedgerUnavailableError):
-                    if await self._leases.has_due(name, ReplicaState.PENDING):
+                    if await self._claims.has_due(name, ReplicaState.PENDING):
                         self._take_back_for(name)
             before = self._turns.waiting
 

@@ -12,9 +12,9 @@ from functools import partial
 import structlog
 
 from file.ledger.read.records import Records
-from file.ledger.work.claims import Due, Leases
+from file.ledger.work.claims import Claims, Due
 from file.ledger.work.holding import close_uploads, held, is_shown
-from file.ledger.work.results import Settling
+from file.ledger.work.results import Results
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, LedgerUnavailableError, NoSourceError, TakenBackError
 from file.logic.values import ReplicaState, Stored
@@ -30,8 +30,8 @@ class Cleaner:
 
     def __init__(
         self,
-        leases: Leases,
-        settling: Settling,
+        claims: Claims,
+        results: Results,
         records: Records,
         registry: Registry,
         *,
@@ -42,8 +42,8 @@ class Cleaner:
         self._compare = compare
         self._erased = erased
         self._is_compared = False
-        self._leases = leases
-        self._settling = settling
+        self._claims = claims
+        self._results = results
         self._records = records
         self._registry = registry
         self._pause_seconds = pause_seconds
@@ -83,7 +83,7 @@ class Cleaner:
     async def sweep(self, account: str) -> int:
         """Aborts uploads that may be open in an account, and that no other work looks for."""
         inventory = self._registry.storage(account)
-        for lost in await self._settling.lost_uploads(account):
+        for lost in await self._results.lost_uploads(account):
             if lost.bucket != inventory.account.s3_bucket_name:
                 continue
             try:
@@ -96,7 +96,7 @@ class Cleaner:
                 if error.retryable:
                     break
                 continue
-            await self._settling.aborted(lost)
+            await self._results.aborted(lost)
         return 0
 
     async def _over_and_over(self, work: Callable[[], Awaitable[int]]) -> None:
@@ -116,10 +116,10 @@ class Cleaner:
         """Takes over files whose lease ended. It compares first, once per process: in an older copy of the ledger, a
         file that was being received may have been acknowledged since.
         """
-        if not self._is_compared and await self._leases.has_expired():
+        if not self._is_compared and await self._claims.has_expired():
             await self._compare()
             self._is_compared = True
-        taken = await self._leases.take_over()
+        taken = await self._claims.take_over()
         if taken:
             _log.warning("uploads_taken_over", count=taken)
         return taken
@@ -133,12 +133,12 @@ class Cleaner:
         breaker = self._registry.breaker(due.account)
         try:
             try:
-                await held(self._leases, due, self._settle(due))
+                await held(self._claims, due, self._settle(due))
             except AccountError as error:
                 _log.warning("cleaning_failed", **told, code=error.code, detail=error.detail)
                 if not isinstance(error, NoSourceError | TakenBackError):
                     breaker.failed(error)
-                await self._settling.failed(due, error)
+                await self._results.failed(due, error)
             else:
                 breaker.succeeded()
         except LedgerUnavailableError as error:  # the claim ends by itself
@@ -152,7 +152,7 @@ class Cleaner:
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
         strangers = await inventory.remove(due.object_key, due.file_id, due.version_id, due.etag)
-        if await self._settling.gone(due, strangers):
+        if await self._results.gone(due, strangers):
             self._erased()
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
 

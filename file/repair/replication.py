@@ -12,9 +12,9 @@ from contextlib import suppress
 import structlog
 
 from file.ledger.read.records import Records
-from file.ledger.work.claims import Due, Leases
+from file.ledger.work.claims import Claims, Due
 from file.ledger.work.holding import children, close_uploads, held
-from file.ledger.work.results import Settling
+from file.ledger.work.results import Results
 from file.logic import metrics
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.placement import Placement
@@ -44,8 +44,8 @@ class Replication:
 
     def __init__(
         self,
-        leases: Leases,
-        settling: Settling,
+        claims: Claims,
+        results: Results,
         records: Records,
         placement: Placement,
         *,
@@ -54,8 +54,8 @@ class Replication:
         limits: Limits,
         budget: Share,
     ) -> None:
-        self._leases = leases
-        self._settling = settling
+        self._claims = claims
+        self._results = results
         self._records = records
         self._placement = placement
         self._registry = placement.registry
@@ -68,10 +68,10 @@ class Replication:
         """Completes a claimed replica, and records the result. Raises nothing except its cancellation."""
         told = {"id": due.file_id, "account": due.account}
         try:
-            await held(self._leases, due, self._settle(due))
+            await held(self._claims, due, self._settle(due))
         except asyncio.CancelledError:
             with suppress(LedgerUnavailableError):
-                await self._settling.end_claim(due)
+                await self._results.end_claim(due)
             raise
         except LedgerUnavailableError as error:  # the claim ends by itself
             _log.warning("catch_up_unrecorded", **told, detail=error.detail)
@@ -81,7 +81,7 @@ class Replication:
             if isinstance(error, AccountError) and not isinstance(error, NoSourceError | TakenBackError):
                 self._registry.breaker(due.account).failed(error)
             with suppress(LedgerUnavailableError):
-                await self._settling.failed(due, error)
+                await self._results.failed(due, error)
         except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out
             _log.exception("catch_up_crashed", **told)
         else:
@@ -95,18 +95,18 @@ class Replication:
         if stored is None:
             receipt = await self._records.receipt(due.file_id)
             if receipt is None:  # it is to be erased
-                return await self._settling.end_claim(due)
+                return await self._results.end_claim(due)
             if not self._placement.takes(due.account):
-                return await self._settling.give_up(due)
+                return await self._results.give_up(due)
             try:
                 stored = await self._bring(due, receipt, account)
             except PartRefusedError as error:
                 if await account.find(due.object_key, due.file_id) is not None:
                     raise ReplacedError(due.account, "put") from error
                 raise
-        if not await self._settling.found(due, stored):
+        if not await self._results.found(due, stored):
             await account.remove(stored.object_key, due.file_id, stored.version_id, stored.etag)
-            return await self._settling.end_claim(due)
+            return await self._results.end_claim(due)
         metrics.caught_up(due.account, brought=brought)
         _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
         return None
@@ -143,9 +143,9 @@ class Replication:
                     describe(file, identity, names, digests.sha256, self._installation, self._hashes),
                     limits=self._limits,
                     budget=self._budget.of(due.account),
-                    begins=lambda: self._leases.note(due, None),
+                    begins=lambda: self._claims.note(due, None),
                     begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
-                    may_publish=lambda: self._leases.hold(due),
+                    may_publish=lambda: self._claims.hold(due),
                 )
                 if notes:
                     await asyncio.wait(notes)
@@ -165,4 +165,4 @@ class Replication:
     async def _note(self, due: Due, upload_id: str | None) -> None:
         """Records the id of the upload. Without it, a clean-up searches by key and time."""
         with suppress(LedgerUnavailableError):
-            await self._leases.note(due, upload_id)
+            await self._claims.note(due, upload_id)

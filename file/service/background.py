@@ -12,9 +12,9 @@ from file.ledger.commit.checkpoint import Checkpoint
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.installations import Installations
 from file.ledger.read.records import Records
-from file.ledger.work.claims import Leases
+from file.ledger.work.claims import Claims
 from file.ledger.work.erasures import Erasures
-from file.ledger.work.results import Settling
+from file.ledger.work.results import Results
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.placement import Placement
 from file.logic.erasing import Erasure
@@ -56,9 +56,9 @@ class Background:
         self._budget = budget
         self._hashes = hashes
         self._pause_seconds = settings.lease_seconds / _PAUSES
-        self._leases = Leases(writer, alias, under_way=ledger.under_way, claim_seconds=settings.lease_seconds)
-        self._erasures = Erasures(writer, alias, self._leases)
-        self._settling = Settling(writer, alias, settle_seconds=settings.limits.settle_seconds)
+        self._claims = Claims(writer, alias, under_way=ledger.under_way, claim_seconds=settings.lease_seconds)
+        self._erasures = Erasures(writer, alias, self._claims)
+        self._results = Results(writer, alias, settle_seconds=settings.limits.settle_seconds)
         self._forgetting = Forgetting(Checkpoint(writer, alias))
         self._freshness = Freshness(
             KnownObjects(writer, alias),
@@ -68,8 +68,8 @@ class Background:
             first_seconds=first_look_seconds,
         )
         self._cleaner = Cleaner(
-            self._leases,
-            self._settling,
+            self._claims,
+            self._results,
             records,
             self._registry,
             compare=self._freshness.look_everywhere,
@@ -97,8 +97,8 @@ class Background:
 
     def _catch_up(self) -> CatchUp:
         replication = Replication(
-            self._leases,
-            self._settling,
+            self._claims,
+            self._results,
             self._records,
             self._placement,
             installation=self._ledger.installation,  # known once the ledger is open
@@ -107,7 +107,7 @@ class Background:
             budget=Share(self._budget),
         )
         return CatchUp(
-            self._leases,
+            self._claims,
             replication,
             self._registry,
             concurrency=self._settings.catchup_concurrency,

@@ -28,7 +28,7 @@ from file.ledger.database.backup import copy_ledger
 from file.ledger.database.opening import open_ledger
 from file.ledger.installations import NO_INSTALLATION, Installations, Ownership
 from file.ledger.keyed import account_hashes
-from file.ledger.work.claims import Leases
+from file.ledger.work.claims import Claims
 from file.logic.naming import new_file_id
 from file.logic.values import FILE_ACCOUNTS, FILE_ID, FILE_INSTALLATION
 from file.management.reports.verify import as_lines
@@ -364,10 +364,10 @@ async def test_an_upload_is_not_taken_over_while_the_ledger_is_behind(accounts: 
     files = File.objects.using(sqlite_database)
     async with ledger_on(sqlite_database) as ledger:
         await ledger.intend(intent("k"))
-        leases = Leases(ledger.writer, sqlite_database, under_way=(), claim_seconds=30)
+        claims = Claims(ledger.writer, sqlite_database, under_way=(), claim_seconds=30)
         await ask(sqlite_database, lambda: files.update(lease_until=Now() - timedelta(hours=1)))
         installations = Installations(ledger.writer, sqlite_database)
         await installations.mark_behind()
-        assert await leases.take_over() == 0
+        assert await claims.take_over() == 0
         await installations.mark_level((await installations.read()).behind_at)
-        assert await leases.take_over() == 1
+        assert await claims.take_over() == 1

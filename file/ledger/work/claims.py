@@ -53,7 +53,7 @@ class Due:
     lost: tuple[datetime, datetime] | None
 
 
-class Leases:
+class Claims:
     """`claim_seconds`: how long a claimed replica is left to its claimer.
 
     `under_way`: ids of the files that this very process receives. If it stopped for a time, it renews its leases first.

@@ -13,7 +13,7 @@ from file.ledger.commit.writer import Writer
 from file.ledger.keyed import key_hashes
 from file.ledger.read.queries import is_storable
 from file.ledger.read.receipts import erasure_of
-from file.ledger.work.claims import Due, Leases, unfinished_replicas_of
+from file.ledger.work.claims import Claims, Due, unfinished_replicas_of
 from file.logic.erasing import Erasure
 from file.logic.values import FileState, ReplicaState
 from file.models import File, Replica
@@ -22,10 +22,10 @@ from file.models import File, Replica
 class Erasures:
     """Begins erasures. Raises `LedgerUnavailableError`."""
 
-    def __init__(self, writer: Writer, alias: str, leases: Leases) -> None:
+    def __init__(self, writer: Writer, alias: str, claims: Claims) -> None:
         self._writer = writer
         self._alias = alias
-        self._leases = leases
+        self._claims = claims
 
     async def begin(
         self, key: str, file_id: str | None = None, accounts: Sequence[str] = ()
@@ -50,7 +50,7 @@ class Erasures:
             return erasure, ()
         replicas = Replica.objects.using(self._alias).filter(file_id=erasure.id, account__in=accounts)
         due = replicas.filter(states.DUE, state=ReplicaState.ERASING)
-        return erasure, self._leases.claimed(due, len(accounts))
+        return erasure, self._claims.claimed(due, len(accounts))
 
     def _begin(self, key: str, file_id: str | None) -> Erasure | None:
         files = File.objects.using(self._alias)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from file.ledger.work.claims import Due, Leases
+from file.ledger.work.claims import Claims, Due
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, BucketMissingError, LedgerUnavailableError, TakenBackError
 from file.logic.ports import StorageAccount
@@ -35,17 +35,17 @@ async def _end(tasks: set[asyncio.Task[None]]) -> None:
         await asyncio.wait(tasks)
 
 
-async def held(leases: Leases, due: Due, work: Coroutine[Any, Any, None]) -> None:
+async def held(claims: Claims, due: Due, work: Coroutine[Any, Any, None]) -> None:
     """Do the work, and renew the claim meanwhile. Broken off with `TakenBackError` when the claim is lost."""
     async with children() as under_way:
         task = asyncio.create_task(work)
         under_way.add(task)
         while not task.done():
-            await asyncio.wait((task,), timeout=leases.claim_seconds / 3)
+            await asyncio.wait((task,), timeout=claims.claim_seconds / 3)
             if task.done():
                 break
             with suppress(LedgerUnavailableError):  # it runs out, if it stays so: then another one does it, too
-                if not await leases.hold(due):
+                if not await claims.hold(due):
                     raise TakenBackError(due.account, "upload")
         try:
             task.result()

@@ -39,7 +39,7 @@ class Lost:
     until: datetime
 
 
-class Settling:
+class Results:
     """`settle_seconds`: the time between two looks."""
 
     def __init__(self, writer: Writer, alias: str, *, settle_seconds: float) -> None:

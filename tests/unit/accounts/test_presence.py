@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from file.accounts.presence import Presence
 from file.ledger.commit.ledger import DatabaseLedger
-from file.ledger.work.claims import Leases
+from file.ledger.work.claims import Claims
 from file.logic.accounts.registry import Registry
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import Replica, RetiredAccount
@@ -45,7 +45,7 @@ async def test_replicas_wait_while_their_account_is_missing_and_are_due_when_it_
         free, held = [await ask(database, partial(replica, database, key, "C")) for key in ("free", "held")]
         assert [(row.state, row.error_code) for row in (free, held)] == [("pending", None)] * 2
         assert free.due_at == lease_end  # before its first attempt it says how long somebody was at it
-        due = await Leases(ledger.writer, database, under_way=(), claim_seconds=30).claim("C", ReplicaState.ERASING, 9)
+        due = await Claims(ledger.writer, database, under_way=(), claim_seconds=30).claim("C", ReplicaState.ERASING, 9)
         assert len(due) == 2
 
 
@@ -96,7 +96,7 @@ async def test_a_replica_gets_its_place_when_a_rebuild_did_not_know_the_account(
         assert (found.state, found.bucket, found.object_key) == ("pending", "bucket-c", "of/ours/k2")
         assert (
             len(
-                await Leases(ledger.writer, database, under_way=(), claim_seconds=30).claim(
+                await Claims(ledger.writer, database, under_way=(), claim_seconds=30).claim(
                     "C", ReplicaState.PENDING, 9
                 )
             )

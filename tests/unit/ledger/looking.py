@@ -7,7 +7,7 @@ from typing import TypeVar
 from django.db import connections
 
 from file.ledger.commit.ledger import DatabaseLedger
-from file.ledger.work.claims import Leases
+from file.ledger.work.claims import Claims
 from file.ledger.work.erasures import Erasures
 from file.models import File, Replica
 
@@ -19,8 +19,8 @@ def ledger_on(database: str, **changes: float) -> DatabaseLedger:
 
 
 def erasures_of(ledger: DatabaseLedger, database: str) -> Erasures:
-    leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
-    return Erasures(ledger.writer, database, leases)
+    claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+    return Erasures(ledger.writer, database, claims)
 
 
 async def ask(database: str, work: Callable[[], T]) -> T:

@@ -68,7 +68,7 @@ REPLICA: dict[str, list[Files]] = {
     "want_again": [lambda alias, pk: states.want_again(replicas(alias, pk))],
     "forget": [lambda alias, pk: states.forget(replicas(alias, pk))],
 }
-# What is no function of query sets: rows that are made, and SQL. The random test sees them.
+# Not functions of query sets, but rows that are created, and SQL. The tests of their writers see them.
 MADE = {
     "file": {"CLAIMED", "CONCLUDED", "received_by", "RECEIVED", "restored_file", "FOUND_LATE"},
     "replica": {"STORED", "pending", "WANTED", "RESTORED", "missing", "UNSEEN"},

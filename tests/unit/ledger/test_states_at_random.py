@@ -18,8 +18,8 @@ from file.ledger.audit.replicas import MISSING, REPLACED, Replicas
 from file.ledger.audit.verification import Verification
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.database.threads import ReadingThreads
-from file.ledger.work.claims import Due, Leases
-from file.ledger.work.results import Settling
+from file.ledger.work.claims import Claims, Due
+from file.ledger.work.results import Results
 from file.logic.accounts.placement import Placement
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccessRefusedError, AccountUnreachableError, KeyOccupiedError, UploadError
@@ -30,7 +30,7 @@ from tests.intents import ACCOUNTS, PREFIX, failed, intent, pending, receipt, st
 from tests.unit.ledger.looking import ask, erasures_of, ledger_on
 from tests.unit.ledger.statetable import STATES, Log, all_drawn, logging
 
-STEPS = 200
+STEPS = 250
 ERRORS = (AccountUnreachableError("A", "put"), AccessRefusedError("A", "put"), KeyOccupiedError("A", "put"))
 PLACES = {
     name: Account(
@@ -47,15 +47,15 @@ class Driver:
     def __init__(self, database: str, ledger: DatabaseLedger, threads: ReadingThreads, log: Log, seed: int) -> None:
         self._database, self._ledger, self._threads, self._log = database, ledger, threads, log
         self._random = random.Random(seed)  # noqa: S311 - a test
-        self._leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
-        self._settling = Settling(ledger.writer, database, settle_seconds=0)
+        self._claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        self._results = Results(ledger.writer, database, settle_seconds=0)
         self._received: list[Intent] = []
         self._followed: list[tuple[str, Place]] = []
         self._claimed: list[Due] = []
         self.steps: Sequence[Callable[[], Awaitable[object]]] = [
-            self.intend, self.intend, self.conclude, self.conclude, self.fail, self.follow, self.take_over,
-            self.claim, self.claim, self.settle, self.settle, self.settle, self.erase, self.block, self.release,
-            self.retire, self.return_and_backfill, self.verify, self.rebuild,
+            self.intend, self.intend, self.intend, self.conclude, self.conclude, self.conclude, self.fail, self.follow,
+            self.take_over, self.claim, self.claim, self.settle, self.settle, self.settle, self.clean, self.erase,
+            self.block, self.release, self.retire, self.return_and_backfill, self.verify, self.verify, self.rebuild,
         ]  # fmt: skip
 
     async def step(self) -> None:
@@ -109,7 +109,7 @@ class Driver:
 
     async def follow(self) -> None:
         if self._followed:
-            file_id, place = self._followed.pop()
+            file_id, place = self._followed.pop(self._random.randrange(len(self._followed)))
             outcomes = (stored(place), pending(place, code="let_go"), pending(place, code="refused", retryable=False))
             await self._ledger.follow(file_id, self._random.choice(outcomes))
 
@@ -117,30 +117,38 @@ class Driver:
 
     async def take_over(self) -> None:
         await self.expire()
-        await self._leases.take_over()
+        await self._claims.take_over()
 
     async def claim(self) -> None:
         await self.make_due()
         state = self._random.choice((ReplicaState.PENDING, ReplicaState.ERASING))
-        self._claimed += await self._leases.claim(self.account, state, 4)
+        self._claimed += await self._claims.claim(self.account, state, 4)
 
     async def settle(self) -> None:
         if not self._claimed:
             return
         due = self._claimed.pop(self._random.randrange(len(self._claimed)))
         if due.state is ReplicaState.ERASING and self._random.random() < 0.7:
-            await self._settling.gone(due, strangers=self._random.randrange(2))
+            await self._results.gone(due, strangers=self._random.randrange(2))
             return
         has_it = stored(Place(due.account, due.bucket, due.object_key))
         await self._random.choice(
             (
-                partial(self._settling.found, due, has_it),
-                partial(self._settling.failed, due, self._random.choice(ERRORS)),
-                partial(self._settling.end_claim, due),
-                partial(self._settling.give_up, due),
-                partial(self._leases.hold, due),
+                partial(self._results.found, due, has_it),
+                partial(self._results.failed, due, self._random.choice(ERRORS)),
+                partial(self._results.end_claim, due),
+                partial(self._results.give_up, due),
+                partial(self._claims.hold, due),
             )
         )()
+
+    async def clean(self) -> None:
+        """Everything that is to be removed from one account, or from all."""
+        for account in ACCOUNTS if self._random.random() < 0.5 else (self.account,):
+            for _ in range(3):
+                await self.make_due()
+                for due in await self._claims.claim(account, ReplicaState.ERASING, 100):
+                    await self._results.gone(due)
 
     async def erase(self) -> None:
         await erasures_of(self._ledger, self._database).begin(f"k{self._random.randrange(5)}")
@@ -219,10 +227,10 @@ class Driver:
             await self.take_over()
             await self.make_due()
             for name in ACCOUNTS:
-                for due in await self._leases.claim(name, ReplicaState.PENDING, 500):
-                    await self._settling.found(due, stored(Place(name, due.bucket, due.object_key)))
-                for due in await self._leases.claim(name, ReplicaState.ERASING, 500):
-                    await self._settling.gone(due)
+                for due in await self._claims.claim(name, ReplicaState.PENDING, 500):
+                    await self._results.found(due, stored(Place(name, due.bucket, due.object_key)))
+                for due in await self._claims.claim(name, ReplicaState.ERASING, 500):
+                    await self._results.gone(due)
 
 
 def unsettled(database: str) -> dict[str, int]:

@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.read.records import Records
-from file.ledger.work.claims import Leases
-from file.ledger.work.results import Settling
+from file.ledger.work.claims import Claims
+from file.ledger.work.results import Results
 from file.logic.errors import IdempotencyKeyBusyError
 from file.logic.values import FILE_ID, FileState, Intent, ReplicaState
 from file.models import File, OpenUpload, Replica
@@ -27,13 +27,13 @@ AGO = Now() - timedelta(seconds=1)
 Told = dict[str, Any]
 
 
-def leases_of(ledger: DatabaseLedger, database: str) -> Leases:
+def claims_of(ledger: DatabaseLedger, database: str) -> Claims:
     """As another process has them: nothing is under way in it."""
-    return Leases(ledger.writer, database, under_way=(), claim_seconds=30)
+    return Claims(ledger.writer, database, under_way=(), claim_seconds=30)
 
 
-def settling_of(ledger: DatabaseLedger, database: str) -> Settling:
-    return Settling(ledger.writer, database, settle_seconds=0)
+def results_of(ledger: DatabaseLedger, database: str) -> Results:
+    return Results(ledger.writer, database, settle_seconds=0)
 
 
 async def nothing_to_compare() -> None:
@@ -42,8 +42,8 @@ async def nothing_to_compare() -> None:
 
 @asynccontextmanager
 async def cleaner_of(ledger: DatabaseLedger, database: str, *buckets: MemoryBucket) -> AsyncIterator[Cleaner]:
-    leases, settling, records = leases_of(ledger, database), settling_of(ledger, database), Records(database)
-    yield Cleaner(leases, settling, records, registry_of(buckets), compare=nothing_to_compare, pause_seconds=60)
+    claims, results, records = claims_of(ledger, database), results_of(ledger, database), Records(database)
+    yield Cleaner(claims, results, records, registry_of(buckets), compare=nothing_to_compare, pause_seconds=60)
     await records.close()
 
 
@@ -83,9 +83,9 @@ async def test_a_file_is_gone_and_its_key_free_when_every_account_said_twice_tha
     database: str,
 ) -> None:
     async with ledger_on(database) as ledger:
-        wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
+        wanted, buckets, claims = await begun(ledger, database), accounts(), claims_of(ledger, database)
         put(buckets[1], wanted)
-        assert await leases.take_over() == 1
+        assert await claims.take_over() == 1
         await clean(ledger, database, *buckets)
         assert (await files_in(database))["k"].state == FileState.ERASING
         await clean(ledger, database, *buckets)
@@ -95,8 +95,8 @@ async def test_a_file_is_gone_and_its_key_free_when_every_account_said_twice_tha
 
 async def test_what_lands_late_is_removed_when_its_key_is_another_s_already(database: str) -> None:
     async with ledger_on(database) as ledger:
-        wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
-        await leases.take_over()
+        wanted, buckets, claims = await begun(ledger, database), accounts(), claims_of(ledger, database)
+        await claims.take_over()
         await clean(ledger, database, *buckets, times=2)
         left = (await files_in(database))["k"]
         assert (left.state, left.live) == (FileState.ERASING, False)
@@ -113,9 +113,9 @@ async def test_what_lands_late_is_removed_when_its_key_is_another_s_already(data
 
 async def test_the_key_is_kept_when_an_upload_may_be_open_that_only_the_key_tells(database: str) -> None:
     async with ledger_on(database) as ledger:
-        wanted, buckets, leases = await begun(ledger, database, part_size=8), accounts(), leases_of(ledger, database)
+        wanted, buckets, claims = await begun(ledger, database, part_size=8), accounts(), claims_of(ledger, database)
         ledger.begun(wanted.id, "A", None)
-        await leases.take_over()
+        await claims.take_over()
         await clean(ledger, database, *buckets, times=2)
         assert (await files_in(database))["k"].live
         await clean(ledger, database, *buckets)
@@ -139,7 +139,7 @@ async def test_what_may_land_is_looked_for_when_an_upload_failed_without_an_answ
 async def test_nothing_is_taken_over_when_this_very_process_is_at_it(database: str) -> None:
     async with ledger_on(database) as ledger:
         wanted = await begun(ledger, database)
-        mine = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
+        mine = Claims(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
         assert await mine.take_over() == 0
         assert await ledger.conclude(receipt(wanted))
 
@@ -149,7 +149,7 @@ async def test_an_idempotency_key_is_free_when_the_upload_that_died_was_taken_ov
         await begun(ledger, database, idempotency_key="once")
         with pytest.raises(IdempotencyKeyBusyError):
             await ledger.intend(intent("k2", idempotency_key="once"))
-        await leases_of(ledger, database).take_over()
+        await claims_of(ledger, database).take_over()
         assert await ledger.intend(intent("k2", idempotency_key="once")) is None
 
 
@@ -176,7 +176,7 @@ async def test_uploads_are_looked_for_by_key_when_one_may_be_open_that_nobody_ha
             ledger.begun(wanted.id, "C", upload_id)
         if changes:
             await ask(database, partial(Replica.objects.using(database).filter(account="C").update, **changes))
-        [due] = await leases_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
+        [due] = await claims_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
     assert due.upload_ids == tuple(upload_id for upload_id in noted if upload_id)
     assert (due.lost is not None) is looks
 
@@ -186,7 +186,7 @@ async def test_an_upload_begun_after_the_lease_had_ended_is_not_ours_when_none_w
         await behind(ledger, database, part_size=8)
         await ask(database, partial(Replica.objects.using(database).filter(account="C").update, begun_until=AGO))
         ended = (await replicas_in(database))["C"].begun_until
-        [due] = await leases_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
+        [due] = await claims_of(ledger, database).claim("C", ReplicaState.PENDING, 10)
     assert due.lost is not None
     assert ended is not None
     assert abs(due.lost[1] - ended) < timedelta(seconds=5)
@@ -197,21 +197,21 @@ async def test_earlier_uploads_are_not_looked_for_again_when_they_were_closed_be
 ) -> None:
     async with ledger_on(database) as ledger:
         await behind(ledger, database, part_size=8)
-        leases, settling = leases_of(ledger, database), settling_of(ledger, database)
-        [due] = await leases.claim("C", ReplicaState.PENDING, 10)
+        claims, results = claims_of(ledger, database), results_of(ledger, database)
+        [due] = await claims.claim("C", ReplicaState.PENDING, 10)
         assert due.lost is not None
-        await leases.note(due, None)
-        await leases.note(due, "id")
-        await settling.end_claim(due)
-        [again] = await leases.claim("C", ReplicaState.PENDING, 10)
+        await claims.note(due, None)
+        await claims.note(due, "id")
+        await results.end_claim(due)
+        [again] = await claims.claim("C", ReplicaState.PENDING, 10)
     assert (again.lost, again.upload_ids) == (None, ("id",))
 
 
 async def test_the_clean_up_stays_open_when_the_account_has_another_bucket_now(database: str) -> None:
     async with ledger_on(database) as ledger:
         await begun(ledger, database)
-        leases, [moved, *_] = leases_of(ledger, database), accounts()
-        await leases.take_over()
+        claims, [moved, *_] = claims_of(ledger, database), accounts()
+        await claims.take_over()
         await ask(database, partial(Replica.objects.using(database).update, bucket="the-former"))
         await clean(ledger, database, moved, times=3)
         replica = (await replicas_in(database))["A"]
@@ -222,8 +222,8 @@ async def test_the_clean_up_stays_open_when_the_account_has_another_bucket_now(d
 async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(database: str) -> None:
     """A process that stood still: the clean-up saw nothing; only then its put landed, and could not be taken back."""
     async with ledger_on(database) as ledger:
-        wanted, buckets, leases = await begun(ledger, database), accounts(), leases_of(ledger, database)
-        await leases.take_over()
+        wanted, buckets, claims = await begun(ledger, database), accounts(), claims_of(ledger, database)
+        await claims.take_over()
         await clean(ledger, database, *buckets, times=3)
         assert not await files_in(database)
         put(buckets[1], wanted)
@@ -240,12 +240,12 @@ async def test_what_is_left_is_cleaned_up_when_its_row_was_let_go_before(databas
 
 async def test_a_lost_begin_is_swept_when_the_file_was_stored_all_the_same(database: str) -> None:
     async with ledger_on(database) as ledger:
-        wanted, settling = intent(part_size=8), settling_of(ledger, database)
+        wanted, results = intent(part_size=8), results_of(ledger, database)
         await ledger.intend(wanted)
         for upload_id in ("id", None):
             ledger.begun(wanted.id, "A", upload_id)
         assert await ledger.conclude(receipt(wanted))
-        assert not await settling.lost_uploads("A")  # it may still open
+        assert not await results.lost_uploads("A")  # it may still open
         notes = OpenUpload.objects.using(database)
         assert await ask(database, partial(notes.update, created_at=Now() - timedelta(minutes=2))) == 1
         bucket = accounts()[0]

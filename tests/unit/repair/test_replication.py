@@ -9,8 +9,8 @@ from awscrt.checksums import crc64nvme
 from django.db.models.functions import Now
 
 from file.ledger.read.records import Records
-from file.ledger.work.claims import Leases
-from file.ledger.work.results import Settling
+from file.ledger.work.claims import Claims
+from file.ledger.work.results import Results
 from file.logic.accounts.placement import Placement
 from file.logic.memory.budget import Budget, Share
 from file.logic.values import FILE_ID, FileState, MiB, ReplicaState, checksum_text
@@ -27,14 +27,14 @@ BODY = b"abc"
 
 
 @asynccontextmanager
-async def replication(database: str, placement: Placement) -> AsyncIterator[tuple[Replication, Leases]]:
+async def replication(database: str, placement: Placement) -> AsyncIterator[tuple[Replication, Claims]]:
     async with ledger_on(database) as ledger:
-        leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
-        settling, records = Settling(ledger.writer, database, settle_seconds=0), Records(database)
+        claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        results, records = Results(ledger.writer, database, settle_seconds=0), Records(database)
         yield (
             Replication(
-                leases,
-                settling,
+                claims,
+                results,
                 records,
                 placement,
                 installation=ledger.installation,
@@ -42,7 +42,7 @@ async def replication(database: str, placement: Placement) -> AsyncIterator[tupl
                 limits=LIMITS,
                 budget=Share(Budget(MiB)),
             ),
-            leases,
+            claims,
         )
         await records.close()
 
@@ -61,8 +61,8 @@ async def settle(database: str, a: MemoryBucket, c: MemoryBucket, *, is_retired:
         await ask(database, lambda: rows.create(name="C", keeps=True, retired_at=Now()))
     placement = Placement(registry_of([a, c]))
     placement.registry.retired = frozenset("C")
-    async with replication(database, placement) as (replicas, leases):
-        [due] = await leases.claim("C", ReplicaState.PENDING, 9)
+    async with replication(database, placement) as (replicas, claims):
+        [due] = await claims.claim("C", ReplicaState.PENDING, 9)
         await replicas.bring(due)
     assert not {"put", "begin"} & set(c.calls)
 

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from file.ledger.accounts import backfill as backfilling
 from file.ledger.accounts.backfill import Backfilled, backfill, unretire
 from file.ledger.accounts.retirement import Retirement, RetirementRefusedError, retire
-from file.ledger.work.claims import Leases
+from file.ledger.work.claims import Claims
 from file.logic.accounts.placement import Placement
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountsRefusedError
@@ -74,8 +74,8 @@ async def test_no_upload_is_looked_for_when_a_replica_was_added(database: str) -
     await ask(database, partial(make_file, database, "k", {"A": "stored"}))
     await ask(database, partial(filled, database))
     async with ledger_on(database) as ledger:
-        leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
-        [due] = await leases.claim("D", ReplicaState.PENDING, 10)
+        claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        [due] = await claims.claim("D", ReplicaState.PENDING, 10)
     assert due.lost is None
 
 

@@ -8,8 +8,8 @@ from django.db.models.functions import Now
 
 from file.ledger.audit.replicas import MISSING, REPLACED
 from file.ledger.audit.verification import Change, Demotion, Verification
-from file.ledger.work.claims import Leases
-from file.ledger.work.results import Settling
+from file.ledger.work.claims import Claims
+from file.ledger.work.results import Results
 from file.logic.values import ReplicaState
 from file.models import Replica
 from tests.intents import PREFIX, stored
@@ -206,10 +206,10 @@ async def test_catch_up_claims_what_verifying_found_missing(database: str) -> No
     [wanted] = await add(database, "k")
     await demoted(database, (await recorded_in(database, "A"))["k"], MISSING)
     async with ledger_on(database) as ledger:
-        leases = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
-        [due] = await leases.claim("A", ReplicaState.PENDING, 10)
+        claims = Claims(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
+        [due] = await claims.claim("A", ReplicaState.PENDING, 10)
         assert (due.file_id, due.object_key, due.lost) == (wanted.id, PREFIX + "k", None)
-        settling = Settling(ledger.writer, database, settle_seconds=1)
-        assert await settling.found(due, stored(wanted.places[0]))
+        results = Results(ledger.writer, database, settle_seconds=1)
+        assert await results.found(due, stored(wanted.places[0]))
     assert (await states_in(database))["A"] == ("stored", None)
     assert (await files_in(database))["k"].state == "stored"

@@ -9,8 +9,8 @@ from django.test import override_settings
 
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import key_hashes
-from file.ledger.work.claims import Due, Leases
-from file.ledger.work.results import Settling
+from file.ledger.work.claims import Claims, Due
+from file.ledger.work.results import Results
 from file.logic.values import FileState, Intent, ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
 from tests.intents import intent, receipt, stored
@@ -27,8 +27,8 @@ async def acknowledged(ledger: DatabaseLedger, behind: str = "", **changes: str)
     return wanted
 
 
-def settling_of(ledger: DatabaseLedger, database: str) -> Settling:
-    return Settling(ledger.writer, database, settle_seconds=2)
+def results_of(ledger: DatabaseLedger, database: str) -> Results:
+    return Results(ledger.writer, database, settle_seconds=2)
 
 
 async def erased(ledger: DatabaseLedger, database: str) -> Due:
@@ -36,7 +36,7 @@ async def erased(ledger: DatabaseLedger, database: str) -> Due:
     _, claimed = await erasures_of(ledger, database).begin("k", accounts=ALL)
     assert {due.account for due in claimed} == set(ALL)
     for due in claimed:
-        await settling_of(ledger, database).gone(due, strangers=2 if due.account == "B" else 0)
+        await results_of(ledger, database).gone(due, strangers=2 if due.account == "B" else 0)
     return claimed[-1]
 
 
@@ -78,10 +78,10 @@ async def test_the_time_between_two_looks_is_kept_when_the_erasure_is_asked_for_
     async with ledger_on(database) as ledger:
         await acknowledged(ledger, behind="C")
         await ask(database, partial(Replica.objects.using(database).filter(account="C").update, owner=None))
-        erasures, settling = erasures_of(ledger, database), settling_of(ledger, database)
+        erasures, results = erasures_of(ledger, database), results_of(ledger, database)
         _, claimed = await erasures.begin("k", accounts=ALL)
         for due in claimed:
-            await settling.gone(due)
+            await results.gone(due)
         states = {name: replica.state for name, replica in (await replicas_in(database)).items()}
         assert states == {"A": ReplicaState.ERASED, "B": ReplicaState.ERASED, "C": ReplicaState.ERASING}
         erasure, claimed = await erasures.begin("k", accounts=ALL)
@@ -113,16 +113,16 @@ async def test_it_is_erased_again_when_somebody_woke_up_and_stored_it(database: 
         due = await erased(ledger, database)
         [place] = [place for place in wanted.places if place.account == due.account]
         late: Stored = stored(place)
-        assert not await settling_of(ledger, database).found(due, late)
+        assert not await results_of(ledger, database).found(due, late)
         file = await ask(database, File.objects.using(database).get)
         assert (file.state, file.erased_at) == (FileState.ERASING, None)
         assert await ledger.intend(intent()) is None  # the key stays free
         await ask(database, partial(Replica.objects.using(database).filter(state="erasing").update, due_at=AGO))
-        leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
+        claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
         for _ in range(2):
-            [again] = await leases.claim(due.account, ReplicaState.ERASING, 10)
+            [again] = await claims.claim(due.account, ReplicaState.ERASING, 10)
             assert again.object_key == late.object_key
-            await settling_of(ledger, database).gone(again)
+            await results_of(ledger, database).gone(again)
             erasing = Replica.objects.using(database).filter(state="erasing")
             await ask(database, partial(erasing.update, due_at=AGO))
         files = File.objects.using(database).filter(pk=wanted.id)
@@ -135,10 +135,10 @@ async def test_a_begin_that_is_repeated_leaves_a_note_of_the_first(database: str
     async with ledger_on(database) as ledger:
         await acknowledged(ledger, behind="C")
         await ask(database, partial(Replica.objects.using(database).filter(account="C").update, due_at=AGO))
-        leases = Leases(ledger.writer, database, under_way=(), claim_seconds=30)
-        [due] = await leases.claim("C", ReplicaState.PENDING, 1)
+        claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        [due] = await claims.claim("C", ReplicaState.PENDING, 1)
         for upload_id in (None, None, "second"):  # about to begin; the answer was lost; begun again
-            await leases.note(due, upload_id)
+            await claims.note(due, upload_id)
         notes = OpenUpload.objects.using(database).values_list("upload_id", flat=True)
         assert sorted(map(str, await ask(database, lambda: list(notes)))) == ["None", "second"]
 
@@ -158,6 +158,6 @@ async def test_an_account_that_goes_on_may_not_publish_when_its_lease_has_run_ou
         replicas = Replica.objects.using(database).filter(account="C")
         await ask(database, partial(replicas.update, due_at=AGO))
         assert not await ledger.may_publish(wanted.id, "C")
-        leases = Leases(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
-        assert await leases.claim("C", ReplicaState.PENDING, 1)
+        claims = Claims(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
+        assert await claims.claim("C", ReplicaState.PENDING, 1)
         assert not await ledger.may_publish(wanted.id, "C")
