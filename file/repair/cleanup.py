@@ -74,7 +74,7 @@ class Cleaner:
 
     async def clean(self, account: str) -> int:
         """Cleans one account now. Returns the number of replicas that were examined."""
-        claimed = await self._leases.claim(account, ReplicaState.ERASING, _AT_ONCE)
+        claimed = await self._claims.claim(account, ReplicaState.ERASING, _AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for due in claimed:
                 group.create_task(self._settle_safely(due))

@@ -60,12 +60,6 @@ RETIRED_WORDS = {
     "verdicts": "compare",
     "verifiable": "replicas",
 }
-# Still to be renamed; this list only gets shorter.
-STILL_THERE = frozenset(
-    """
-    RollCall Settling
-    """.split()
-)
 
 
 def modules() -> list[Path]:
@@ -113,9 +107,7 @@ def words_of_classes(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def test_every_module_is_explained_when_its_name_is_not_plain_english() -> None:
-    missing = {
-        f"{path}: {name}" for name, path in names_of_modules() if not (is_explained(name) or name in STILL_THERE)
-    }
+    missing = {f"{path}: {name}" for name, path in names_of_modules() if not is_explained(name)}
     assert not missing, (
         "These names are neither in docs/glossary.md nor plain English. Choose a name from the glossary; or add a line "
         "for the new term there (term, meaning, module); or, if every reader knows the word, add it to PLAIN_WORDS of "
@@ -128,7 +120,7 @@ def test_no_retired_word_is_used_when_a_module_or_a_class_gets_its_name() -> Non
         f"{path}: {name} (say: {RETIRED_WORDS[word]})"
         for path in modules()
         for name, word in [(path.stem, path.stem), *words_of_classes(path)]
-        if word in RETIRED_WORDS and name not in STILL_THERE
+        if word in RETIRED_WORDS
     }
     assert not found, f"These names use a word that was replaced: {sorted(found)}"
 
