@@ -1,8 +1,4 @@
-"""The limits of the house: lines per file, class and function, modules per package, names of tests (CONTRIBUTING.md).
-
-A place that is over a limit is named in `OVER` or `CROWDED`. A name there that is within
-the limits again fails the test, too.
-"""
+"""The limits of the house (CONTRIBUTING.md): lines of files, classes and functions, modules, names of tests."""
 
 import ast
 import re
@@ -15,9 +11,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("file", "mentumfileupload", "testkit", "demo", "soak", "fuzz", "bench", "tests")
 FILE, CLASS, FUNCTION, MODULES = 500, 200, 60, 12
-
-OVER: set[str] = set()
-CROWDED: dict[str, int] = {}
 
 
 def sources() -> Iterator[Path]:
@@ -38,7 +31,7 @@ def too_large(path: Path) -> Iterator[str]:
 
 
 def test_no_file_class_or_function_is_over_its_limit() -> None:
-    assert sorted(large for path in sources() for large in too_large(path)) == sorted(OVER)
+    assert [large for path in sources() for large in too_large(path)] == []
 
 
 @pytest.mark.parametrize("folder", ["file", "mentumfileupload", "testkit"])
@@ -46,7 +39,7 @@ def test_no_package_has_too_many_modules(folder: str) -> None:
     paths = (ROOT / folder).rglob("*.py")
     counts = Counter(path.parent for path in paths if path.name != "__init__.py" and path.parent.name != "migrations")
     crowded = {path.relative_to(ROOT).as_posix(): count for path, count in counts.items() if count > MODULES}
-    assert crowded == {name: count for name, count in CROWDED.items() if name.split("/")[0] == folder}
+    assert crowded == {}
 
 
 def test_every_unit_test_is_named_after_the_module_that_it_tests() -> None:
