@@ -40,7 +40,8 @@ class Registry:
         name = storage.account.name
         self._accounts[name] = storage.account
         self._storages[name] = storage
-        self._breakers.setdefault(name, Breaker(name, lambda: self._storages[name].probe()))
+        if name not in self._breakers:
+            self._breakers[name] = Breaker(name, lambda: self._storages[name].probe())
 
     @property
     def names(self) -> tuple[str, ...]:
