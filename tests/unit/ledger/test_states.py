@@ -140,6 +140,8 @@ def writes(tree: ast.AST) -> Iterator[str]:
             "update", "create", "bulk_create", "get_or_create", "update_or_create", "bulk_update", "File", "Replica",
         ):  # fmt: skip
             yield from (keyword.arg for keyword in node.keywords if keyword.arg in COLUMNS)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in COLUMNS:
+            yield ast.unparse(node)
         if isinstance(node, ast.Dict):
             yield from (key.value for key in node.keys if isinstance(key, ast.Constant) and key.value in COLUMNS)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
