@@ -13,7 +13,7 @@ from functools import cache
 
 ACCOUNTS = ("A", "B", "C")  # the first, the second, the third
 ACKS = ("all", "quorum", "any")
-PARTS = (1, 4)
+PARTS = (1, 3)
 
 
 class Place(StrEnum):
@@ -77,7 +77,7 @@ RULES: tuple[tuple[str, Callable[[Case], bool]], ...] = (
         "a file of one part is one put: there is no multipart upload",
         lambda case: case.parts == 1 and case.place in _MULTIPART,
     ),
-    ("a file of four parts is no put", lambda case: case.parts > 1 and case.place is Place.PUT),
+    ("a file of three parts is no put", lambda case: case.parts > 1 and case.place is Place.PUT),
     (
         "an account that has the file meets the ack any: nothing is deleted there",
         lambda case: case.place is Place.DELETE and case.ack == "any",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault, Which
-from tests.faults.matrix import Case, Kind, Place
+from tests.faults.matrix import PARTS, Case, Kind, Place
 from tests.faults.oracle import LAST_PART_BYTES, ONE_PART_BYTES, PART_BYTES, SLOW_BYTES_PER_SECOND, others_that_fail
 
 CLOCK_SECONDS = 20 * 60.0
@@ -16,7 +16,7 @@ _REQUESTS: Mapping[Place, Which] = {
     Place.PUT: {"operation": "put"},
     Place.BEGIN: {"operation": "begin"},
     Place.FIRST_PART: {"operation": "part", "part_number": 1},
-    Place.LAST_PART: {"operation": "part", "part_number": 4},
+    Place.LAST_PART: {"operation": "part", "part_number": PARTS[-1]},
     Place.COMPLETE: {"operation": "complete"},
     Place.ANSWER: {"operation": "complete"},
     Place.DELETE: {"operation": "delete"},

@@ -51,13 +51,13 @@ def test_every_value_occurs() -> None:
     ],
 )
 def test_the_ack_decides_what_a_fault_means(place: Place, kind: Kind, statuses: tuple[int, ...]) -> None:
-    parts = 1 if place is Place.PUT else 4
+    parts = 1 if place is Place.PUT else 3
     assert tuple(expected(Case("B", place, kind, ack, parts)).status for ack in ACKS) == statuses
 
 
 def test_so_many_others_fail_that_the_file_is_taken_back_when_a_delete_is_to_fail() -> None:
     one = expected(Case("B", Place.DELETE, Kind.HANGS, "all", 1))
-    two = expected(Case("B", Place.DELETE, Kind.HANGS, "quorum", 4))
+    two = expected(Case("B", Place.DELETE, Kind.HANGS, "quorum", 3))
     assert (one.status, one.codes) == (502, {"A": "access_refused", "B": "taken_back", "C": "taken_back"})
     assert (two.status, two.codes) == (502, {"A": "access_refused", "B": "taken_back", "C": "access_refused"})
     assert one.may_be_left == two.may_be_left == {"B"}

@@ -29,7 +29,7 @@ async def test_third_account_alone_meets_any_and_not_all(
     accounts: Accounts, proxied: Proxied, pair: tuple[Place, Kind, Kind], ack: str
 ) -> None:
     place, first, second = pair
-    parts = 1 if place is Place.PUT else 4
+    parts = 1 if place is Place.PUT else 3
     cases = {name: Case(name, place, kind, ack, parts) for name, kind in (("A", first), ("C", second))}
     proxies = {name: proxied(name) for name in cases}
     strikes = [Strike(case, proxies) for case in cases.values()]

@@ -33,9 +33,10 @@ async def settled(victim: Victim) -> None:
 
 
 async def missed(victim: Victim, proxy: FaultProxy, shape: Shape, name: str) -> None:
-    """A file that the account did not get; its service is dead by then."""
-    proxy.refuse_connections()
+    """A file that the account did not get; its service has brought what was missed before, and is dead by then."""
     await victim.start()
+    await settled(victim)
+    proxy.refuse_connections()
     assert await victim.upload(shape, name) == 202
     await victim.kill()
     victim.ledger.let_leases_lapse()
@@ -72,9 +73,8 @@ async def test_every_account_gets_the_file_when_the_service_is_killed_at_each_re
             await victim.death()
             proxies[point.account].clear()
             victim.ledger.let_leases_lapse()
-            await victim.start()
-            await settled(victim)
-            await victim.kill()
+    await victim.start()
+    await settled(victim)
     assert_agreement(victim.ledger, accounts.values(), told=names)
     assert victim.ledger.everywhere(len(accounts)) == set(names)
 
@@ -122,11 +122,9 @@ async def test_a_file_goes_when_the_service_is_killed_at_each_request_of_its_era
     assert await delete(victim, "first") == 200
     made = [point for point in points({"A": proxies["A"]}) if point not in before and point.operation != "list"]
     assert {point.operation for point in made} == {"list_versions", "head", "delete"}
-    await victim.kill()
     for point in made:
         for comes_after in (False, True):
             name = point.name(comes_after=comes_after)
-            await victim.start()
             assert await victim.upload(shape, name) == 201
             proxies["A"].add(Point("A", point.operation).kills(victim, comes_after=comes_after))
             assert await delete(victim, name) == 0
@@ -135,6 +133,5 @@ async def test_a_file_goes_when_the_service_is_killed_at_each_request_of_its_era
             victim.ledger.let_leases_lapse()
             await victim.start()
             await settled(victim)
-            await victim.kill()
     assert {state for (state,) in victim.ledger.ask("SELECT state FROM file_file")} == {"erased"}
     assert_nothing_left(accounts.values())

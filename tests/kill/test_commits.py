@@ -12,7 +12,7 @@ from tests.service.conftest import Accounts
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("ledger", "shape"),
-    [*(("sqlite", shape) for shape in SHAPES), ("postgresql", Shape("raw", 4, "any"))],
+    [*(("sqlite", shape) for shape in SHAPES), ("postgresql", Shape("raw", 3, "any"))],
     ids=str,
     indirect=["ledger"],
 )

@@ -15,7 +15,7 @@ from tests.serving import HEADERS, PLAIN
 
 MiB = 1024 * 1024
 BUDGET = 32 * MiB
-CONNECTIONS = 24
+CONNECTIONS = 16
 CONNECTION = 1024 * 1024
 
 
@@ -38,8 +38,8 @@ async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at
             puts = [
                 client.put(
                     f"/files/{number}",
-                    content=body(12 * MiB),
-                    headers={"content-length": str(12 * MiB)} if number % 2 else {},
+                    content=body(9 * MiB),
+                    headers={"content-length": str(9 * MiB)} if number % 2 else {},
                 )
                 for number in range(CONNECTIONS)
             ]

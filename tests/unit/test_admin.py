@@ -1,6 +1,7 @@
 """The ledger in the admin: everything is to be seen, nothing to be changed, and no secret is on any page."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,20 @@ SUPERUSER = {"DJANGO_SUPERUSER_PASSWORD": "password-of-root"}
 SEVEN = "/admin/file/file/00000000-0000-0000-0000-000000000007"
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated ledger with a superuser."""
-    url = sqlite_url(tmp_path / "ledger.sqlite3")
+    path = tmp_path_factory.mktemp("admin") / "ledger.sqlite3"
     for command in (["migrate"], ["createsuperuser", "--noinput", "--username=root", "--email=root@files.example"]):
-        run = run_manage(url, *command, "--verbosity=0", **SUPERUSER)
+        run = run_manage(sqlite_url(path), *command, "--verbosity=0", **SUPERUSER)
         assert run.returncode == 0, run.stderr
-    return url
+    return path
+
+
+@pytest.fixture
+def database_url(template: Path, tmp_path: Path) -> str:
+    """A copy for the test."""
+    return sqlite_url(Path(shutil.copy(template, tmp_path)))
 
 
 def pages(database_url: str, *asked: tuple[str, str], many: bool = False) -> list[tuple[int, str, str]]:

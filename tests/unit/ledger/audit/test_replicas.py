@@ -9,7 +9,6 @@ from django.db import connections
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from bench.filled_ledger import fill
 from bench.ledger_rows import whole_tables_in
 from file.ledger.audit.known import Fate, KnownObjects, Standing
 from file.ledger.audit.replicas import Replicas
@@ -19,10 +18,16 @@ from file.logic.values import MiB, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica, RetiredAccount
 from testkit.memorybucket import account
 from tests.intents import PREFIX, intent, receipt
+from tests.unit.ledger.conftest import Filled
 from tests.unit.ledger.looking import ask, ledger_on
 from tests.unit.ledger.verified import add, change, recorded_in, threads_on
 
 A = account("A", PREFIX)
+
+
+@pytest.fixture
+def few_thousands(filled: Filled) -> str:
+    return filled(4_000)
 
 
 async def test_what_an_account_is_to_show_is_what_is_stored_there(database: str) -> None:
@@ -40,8 +45,8 @@ async def test_what_an_account_is_to_show_is_what_is_stored_there(database: str)
 
 
 @pytest.mark.parametrize("prefix", ["", "team-1"])
-async def test_everything_is_met_once_when_there_are_many_windows(database: str, prefix: str) -> None:
-    await ask(database, lambda: fill(database, 4_000))
+async def test_everything_is_met_once_when_there_are_many_windows(few_thousands: str, prefix: str) -> None:
+    database = few_thousands
     query = Replica.objects.using(database).filter(
         account="A", state="stored", file__state__in=("stored", "partial"), file__key__startswith=prefix
     )
@@ -57,8 +62,10 @@ async def test_everything_is_met_once_when_there_are_many_windows(database: str,
 
 
 @pytest.mark.parametrize(("count", "prefix"), [(10, ""), (1_000, ""), (100_000, ""), (7, "team-1"), (1, "nobody's")])
-async def test_a_sample_is_as_large_as_asked_for_and_none_comes_twice(database: str, count: int, prefix: str) -> None:
-    await ask(database, lambda: fill(database, 4_000))
+async def test_a_sample_is_as_large_as_asked_for_and_none_comes_twice(
+    few_thousands: str, count: int, prefix: str
+) -> None:
+    database = few_thousands
     there = {recorded.id for recorded in (await recorded_in(database, "A", prefix)).values()}
     async with threads_on(database) as threads:
         batches = [batch async for batch in Replicas(threads, database).sample("A", count, prefix)]
@@ -178,8 +185,8 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
     assert await ask(database, lambda: [note.upload_id for note in rows.all()]) == ["behind"]
 
 
-def test_windows_and_draws_use_an_index_when_the_ledger_is_large(database: str) -> None:
-    fill(database, 20_000)
+def test_windows_and_draws_use_an_index_when_the_ledger_is_large(filled: Filled) -> None:
+    database = filled(20_000)
     statements: list[tuple[str, Any]] = []
 
     def remember(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

@@ -2,11 +2,12 @@
 
 import pytest
 
-from bench.filled_ledger import ACCOUNTS, files, fill, key_of, replicas
+from bench.filled_ledger import ACCOUNTS, files, key_of, replicas
 from bench.ledger_rows import PAGE, indexes_in, questions, whole_tables_in
 from file.ledger.read.queries import listing, replicas_of_key
 from file.logic.values import FileState
 from file.models import File, Replica
+from tests.unit.ledger.conftest import Filled
 
 COUNT = 20_000
 # By the beginning of the question: an index that must be in its plan.
@@ -27,8 +28,8 @@ INDEXES = {
 }
 
 
-def test_an_index_is_used_when_the_ledger_is_large(database: str) -> None:
-    fill(database, COUNT)
+def test_an_index_is_used_when_the_ledger_is_large(filled: Filled) -> None:
+    database = filled(COUNT)
     assert File.objects.using(database).count() == sum(1 for _ in files(COUNT)) == COUNT
     assert Replica.objects.using(database).count() == sum(1 for _ in replicas(COUNT))
     asked = questions(database, COUNT)
@@ -70,6 +71,5 @@ def test_a_whole_table_is_noticed_when_a_plan_reads_it(plan: str, whole: bool) -
     assert bool(whole_tables_in(plan)) is whole
 
 
-def test_the_plan_of_a_question_without_an_index_is_noticed_when_it_is_asked(database: str) -> None:
-    fill(database, COUNT)
-    assert whole_tables_in(File.objects.using(database).filter(name="none").explain())
+def test_the_plan_of_a_question_without_an_index_is_noticed_when_it_is_asked(filled: Filled) -> None:
+    assert whole_tables_in(File.objects.using(filled(COUNT)).filter(name="none").explain())
