@@ -1,8 +1,8 @@
-"""The port `StorageAccount`, made of S3 requests: one account's bucket, to write, read, list and clean up in.
+"""Implements the port `StorageAccount` with S3 requests: writes, reads, lists, and cleans one account's bucket.
 
-Every object carries our file's id. After a 412, a `NoSuchUpload` or an answer that never came, HEAD shows whether the
-object under the key is ours; an equal object of somebody else is never adopted.
-Leaves to others: the requests (`calls.py`), what lies under one key (`objects.py`), reading (`download.py`) and
+Every object carries our file's id. After a 412, a `NoSuchUpload`, or no answer, HEAD shows whether the object under the
+key is ours; an equal object of others is never adopted.
+Leaves to others: the requests (`calls.py`), the content of one key (`objects.py`), reading (`download.py`), and
 listings (`listing.py`).
 """
 
@@ -23,9 +23,9 @@ from file.s3.xml import complete_answer, upload_id
 
 
 class S3Bucket:
-    """`slots` bounds the writes under way in it. `requests`, `reads`: how many may be under way.
+    """`slots` limits the writes under way. `requests`, `reads`: how many may be under way.
 
-    `pause_seconds`: the longest wait before a question of a listing is asked for the second time; then it doubles.
+    `pause_seconds`: the longest wait before a request of a listing is repeated; it then doubles.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class S3Bucket:
     async def remove(
         self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
     ) -> int:
-        """Delete every version that is the file's. See `StorageAccount.remove`."""
+        """Deletes every version of the file. See `StorageAccount.remove`."""
         return await objects.remove_versions(self.client, object_key, objects.Written(file_id, version_id, etag))
 
     @contained("abort")
@@ -128,7 +128,7 @@ class S3Bucket:
         return self.account.prefix + description.key
 
     async def _refuse_occupied(self, description: ObjectDescription) -> None:
-        """Before the bytes are sent rather than after; S3's own condition is asked at the end all the same."""
+        """Checks the key before the bytes are sent. S3's own condition still applies at the end."""
         found = await objects.look(self.client, self._key(description))
         if found is not None and objects.file_id_of(self.client, found) != description.file_id:
             raise KeyOccupiedError(self.account.name, "head")
@@ -136,10 +136,10 @@ class S3Bucket:
     async def _settle(
         self, description: ObjectDescription, operation: str, error: AccountError, crc64nvme: int
     ) -> Stored:
-        """Find out what became of a put or complete that was refused as a repeat, or went unanswered.
+        """Finds the result of a put or complete that was refused as a repetition, or got no answer.
 
-        Returns `Stored` if our object is there. Otherwise raises: that the key is another's, or `error` itself. A
-        revoked key comes out here, too: S3's early 403 is often lost with the connection it closed.
+        Returns `Stored` if our object is there. Otherwise raises `KeyOccupiedError`, or `error` itself. This also finds
+        revoked credentials: S3's early 403 is often lost with the connection that it closed.
         """
         if not (error.unanswered or isinstance(error, KeyOccupiedError) or error.s3_code == "NoSuchUpload"):
             raise error
@@ -147,17 +147,17 @@ class S3Bucket:
         try:
             found = await objects.look(self.client, key)
         except AccountError as unknown:
-            unknown.unanswered = True  # what became of the write is as open as before
+            unknown.unanswered = True  # the result of the write is still unknown
             raise
         if found is None:
             raise error
         if objects.file_id_of(self.client, found) != description.file_id:
-            # After a 412 nothing of this request is there; after an answer that never came, it may be.
+            # After a 412, nothing of this request is stored; without an answer, it may be.
             written = objects.Written(description.file_id)
             if error.unanswered and objects.owner_of(self.client, found, written) is objects.Owner.UNKNOWN:
                 raise OwnershipUnknownError(self.account.name, operation, unanswered=True) from error
             raise KeyOccupiedError(self.account.name, operation) from error
-        # S3 checked the bytes when it took them; where it shows its checksum, it is looked at once more.
+        # S3 checked the bytes when it stored them. If it shows its checksum, it is compared again.
         if found.headers.get(calls.CHECKSUM, expected := checksum_text(crc64nvme)) != expected:
             raise PartRefusedError(
                 self.account.name, operation, "keeps other bytes than we sent", unanswered=True
@@ -202,5 +202,5 @@ class S3Upload:
 
     @contained("abort")
     async def abort(self) -> None:
-        """AbortMultipartUpload until S3 says that it does not know the upload. See `Upload.abort`."""
+        """AbortMultipartUpload, until S3 no longer knows the upload. See `Upload.abort`."""
         await objects.abort_upload(self._bucket.client, self._key, self.id)

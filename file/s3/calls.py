@@ -1,8 +1,8 @@
-"""The requests that the service sends to an account, as values: one function per S3 operation. Pure.
+"""The requests to an account as values: one function per S3 operation. Pure.
 
-The service and the check-up (`accounts --check`) build their requests here, so that the check-up tries exactly what the
-service does. Every object carries the metadata, the encryption and the storage class of its account's settings. Bodies
-carry a CRC64NVME, so that S3 refuses a damaged one (or Content-MD5, for stores without checksums).
+The service and the check-up (`accounts --check`) build their requests here, so that the check-up tests exactly what the
+service does. Every object gets the metadata, the encryption, and the storage class of its account's settings. Bodies
+are sent with a CRC64NVME (or Content-MD5, for stores without checksums), so that S3 refuses a damaged one.
 Leaves to others: sending (`client.py`), listings (`listing.py`), and what an answer means.
 """
 
@@ -18,7 +18,7 @@ from file.s3.xml import complete_request
 CHECKSUM = "x-amz-checksum-crc64nvme"
 _ALGORITHM = {"x-amz-checksum-algorithm": "CRC64NVME"}
 _OF_THE_WHOLE = {"x-amz-checksum-type": "FULL_OBJECT"}
-SentPart = tuple[int, str, str | None]  # its number, ETag and CRC64NVME, as a complete names it
+SentPart = tuple[int, str, str | None]  # number, ETag, and CRC64NVME of a part, for a complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Call:
 
     @property
     def wants(self) -> str | None:
-        """The account's key because of which a HEAD asks for more than the object."""
+        """The account's option because of which a HEAD asks for more than the object."""
         if self.method != "HEAD":
             return None
         if any(name == "versionId" for name, _ in self.query):
@@ -98,7 +98,7 @@ def delete(key: str, version_id: str | None = None, *, etag: str | None = None) 
 
 
 def probe(prefix: str | None = None) -> Call:
-    """One cheap question: may these credentials list this bucket?"""
+    """A cheap request: may these credentials list this bucket?"""
     query = [("list-type", "2"), ("max-keys", "1")]
     return Call("probe", "GET", None, query=query if prefix is None else [*query, ("prefix", prefix)])
 

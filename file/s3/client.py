@@ -1,11 +1,11 @@
-"""One signed request and its answer, or one of our errors. The only file that knows the HTTP client.
+"""Sends one signed request, and returns its answer or raises one of our errors. Only this file uses the HTTP client.
 
-Each account has a client of its own, so that connections are never shared between accounts. What the library would do
-by itself and S3 must not have done is switched off: redirects (they would carry body and session token elsewhere),
-content decoding (it damages stored encodings), referer, cookies, the environment's proxies, retries.
+Each account has its own client, so that accounts never share connections. Automatic functions of the library are
+switched off: redirects (they would send body and session token elsewhere), content decoding (it damages stored
+encodings), referer, cookies, the environment's proxies, retries.
 
-What an account answers is bounded: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time. Of the
-headers only those are kept that we know and that look as S3's do (`fields.py`).
+Answers are limited: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time. Only known headers whose
+values look like S3's are kept (`fields.py`).
 """
 
 import asyncio
@@ -39,14 +39,14 @@ from file.s3.sigv4 import Signer, encode_query
 from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
-_IDLE_SECONDS = 15  # shorter than S3 keeps an idle connection, so that a write seldom meets a closed one
+_IDLE_SECONDS = 15  # shorter than S3's own limit, so that a write seldom uses a connection that S3 closes
 _PIECE_BYTES = 64 * KiB
 _BRIEF_UNDER_WAY = 16
 _WALKS = 16
 _DAMAGED_ON_THE_WAY = ("BadDigest", "XAmzContentChecksumMismatch")
-_SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses from 15 minutes on
+_SKEW_THAT_MATTERS = timedelta(minutes=5)  # S3 refuses a difference of 15 minutes and more
 _WRITES = ("PUT", "POST")
-# The headers that are looked at in the answer to a write; looking at all costs more than the rest.
+# The headers that are examined in the answer to a write; examining all costs more than the rest of the work.
 _OF_A_WRITE = (*NEEDED, "x-amz-request-id", "content-length")
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ P = TypeVar("P", bound=Page)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How to get out: what HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE said."""
+    """The way to S3: the values of HTTPS_PROXY, NO_PROXY, and SSL_CERT_FILE."""
 
     https_proxy: str | None = field(default=None, repr=False)  # it may have a password in it
     no_proxy: str | None = None
@@ -73,10 +73,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`headers` has lower-case names, and only what `fields.py` takes; of a repeated header the first value.
+    """`headers`: names in lower case, only those that `fields.py` accepts; the first value of a repeated header.
 
-    `unfit`: a header that is needed was not taken. `shows_metadata`: there was some, taken or not. `signature` is the
-    request's.
+    `unfit`: a required header was not accepted. `shows_metadata`: the answer has metadata, accepted or not.
+    `signature`: that of the request.
     """
 
     status: int
@@ -88,7 +88,7 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        """S3's own, for its support."""
+        """The request id of S3, for its support."""
         return self.headers.get("x-amz-request-id")
 
     @property
@@ -112,21 +112,21 @@ class S3Client:
         self._figures = Figures(account.name)
         self._client = _build(network)
         self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
-        self._large = asyncio.Semaphore(1)  # listings of more than MAX_ANSWER_BYTES
+        self._large = asyncio.Semaphore(1)  # for listings of more than MAX_ANSWER_BYTES
         self.walks = asyncio.Semaphore(_WALKS)  # through what lies under a key: each holds a page
         self._clock = _Clock()
-        self.shows_metadata = False  # becomes true once an object of ours showed its metadata; see `objects.py`
+        self.shows_metadata = False  # true after an object of ours showed its metadata; see `objects.py`
 
     async def close(self) -> None:
         await self._client.close()
 
     async def write(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
-        """Send a request that changes something; the caller keeps the deadline.
+        """Sends a request that changes something; the caller has the deadline.
 
-        Raises `AccountError` for every status but 2xx and those tolerated; `unanswered` where it may have landed.
-        `large`: the answer is a listing, which may be large; what is entered there is held until the caller is done.
+        Raises `AccountError` for every status except 2xx and the tolerated ones; `unanswered` if it may have taken
+        effect. `large`: the answer is a listing, which may be large; the slot is held until the caller is done.
         """
-        # As `_answered`, without what its context manager costs: three times an upload.
+        # Like `_answered`, without the cost of its context manager, three times per upload.
         with self._figures.timed(call.operation):
             for last in (False, True):
                 skew = self._clock.skew
@@ -143,20 +143,20 @@ class S3Client:
         raise AssertionError  # the last one raised
 
     async def brief(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
-        """Send a request without a body, within `brief_seconds`, few of them at once; otherwise as `write`."""
+        """Sends a request without a body, within `brief_seconds`, few at once; otherwise like `write`."""
         try:
             async with self._brief, asyncio.timeout(self._brief_seconds):
                 return await self.write(call, large)
         except TimeoutError:
-            unanswered = call.method == "DELETE"  # a question that is answered late changes nothing
+            unanswered = call.method == "DELETE"  # a late answer to a question changes nothing
             raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
 
     @asynccontextmanager
     async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
-        """Send a question whose answer is large: its head (within `brief_seconds`), and its body as it comes.
+        """Sends a request with a large answer: its head (within `brief_seconds`), and its body as it arrives.
 
-        Only the time that we wait for a piece counts as stalling, not how long the caller takes for it. Leaving before
-        the end closes the connection. Errors as in `write`.
+        Only waiting for a piece counts as stalling, not the caller's time. Leaving before the end closes the
+        connection. Errors as in `write`.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -170,7 +170,7 @@ class S3Client:
             yield self._believed(call.operation, self._answer(call, response, signature)), pieces
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
-        """What `parse` makes of the answer. Raises `AccountError` if it is not what S3 sends."""
+        """The answer, parsed by `parse`. Raises `AccountError` if it is not an answer of S3."""
         try:
             return parse(answer.body)
         except UnreadableAnswerError as error:
@@ -178,39 +178,39 @@ class S3Client:
         raise self.not_understood(operation, answer) from why
 
     def page(self, operation: str, parse: Callable[[bytes], P], answer: Answer) -> P:
-        """As `understood`, of a listing. Raises `AccountError` also if it reflects what we sent as a proof."""
+        """Like `understood`, for a listing. Raises `AccountError` also if it contains a part of our credentials."""
         page = self.understood(operation, parse, answer)
         if self._secrets.are_in_any(page.texts, answer.signature):
             raise self.not_understood(operation, answer)
         return page
 
     def etag_of(self, operation: str, answer: Answer) -> str:
-        """S3 gives one to every object and part; a 200 without it is the page of a proxy, or of some other server."""
+        """The ETag. S3 gives one to every object and part; a 200 without it is a page of a proxy or another server."""
         if etag := answer.headers.get("etag"):
             return etag
         raise self.not_understood(operation, answer)
 
     def told(self, operation: str, answer: Answer, value: str) -> str:
-        """A value from the answer's body that is kept. Raises `AccountError` if it reflects what we sent as a proof."""
+        """A value from the body to keep. Raises `AccountError` if it contains a part of our credentials."""
         if self._secrets.are_in(value, answer.signature):
             raise self.not_understood(operation, answer)
         return value
 
     def not_understood(self, operation: str, answer: Answer) -> AccountError:
-        """The error for a 2xx that is not what S3 sends: it does not say what became of the request."""
+        """The error for a 2xx that is not an answer of S3: the result of the request is unknown."""
         error = account_error(self.account, operation, answer.status, None, request_id=answer.request_id)
         error.unanswered = True
         return error
 
     def _believed(self, operation: str, answer: Answer) -> Answer:
-        """Raises `AccountError` for a good answer that does not say what was stored as S3 says it."""
+        """Raises `AccountError` for a 2xx without the values with which S3 confirms what it stored."""
         if answer.unfit and answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise self.not_understood(operation, answer)
         return answer
 
     @asynccontextmanager
     async def _answered(self, call: Call) -> AsyncIterator[tuple[Response, str]]:
-        """A good answer's head, its body still to be read, and the request's signature."""
+        """The head of a 2xx answer, whose body is still to be read, and the signature of the request."""
         for last in (False, True):
             skew = self._clock.skew
             with self._figures.counted(call.operation) as request:
@@ -238,7 +238,7 @@ class S3Client:
             request_id=answer.request_id,
             is_far_off=answer.date is not None and self._clock.is_too_far(answer.date),
         )
-        damaged = said.code in _DAMAGED_ON_THE_WAY  # may be chance, once
+        damaged = said.code in _DAMAGED_ON_THE_WAY  # may be a coincidence once
         if last or not (damaged or self._clock.correct(answer, said.code, signed_with)):
             raise refusal
         return refusal.code
@@ -258,7 +258,7 @@ class S3Client:
     async def _whole(
         self, call: Call, response: Response, signature: str, large: AsyncExitStack | None = None
     ) -> Answer:
-        """Raises `AccountFailingError` for a good answer that is too large. A large error body is not waited for."""
+        """The whole answer. Raises `AccountFailingError` if a 2xx is too large. Does not wait for a large error."""
         answer = self._answer(call, response, signature)
         is_good = 200 <= response.status < 300
         if not is_good:
@@ -282,7 +282,7 @@ class S3Client:
         return replace(answer, body=b"".join(received)) if received else answer
 
     def _answer(self, call: Call, response: Response, signature: str) -> Answer:
-        """With its head only."""
+        """The answer with only its head."""
         names = _OF_A_WRITE if call.method in _WRITES and response.status == HTTPStatus.OK else response.headers
         headers, unfit, shows_metadata = taken(names, response.get_header, self._secrets, signature)
         return Answer(response.status, headers, b"", unfit, shows_metadata, signature)
@@ -293,7 +293,7 @@ class S3Client:
 
 
 class _Clock:
-    """Of one account, as we follow it: `skew` is how far it is ahead of ours."""
+    """The clock of one account: `skew` is how far it is ahead of ours."""
 
     def __init__(self) -> None:
         self.skew = timedelta()
@@ -302,9 +302,9 @@ class _Clock:
         return datetime.now(UTC) + self.skew
 
     def correct(self, answer: Answer, code: str | None, signed_with: timedelta) -> bool:
-        """Follow the account's clock from now on, if the refusal may come of ours. A HEAD's has no code to say so.
+        """Follows the account's clock from now on, if our clock may cause the refusal. A HEAD's answer has no code.
 
-        Many requests may be refused at once: each is compared with the skew that it was signed with.
+        Many requests may be refused at once: each is compared with the skew with which it was signed.
         """
         if code != CLOCK_REFUSED and (code is not None or answer.status != HTTPStatus.FORBIDDEN):
             return False
@@ -318,7 +318,7 @@ class _Clock:
 
     @staticmethod
     def is_too_far(date: datetime) -> bool:
-        """Too far from ours to be followed."""
+        """Whether the clock is too far from ours to be followed."""
         return abs(date - datetime.now(UTC)) > MAX_SKEW
 
 

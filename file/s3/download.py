@@ -1,7 +1,7 @@
-"""The port `Source`, made of S3 requests: the bytes of an object, if it is still the one that was stored.
+"""Implements the port `Source` with S3 requests: the bytes of an object, if it is still the stored one.
 
-Version, ETag, size and our file's id are compared before the first byte is handed on: the key may have a new object
-since, and an equal object of somebody else is not ours. The body is read in pieces and never held whole.
+Version, ETag, size, and our file's id are compared before the first byte is passed on, because the key may have a new
+object, and an equal object of others is not ours. The body is read in pieces and never in memory as a whole.
 Leaves to others: which account to ask, and whether the bytes are right (`file/logic/reading.py` has the checksum).
 """
 
@@ -20,7 +20,7 @@ _OPERATION = "get"
 
 
 class Downloads:
-    """One account's reads, `at_once` of them, apart from its writes."""
+    """The reads of one account, at most `at_once`, independent of its writes."""
 
     def __init__(self, client: S3Client, *, at_once: int, stall_seconds: float) -> None:
         self._client = client
@@ -54,7 +54,7 @@ class Downloads:
             yield await stack.enter_async_context(aclosing(self._counted(pieces, stop - start)))
 
     def _check(self, answer: Answer, call: Call, stored: Stored, file_id: str, size: int) -> None:
-        """Raises `AccountError` for another object, or for other bytes of it than were asked for."""
+        """Raises `AccountError` for another object, or for other bytes than requested."""
         etag = self._client.etag_of(_OPERATION, answer)
         asked = call.headers.get("range")
         there = answer.headers.get("content-length" if asked is None else "content-range", "")
@@ -71,7 +71,7 @@ class Downloads:
             raise self._client.not_understood(_OPERATION, answer)
 
     async def _counted(self, pieces: AsyncIterator[bytes], expected: int) -> AsyncGenerator[bytes]:
-        """The `expected` number of bytes, whatever a header said. Raises `AccountError` for more or fewer."""
+        """Exactly the `expected` number of bytes, independent of headers. Raises `AccountError` for more or fewer."""
         account = self._client.account.name
         with containing(account, _OPERATION):
             async for piece in pieces:
@@ -84,7 +84,7 @@ class Downloads:
 
 
 def _call(stored: Stored, version_id: str | None, start: int, stop: int, size: int) -> Call:
-    """Of nothing there is no range, so that HEAD asks for it."""
+    """A read of no bytes: there is no empty range, so HEAD is used."""
     headers = {"if-match": f'"{bare_etag(stored.etag)}"'} if stored.etag else {}
     if 0 < stop - start < size:
         headers["range"] = f"bytes={start}-{stop - 1}"

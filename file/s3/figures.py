@@ -1,7 +1,7 @@
-"""One account's requests, counted and timed for `/_/metrics`.
+"""Counts and times the requests to one account for `/_/metrics`.
 
-Each request counts when it has ended, also one that is a repetition. Its result is `ok`, our error's code, or
-`cut_off`: we did not wait for its end, because its time was up or its answer was not needed any more.
+Each request counts at its end, also repetitions. Its result is `ok`, the code of our error, or `cut_off`: we did not
+wait for its end, because its time was up or its answer was no longer needed.
 """
 
 import time
@@ -40,7 +40,7 @@ RESULTS = (
 
 
 class Figures:
-    """Of one account. Its counters exist from now on, at zero."""
+    """The figures of one account. Its counters exist from now on, at zero."""
 
     def __init__(self, account: str) -> None:
         self._account = account
@@ -49,16 +49,16 @@ class Figures:
                 _requests(account, operation, result)
 
     def counted(self, operation: str) -> "Counted":
-        """Around one request, to the end of what is read of its answer."""
+        """Measures one request, to the end of reading its answer."""
         return Counted(self._account, operation)
 
     def timed(self, operation: str) -> "Timed":
-        """Around what is waited for."""
+        """Measures an awaited request."""
         return Timed(_seconds(self._account, operation))
 
 
 class Counted:
-    """One request that is under way; `result` may be set before it ends."""
+    """One request under way; `result` may be set before its end."""
 
     __slots__ = ("_account", "_operation", "result")
 
@@ -79,7 +79,7 @@ class Counted:
 
 
 class Timed:
-    """The time between its beginning and its end, also after an error."""
+    """Records the time from its beginning to its end, also after an error."""
 
     __slots__ = ("_began", "_seconds")
 
@@ -96,7 +96,7 @@ class Timed:
         self._seconds.observe(time.perf_counter() - self._began)
 
 
-# Labels are few; looking one up takes a lock, and longer than counting.
+# There are few labels; looking one up needs a lock, and takes longer than counting.
 @cache
 def _requests(account: str, operation: str, result: str) -> Counter:
     return metrics.S3_REQUESTS.labels(account, operation, result)

@@ -1,12 +1,12 @@
 """Listings, page by page: objects and open uploads under a prefix, and the versions under a key.
 
-A page is asked for as plain XML, and object keys once more percent-encoded if that cannot be read: a key that others
-made may have what XML cannot carry, and stores disagree about `encoding-type`. A large page is parsed in a thread, and
-one account holds one large page at a time.
+A page is requested as plain XML; if it cannot be parsed, object keys are requested percent-encoded: keys of others may
+contain characters that XML cannot represent, and stores disagree about `encoding-type`. A large page is parsed in a
+thread, and one account has one large page in memory at a time.
 
-A listing ends: no page is asked for twice, markers do not go round in a circle, and pages without an entry are not
-followed for ever. A listing that breaks these rules is the account's failure: a store may answer each page with one
-more marker. Leaves to others: what a page says (`xml.py`), and what is ours (`objects.py`).
+A listing always ends: no page is requested twice, circles of markers are detected, and the number of empty pages is
+limited. A listing that breaks these rules counts as a failure of the account. Leaves to others: the content of a page
+(`xml.py`), and what is ours (`objects.py`).
 """
 
 import asyncio
@@ -39,11 +39,11 @@ P = TypeVar("P", bound=Page)
 
 
 class EndlessListingError(AccountFailingError):
-    """A listing does not come to its end, or not within the bounds."""
+    """A listing does not end, or not within the limits."""
 
 
 class Pages:
-    """Of one listing. `markers` are the query's pairs for the page to ask for now; `most`: the limit of its pages."""
+    """The position in one listing. `markers`: the query of the current page; `most`: the limit of pages."""
 
     def __init__(self, account: str, operation: str, *, most: int | None = None) -> None:
         self.markers: Markers = ()
@@ -52,12 +52,12 @@ class Pages:
         self._most = most
         self._asked = 1
         self._empty = 0
-        # One marker is remembered, ever further apart: a circle of any length comes back to it.
+        # One marker is remembered, at growing distances, so that a circle of any length returns to it.
         self._landmark: Markers | None = None
         self._next_landmark = 1
 
     def go_on(self, markers: Markers, *, is_empty: bool, has_removed: bool = False) -> None:
-        """After a page that is not the last. Raises `EndlessListingError` for a listing that does not move on.
+        """Moves on after a page that is not the last. Raises `EndlessListingError` for a listing that does not advance.
 
         Where something of a page was removed, the same page is asked for once more: the next one begins behind its last
         entry, which may be one that is gone, and stores differ in what they do then.
@@ -100,7 +100,7 @@ async def keys_behind(client: S3Client, object_key: str, pause_seconds: float) -
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], pause_seconds: float) -> T:
-    """`pause_seconds` is the longest wait before the second attempt; then it doubles."""
+    """`pause_seconds`: the longest wait before the second attempt; it then doubles."""
     return await retried(ask, attempts=_ATTEMPTS, first_seconds=pause_seconds, longest_seconds=_LONGEST_PAUSE_SECONDS)
 
 

@@ -48,7 +48,7 @@ _WHOLE_SECONDS = timedelta(seconds=2)  # dates and times of listings are cut to 
 
 
 class Owner(Enum):
-    """Whose an object is that lies under a key of ours."""
+    """The owner of an object under a key of ours."""
 
     OURS = "ours"
     ANOTHER = "another's"
@@ -57,7 +57,7 @@ class Owner(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What we wrote under a key: `version_id` and `etag` as the account gave them; None if it did not."""
+    """What we wrote under a key. `version_id` and `etag`: from the account's answer; None if it had none."""
 
     file_id: str
     version_id: str | None = None
@@ -65,7 +65,7 @@ class Written:
 
 
 def file_id_of(client: S3Client, found: Answer) -> str | None:
-    """The file's id that an object shows. The client remembers that its account gives metadata back."""
+    """The file id in an object's metadata. The client remembers that its account returns metadata."""
     shown = found.headers.get(_FILE_ID)
     if not client.shows_metadata:
         client.shows_metadata = found.shows_metadata
@@ -73,14 +73,14 @@ def file_id_of(client: S3Client, found: Answer) -> str | None:
 
 
 def owner_of(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Owner:
-    """`found`: what HEAD answered, asked for `version_id` or for the object under the key now."""
+    """The owner, by `found`: the answer to HEAD for `version_id`, or for the current object under the key."""
     shown = file_id_of(client, found)
     if shown == written.file_id:
         return Owner.OURS
     version = version_id or found.headers.get("x-amz-version-id")
     if written.version_id is not None and version == written.version_id:  # a numbered version never changes
         return Owner.OURS
-    # What is shown was not lost, and ours would be shown with it.
+    # Metadata that is shown was not lost; that of our object would be shown, too.
     if found.shows_metadata if shown is None else begun_at(shown) is not None:
         return Owner.ANOTHER
     if not written.etag:
@@ -88,13 +88,13 @@ def owner_of(client: S3Client, found: Answer, written: Written, version_id: str 
         return Owner.ANOTHER if known_better else Owner.UNKNOWN
     if not is_same_etag(found.headers.get("etag", ""), written.etag):
         return Owner.ANOTHER
-    # Our bytes, without an id: ours for certain only where metadata is lost, and one version kept.
+    # Our bytes without an id: certainly ours only if the store loses metadata and keeps one version.
     is_that_one = written.version_id is None and version in (None, "null")
     return Owner.OURS if is_that_one and not client.shows_metadata else Owner.UNKNOWN
 
 
 def is_same_etag(one: str, other: str) -> bool:
-    """Some stores leave the quotes out in one place and set them in another."""
+    """Compares ETags without quotes, because some stores omit them in some answers."""
     return bare_etag(one) == bare_etag(other)
 
 
@@ -113,7 +113,7 @@ def _is_older(found: Answer, file_id: str) -> bool:
 
 
 def stored_object(account: Account, key: str, answer: Answer, etag: str | None = None) -> Stored:
-    """What the account says of the object that it stored, or has."""
+    """The account's description of the object that it stored or has."""
     # Cloudflare R2 gives an id with a put, and knows no versions.
     version_id = answer.headers.get("x-amz-version-id") if account.versions else None
     return Stored(
@@ -128,7 +128,7 @@ def stored_object(account: Account, key: str, answer: Answer, etag: str | None =
 
 
 async def look(client: S3Client, key: str) -> Answer | None:
-    """The object under the key now, or None; a delete marker is none. Raises `AccountError`."""
+    """The current object under the key; None if there is none, or a delete marker. Raises `AccountError`."""
     answer = await client.brief(calls.head(key, checksum=client.account.checksums))
     if answer.status == 404:
         return None
@@ -137,7 +137,7 @@ async def look(client: S3Client, key: str) -> Answer | None:
 
 
 async def find_object(client: S3Client, key: str, file_id: str, checksum: str | None = None) -> Stored | None:
-    """The object under `key` if it carries `file_id`, and shows no other CRC64NVME. Raises `AccountError`."""
+    """The object under `key` if it carries `file_id` and its CRC64NVME does not differ. Raises `AccountError`."""
     found = await look(client, key)
     if found is None or file_id_of(client, found) != file_id:
         return None
@@ -147,7 +147,7 @@ async def find_object(client: S3Client, key: str, file_id: str, checksum: str | 
 
 
 def found_object(client: S3Client, key: str, answer: Answer) -> FoundObject:
-    """All that HEAD says of an object. Raises `AccountError` if it says no size or date."""
+    """The whole answer of HEAD for an object. Raises `AccountError` if it has no size or date."""
     headers = answer.headers
     size, modified = headers.get("content-length", ""), moment_of_header(headers.get("last-modified", ""))
     if not size.isdecimal() or modified is None:
@@ -166,7 +166,7 @@ def found_object(client: S3Client, key: str, answer: Answer) -> FoundObject:
 
 
 def _checksum(text: str) -> int | None:
-    """None where the store shows none, or one of parts: `<checksum>-<parts>`."""
+    """The CRC64NVME; None if the store shows none, or one of parts: `<checksum>-<parts>`."""
     try:
         raw = base64.b64decode(text, validate=True)
     except ValueError:
@@ -205,7 +205,7 @@ class _Removal:
         if self._client.account.versions:
             unlisted = await self._remove_listed()
         if unlisted is not None or not self._versions:
-            # What a listing does not show may be there all the same: SeaweedFS lists `a//b` as `a/b`.
+            # A listing may not show the object: SeaweedFS lists `a//b` as `a/b`.
             known = self._written.version_id
             await self._remove([None] if known is None else [known, None])
         if self._kept is not None:
@@ -215,7 +215,7 @@ class _Removal:
         return self._others if self._versions else 0
 
     async def _remove_listed(self) -> AccountError | None:
-        """Why not all versions were listed, if they were not."""
+        """The reason if not all versions were listed."""
         pages = Pages(self._client.account.name, "list_versions", most=MAX_PAGES)
         page: VersionPage | None = None
         has_removed = False
@@ -230,10 +230,10 @@ class _Removal:
                 return error
             others = self._others
             has_removed = await self._remove([v.version_id for v in found if not v.is_delete_marker])
-            # Keys are listed in order: past ours, nothing of ours follows.
+            # Keys are listed in order: after ours, there is nothing of ours.
             if not page.next_markers or (page.versions and page.versions[-1].key > self._key):
                 return None
-            if has_removed:  # the page is asked for once more
+            if has_removed:  # the page is requested once more
                 self._others = others
 
     def _count(self, found: int) -> None:
@@ -243,7 +243,7 @@ class _Removal:
             raise EndlessListingError(self._client.account.name, "list_versions", why)
 
     async def _remove(self, version_ids: Sequence[str | None]) -> bool:
-        """Those that are ours. Whether there were any."""
+        """Removes the versions that are ours. Returns whether there were any."""
         has_removed = False
         for named in version_ids:
             shown = await _look_at(self._client, self._key, named)
@@ -293,7 +293,7 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
 
 @asynccontextmanager
 async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
-    """Around a walk through what lies under one key: few of them at once, each with a time limit."""
+    """Limits the walks through the content of one key: few at once, each with a time limit."""
     try:
         async with asyncio.timeout(_WALK_SECONDS), client.walks:
             yield
@@ -303,12 +303,12 @@ async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
 
 
 async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer:
-    """A version, or the object under the key now. 404: it is gone; 405: it is a delete marker."""
+    """HEAD for a version, or for the current object under the key. 404: it is gone; 405: it is a delete marker."""
     return await client.brief(calls.head(key, version_id=version_id, tolerate=(404, 405)))
 
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, written: Written) -> bool:
-    """Whether it was ours. Raises `OwnershipUnknownError` if that is not known."""
+    """Removes a version if it is ours. Returns whether it was; raises `OwnershipUnknownError` if this is unknown."""
     _refuse_versions(client.account, found, is_shown=True)
     if found.status == 404:
         return True  # gone since it was listed

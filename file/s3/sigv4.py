@@ -1,9 +1,9 @@
 """AWS Signature Version 4 for S3, in its header form.
 
-`Signer` turns what a request is made of into the headers that prove who sends it. The payload is not hashed again:
-it is `UNSIGNED-PAYLOAD`, and a checksum among the signed headers vouches for the bytes. Pure: no clock and no IO, the
-moment is given. Byte for byte what botocore's signer makes of the same request; the tests hold it to that.
-Leaves to others: which headers a request has, the Host header (signed here, set by the HTTP client), the right time.
+`Signer` computes the headers that authenticate a request. The payload is not hashed again: it is `UNSIGNED-PAYLOAD`,
+and a checksum in the signed headers protects the bytes. Pure: without clock and I/O; the caller passes the time. The
+result is byte for byte that of botocore's signer; tests compare them.
+Leaves to others: the headers of a request, the Host header (signed here, set by the HTTP client), the right time.
 """
 
 import hashlib
@@ -40,15 +40,15 @@ _NEVER_SIGNED = frozenset(
 
 
 def encode_path(key: str) -> str:
-    """Percent-encode a key as S3 wants it: only `A-Za-z0-9-._~/` stay, nothing is normalised (`//`, dots).
+    """Percent-encodes a key for S3: only `A-Za-z0-9-._~/` stay, and nothing is normalised (`//`, dots).
 
-    HTTP clients collapse dot segments after this: a key that has one must have been refused before.
+    HTTP clients collapse dot segments later, so a key with one must be refused before.
     """
     return quote(key, safe="/")
 
 
 def encode_query(pairs: Sequence[tuple[str, str]]) -> str:
-    """The canonical query. Send this very string, so that what was signed is what arrives."""
+    """The canonical query. Send exactly this string, because it is signed."""
     if not pairs:
         return ""
     encoded = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in pairs)
@@ -63,7 +63,7 @@ def _signed_names(sent: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
 
 
 class Signer:
-    """Signs requests with one account's credentials. Keeps what only time changes: the second, and the day's key."""
+    """Signs requests with one account's credentials. It caches the current second and the key of the day."""
 
     __slots__ = (
         "_access_key_id",
@@ -102,10 +102,10 @@ class Signer:
         *,
         payload: str = UNSIGNED_PAYLOAD,
     ) -> dict[str, str]:
-        """All headers to send but Host, their names in lower case.
+        """All headers to send except Host, with names in lower case.
 
-        `host` is the Host header as it will be sent; `path` is absolute and percent-encoded as on the wire; `payload`
-        is the body's SHA-256 in hex where it is to be signed. `moment` must know its time zone.
+        `host`: the Host header; `path`: absolute and percent-encoded, as it is sent; `payload`: the body's SHA-256 in
+        hex, if it must be signed. `moment` must have a time zone.
         """
         second = moment.replace(microsecond=0)
         if second != self._second:
