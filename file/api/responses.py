@@ -15,8 +15,18 @@ import orjson
 from starlette.responses import Response
 
 from file.logic import errors
-from file.logic.erasing import Erasure, ErasureOfAccount
-from file.logic.values import Failed, FileState, Listed, Outcome, Pending, Receipt, ReplicaState, checksum_text
+from file.logic.values import (
+    Erasure,
+    ErasureOfAccount,
+    Failed,
+    FileState,
+    Listed,
+    Outcome,
+    Pending,
+    Receipt,
+    ReplicaState,
+    checksum_text,
+)
 
 STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.NotMultipartError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -13,8 +13,8 @@ from file.api.headers.preconditions import file_to_erase
 from file.api.requests import Request
 from file.api.responses import erasure_response
 from file.api.uploads import Uploads
-from file.logic.erasing import Erasure
 from file.logic.errors import ConditionFailedError, FileNotFoundHereError
+from file.logic.values import Erasure
 
 
 class Eraser(Protocol):

@@ -28,7 +28,6 @@ from file.api.timeouts import ReusableTimeout
 from file.api.uploads import Uploads
 from file.logic import metrics
 from file.logic.accounts.placement import Placement
-from file.logic.erasing import Erasure
 from file.logic.errors import (
     ClientGoneError,
     FileNotFoundHereError,
@@ -39,7 +38,7 @@ from file.logic.errors import (
 )
 from file.logic.memory.places import Places
 from file.logic.reading import ForReaders, Reading
-from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
+from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, Erasure, FileState, Listed, Receipt
 
 # A file that a browser shows must not act as a page of ours: no script, no form, and an origin of its own.
 _CONTENT_SECURITY = "default-src 'none'; sandbox"
