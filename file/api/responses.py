@@ -191,11 +191,6 @@ def listed(file: Listed) -> dict[str, Any]:
     }
 
 
-def erasure_response(erasure: Erasure) -> Response:
-    """200 when every account confirmed that it has nothing of the file, 202 before."""
-    return json_response(erasure_json(erasure), HTTPStatus.OK if erasure.is_done else HTTPStatus.ACCEPTED)
-
-
 def erasure_json(erasure: Erasure) -> dict[str, Any]:
     """The progress of an erasure, per account; no content, name or key of the file."""
     times = {"created_at": erasure.created_at, "stored_at": erasure.stored_at, "erased_at": erasure.erased_at}
