@@ -84,7 +84,7 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
     if isinstance(error, errors.ConditionFailedError) and error.etag is not None:
         headers["etag"] = error.etag
     if isinstance(error, errors.UnreadableError):
-        members["accounts"] = {each.account: {"error": _error(each)} for each in error.errors}
+        members["accounts"] = {each.account: {"error": error_json(each)} for each in error.errors}
     return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers, **members)
 
 
@@ -227,7 +227,7 @@ def _accounts(receipt: Receipt) -> dict[str, Any]:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Failed):
-        return {"status": outcome.removal.value, "bucket": outcome.bucket, "error": _error(outcome.error)}
+        return {"status": outcome.removal.value, "bucket": outcome.bucket, "error": error_json(outcome.error)}
     if isinstance(outcome, Pending):
         state = ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED
         pending: dict[str, Any] = {"status": state.value, "bucket": outcome.bucket}
@@ -245,7 +245,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _error(error: errors.AccountError) -> dict[str, Any]:
+def error_json(error: errors.AccountError) -> dict[str, Any]:
     return {"code": error.code, "detail": error.detail, "retryable": error.retryable}
 
 

@@ -1,13 +1,38 @@
 """Every error of the service, in one tree.
 
-The classes show the tree. Under the root `UploadError` are:
-- `RequestError`: the request is at fault; it becomes the answer.
-- `AccountError`: one account failed; it travels inside `Failed`, its cause kept by `from`.
-- `UnreadableError`: no account could return the file.
-- `BusyError`: the service cannot take the request now.
-- `CommandRefusedError`: a command of the operator is refused.
-A few more are beside the code that raises them, if no other module needs them: in `s3/xml.py`, `s3/listing.py`,
-`accounts/checkup/`, `ledger/database/`, `ledger/accounts/` and `audit/orphans.py`.
+UploadError                     never raised itself; class attributes: code, message, retryable
++- RequestError                 the request is at fault: it becomes the answer
+|  +- NotMultipartError  MalformedFormError  MalformedRequestError  FileMissingError  FilenameMissingError
+|  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
+|  +- HeaderRefusedError  EncodingRefusedError  S3ApiMissingError
+|  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
+|  +- TokenMissingError  TokenRefusedError  HostRefusedError  OriginRefusedError
+|  +- ClientTooSlowError  ReaderTooSlowError  ClientGoneError
+|  +- AckRefusedError  AccountsRefusedError  ListingRefusedError
+|  +- KeyTakenError
+|  |  +- KeyBusyError
+|  +- IdempotencyKeyRefusedError  IdempotencyKeyReusedError  IdempotencyKeyBusyError
+|  +- FileNotFoundHereError  RangeRefusedError  ConditionFailedError
++- AccountError(account, operation)    travels inside `Failed`, its cause kept by `from`
+|  +- BucketMissingError  WrongRegionError  AccountThrottledError
+|  +- AccountUnreachableError  PartRefusedError  KeyOccupiedError  TakenBackError
+|  +- LetGoError  ReplicaMissingError  ObjectLockedError  NoSourceError
+|  +- ReplacedError  AccountMissingError  OwnershipUnknownError
+|  +- AccessRefusedError
+|  |  +- DeniedError            (accounts/checkup/probe.py)
+|  +- AccountFailingError
+|  |  +- EndlessListingError    (s3/listing.py)
+|  +- AccountStalledError
+|     +- AccountBusyError
++- UnreadableError              no account could return the file
++- BusyError
+|  +- ShuttingDownError  LedgerUnavailableError  LeaseLostError
++- CommandRefusedError          an operator's command is refused
+|  +- LedgerRefusedError  CopyRefusedError              (ledger/database/)
+|  +- RetirementRefusedError  RenamingRefusedError      (ledger/accounts/)
+|  +- CleaningRefusedError                              (audit/orphans.py)
++- UnreadableAnswerError        becomes an AccountError inside s3/    (s3/xml.py)
++- WrongAnswerError             a check has failed    (accounts/checkup/checks.py)
 
 `code` is stable and documented in docs/errors.md. `message` is what a client reads: it names a field and a limit,
 never the text of a foreign exception. HTTP statuses are in `file/api/responses.py`, not here.

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from file.api.admission import drain
 from file.api.headers.preconditions import is_unchanged, validators_of, wanted_range
 from file.api.requests import Request
 from file.api.responses import problem
@@ -114,12 +115,7 @@ class Readings:
     async def drain(self, seconds: float) -> None:
         """Begin no more reads; wait for the running ones, then cancel them."""
         self._draining = True
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=seconds)
-        for task in self._under_way:
-            task.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        await drain(self._under_way, seconds)
 
 
 async def get_file(request: Request, *, readings: Readings, uploads: Uploads) -> Response:

@@ -272,10 +272,7 @@ class Budget:
 
 def _short(claim: Claim, size: int) -> _Pool | None:
     """The first pool of the claim without `size` free bytes."""
-    for pool in claim.pools:
-        if not pool.has(size):
-            return pool
-    return None
+    return next((pool for pool in claim.pools if not pool.has(size)), None)
 
 
 def _short_in_turn(claim: Claim, shut: Collection[_Pool]) -> _Pool | None:
