@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from functools import partial
 from typing import Any, TypeVar
 
@@ -60,9 +60,14 @@ class Admission:
     async def drain(self, seconds: float) -> None:
         """Admit no more uploads; wait for those under way, then cancel them and wait for their roll-back."""
         self.draining = True
-        if self._uploads:
-            await asyncio.wait(self._uploads, timeout=seconds)
-        for task in self._uploads:
-            task.cancel()
-        if self._uploads:
-            await asyncio.wait(self._uploads)
+        await drain(self._uploads, seconds)
+
+
+async def drain(tasks: Set[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait for the tasks, which leave the set as they end; then cancel them and wait for their end."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -2,25 +2,31 @@
 
 Each endpoint is declared once, in `_routes`, with the right that it needs. `_answer` is the one place that authorises:
 no request gets to an endpoint past it.
+
+Requests are counted by route, method and status for `/_/metrics`. A route is the template of a path, never the path: a
+million paths do not make a million series. Paths of Django are `pages`, paths of the API that do not exist are
+`unknown`, methods that HTTP does not have are `other`, and a request that ended without an answer has the status
+`none`. The series that alerts need exist from the start, at zero.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 
 import structlog
+from prometheus_client import Counter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from file.api.auth import Auth
-from file.api.counting import PAGES, UNKNOWN
 from file.api.endpoints import delete, form, get, listing, metrics, probes, put
 from file.api.requests import Request, Right, request_of
 from file.api.uploads import Uploads
+from file.logic import metrics as counters
 from file.logic.accounts.registry import Registry
 from file.logic.errors import MalformedRequestError
 
@@ -28,6 +34,26 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 # A key may be anything, line breaks included: the endpoint says why a key is refused, a 404 would not.
 _PARAMETERS = {"key": "(?s:.*)", "id": "[^/]+"}
 _log = structlog.get_logger()
+
+PAGES = "pages"
+UNKNOWN = "unknown"
+_COUNTED_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+
+# The statuses of each route. The series of another status exists from its first request on.
+FROM_THE_START = {
+    ("PUT", "/files/{key}"): "200 201 202 400 401 408 409 412 413 422 500 502 503",
+    ("POST", "/upload"): "201 202 400 401 408 409 413 415 422 500 502 503",
+    ("GET", "/files/{key}"): "200 206 304 401 404 412 416 500 502 503",
+    ("HEAD", "/files/{key}"): "200 304 401 404 500 502 503",
+    ("DELETE", "/files/{key}"): "200 202 401 404 500 503",
+    ("GET", "/files"): "200 400 401 500 503",
+    ("GET", "/receipts/{id}"): "200 401 404 500 503",
+    ("GET", "/_/health"): "200 500",
+    ("GET", "/_/ready"): "200 500 503",
+    ("GET", "/_/metrics"): "200 401 500",
+    ("GET", "/_/accounts"): "200 401 500",
+    ("GET", PAGES): "200 404 500",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +132,11 @@ class Api:
         """Every other path is Django's. `*` is the target of a question about the server as a whole."""
         return path in ("/upload", "/files", "*") or path.startswith(("/files/", "/receipts/", "/_/"))
 
-    def route_of(self, path: str) -> str:
-        """The template of the path, by which its requests are counted; one name for all paths that have none."""
+    def count(self, path: str, method: str, status: int) -> None:
+        """A request has ended. `status` 0: without an answer."""
         route, _ = self._find(path)
-        if route is not None:
-            return route.template
-        return UNKNOWN if self.owns(path) else PAGES
+        name = route.template if route is not None else UNKNOWN if self.owns(path) else PAGES
+        _requests(name, method if method in _COUNTED_METHODS else "other", status).inc()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -167,3 +192,14 @@ class Api:
 
 def _options(methods: str) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": methods})
+
+
+# There are few labels, and looking one up takes longer than counting.
+@cache
+def _requests(route: str, method: str, status: int) -> Counter:
+    return counters.HTTP_REQUESTS.labels(route, method, str(status) if status else "none")
+
+
+for (_method, _route), _statuses in FROM_THE_START.items():
+    for _status in _statuses.split():
+        _requests(_route, _method, int(_status))

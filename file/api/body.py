@@ -1,17 +1,15 @@
 """A request's body, counted and timed. The rest of a body after an early answer: `discarding.py`.
 
 Every request has one `Body`, made by the middleware. All endpoints and Django read through it, so that the limit holds
-for each of them. Time counts against the client only while the service waits for it. Bytes pay for the time that has
-passed, never for time to come: a fast beginning buys no silence later.
+for each of them.
 """
 
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
-from file.api.timeouts import ReusableTimeout
+from file.api.timeouts import MinimumRate
 from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequestError, RequestTooLargeError
 
 # A piece of a body takes some 50 us of CPU time, however few bytes it has. Beyond an allowance, the pieces must have
@@ -45,9 +43,8 @@ class Body:
         self.gone = False
         self._receive = receive
         self._limits = limits
-        self._owed_seconds = 0.0
         self._padding = 0  # what the pieces until now lack of `_PIECE_BYTES` each
-        self._timeout = ReusableTimeout()
+        self._rate = MinimumRate(limits.min_bytes_per_second, limits.grace_seconds)
         self._lengths = {value for name, value in scope["headers"] if name == b"content-length"}
         self._codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
         self.declared = _whole(self._lengths)
@@ -83,17 +80,22 @@ class Body:
         """One ASGI message, checked. After the end of the body: the server's message as it is."""
         if self.ended:
             return await self._receive()
-        message = await self._in_time()
+        try:
+            message = await self._rate.wait(self._receive())
+        except TimeoutError:
+            rate = self._limits.min_bytes_per_second
+            raise ClientTooSlowError(f"The body arrives more slowly than {rate} bytes per second.") from None
         if message["type"] == "http.disconnect":
             self.gone = True
             raise ClientGoneError
         size = len(message.get("body", b""))
+        self._rate.paid(size)
         self.received += size
         self._padding += _PIECE_BYTES - size
         # All declared bytes are there: HTTP/1.1 has no more messages for this request.
         self.ended = not message.get("more_body", False) or self.received == self.declared
         if self.ended:
-            self._timeout.close()
+            self._rate.close()
         if self._most is not None and self.received > self._most:
             raise self._too_large()
         if self._padding > _PIECE_BYTES * _ALLOWED_PIECES:
@@ -107,7 +109,7 @@ class Body:
 
     def close(self) -> None:
         """The body is not read any more."""
-        self._timeout.close()
+        self._rate.close()
 
     def release(self) -> None:
         """Give up the reference to the connection: an error may still refer to this object."""
@@ -124,24 +126,6 @@ class Body:
         self.gone = message["type"] == "http.disconnect" or self._padding > _PIECE_BYTES * _ALLOWED_PIECES
         self.ended = not message.get("more_body", False)
         return size
-
-    async def _in_time(self) -> Message:
-        rate, grace = self._limits.min_bytes_per_second, self._limits.grace_seconds
-        if not rate:
-            return await self._receive()
-        began = time.monotonic()
-        try:
-            # The debt grows by the time waited at most, so the limit never moves back.
-            self._timeout.begin(max(0.0, grace - self._owed_seconds))
-            try:
-                message = await self._receive()
-            finally:
-                self._timeout.end()
-        except TimeoutError:
-            raise ClientTooSlowError(f"The body arrives more slowly than {rate} bytes per second.") from None
-        waited, paid = time.monotonic() - began, len(message.get("body", b"")) / rate
-        self._owed_seconds = max(0.0, self._owed_seconds + waited - paid)
-        return message
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.api.app import Api
 from file.api.body import Body, BodyLimits
-from file.api.counting import count
 from file.api.discarding import Discarding
 from file.api.requests import Request, check_head, request_of, seems_to_be_for_s3
 from file.api.responses import problem, problem_response, s3_error
@@ -69,7 +68,7 @@ class Middleware:
             await self._answer_always(scope, request, reply)
             seconds = round(time.perf_counter() - began, 4)
             _log.info("request", **request.line, status=request.status, received=body.received, seconds=seconds)
-            count(self._api.route_of(scope["path"]), request.method, request.status)
+            self._api.count(scope["path"], request.method, request.status)
             body.close()
             if not body.ended and not body.gone:
                 await self._discarding.read_on(body)

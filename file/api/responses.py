@@ -15,8 +15,18 @@ import orjson
 from starlette.responses import Response
 
 from file.logic import errors
-from file.logic.erasing import Erasure, ErasureOfAccount
-from file.logic.values import Failed, FileState, Listed, Outcome, Pending, Receipt, ReplicaState, checksum_text
+from file.logic.values import (
+    Erasure,
+    ErasureOfAccount,
+    Failed,
+    FileState,
+    Listed,
+    Outcome,
+    Pending,
+    Receipt,
+    ReplicaState,
+    checksum_text,
+)
 
 STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.NotMultipartError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -74,7 +84,7 @@ def problem(error: errors.UploadError, headers: Mapping[str, str] | None = None)
     if isinstance(error, errors.ConditionFailedError) and error.etag is not None:
         headers["etag"] = error.etag
     if isinstance(error, errors.UnreadableError):
-        members["accounts"] = {each.account: {"error": _error(each)} for each in error.errors}
+        members["accounts"] = {each.account: {"error": error_json(each)} for each in error.errors}
     return problem_response(status, error.code, error.detail, retryable=error.retryable, headers=headers, **members)
 
 
@@ -181,11 +191,6 @@ def listed(file: Listed) -> dict[str, Any]:
     }
 
 
-def erasure_response(erasure: Erasure) -> Response:
-    """200 when every account confirmed that it has nothing of the file, 202 before."""
-    return json_response(erasure_json(erasure), HTTPStatus.OK if erasure.is_done else HTTPStatus.ACCEPTED)
-
-
 def erasure_json(erasure: Erasure) -> dict[str, Any]:
     """The progress of an erasure, per account; no content, name or key of the file."""
     times = {"created_at": erasure.created_at, "stored_at": erasure.stored_at, "erased_at": erasure.erased_at}
@@ -222,7 +227,7 @@ def _accounts(receipt: Receipt) -> dict[str, Any]:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Failed):
-        return {"status": outcome.removal.value, "bucket": outcome.bucket, "error": _error(outcome.error)}
+        return {"status": outcome.removal.value, "bucket": outcome.bucket, "error": error_json(outcome.error)}
     if isinstance(outcome, Pending):
         state = ReplicaState.PENDING if outcome.retryable else ReplicaState.BLOCKED
         pending: dict[str, Any] = {"status": state.value, "bucket": outcome.bucket}
@@ -240,7 +245,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _error(error: errors.AccountError) -> dict[str, Any]:
+def error_json(error: errors.AccountError) -> dict[str, Any]:
     return {"code": error.code, "detail": error.detail, "retryable": error.retryable}
 
 

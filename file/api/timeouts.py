@@ -1,4 +1,4 @@
-"""A time limit for many waits of one task in a row, with one timer for all of them.
+"""Time limits for many waits of one task in a row: one timer for all of them, and the minimum rate of a client.
 
 `asyncio.timeout` makes and cancels a timer per wait, and a body arrives in many chunks: that took a tenth of the CPU
 time of a 5 MiB upload. This one interrupts in the same way: it cancels the task and un-cancels it when the wait ends,
@@ -7,6 +7,10 @@ so that a cancellation by another party stays one.
 
 import asyncio
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ReusableTimeout:
@@ -62,3 +66,39 @@ class ReusableTimeout:
         else:
             self._is_over = True
             self._task.cancel()
+
+
+class MinimumRate:
+    """The minimum rate of one client; 0 means no limit. Only the time counts in which the service waits for the client.
+
+    Bytes pay for the time that has passed, never for time to come: a fast beginning buys no silence later.
+    """
+
+    def __init__(self, bytes_per_second: int, grace_seconds: float) -> None:
+        self._rate = bytes_per_second
+        self._grace_seconds = grace_seconds
+        self._owed_seconds = 0.0
+        self._timeout = ReusableTimeout()
+
+    async def wait(self, step: Awaitable[T]) -> T:
+        """The result of `step`, for which the service waits. Raises `TimeoutError`."""
+        if not self._rate:
+            return await step
+        began = time.monotonic()
+        # The debt grows by the time waited at most, so the limit never moves back.
+        self._timeout.begin(max(0.0, self._grace_seconds - self._owed_seconds))
+        try:
+            result = await step
+        finally:
+            self._timeout.end()
+        self._owed_seconds += time.monotonic() - began
+        return result
+
+    def paid(self, size: int) -> None:
+        """The client has sent or taken `size` bytes."""
+        if self._rate:
+            self._owed_seconds = max(0.0, self._owed_seconds - size / self._rate)
+
+    def close(self) -> None:
+        """No further wait follows."""
+        self._timeout.close()

@@ -5,6 +5,8 @@ does not see the first increment of a new series. Values of the moment (in fligh
 here; `file/api/endpoints/metrics.py` reads them on request.
 """
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from file.logic.errors import AccountError, UnreadableError, UploadError
@@ -13,62 +15,44 @@ REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_counter = partial(Counter, registry=REGISTRY)
+_seconds = partial(Histogram, buckets=_SECONDS, registry=REGISTRY)
 
-HTTP_REQUESTS = Counter(
+HTTP_REQUESTS = _counter(
     "mentum_http_requests",
     "Requests by route (the template of the path), method and status.",
     ["route", "method", "status"],
-    registry=REGISTRY,
 )
-IDLE_CONNECTIONS_ENDED = Counter(
-    "mentum_idle_connections_ended",
-    "Connections without a request that were closed to make room for others.",
-    registry=REGISTRY,
+IDLE_CONNECTIONS_ENDED = _counter(
+    "mentum_idle_connections_ended", "Connections without a request that were closed to make room for others."
 )
-UPLOADS = Counter("mentum_uploads", "Uploads by what became of them.", ["outcome"], registry=REGISTRY)
+UPLOADS = _counter("mentum_uploads", "Uploads by what became of them.", ["outcome"])
 UPLOADS_BY_OUTCOME = {
     outcome: UPLOADS.labels(outcome)
     for outcome in ("stored", "partial", "repeated", "failed", "refused", "busy", "crashed")
 }
-UPLOAD_BYTES = Counter("mentum_upload_bytes", "Bytes of acknowledged files.", registry=REGISTRY)
-UPLOAD_SECONDS = Histogram(
-    "mentum_upload_seconds", "From an upload's first byte to its answer.", buckets=_SECONDS, registry=REGISTRY
+UPLOAD_BYTES = _counter("mentum_upload_bytes", "Bytes of acknowledged files.")
+UPLOAD_SECONDS = _seconds("mentum_upload_seconds", "From an upload's first byte to its answer.")
+SLOW_READERS = _counter("mentum_slow_readers", "Readers that were broken off because they took the file too slowly.")
+S3_REQUESTS = _counter("mentum_s3_requests", "Requests to accounts by result.", ["account", "operation", "result"])
+S3_SECONDS = _seconds(
+    "mentum_s3_request_seconds", "From a request to an account to its answer.", ["account", "operation"]
 )
-SLOW_READERS = Counter(
-    "mentum_slow_readers", "Readers that were broken off because they took the file too slowly.", registry=REGISTRY
+S3_RETRIES = _counter("mentum_s3_retries", "Calls to accounts that were repeated.", ["account", "operation"])
+CAUGHT_UP_REPLICAS = _counter(
+    "mentum_caught_up_replicas", "Replicas that catch-up brought, or found in the account.", ["account", "result"]
 )
-S3_REQUESTS = Counter(
-    "mentum_s3_requests", "Requests to accounts by result.", ["account", "operation", "result"], registry=REGISTRY
-)
-S3_SECONDS = Histogram(
-    "mentum_s3_request_seconds",
-    "From a request to an account to its answer.",
-    ["account", "operation"],
-    buckets=_SECONDS,
-    registry=REGISTRY,
-)
-S3_RETRIES = Counter(
-    "mentum_s3_retries", "Calls to accounts that were repeated.", ["account", "operation"], registry=REGISTRY
-)
-CAUGHT_UP_REPLICAS = Counter(
-    "mentum_caught_up_replicas",
-    "Replicas that catch-up brought, or found in the account.",
-    ["account", "result"],
-    registry=REGISTRY,
-)
-CATCH_UP_FAILURES = Counter(
+CATCH_UP_FAILURES = _counter(
     "mentum_catch_up_failures",
     "Replicas that catch-up could not settle, by the error's code; each is tried again.",
     ["account", "code"],
-    registry=REGISTRY,
 )
-_CAUGHT_UP = Counter(
+_CAUGHT_UP = _counter(
     "mentum_caught_up",
     "Deprecated: mentum_caught_up_replicas_total and mentum_catch_up_failures_total take its place.",
     ["account", "result"],
-    registry=REGISTRY,
 )
-CAUGHT_UP_BYTES = Counter("mentum_caught_up_bytes", "Bytes that catch-up brought.", ["account"], registry=REGISTRY)
+CAUGHT_UP_BYTES = _counter("mentum_caught_up_bytes", "Bytes that catch-up brought.", ["account"])
 BROKEN = Gauge("mentum_account_left_alone", "1 while background work waits for it.", ["account"], registry=REGISTRY)
 COMMIT_ENTRIES = Histogram(
     "mentum_ledger_commit_entries",
@@ -76,9 +60,7 @@ COMMIT_ENTRIES = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
     registry=REGISTRY,
 )
-COMMIT_SECONDS = Histogram(
-    "mentum_ledger_commit_seconds", "One commit of the ledger.", buckets=_SECONDS, registry=REGISTRY
-)
+COMMIT_SECONDS = _seconds("mentum_ledger_commit_seconds", "One commit of the ledger.")
 
 
 def _codes_of(kind: type[UploadError]) -> tuple[str, ...]:

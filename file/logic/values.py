@@ -193,7 +193,7 @@ class Digests:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a file goes in an account."""
+    """Where a file goes, or is, in an account."""
 
     account: str
     bucket: str
@@ -230,12 +230,9 @@ def checksum_text(crc64nvme: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Place):
     """The account has the whole file, as S3 itself confirmed. `checked_by`: the checksum that S3 compared."""
 
-    account: str
-    bucket: str
-    object_key: str
     etag: str
     version_id: str | None
     request_id: str | None
@@ -250,12 +247,9 @@ class Removal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Place):
     """The account does not have the file: why, and whether something may be left, or may arrive (`unanswered`)."""
 
-    account: str
-    bucket: str
-    object_key: str
     error: AccountError
     removal: Removal = Removal.REMOVED
     unanswered: bool = False
@@ -268,12 +262,9 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class Pending(Place):
     """The account does not have the file yet; the ack is met without it. `code`: the code of the error, if any."""
 
-    account: str
-    bucket: str
-    object_key: str
     code: str | None = None
     retryable: bool = True
     request_id: str | None = None
@@ -331,3 +322,38 @@ class Listed:
     state: FileState
     created_at: datetime
     stored_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureOfAccount:
+    """`erased_at`: when the account confirmed that it has nothing of the file; None: it may have. `code`: the code of
+    the error that prevents it. `strangers`: the number of versions of others under the key, which were not touched.
+    """
+
+    account: str
+    bucket: str
+    erased_at: datetime | None
+    code: str | None = None
+    strangers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """The progress of an erasure; it contains nothing about the content or the name of the file.
+
+    `key_hash`: keyed, so that it can be recognised only with the file's key. `size`: bytes, if known. `stored_at` is
+    None for a file that was erased while it was being received.
+    """
+
+    id: str
+    key_hash: str
+    size: int | None
+    created_at: datetime
+    stored_at: datetime | None
+    erased_at: datetime | None
+    accounts: tuple[ErasureOfAccount, ...]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every account confirmed that it has nothing of the file."""
+        return self.erased_at is not None

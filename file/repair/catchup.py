@@ -18,7 +18,7 @@ from file.ledger.work.claims import Claims, Due
 from file.ledger.work.holding import children
 from file.logic.accounts.registry import Registry
 from file.logic.errors import LedgerUnavailableError
-from file.logic.memory.budget import Fair
+from file.logic.memory.places import Fair
 from file.logic.values import ReplicaState
 from file.repair.replication import Replication
 

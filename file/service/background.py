@@ -17,8 +17,8 @@ from file.ledger.work.erasures import Erasures
 from file.ledger.work.results import Results
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.placement import Placement
-from file.logic.erasing import Erasure
 from file.logic.memory.budget import Budget, Share
+from file.logic.values import Erasure
 from file.repair.catchup import CatchUp
 from file.repair.cleanup import Cleaner
 from file.repair.forgetting import Forgetting

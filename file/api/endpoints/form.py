@@ -12,7 +12,6 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from file.api.body import Body
 from file.api.headers import contentheaders
 from file.api.headers.digests import declared_digests, digests_of_part
 from file.api.headers.formfields import ADVICE, Field, field_of, text_codec
@@ -31,7 +30,7 @@ from file.logic.errors import (
 )
 from file.logic.hashing import Comparison, hashed
 from file.logic.naming import check_name, key_for, new_file_id
-from file.logic.values import DeclaredDigest, Identity, IncomingFile
+from file.logic.values import Identity, IncomingFile
 
 MAX_FIELDS = 100
 _MAX_NAME_FIELD_BYTES = 4096
@@ -40,20 +39,11 @@ _MAX_HEADER_BYTES = 8192
 
 
 async def upload_form(request: Request, *, uploads: Uploads) -> Response:
-    """The endpoint of `POST /upload`."""
     contentheaders.check_form(request.headers)
     boundary, charset = _boundary(request.headers)
     check_change(request.headers, None)  # the file's key is a new one
-    form = _Form(
-        request.body,
-        boundary,
-        charset=charset,
-        who=request.principal.name,
-        idempotency_key=idempotency_key(request.headers),
-        declared=declared_digests(request.headers.raw),
-    )
-    receipt = await uploads.take(form.file, request)
-    return receipt_response(receipt)
+    form = _Form(request, boundary, charset)
+    return receipt_response(await uploads.take(form.file, request))
 
 
 def _boundary(headers: Headers) -> tuple[str, str]:
@@ -80,20 +70,12 @@ def _boundary(headers: Headers) -> tuple[str, str]:
 class _Form:
     """One form, read once, from its first field to its last."""
 
-    def __init__(
-        self,
-        body: Body,
-        boundary: str,
-        *,
-        charset: str,
-        who: str,
-        idempotency_key: str | None,
-        declared: tuple[DeclaredDigest, ...],
-    ) -> None:
-        self._body = body
+    def __init__(self, request: Request, boundary: str, charset: str) -> None:
+        self._body = request.body
+        self._who = request.principal.name
+        self._idempotency_key = idempotency_key(request.headers)
+        declared = declared_digests(request.headers.raw)
         self._whole = Comparison(declared) if declared else None  # of the bytes of the form as it was sent
-        self._who = who
-        self._idempotency_key = idempotency_key
         self._charset = charset
         self._parser = PushMultipartParser(
             boundary,

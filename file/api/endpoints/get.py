@@ -9,10 +9,9 @@ below the minimum rate is disconnected: only the time counts in which the servic
 import asyncio
 import base64
 import re
-import time
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -21,14 +20,14 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from file.api.admission import drain
 from file.api.headers.preconditions import is_unchanged, validators_of, wanted_range
 from file.api.requests import Request
 from file.api.responses import problem
-from file.api.timeouts import ReusableTimeout
+from file.api.timeouts import MinimumRate
 from file.api.uploads import Uploads
 from file.logic import metrics
 from file.logic.accounts.placement import Placement
-from file.logic.erasing import Erasure
 from file.logic.errors import (
     ClientGoneError,
     FileNotFoundHereError,
@@ -39,7 +38,7 @@ from file.logic.errors import (
 )
 from file.logic.memory.places import Places
 from file.logic.reading import ForReaders, Reading
-from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, FileState, Listed, Receipt
+from file.logic.values import CONTENT_HEADERS, RESERVED_METADATA, Erasure, FileState, Listed, Receipt
 
 # A file that a browser shows must not act as a page of ours: no script, no form, and an origin of its own.
 _CONTENT_SECURITY = "default-src 'none'; sandbox"
@@ -116,16 +115,10 @@ class Readings:
     async def drain(self, seconds: float) -> None:
         """Begin no more reads; wait for the running ones, then cancel them."""
         self._draining = True
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=seconds)
-        for task in self._under_way:
-            task.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        await drain(self._under_way, seconds)
 
 
 async def get_file(request: Request, *, readings: Readings, uploads: Uploads) -> Response:
-    """The endpoint of `GET /files/{key}` and `HEAD`."""
     line = request.line
     key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
     receipt = await readings.records.file(key)
@@ -149,10 +142,11 @@ async def get_file(request: Request, *, readings: Readings, uploads: Uploads) ->
         return problem(error, {"content-range": f"bytes */{size}"})
     start, stop = part or (0, size)
     headers["content-length"] = str(stop - start)
-    if part is None:
-        return _Reply(request, readings, readings.begin(receipt, start, stop), HTTPStatus.OK, headers)
-    headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
-    return _Reply(request, readings, readings.begin(receipt, start, stop), HTTPStatus.PARTIAL_CONTENT, headers)
+    status = HTTPStatus.OK
+    if part is not None:
+        status = HTTPStatus.PARTIAL_CONTENT
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return _Reply(request, readings, readings.begin(receipt, start, stop), status, headers)
 
 
 class _Reply(Response):
@@ -192,50 +186,22 @@ class _Reply(Response):
             return await self._send(send)
 
     async def _send(self, send: Send) -> None:
-        taking = _Taking(send, self._readings.limits)
-        async with aclosing(self._reading.pieces()) as pieces, aclosing(taking):
-            piece = await anext(pieces, b"")
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while piece:
-                await taking.of(piece)
-                self._line["sent"] += len(piece)
-                await asyncio.sleep(0)  # neither sending nor reading may wait: let the loop notice that the reader left
+        limits = self._readings.limits
+        with closing(MinimumRate(limits.min_bytes_per_second, limits.grace_seconds)) as rate:
+            async with aclosing(self._reading.pieces()) as pieces:
                 piece = await anext(pieces, b"")
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                while piece:
+                    try:
+                        await rate.wait(send({"type": "http.response.body", "body": piece, "more_body": True}))
+                    except TimeoutError:
+                        metrics.SLOW_READERS.inc()
+                        raise ReaderTooSlowError from None
+                    rate.paid(len(piece))
+                    self._line["sent"] += len(piece)
+                    await asyncio.sleep(0)  # nothing above may have waited: let the loop notice that the reader left
+                    piece = await anext(pieces, b"")
         await send({"type": "http.response.body", "body": b""})
-
-
-class _Taking:
-    """Sends a body piece by piece and enforces the minimum rate: `Body` in the other direction."""
-
-    def __init__(self, send: Send, limits: ReaderLimits) -> None:
-        self._send = send
-        self._rate = limits.min_bytes_per_second
-        self._grace_seconds = limits.grace_seconds
-        self._owed_seconds = 0.0
-        self._timeout = ReusableTimeout()
-
-    async def of(self, piece: bytes) -> None:
-        """Returns when the server accepts more. Raises `ReaderTooSlowError`."""
-        message = {"type": "http.response.body", "body": piece, "more_body": True}
-        if not self._rate:
-            return await self._send(message)
-        began = time.monotonic()
-        try:
-            self._timeout.begin(max(0.0, self._grace_seconds - self._owed_seconds))
-            try:
-                await self._send(message)
-            finally:
-                self._timeout.end()
-        except TimeoutError:
-            metrics.SLOW_READERS.inc()
-            raise ReaderTooSlowError from None
-        waited, paid = time.monotonic() - began, len(piece) / self._rate
-        self._owed_seconds = max(0.0, self._owed_seconds + waited - paid)
-        return None
-
-    async def aclose(self) -> None:
-        """The last piece was sent."""
-        self._timeout.close()
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -18,7 +18,6 @@ _STATES = (FileState.STORED, FileState.PARTIAL)
 
 
 async def list_files(request: Request, *, records: Records) -> Response:
-    """The endpoint of `GET /files`."""
     asked = _asked(QueryParams(request.query_string))
     limit = _limit(asked.get("limit"))
     # One file more than is shown, to know whether there is a next page.
@@ -34,7 +33,6 @@ async def list_files(request: Request, *, records: Records) -> Response:
 
 
 async def get_receipt(request: Request, *, records: Records) -> Response:
-    """The endpoint of `GET /receipts/{id}`."""
     file_id = request.path_params["id"]
     receipt = await records.receipt(file_id)
     if receipt is None:

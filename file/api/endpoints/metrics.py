@@ -33,7 +33,6 @@ _log = structlog.get_logger()
 
 
 async def metrics(request: Request, *, registry: CollectorRegistry) -> Response:
-    """The endpoint of `GET /_/metrics`."""
     # The text takes some milliseconds. Uploads must not wait for it.
     text = await asyncio.to_thread(generate_latest, registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from file.api.requests import Request
-from file.api.responses import json_response
+from file.api.responses import error_json, json_response
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError
 from file.logic.ports import StorageAccount
@@ -57,6 +57,5 @@ class AccountStates:
         try:
             await bucket.probe()
         except AccountError as error:
-            reason = {"code": error.code, "detail": error.detail, "retryable": error.retryable}
-            return {"status": "failing", **state, "error": reason}
+            return {"status": "failing", **state, "error": error_json(error)}
         return {"status": "ok", **state}

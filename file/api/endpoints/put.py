@@ -20,7 +20,6 @@ _METADATA = "x-amz-meta-"
 
 
 async def put_file(request: Request, *, uploads: Uploads, records: Records) -> Response:
-    """The endpoint of `PUT /files/{key}`."""
     key = request.key(longest_prefix_bytes=uploads.longest_prefix_bytes)
     if "content-range" in request.headers:
         raise MalformedRequestError("The header Content-Range is not supported: send the whole file.")

@@ -3,8 +3,7 @@
 import base64
 from collections.abc import Sequence
 
-from file.logic.erasing import Erasure, ErasureOfAccount
-from file.logic.values import Digests, Pending, Receipt, ReplicaState, Stored
+from file.logic.values import Digests, Erasure, ErasureOfAccount, Pending, Receipt, ReplicaState, Stored
 from file.models import File, Replica
 
 

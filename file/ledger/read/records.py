@@ -19,8 +19,7 @@ from file.ledger.read.queries import (
 )
 from file.ledger.read.receipts import erasure_of, receipt_of
 from file.ledger.states import ACKNOWLEDGED
-from file.logic.erasing import Erasure
-from file.logic.values import FileState, Listed, Receipt, ReplicaState
+from file.logic.values import Erasure, FileState, Listed, Receipt, ReplicaState
 from file.models import File, Installation, Replica
 
 

@@ -14,8 +14,7 @@ from file.ledger.keyed import key_hashes
 from file.ledger.read.queries import is_storable
 from file.ledger.read.receipts import erasure_of
 from file.ledger.work.claims import Claims, Due, unfinished_replicas_of
-from file.logic.erasing import Erasure
-from file.logic.values import FileState, ReplicaState
+from file.logic.values import Erasure, FileState, ReplicaState
 from file.models import File, Replica
 
 

@@ -4,10 +4,10 @@ An object that the account has in the end stays, also if the outcome is uncertai
 checked it. Leaves to others: which file goes where (`file/repair/catchup.py`), and reading (`reading.py`).
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from file.logic.errors import TakenBackError
+from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.lane import Lane
 from file.logic.memory.budget import Portion
 from file.logic.parts import PartReader
@@ -32,10 +32,10 @@ async def bring(
     Raises `AccountError` of that account, `RequestError` if the bytes are not those of the file, and the errors of the
     source of the chunks. Then nothing is published.
     """
-    changed = asyncio.Event()
-    lane = Lane(bucket, description, limits, note=changed.set, begun=begun)
+    fanout = FanOut((bucket,), description, limits, needed=1, begun=begun)
+    (lane,) = fanout.lanes
     try:
-        await _send(PartReader(file, limits, budget), lane, changed, begins, may_publish)
+        await _send(PartReader(file, limits, budget), fanout, lane, begins, may_publish)
     finally:
         await lane.end()
         if lane.stored is None:
@@ -47,16 +47,11 @@ async def bring(
 
 async def _send(
     reader: PartReader,
+    fanout: FanOut,
     lane: Lane,
-    changed: asyncio.Event,
     begins: Callable[[], Awaitable[object]],
     may_publish: Callable[[], Awaitable[bool]],
 ) -> None:
-    async def until(claim: Callable[[], bool]) -> None:
-        while not claim():
-            changed.clear()
-            await changed.wait()
-
     part = await reader.next()
     assert part is not None  # an empty file has one empty part
     try:
@@ -70,19 +65,18 @@ async def _send(
         await begins()
         lane.start(lane.send())
         while part is not None:
-            await until(lambda: lane.parts.has_room or lane.ended or lane.error is not None)
-            if lane.error is not None or lane.ended:
+            offered, part = part, None
+            await fanout.offer(offered)
+            if fanout.lost:
                 return None
-            lane.parts.take(part)
-            part = None
             part = await reader.next()
     finally:
         if part is not None:
             part.release()
     digests = reader.digests()
-    lane.parts.close()
-    await until(lambda: lane.ready or lane.ended or lane.error is not None)
-    if lane.ready and await may_publish():
+    fanout.close()
+    await fanout.until(lambda: fanout.ready or fanout.lost)
+    if fanout.ready and await may_publish():
         lane.publish(digests)
     else:
         lane.give_up()

@@ -36,23 +36,22 @@ class Attempts:
         self._slots = bucket.slots
         self._limits = limits
 
-    async def store(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float) -> T:
-        """Calls until it succeeds, fails permanently, or time is up. Raises `AccountError`."""
-        return await self._attempt(operation, call, seconds, stores=True)
-
     def publish(self, call: Callable[[], Awaitable[T]], seconds: float) -> Awaitable[T | None]:
         """Like `store`; None if the file may no longer be published. Without `may_publish` nothing is asked."""
-        return self.store("publish", lambda: call() if self.may_publish is None else self._if_it_may(call), seconds)
 
-    async def _if_it_may(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        assert self.may_publish is not None
-        return await call() if await self.may_publish() else None
+        async def publish() -> T | None:
+            return await call() if self.may_publish is None or await self.may_publish() else None
+
+        return self.store("publish", publish, seconds)
 
     async def remove(self, call: Callable[[], Awaitable[None]]) -> None:
         """Like `store`, for removals."""
-        await self._attempt("remove", call, self._limits.remove_seconds, stores=False)
+        await self.store("remove", call, self._limits.remove_seconds, stores=False)
 
-    async def _attempt(self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool) -> T:
+    async def store(
+        self, operation: str, call: Callable[[], Awaitable[T]], seconds: float, *, stores: bool = True
+    ) -> T:
+        """Calls until it succeeds, fails permanently, or time is up. Raises `AccountError`."""
         started = time.monotonic()
         errors: list[AccountError] = []
         await self._take_slot(operation)

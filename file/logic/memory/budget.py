@@ -7,12 +7,12 @@ and sent, and there is no deadlock (docs/decisions/0003). No holder has more tha
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 
 from file.logic.errors import BusyError
 from file.logic.memory.buffers import STEP_BYTES, Buffer, Buffers, buffer_bytes
+from file.logic.memory.places import Fair
 
 # After this time unfilled memory may be taken back, and a claim that has waited so long may begin with a first step.
 _GRACE_SECONDS = 1.0
@@ -272,10 +272,7 @@ class Budget:
 
 def _short(claim: Claim, size: int) -> _Pool | None:
     """The first pool of the claim without `size` free bytes."""
-    for pool in claim.pools:
-        if not pool.has(size):
-            return pool
-    return None
+    return next((pool for pool in claim.pools if not pool.has(size)), None)
 
 
 def _short_in_turn(claim: Claim, shut: Collection[_Pool]) -> _Pool | None:
@@ -308,58 +305,6 @@ def _may_begin(claim: Claim) -> bool:
         and pool.growing + pool.needed + claim.most <= pool.limit
         for pool in claim.pools
     )
-
-
-class Fair:
-    """Shares `total` units among accounts. A free unit goes to the account that holds least; among equals, to the one
-    that asked first. One account may hold all while the others want none. Belongs to one event loop.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.held: Counter[str] = Counter()
-        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
-
-    @property
-    def has_more(self) -> bool:
-        """Whether a unit is free, and no account waits for one."""
-        return not self._waiting and self.held.total() < self.total
-
-    @property
-    def waiting(self) -> set[str]:
-        """The accounts that wait for a unit."""
-        return {account for account, _, _ in self._waiting}
-
-    async def take(self, account: str, size: int = 1) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = (account, size, turn)
-        self._waiting.append(place)
-        self._serve()
-        try:
-            await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled():
-                self.give(account, size)  # the turn came together with the cancellation
-            elif place in self._waiting:  # otherwise `_serve` has already skipped it
-                self._waiting.remove(place)
-                self._serve()
-            raise
-
-    def give(self, account: str, size: int = 1) -> None:
-        self.held[account] -= size
-        self._serve()
-
-    def _serve(self) -> None:
-        """Serves in order. It waits for the next account, so that a large request is not starved by small ones."""
-        while self._waiting:
-            place = min(self._waiting, key=lambda place: self.held[place[0]])
-            account, size, turn = place
-            if self.held.total() + size > self.total:
-                return
-            self._waiting.remove(place)
-            if not turn.cancelled():
-                self.held[account] += size
-                turn.set_result(None)
 
 
 class Share:

@@ -67,16 +67,13 @@ class Buffers:
             memory.resize(size)  # changes nothing, but raises while there is a reader
             self._free.setdefault(size, []).append(memory)
             self.kept += size
-            self._clear_later()
+            if self._clearing is None:
+                self._clearing = asyncio.get_running_loop().call_later(self._keep_seconds, self._clear_now)
 
     def clear(self) -> None:
         """Gives everything back to the system."""
         self._free.clear()
         self.kept = 0
-
-    def _clear_later(self) -> None:
-        if self._clearing is None:
-            self._clearing = asyncio.get_running_loop().call_later(self._keep_seconds, self._clear_now)
 
     def _clear_now(self) -> None:
         self._clearing = None

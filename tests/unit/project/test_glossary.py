@@ -17,9 +17,9 @@ PLAIN_WORDS = frozenset(
     address addresses admin api app application asgi auth
     background backup batches body
     call check checkpoint client command commit
-    compare conditions config conflicts connection content counting
+    compare conditions config conflicts connection content
     database delete diagnosis download
-    endpoint environment erasing error
+    endpoint environment error
     fields figures file form
     get guessing
     handle hashes hashing headers holding

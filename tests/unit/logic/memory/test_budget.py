@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from file.logic.errors import BusyError
-from file.logic.memory.budget import Budget, Claim, Fair, Share
+from file.logic.memory.budget import Budget, Claim, Share
 from file.logic.memory.buffers import STEP_BYTES as STEP
 from file.logic.memory.buffers import Buffer
 from file.logic.parts import PartReader
@@ -286,91 +286,6 @@ async def replaced(budget: Budget, claim: Claim) -> Claim | None:
         return await budget.claim(STEP, wait_seconds=0)
     except BusyError:
         return None
-
-
-class Wanting:
-    """Takes of something fair, and notes who was served, in order."""
-
-    def __init__(self, total: int = 4) -> None:
-        self.fair = Fair(total)
-        self.served: list[str] = []
-
-    async def take(self, account: str, size: int = 1) -> asyncio.Task[None]:
-        async def waits() -> None:
-            await self.fair.take(account, size)
-            self.served.append(account)
-
-        task = asyncio.ensure_future(waits())
-        await settled()
-        return task
-
-    async def give(self, account: str, size: int = 1) -> None:
-        self.fair.give(account, size)
-        await settled()
-
-
-async def test_one_account_has_everything_while_nobody_else_wants_any_and_then_no_more_than_others() -> None:
-    wanting = Wanting()
-    for _ in range(6):
-        await wanting.take("slow")
-    for _ in range(3):
-        await wanting.take("other")
-    assert wanting.served == ["slow"] * 4
-    assert not wanting.fair.has_more
-    assert wanting.fair.waiting == {"slow", "other"}
-    for _ in range(2):
-        await wanting.give("slow")
-    assert wanting.fair.held == {"slow": 2, "other": 2}
-    await wanting.give("slow")
-    await wanting.give("other")
-    assert wanting.served[4:] == ["other", "other", "slow", "other"]
-
-
-async def test_who_asked_first_is_served_first_when_two_hold_as_much() -> None:
-    wanting = Wanting(1)
-    for account in ("X", "B", "A", "B"):
-        await wanting.take(account)
-    for account in ("X", "B", "A"):
-        await wanting.give(account)
-    assert wanting.served == ["X", "B", "A", "B"]
-
-
-async def test_a_large_piece_is_not_starved_by_small_ones() -> None:
-    wanting = Wanting()
-    await wanting.take("small")
-    await wanting.take("large", 4)
-    await wanting.take("small")
-    assert wanting.served == ["small"]
-    await wanting.give("small")
-    assert wanting.served == ["small", "large"]
-    await wanting.give("large", 4)
-    assert wanting.served == ["small", "large", "small"]
-
-
-async def test_others_are_served_when_who_waits_gives_up_before_or_as_its_turn_comes() -> None:
-    wanting = Wanting(1)
-    await wanting.take("X")
-    early, late = await wanting.take("A"), await wanting.take("B")
-    await wanting.take("C")
-    early.cancel()
-    await settled()
-    wanting.fair.give("X")  # B's turn has come, and B does not know yet
-    late.cancel()
-    await settled()
-    assert wanting.served == ["X", "C"]
-    assert +wanting.fair.held == {"C": 1}
-
-
-async def test_the_next_is_served_when_who_waits_is_cancelled_in_the_moment_of_its_turn() -> None:
-    wanting = Wanting(1)
-    await wanting.take("X")
-    gone = await wanting.take("A")
-    await wanting.take("B")
-    gone.cancel()
-    wanting.fair.give("X")  # A does not know yet that it is gone
-    await settled()
-    assert wanting.served == ["X", "B"]
-    assert +wanting.fair.held == {"B": 1}
 
 
 async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from file.logic.errors import BusyError
-from file.logic.memory.places import Places
+from file.logic.memory.places import Fair, Places
+from tests.unit.logic.memory.budgetmodel import settled
 
 LONG = 60.0
 
@@ -57,7 +58,7 @@ async def test_places_that_are_free_go_on_to_others_when_a_name_may_have_no_more
         places.place("a", wait_seconds=0),
         asyncio.TaskGroup() as waiting,
     ):
-        refused = waiting.create_task(places._take("a", LONG))
+        refused = waiting.create_task(places.take("a"))
         await asyncio.sleep(0)
         async with places.place("b", wait_seconds=0):
             assert not refused.done()
@@ -70,7 +71,7 @@ async def test_nothing_is_lost_when_who_waits_is_cancelled(turns: int) -> None:
     places = Places(1)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(places.place("a", wait_seconds=0))
-        waiting = asyncio.ensure_future(places._take("a", LONG))
+        waiting = asyncio.ensure_future(places.take("a"))
         await asyncio.sleep(0)
         if turns:
             await stack.aclose()  # its turn comes together with the cancellation
@@ -80,3 +81,88 @@ async def test_nothing_is_lost_when_who_waits_is_cancelled(turns: int) -> None:
     assert not places.held
     async with places.place("b", wait_seconds=0):
         assert places.held == {"b": 1}
+
+
+class Wanting:
+    """Takes of something fair, and notes who was served, in order."""
+
+    def __init__(self, total: int = 4) -> None:
+        self.fair = Fair(total)
+        self.served: list[str] = []
+
+    async def take(self, account: str, size: int = 1) -> asyncio.Task[None]:
+        async def waits() -> None:
+            await self.fair.take(account, size)
+            self.served.append(account)
+
+        task = asyncio.ensure_future(waits())
+        await settled()
+        return task
+
+    async def give(self, account: str, size: int = 1) -> None:
+        self.fair.give(account, size)
+        await settled()
+
+
+async def test_one_account_has_everything_while_nobody_else_wants_any_and_then_no_more_than_others() -> None:
+    wanting = Wanting()
+    for _ in range(6):
+        await wanting.take("slow")
+    for _ in range(3):
+        await wanting.take("other")
+    assert wanting.served == ["slow"] * 4
+    assert not wanting.fair.has_more
+    assert wanting.fair.waiting == {"slow", "other"}
+    for _ in range(2):
+        await wanting.give("slow")
+    assert wanting.fair.held == {"slow": 2, "other": 2}
+    await wanting.give("slow")
+    await wanting.give("other")
+    assert wanting.served[4:] == ["other", "other", "slow", "other"]
+
+
+async def test_who_asked_first_is_served_first_when_two_hold_as_much() -> None:
+    wanting = Wanting(1)
+    for account in ("X", "B", "A", "B"):
+        await wanting.take(account)
+    for account in ("X", "B", "A"):
+        await wanting.give(account)
+    assert wanting.served == ["X", "B", "A", "B"]
+
+
+async def test_a_large_piece_is_not_starved_by_small_ones() -> None:
+    wanting = Wanting()
+    await wanting.take("small")
+    await wanting.take("large", 4)
+    await wanting.take("small")
+    assert wanting.served == ["small"]
+    await wanting.give("small")
+    assert wanting.served == ["small", "large"]
+    await wanting.give("large", 4)
+    assert wanting.served == ["small", "large", "small"]
+
+
+async def test_others_are_served_when_who_waits_gives_up_before_or_as_its_turn_comes() -> None:
+    wanting = Wanting(1)
+    await wanting.take("X")
+    early, late = await wanting.take("A"), await wanting.take("B")
+    await wanting.take("C")
+    early.cancel()
+    await settled()
+    wanting.fair.give("X")  # B's turn has come, and B does not know yet
+    late.cancel()
+    await settled()
+    assert wanting.served == ["X", "C"]
+    assert +wanting.fair.held == {"C": 1}
+
+
+async def test_the_next_is_served_when_who_waits_is_cancelled_in_the_moment_of_its_turn() -> None:
+    wanting = Wanting(1)
+    await wanting.take("X")
+    gone = await wanting.take("A")
+    await wanting.take("B")
+    gone.cancel()
+    wanting.fair.give("X")  # A does not know yet that it is gone
+    await settled()
+    assert wanting.served == ["X", "B"]
+    assert +wanting.fair.held == {"B": 1}

@@ -7,7 +7,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from file.api.counting import FROM_THE_START, PAGES
+from file.api.app import FROM_THE_START, PAGES
 from file.api.endpoints.metrics import Metrics
 from file.ledger.read.records import Records, Unfinished
 from file.logic.errors import LedgerUnavailableError
