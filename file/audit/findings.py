@@ -1,4 +1,4 @@
-"""What an audit finds, whether by verify, scrub, orphans or rebuild: figures of everything, and the first by name."""
+"""The findings of verify, scrub, orphans, and rebuild: counts of everything, and the first ones by name."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from datetime import datetime
 from file.ledger.audit.rebuild import RestoredFile
 from file.logic.errors import AccountError
 
-SHOWN = 100  # findings, and unknown objects, that are listed one by one; all are counted
+SHOWN = 100  # findings, and unknown objects, that are listed singly; all are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class AccountFindings:
 
     @property
     def is_right(self) -> bool:
-        """Objects of others are no fault."""
+        """Whether nothing is wrong. Objects of others are not a fault."""
         wrong = self.missing + self.differs + self.unanswered
         wrong += self.left_behind + self.not_in_ledger + self.uploads_left_open
         return not wrong and self.error is None
@@ -105,13 +105,13 @@ class Findings:
 
     @property
     def is_right(self) -> bool:
-        """Every account was asked for everything, and nothing was wrong."""
+        """Whether every account was asked for everything, and nothing was wrong."""
         return all(account.is_right for account in self.accounts.values())
 
 
 @dataclass
 class RebuildFindings(Findings):
-    """Besides, what a rebuild restored."""
+    """In addition, what a rebuild restored."""
 
     stored: int = 0  # files restored, every account has them
     partial: int = 0  # files restored, some account does not

@@ -51,7 +51,7 @@ class Freshness:
         self._first_seconds = first_seconds
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             for name in self._registry.names:
                 group.create_task(self._watch(name))
@@ -85,7 +85,7 @@ class Freshness:
             _log.exception("freshness_crashed", account=account)
 
     async def look(self, account: StorageAccount) -> bool:
-        """Whether it looks as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
+        """Whether the ledger seems as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
         ownership = await self._installations.read()
         last = await self._known_objects.last_begun()
         found = await self._unknown(account, last)

@@ -1,8 +1,8 @@
 """The inventory of a rebuild: every object in the accounts that carries a file's id.
 
-All accounts are listed at the same time and each page's objects are looked at. What carries a file's id is put into a
-scratch database on the disk, so that memory is bounded for any number of objects, and the order of a listing does not
-matter. An account that fails ends its own listing only. Leaves to others: what to make of it (`rebuild.py`).
+All accounts are listed at the same time, and each object is examined. Objects with a file's id are stored in a scratch
+database on the disk, so that memory is limited for any number of objects, and the order of a listing does not matter.
+An account that fails ends only its own listing. Leaves to others: using the inventory (`rebuild.py`).
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class FoundCopy:
 
 
 class Inventory:
-    """In the scratch database, which `scratch_inventory` makes."""
+    """The inventory in the scratch database, which `scratch_inventory` creates."""
 
     def __init__(self, database: sqlite3.Connection, ours: Collection[str]) -> None:
         self._database = database
@@ -71,7 +71,7 @@ class Inventory:
         self._database.execute("COMMIT")
 
     def is_ours(self, copy: FoundCopy) -> bool:
-        """Of an installation whose objects are ours."""
+        """Adds an object of an installation whose objects are ours."""
         return copy.installation in self._ours
 
     def are_ours(self, copies: Sequence[FoundCopy]) -> bool:
@@ -80,7 +80,7 @@ class Inventory:
         return bool(installations & set(self._ours)) and installations <= {*self._ours, NO_INSTALLATION}
 
     def refuse(self, account: str, key: str, code: str) -> None:
-        """The account has something under the key, and does not say what."""
+        """Records that the account has an object under the key, but refuses to show it."""
         self._database.execute("INSERT OR REPLACE INTO refused VALUES (?, ?, ?)", (account, key, code))
 
     def files(self) -> Iterator[list[FoundCopy]]:
@@ -90,7 +90,7 @@ class Inventory:
             yield [FoundCopy(key, file_id, _found(json.loads(found))) for _, key, found in islice(same, _COPIES)]
 
     def files_under(self, keys: Collection[str]) -> dict[str, set[str]]:
-        """The ids of all files of ours that were seen, by key."""
+        """The ids of all our files that were found, by key."""
         ids: dict[str, set[str]] = {}
         for key, file_id, is_ours in self._about("SELECT key, file_id, is_ours FROM seen", keys):
             if is_ours:
@@ -122,12 +122,12 @@ def scratch_inventory(ours: Collection[str]) -> Iterator[Inventory]:
 async def take_inventory(
     storages: Sequence[StorageAccount], inventory: Inventory, findings: RebuildFindings, told: Callable[[], None]
 ) -> None:
-    """List all accounts. `told` is called each time when `findings` has grown."""
+    """Lists all accounts. `told` is called each time when `findings` has grown."""
     await together([_Listing(storage, inventory, findings).run(told) for storage in storages])
 
 
 class _Listing:
-    """Of one account."""
+    """Lists one account."""
 
     def __init__(self, storage: StorageAccount, inventory: Inventory, findings: RebuildFindings) -> None:
         self._storage = storage

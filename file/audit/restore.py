@@ -1,4 +1,4 @@
-"""What the objects of one file say of it: its record in the ledger, which accounts shall have it, and contradictions.
+"""What the objects of one file say about it: its row in the ledger, its accounts, and contradictions.
 
 Who sent the file, the ack that was asked for, the idempotency key, the size of the parts and S3's request ids cannot be
 restored: they are in no metadata. Objects carry a keyed hash of each account's name; those of earlier releases carry
@@ -48,7 +48,7 @@ class WantedAccounts:
         self._names = set(names)
 
     def know(self, names: Iterable[str]) -> None:
-        """Of accounts: hashes may stand for them, too."""
+        """Adds the names of accounts: hashes may stand for them, too."""
         self._names.update(names)
 
     def of(self, copies: Sequence[FoundCopy]) -> Wanted:

@@ -1,8 +1,8 @@
-"""Scrub: some replicas of each account are verified every day, by HEAD, as long as the service runs.
+"""Scrub: verifies a random sample of replicas of each account every day by HEAD, while the service runs.
 
-They are drawn at random, evenly over the day, so that nothing has to be remembered across restarts; of neighbours in
-the ledger the one is taken whose verification is the longest ago. What is wrong is logged, and marked as
-`manage.py verify` marks it. Each account is scrubbed by itself; one that is down is left alone.
+The sample is spread over the day, so that nothing must be remembered across restarts. Of some neighbours in the ledger,
+it takes the one that was verified the longest ago. Wrong replicas are logged, and marked as by `manage.py verify`.
+Accounts are independent of each other; one that is down is paused.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Scrub:
         self._per_day = per_day
 
     async def run(self) -> None:
-        """Until it is cancelled; returns at once if there is nothing to do."""
+        """Runs until it is cancelled; returns at once if there is nothing to do."""
         if not self._per_day:
             return
         async with asyncio.TaskGroup() as group:
@@ -46,7 +46,7 @@ class Scrub:
 
     async def _scrub(self, account: str) -> None:
         while True:
-            # Never in step with the other accounts, nor with other processes.
+            # Random, so that accounts and processes do not run in step.
             await asyncio.sleep(spread(_DAY_SECONDS / self._per_day, 0.5, 1.5))
             await self._registry.breaker(account).passes()
             try:

@@ -42,7 +42,7 @@ class Plan:
 
 
 async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """All of them at once. If one fails, the others are cancelled, and its error is raised."""
+    """Runs all of them at once. If one fails, the others are cancelled, and its error is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
@@ -194,7 +194,7 @@ class _Account:
         return frozenset(bad)
 
     async def _replace(self, recorded: Recorded, seen: Comparison) -> None:
-        """Remove an object of ours that has other bytes, so that catch-up brings the file; never somebody else's."""
+        """Removes an object of ours with wrong bytes, so that catch-up copies the file again. Others' objects stay."""
         blocked = Change.BLOCKED.value
         if not seen.is_ours:
             why = "once its owner has moved it, the next run has the file brought"
@@ -224,7 +224,7 @@ class _Account:
             self._differs(recorded, "removed", seen.why)
 
     async def _remove(self, recorded: Recorded) -> bool:
-        """Look once more, under the claim. Returns whether it was removed. Raises `AccountError`."""
+        """Examines it again under the claim. Returns whether it was removed. Raises `AccountError`."""
         seen = await compare(recorded, self._bucket)
         if seen.result is not Result.DIFFERS or not seen.is_ours:
             return False
@@ -238,7 +238,7 @@ class _Account:
         return True
 
     async def _is_elsewhere(self, recorded: Recorded) -> bool:
-        """Whether another account shows the file now; what the ledger says of it does not suffice."""
+        """Whether another account shows the file now; the ledger's word is not enough."""
         others = await self._verification.elsewhere(recorded)
         checksum = checksum_text(recorded.digests.crc64nvme)
         return await is_shown(others, recorded.file_id, checksum, self._registry)

@@ -1,8 +1,8 @@
-"""What an operator wants to know of an account before going live, found by doing it: `manage.py accounts --check`.
+"""The check-up of an account: `manage.py accounts --check` tests what the service needs before it goes live.
 
-Everything that the service does in an account is done once. A check that fails says what is wrong, and names the IAM
-action that is missing where that is the reason; what could not be asked because of it is `not_asked`. Nothing is left
-behind, also after an interruption; what has to stay is named by its key.
+It does everything once that the service does in an account. A failed check says what is wrong, and names the missing
+IAM action if that is the reason; checks that depend on it are `not_asked`. Nothing is left behind, also after an
+interruption; an object that cannot be removed is reported by its key.
 Leaves to others: the checks (`checks.py`), the requests (`probe.py`), and what a failure means (`diagnosis.py`).
 """
 
@@ -39,7 +39,7 @@ _ANY_REFUSAL = (301, 302, 303, 308, 400, 401, 403, 404)
 
 
 class CheckUp:
-    """Of one account. `left` are the keys of what could not be taken back."""
+    """The result for one account. `left`: the keys of objects that could not be removed."""
 
     def __init__(self, client: S3Client, *, pause_seconds: float = 0.5, settle_seconds: float = 2.0) -> None:
         self.account = client.account
@@ -57,17 +57,17 @@ class CheckUp:
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
-        """Those so far, in the order of `CHECKS`."""
+        """The results so far, in the order of `CHECKS`."""
         return tuple(self._results[check] for check in CHECKS if check in self._results)
 
     @property
     def versioned(self) -> bool | None:
-        """Whether the bucket keeps versions; None as long as that is not known."""
+        """Whether the bucket keeps versions; None while this is unknown."""
         return self._probe.versioned
 
     @property
     def cures(self) -> tuple[str, ...]:
-        """The keys to set to false in the account's JSON, as far as trying without them has shown."""
+        """The options to set to false in the account's JSON, as found by tests without them."""
         return tuple(sorted(self._cures))
 
     async def run(self, told: Callable[[], None] = lambda: None) -> None:
@@ -122,7 +122,7 @@ class CheckUp:
             self._tell(check.name, CheckState.WARNED if warning else CheckState.OK, warning or "")
 
     async def _is_cured(self, check: Check, ask: Question, error: AccountError) -> bool:
-        """Whether it works without something that may be switched off. What follows is asked without it, too."""
+        """Whether it works without an option that can be switched off. Later checks then omit this option, too."""
         before = self._probe.account
         for change in cures(check, before, error):
             self._probe.assume(replace(before, **change))  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ class CheckUp:
         self._told()
 
     def _fail(self, check: str, error: AccountError) -> None:
-        """What fails for the moment would fail the others, too: nothing more is asked."""
+        """Stops after a temporary failure, because the other checks would also fail."""
         if error.retryable:
             self._ended_by = self._ended_by or check
         words, is_usable = failed(self.account, check, error, keeps_versions=self._keeps_versions)
@@ -179,7 +179,7 @@ class CheckUp:
             self._tell("owner", CheckState.FAILED, "the bucket belongs to another than its expected_bucket_owner")
 
     async def _first_answer(self) -> Answer:
-        """To a question of which S3 refuses everything that may be refused. A wrong clock is reported, and followed."""
+        """The answer to a request that meets every refusal of S3. A wrong clock is reported and followed."""
         asked = datetime.now(UTC)
         answer = await self._question(*_ANY_REFUSAL)
         self._add(clock(answer.date, asked, datetime.now(UTC)))

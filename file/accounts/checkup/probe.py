@@ -54,7 +54,7 @@ def assuming(client: S3Client, account: Account) -> S3Client:
 
 
 class Probe:
-    """All that one check-up makes in one account. `upload` is the id of the upload that the checks share."""
+    """All objects and uploads of one check-up in one account. `upload`: the id of the upload that the checks share."""
 
     def __init__(self, client: S3Client, *, pause_seconds: float, settle_seconds: float) -> None:
         self.client = client
@@ -77,7 +77,7 @@ class Probe:
 
     @property
     def versioned(self) -> bool | None:
-        """Whether the bucket keeps versions, by what a put says; None until an object was put."""
+        """Whether the bucket keeps versions, by the answer to a put; None before the first put."""
         return self._keeps_versions and self.account.versions
 
     @property
@@ -86,7 +86,7 @@ class Probe:
         return self.key in self._made
 
     def assume(self, account: Account) -> None:
-        """Ask from now on as if the account's JSON were this one."""
+        """Sends requests from now on as if the account's JSON were this one."""
         self.account, self.client = account, assuming(self.client, account)
 
     async def ask(self, call: Call, send: Callable[[Call], Awaitable[Answer]] | None = None) -> Answer:
@@ -181,7 +181,7 @@ class Probe:
         return answer.headers.get(METADATA + _MARK) == self._description.metadata[_MARK]
 
     async def take_back(self) -> list[str] | None:
-        """Remove everything. Returns the keys under which something is, or may be; None if nothing was made."""
+        """Removes everything. Returns the keys that have, or may have, an object; None if nothing was created."""
         left = set(self._made) | self._begun
         if not left:
             return None
@@ -225,7 +225,7 @@ class Probe:
         return was_deleted or (listed is not None and shown is not None)
 
     async def _making(self, call: Call) -> Answer:
-        """A request that makes an object. What it made is noted, and what it may have made."""
+        """Sends a request that creates an object, and records what it created or may have created."""
         assert call.key is not None
         is_new = call.key not in self._made
         versions = self._made.setdefault(call.key, set())
