@@ -26,7 +26,8 @@ from file.logic.accounts.placement import Placement
 from file.logic.naming import name_of, new_file_id
 from file.logic.ports import StorageAccount
 from file.logic.values import FILE_ID, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
-from file.management.server.serving import ConnectionLimits, new_server
+from file.management.server.connections import ConnectionLimits
+from file.management.server.serving import new_server
 from testkit.account import StoreAccount
 from testkit.memoryledger import MemoryLedger
 from testkit.ports import free_port

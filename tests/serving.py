@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from file.logic.ports import StorageAccount
 from file.logic.values import Account
-from file.management.server.serving import ConnectionLimits, new_server
+from file.management.server.connections import ConnectionLimits
+from file.management.server.serving import new_server
 from file.service.application import Application, create_application
 from file.service.settings import UploadSettings
 from mentumfileupload.config.uploadsettings import read_settings

@@ -29,13 +29,7 @@ class CatchUp:
     """`concurrency`: the number of replicas at once. `pause_seconds`: the time between two searches without result."""
 
     def __init__(
-        self,
-        claims: Claims,
-        replication: Replication,
-        registry: Registry,
-        *,
-        concurrency: int,
-        pause_seconds: float,
+        self, claims: Claims, replication: Replication, registry: Registry, *, concurrency: int, pause_seconds: float
     ) -> None:
         self._claims = claims
         self._replication = replication

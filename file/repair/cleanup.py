@@ -7,6 +7,7 @@ waits until it is back. Only objects with the file's id, and uploads that are kn
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -23,38 +24,28 @@ _log = structlog.get_logger()
 _AT_ONCE = 4  # per account
 
 
+@dataclass(eq=False, slots=True)
 class Cleaner:
     """`compare` compares the ledger with the accounts, and marks it if it is behind. `erased` is called when the ledger
     has removed the key of a file. `pause_seconds`: the time between two searches without result.
     """
 
-    def __init__(
-        self,
-        claims: Claims,
-        results: Results,
-        records: Records,
-        registry: Registry,
-        *,
-        compare: Callable[[], Awaitable[None]],
-        pause_seconds: float,
-        erased: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._compare = compare
-        self._erased = erased
-        self._is_compared = False
-        self._claims = claims
-        self._results = results
-        self._records = records
-        self._registry = registry
-        self._pause_seconds = pause_seconds
-        self._erasing: set[asyncio.Task[None]] = set()
+    claims: Claims
+    results: Results
+    records: Records
+    registry: Registry
+    compare: Callable[[], Awaitable[None]]
+    pause_seconds: float
+    erased: Callable[[], None] = lambda: None
+    _is_compared: bool = field(default=False, init=False)
+    _erasing: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._over_and_over(self._take_over))
-                for name in self._registry.names:
+                for name in self.registry.names:
                     group.create_task(self._over_and_over(partial(self._clean_if_there, name)))
                     group.create_task(self._over_and_over(partial(self.sweep, name)))
         finally:
@@ -74,7 +65,7 @@ class Cleaner:
 
     async def clean(self, account: str) -> int:
         """Cleans one account now. Returns the number of replicas that were examined."""
-        claimed = await self._claims.claim(account, ReplicaState.ERASING, _AT_ONCE)
+        claimed = await self.claims.claim(account, ReplicaState.ERASING, _AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for due in claimed:
                 group.create_task(self._settle_safely(due))
@@ -82,8 +73,8 @@ class Cleaner:
 
     async def sweep(self, account: str) -> int:
         """Aborts uploads that may be open in an account, and that no other work looks for."""
-        inventory = self._registry.storage(account)
-        for lost in await self._results.lost_uploads(account):
+        inventory = self.registry.storage(account)
+        for lost in await self.results.lost_uploads(account):
             if lost.bucket != inventory.account.s3_bucket_name:
                 continue
             try:
@@ -96,7 +87,7 @@ class Cleaner:
                 if error.retryable:
                     break
                 continue
-            await self._results.aborted(lost)
+            await self.results.aborted(lost)
         return 0
 
     async def _over_and_over(self, work: Callable[[], Awaitable[int]]) -> None:
@@ -110,35 +101,35 @@ class Cleaner:
                 _log.exception("cleaner_crashed")
                 done = 0
             if not done:
-                await asyncio.sleep(self._pause_seconds)
+                await asyncio.sleep(self.pause_seconds)
 
     async def _take_over(self) -> int:
         """Takes over files whose lease ended. It compares first, once per process: in an older copy of the ledger, a
         file that was being received may have been acknowledged since.
         """
-        if not self._is_compared and await self._claims.has_expired():
-            await self._compare()
+        if not self._is_compared and await self.claims.has_expired():
+            await self.compare()
             self._is_compared = True
-        taken = await self._claims.take_over()
+        taken = await self.claims.take_over()
         if taken:
             _log.warning("uploads_taken_over", count=taken)
         return taken
 
     async def _clean_if_there(self, account: str) -> int:
-        await self._registry.breaker(account).passes()
+        await self.registry.breaker(account).passes()
         return await self.clean(account)
 
     async def _settle_safely(self, due: Due) -> None:
         told = {"id": due.file_id, "account": due.account}
-        breaker = self._registry.breaker(due.account)
+        breaker = self.registry.breaker(due.account)
         try:
             try:
-                await held(self._claims, due, self._settle(due))
+                await held(self.claims, due, self._settle(due))
             except AccountError as error:
                 _log.warning("cleaning_failed", **told, code=error.code, detail=error.detail)
                 if not isinstance(error, NoSourceError | TakenBackError):
                     breaker.failed(error)
-                await self._results.failed(due, error)
+                await self.results.failed(due, error)
             else:
                 breaker.succeeded()
         except LedgerUnavailableError as error:  # the claim ends by itself
@@ -147,21 +138,21 @@ class Cleaner:
             _log.exception("cleaning_crashed", **told)
 
     async def _settle(self, due: Due) -> None:
-        inventory = self._registry.storage(due.account)
+        inventory = self.registry.storage(due.account)
         await close_uploads(due, inventory)
         if due.file_lives and not await self._is_elsewhere(due):
             raise NoSourceError(due.account, "delete", "keeps the file: no other account shows it")
         strangers = await inventory.remove(due.object_key, due.file_id, due.version_id, due.etag)
-        if await self._results.gone(due, strangers):
-            self._erased()
+        if await self.results.gone(due, strangers):
+            self.erased()
         _log.info("cleaned", id=due.file_id, account=due.account, strangers=strangers)
 
     async def _is_elsewhere(self, due: Due) -> bool:
         """Whether another account shows now that it has the file. Asked before this account loses its copy."""
-        receipt = await self._records.receipt(due.file_id)
+        receipt = await self.records.receipt(due.file_id)
         others = [
             (outcome.account, outcome.object_key)
             for outcome in (() if receipt is None else receipt.outcomes)
             if isinstance(outcome, Stored) and outcome.account != due.account
         ]
-        return await is_shown(others, due.file_id, due.checksum, self._registry)
+        return await is_shown(others, due.file_id, due.checksum, self.registry)

@@ -8,9 +8,11 @@ Leaves to others: when a file is copied, and how many at once (`catchup.py`).
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
+from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.read.records import Records
 from file.ledger.work.claims import Claims, Due
 from file.ledger.work.holding import children, close_uploads, held
@@ -39,39 +41,27 @@ from file.logic.values import DeclaredDigest, Identity, IncomingFile, Limits, Re
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
 class Replication:
-    """`installation`, `hashes`: for the metadata of each copied object."""
+    """`ledger`, `hashes`: for the metadata of each copied object."""
 
-    def __init__(
-        self,
-        claims: Claims,
-        results: Results,
-        records: Records,
-        placement: Placement,
-        *,
-        installation: str,
-        hashes: AccountHashes,
-        limits: Limits,
-        budget: Share,
-    ) -> None:
-        self._claims = claims
-        self._results = results
-        self._records = records
-        self._placement = placement
-        self._registry = placement.registry
-        self._installation = installation
-        self._hashes = hashes
-        self._limits = limits
-        self._budget = budget
+    claims: Claims
+    results: Results
+    records: Records
+    placement: Placement
+    ledger: DatabaseLedger
+    hashes: AccountHashes
+    limits: Limits
+    budget: Share
 
     async def bring(self, due: Due) -> None:
         """Completes a claimed replica, and records the result. Raises nothing except its cancellation."""
         told = {"id": due.file_id, "account": due.account}
         try:
-            await held(self._claims, due, self._settle(due))
+            await held(self.claims, due, self._settle(due))
         except asyncio.CancelledError:
             with suppress(LedgerUnavailableError):
-                await self._results.end_claim(due)
+                await self.results.end_claim(due)
             raise
         except LedgerUnavailableError as error:  # the claim ends by itself
             _log.warning("catch_up_unrecorded", **told, detail=error.detail)
@@ -79,34 +69,34 @@ class Replication:
             _log.warning("catch_up_failed", **told, code=error.code, detail=error.detail)
             metrics.catch_up_failed(due.account, error.code)
             if isinstance(error, AccountError) and not isinstance(error, NoSourceError | TakenBackError):
-                self._registry.breaker(due.account).failed(error)
+                self.placement.registry.breaker(due.account).failed(error)
             with suppress(LedgerUnavailableError):
-                await self._results.failed(due, error)
+                await self.results.failed(due, error)
         except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out
             _log.exception("catch_up_crashed", **told)
         else:
-            self._registry.breaker(due.account).succeeded()
+            self.placement.registry.breaker(due.account).succeeded()
 
     async def _settle(self, due: Due) -> None:
-        account = self._registry.storage(due.account)
+        account = self.placement.registry.storage(due.account)
         await close_uploads(due, account)
         stored = await account.find(due.object_key, due.file_id, due.checksum)
         brought = stored is None
         if stored is None:
-            receipt = await self._records.receipt(due.file_id)
+            receipt = await self.records.receipt(due.file_id)
             if receipt is None:  # it is to be erased
-                return await self._results.end_claim(due)
-            if not self._placement.takes(due.account):
-                return await self._results.give_up(due)
+                return await self.results.end_claim(due)
+            if not self.placement.takes(due.account):
+                return await self.results.give_up(due)
             try:
                 stored = await self._bring(due, receipt, account)
             except PartRefusedError as error:
                 if await account.find(due.object_key, due.file_id) is not None:
                     raise ReplacedError(due.account, "put") from error
                 raise
-        if not await self._results.found(due, stored):
+        if not await self.results.found(due, stored):
             await account.remove(stored.object_key, due.file_id, stored.version_id, stored.etag)
-            return await self._results.end_claim(due)
+            return await self.results.end_claim(due)
         metrics.caught_up(due.account, brought=brought)
         _log.info("caught_up", id=due.file_id, account=due.account, brought=brought)
         return None
@@ -117,8 +107,8 @@ class Replication:
         having = {outcome.account for outcome in receipt.outcomes if isinstance(outcome, Stored)}
         if not having:
             raise NoSourceError(due.account, "upload")
-        having -= self._registry.left_alone
-        sources = [source for source in self._placement.sources() if source.account.name in having]
+        having -= self.placement.registry.left_alone
+        sources = [source for source in self.placement.sources() if source.account.name in having]
         if not sources:
             raise UnreadableError
         identity = Identity(receipt.key, receipt.name, key_is_chosen=True)
@@ -140,29 +130,26 @@ class Replication:
                 stored = await bring(
                     file,
                     account,
-                    describe(file, identity, names, digests.sha256, self._installation, self._hashes),
-                    limits=self._limits,
-                    budget=self._budget.of(due.account),
-                    begins=lambda: self._claims.note(due, None),
+                    describe(file, identity, names, digests.sha256, self.ledger.installation, self.hashes),
+                    limits=self.limits,
+                    budget=self.budget.of(due.account),
+                    begins=lambda: self.claims.note(due, None),
                     begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
-                    may_publish=lambda: self._claims.hold(due),
+                    may_publish=lambda: self.claims.hold(due),
                 )
                 if notes:
                     await asyncio.wait(notes)
         finally:
             await pieces.aclose()
-            self._blame(reading)
+            for error in reading.in_vain:
+                if not isinstance(error, AccountBusyError):  # the account is busy with our own readers
+                    self.placement.registry.breaker(error.account).failed(error)
         if reading.account is not None:
-            self._registry.breaker(reading.account).succeeded()
+            self.placement.registry.breaker(reading.account).succeeded()
         metrics.CAUGHT_UP_BYTES.labels(due.account).inc(digests.size)
         return stored
-
-    def _blame(self, reading: Reading) -> None:
-        for error in reading.in_vain:
-            if not isinstance(error, AccountBusyError):  # the account is busy with our own readers
-                self._registry.breaker(error.account).failed(error)
 
     async def _note(self, due: Due, upload_id: str | None) -> None:
         """Records the id of the upload. Without it, a clean-up searches by key and time."""
         with suppress(LedgerUnavailableError):
-            await self._claims.note(due, upload_id)
+            await self.claims.note(due, upload_id)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from file.logic.values import Account, Body, Digests, ObjectDescription, Part, checksum_text
+from file.logic.values import Account, Body, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.fields import METADATA
 from file.s3.xml import complete_request
 
@@ -75,6 +75,15 @@ def complete(account: Account, key: str, upload_id: str, parts: Sequence[SentPar
     return Call("complete", "POST", key, query=query, headers=headers, body=complete_request(parts))
 
 
+def get(account: Account, stored: Stored, start: int, stop: int, size: int) -> Call:
+    """GetObject: these bytes of what was stored, if it is still there. There is no range of nothing: HEAD asks then."""
+    headers = {"if-match": f'"{bare_etag(stored.etag)}"'} if stored.etag else {}
+    if 0 < stop - start < size:
+        headers["range"] = f"bytes={start}-{stop - 1}"
+    query = _version(stored.version_id if account.versions else None)
+    return Call("get", "GET" if start < stop else "HEAD", stored.object_key, query=query, headers=headers)
+
+
 def abort(key: str, upload_id: str) -> Call:
     """AbortMultipartUpload. 404: it is gone."""
     return Call("abort", "DELETE", key, query=[("uploadId", upload_id)], tolerate=(404,))
@@ -101,6 +110,11 @@ def probe(prefix: str | None = None) -> Call:
     """A cheap request: may these credentials list this bucket?"""
     query = [("list-type", "2"), ("max-keys", "1")]
     return Call("probe", "GET", None, query=query if prefix is None else [*query, ("prefix", prefix)])
+
+
+def bare_etag(etag: str) -> str:
+    """Without quotes, because some stores omit them in some answers."""
+    return etag.removeprefix('"').removesuffix('"')
 
 
 def _version(version_id: str | None) -> list[tuple[str, str]]:

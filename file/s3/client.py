@@ -9,12 +9,12 @@ values look like S3's are kept (`fields.py`).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError as TransportError
@@ -23,12 +23,7 @@ from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
-from file.logic.errors import (
-    AccountError,
-    AccountFailingError,
-    AccountStalledError,
-    AccountUnreachableError,
-)
+from file.logic.errors import AccountError, AccountFailingError, AccountStalledError, AccountUnreachableError
 from file.logic.values import Account, KiB
 from file.s3.address import address_of
 from file.s3.calls import Call
@@ -36,7 +31,7 @@ from file.s3.errors import CLOCK_REFUSED, CONNECT_SECONDS, account_error, unreac
 from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
 from file.s3.sigv4 import Signer, encode_query
-from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, UnreadableAnswerError, parse_error
+from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, Entry, Page, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
 _IDLE_SECONDS = 15  # shorter than S3's own limit, so that a write seldom uses a connection that S3 closes
@@ -49,17 +44,6 @@ _WRITES = ("PUT", "POST")
 # The headers that are examined in the answer to a write; examining all costs more than the rest of the work.
 _OF_A_WRITE = (*NEEDED, "x-amz-request-id", "content-length")
 T = TypeVar("T")
-
-
-class Page(Protocol):
-    """Of a listing."""
-
-    @property
-    def texts(self) -> Iterator[str]:
-        """All values of the account in it."""
-
-
-P = TypeVar("P", bound=Page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +161,10 @@ class S3Client:
             why = UnreadableAnswerError(*error.args)  # without its frames, which hold the body
         raise self.not_understood(operation, answer) from why
 
-    def page(self, operation: str, parse: Callable[[bytes], P], answer: Answer) -> P:
+    def page(self, operation: str, parse: Callable[[bytes], Page[Entry]], answer: Answer) -> Page[Entry]:
         """Like `understood`, for a listing. Raises `AccountError` also if it contains a part of our credentials."""
         page = self.understood(operation, parse, answer)
-        if self._secrets.are_in_any(page.texts, answer.signature):
+        if self._secrets.are_in("\n".join(page.texts), answer.signature):
             raise self.not_understood(operation, answer)
         return page
 

@@ -40,11 +40,9 @@ _REASONS = (
 )
 
 # What an account's policy must allow, per operation; docs/operations.md has the whole policy.
+_WRITES = ("put", "begin", "part", "complete")
 _ACTIONS = {
-    "put": "s3:PutObject",
-    "begin": "s3:PutObject",
-    "part": "s3:PutObject",
-    "complete": "s3:PutObject",
+    **dict.fromkeys(_WRITES, "s3:PutObject"),
     "abort": "s3:AbortMultipartUpload",
     "head": "s3:GetObject and s3:ListBucket",  # without the second, an object that is not there is a 403, too
     "get": "s3:GetObject",
@@ -55,7 +53,6 @@ _ACTIONS = {
     "probe": "s3:ListBucket",
     "list_objects": "s3:ListBucket",
 }
-_ENCRYPTS = frozenset(("put", "begin", "part", "complete"))
 _ABOUT_THE_BUCKET = frozenset(("put", "begin", "list_versions", "list_uploads", "list_objects", "probe"))
 
 CLOCK_REFUSED = "RequestTimeTooSkewed"
@@ -63,100 +60,71 @@ _DENIED = "{denied}"  # filled in by `_denied`
 _REDIRECTED = "redirects us, which is not followed: check its region_name and endpoint_url"
 _UNREADABLE = "answers in a way that S3 does not: check its endpoint_url"
 
-_CODES: tuple[tuple[type[AccountError], str | None, str], ...] = (
-    (AccessRefusedError, _DENIED, "AccessDenied AccessDeniedException Forbidden"),
-    (
-        AccessRefusedError,
-        "refused our credentials: its secret_access_key does not belong to its access_key_id",
-        "SignatureDoesNotMatch InvalidSignature",
-    ),
-    (AccessRefusedError, "refused our credentials: its access_key_id is not known there", "InvalidAccessKeyId"),
-    (
-        AccessRefusedError,
-        "refused our credentials: its session_token has expired",
-        "ExpiredToken ExpiredTokenException TokenRefreshRequired",
-    ),
-    (
-        AccessRefusedError,
-        "refused our credentials: its session_token is not valid, or not that of its access_key_id",
-        "InvalidToken InvalidTokenId InvalidClientTokenId UnrecognizedClientException",
-    ),
-    (
-        AccessRefusedError,
-        "refused our request: our clock and its clock differ by too much",
-        "RequestTimeTooSkewed RequestExpired",
-    ),
-    (
-        AccessRefusedError,
-        "cannot use its kms_key_id",
-        "KMS.DisabledException KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException",
-    ),
-    (
-        AccessRefusedError,
-        "is closed to us: its owner has something to settle with the provider",
+# Kind of error -> S3's codes -> what we say; None: the words of the kind.
+_CODES: dict[type[AccountError], dict[str, str | None]] = {
+    AccessRefusedError: {
+        "AccessDenied AccessDeniedException Forbidden": _DENIED,
+        "SignatureDoesNotMatch InvalidSignature": (
+            "refused our credentials: its secret_access_key does not belong to its access_key_id"
+        ),
+        "InvalidAccessKeyId": "refused our credentials: its access_key_id is not known there",
+        "ExpiredToken ExpiredTokenException TokenRefreshRequired": (
+            "refused our credentials: its session_token has expired"
+        ),
+        "InvalidToken InvalidTokenId InvalidClientTokenId UnrecognizedClientException": (
+            "refused our credentials: its session_token is not valid, or not that of its access_key_id"
+        ),
+        "RequestTimeTooSkewed RequestExpired": "refused our request: our clock and its clock differ by too much",
+        "KMS.DisabledException KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException": (
+            "cannot use its kms_key_id"
+        ),
         "AccountProblem AllAccessDisabled NotSignedUp InvalidPayer UnauthorizedAccess UnauthorizedAccessError "
-        "UnexpectedIPError",
-    ),
-    (
-        AccessRefusedError,
-        None,
-        "InvalidSecurity MissingAuthenticationToken MissingSecurityHeader UnsupportedSignature CredentialsNotSupported",
-    ),
-    (BucketMissingError, None, "NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPointAliasError"),
-    (
-        WrongRegionError,
-        None,
-        "PermanentRedirect PermanentRedirectControlError IllegalLocationConstraintException IncorrectEndpoint "
-        "EndpointNotFound InvalidRegion InvalidLocationConstraint",
-    ),
-    (
-        WrongRegionError,
-        "did not accept the region that we signed for (region_name), or the form of its access_key_id",
-        "AuthorizationHeaderMalformed",
-    ),
-    (
-        AccountThrottledError,
-        None,
-        "SlowDown SlowDownRead SlowDownWrite ServiceUnavailable RequestLimitExceeded RequestThrottled Throttling "
-        "ThrottlingException TooManyRequests TooManyRequestsException BandwidthLimitExceeded KMS.ThrottlingException",
-    ),
-    (AccountFailingError, None, "InternalError InternalFailure InternalServerError ServiceFailure"),
-    (AccountFailingError, "is busy with another request for this key", "OperationAborted ConditionalRequestConflict"),
-    (
-        AccountFailingError,
-        "redirects us for now, as it does while a new bucket becomes known",
-        "TemporaryRedirect Redirect",
-    ),
-    (AccountUnreachableError, "gave up waiting for our bytes", "RequestTimeout IncompleteBody"),
-    (KeyOccupiedError, None, "PreconditionFailed"),
-    (
-        PartRefusedError,
-        "received other bytes than we sent: they were damaged on the way",
-        "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
-    ),
-    (PartRefusedError, "could not read the checksum that we sent", "InvalidDigest"),
-    (PartRefusedError, "does not have the upload any more", "NoSuchUpload"),
-    (PartRefusedError, "does not have the object any more", "NoSuchKey NoSuchVersion"),
-    (PartRefusedError, "keeps the object in an archive", "InvalidObjectState"),
-    (PartRefusedError, "does not have every part that we sent", "InvalidPart InvalidPartOrder"),
-    (
-        PartRefusedError,
-        "refused the key: with its prefix it is too long, or not allowed there",
-        "KeyTooLongError InvalidURI",
-    ),
-    (PartRefusedError, "refused the size of the file or of a part", "EntityTooLarge EntityTooSmall"),
-    (
-        PartRefusedError,
-        "refused the metadata: there is too much of it",
-        "MetadataTooLarge RequestHeaderSectionTooLarge MaxMessageLengthExceeded",
-    ),
-    (PartRefusedError, "does not know its storage_class", "InvalidStorageClass"),
-    (PartRefusedError, "does not accept its server_side_encryption", "InvalidEncryptionAlgorithmError"),
-    (PartRefusedError, "does not accept its expected_bucket_owner", "InvalidBucketOwnerAWSAccountID"),
-    (PartRefusedError, "does not accept how it is addressed: see addressing", "InvalidHostHeader"),
-    (PartRefusedError, "has no room left", "QuotaExceeded XMinioStorageFull XMinioAdminBucketQuotaExceeded"),
-    (PartRefusedError, "does not support what we asked", "NotImplemented UnsupportedArgument"),  # or see `_cure`
-)
+        "UnexpectedIPError": "is closed to us: its owner has something to settle with the provider",
+        "InvalidSecurity MissingAuthenticationToken MissingSecurityHeader UnsupportedSignature": None,
+        "CredentialsNotSupported": None,
+    },
+    BucketMissingError: {"NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPointAliasError": None},
+    WrongRegionError: {
+        "PermanentRedirect PermanentRedirectControlError IllegalLocationConstraintException": None,
+        "IncorrectEndpoint EndpointNotFound InvalidRegion InvalidLocationConstraint": None,
+        "AuthorizationHeaderMalformed": (
+            "did not accept the region that we signed for (region_name), or the form of its access_key_id"
+        ),
+    },
+    AccountThrottledError: {
+        "SlowDown SlowDownRead SlowDownWrite ServiceUnavailable RequestLimitExceeded RequestThrottled": None,
+        "Throttling ThrottlingException TooManyRequests TooManyRequestsException BandwidthLimitExceeded": None,
+        "KMS.ThrottlingException": None,
+    },
+    AccountFailingError: {
+        "InternalError InternalFailure InternalServerError ServiceFailure": None,
+        "OperationAborted ConditionalRequestConflict": "is busy with another request for this key",
+        "TemporaryRedirect Redirect": "redirects us for now, as it does while a new bucket becomes known",
+    },
+    AccountUnreachableError: {"RequestTimeout IncompleteBody": "gave up waiting for our bytes"},
+    KeyOccupiedError: {"PreconditionFailed": None},
+    PartRefusedError: {
+        "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch": (
+            "received other bytes than we sent: they were damaged on the way"
+        ),
+        "InvalidDigest": "could not read the checksum that we sent",
+        "NoSuchUpload": "does not have the upload any more",
+        "NoSuchKey NoSuchVersion": "does not have the object any more",
+        "InvalidObjectState": "keeps the object in an archive",
+        "InvalidPart InvalidPartOrder": "does not have every part that we sent",
+        "KeyTooLongError InvalidURI": "refused the key: with its prefix it is too long, or not allowed there",
+        "EntityTooLarge EntityTooSmall": "refused the size of the file or of a part",
+        "MetadataTooLarge RequestHeaderSectionTooLarge MaxMessageLengthExceeded": (
+            "refused the metadata: there is too much of it"
+        ),
+        "InvalidStorageClass": "does not know its storage_class",
+        "InvalidEncryptionAlgorithmError": "does not accept its server_side_encryption",
+        "InvalidBucketOwnerAWSAccountID": "does not accept its expected_bucket_owner",
+        "InvalidHostHeader": "does not accept how it is addressed: see addressing",
+        "QuotaExceeded XMinioStorageFull XMinioAdminBucketQuotaExceeded": "has no room left",
+        "NotImplemented UnsupportedArgument": "does not support what we asked",  # or see `_cure`
+    },
+}
 # To a question for an object as it was stored, these say that it is not there, or another is.
 _READ_CODES = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "PreconditionFailed", "InvalidRange")
 _NOT_AS_STORED = (404, 405, 412, 416)
@@ -174,10 +142,7 @@ UNKNOWN_QUESTIONS = {
     "abort": "does not end an upload that is given up: this store cannot be used",
 }
 # The account's keys that may be switched off, with the operations that send what they stand for.
-_SWITCHES = {
-    "checksums": ("put", "begin", "part", "complete"),
-    "conditional_writes": ("put", "complete"),
-}
+_SWITCHES = {"checksums": _WRITES, "conditional_writes": ("put", "complete")}
 
 _NO_CHECKSUM = 'does not answer a question for a checksum: set "checksums": false'
 _DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch")
@@ -187,7 +152,9 @@ _OTHER_CHECKSUM = (
 )
 _OTHER_HEADERS = ("server_side_encryption", "storage_class")  # sent as the account says, and only then
 
-_BY_CODE = {code: (kind, detail) for kind, detail, codes in _CODES for code in codes.split()}
+_BY_CODE = {
+    code: (kind, detail) for kind, rows in _CODES.items() for codes, detail in rows.items() for code in codes.split()
+}
 
 _BY_STATUS: dict[int, tuple[type[AccountError], str | None]] = {
     301: (WrongRegionError, _REDIRECTED),
@@ -323,7 +290,7 @@ def _denied(account: Account, operation: str) -> str:
     actions = _ACTIONS.get(operation)
     what = f"do {actions} on bucket" if actions else "use bucket"
     reasons = [f"they may not {what} {account.s3_bucket_name}"]
-    if account.kms_key_id is not None and operation in _ENCRYPTS:
+    if account.kms_key_id is not None and operation in _WRITES:
         reasons.append("they may not do kms:GenerateDataKey and kms:Decrypt with its kms_key_id")
     if account.expected_bucket_owner is not None:
         reasons.append("the bucket belongs to another than its expected_bucket_owner")

@@ -72,10 +72,6 @@ class Secrets:
         is_long = len(text) >= _SECRET_CHARACTERS
         return any(secret in text or (is_long and text in secret) for secret in self._known)
 
-    def are_in_any(self, texts: Iterable[str], signature: str = "") -> bool:
-        """Of many, which are not compared with pieces of a secret."""
-        return self.are_in("\n".join(texts), signature)
-
 
 def taken(
     names: Iterable[str], value_of: Callable[[str], str | None], secrets: Secrets, signature: str

@@ -4,12 +4,12 @@ Each request counts at its end, also repetitions. Its result is `ok`, the code o
 wait for its end, because its time was up or its answer was no longer needed.
 """
 
-import time
 from functools import cache
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import Counter, Histogram
+from prometheus_client.context_managers import Timer
 
 from file.logic import errors, metrics
 
@@ -18,25 +18,12 @@ CUT_OFF = "cut_off"
 OPERATIONS = tuple(
     "put begin part complete abort head get delete list_versions list_uploads list_parts list_objects probe".split()
 )
-RESULTS = (
-    OK,
-    CUT_OFF,
-    *(
-        kind.code
-        for kind in (
-            errors.AccessRefusedError,
-            errors.BucketMissingError,
-            errors.WrongRegionError,
-            errors.AccountThrottledError,
-            errors.AccountFailingError,
-            errors.AccountUnreachableError,
-            errors.AccountStalledError,
-            errors.PartRefusedError,
-            errors.KeyOccupiedError,
-            errors.ReplicaMissingError,
-        )
-    ),
+_ERRORS = (
+    *(errors.AccessRefusedError, errors.BucketMissingError, errors.WrongRegionError, errors.AccountThrottledError),
+    *(errors.AccountFailingError, errors.AccountUnreachableError, errors.AccountStalledError),
+    *(errors.PartRefusedError, errors.KeyOccupiedError, errors.ReplicaMissingError),
 )
+RESULTS = (OK, CUT_OFF, *(kind.code for kind in _ERRORS))
 
 
 class Figures:
@@ -52,9 +39,9 @@ class Figures:
         """Measures one request, to the end of reading its answer."""
         return Counted(self._account, operation)
 
-    def timed(self, operation: str) -> "Timed":
-        """Measures an awaited request."""
-        return Timed(_seconds(self._account, operation))
+    def timed(self, operation: str) -> Timer:
+        """Measures an awaited request, also one that ends with an error."""
+        return _seconds(self._account, operation).time()
 
 
 class Counted:
@@ -76,24 +63,6 @@ class Counted:
         if error is not None:
             self.result = error.code if isinstance(error, errors.AccountError) else CUT_OFF
         _requests(self._account, self._operation, self.result).inc()
-
-
-class Timed:
-    """Records the time from its beginning to its end, also after an error."""
-
-    __slots__ = ("_began", "_seconds")
-
-    def __init__(self, seconds: Histogram) -> None:
-        self._seconds = seconds
-        self._began = 0.0
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._seconds.observe(time.perf_counter() - self._began)
 
 
 # There are few labels; looking one up needs a lock, and takes longer than counting.

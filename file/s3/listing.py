@@ -23,8 +23,8 @@ from file.logic.errors import AccountError, AccountFailingError
 from file.logic.ports import ListedUpload
 from file.logic.values import KiB
 from file.s3.calls import Call
-from file.s3.client import Answer, Page, S3Client
-from file.s3.xml import ObjectPage, UnreadableAnswerError, UploadPage, VersionPage, objects, uploads, versions
+from file.s3.client import Answer, S3Client
+from file.s3.xml import Entry, Markers, OpenUpload, Page, UnreadableAnswerError, Version, objects, uploads, versions
 
 MAX_PAGES = 200  # about one key; S3's have 1,000 entries
 _MAX_EMPTY_PAGES = 100  # one after the other: S3 sends some where much was deleted
@@ -32,10 +32,8 @@ _ATTEMPTS = 5  # for a listing of millions of objects, what goes wrong for the m
 _LONGEST_PAUSE_SECONDS = 5.0
 _INLINE_BYTES = 16 * KiB  # a larger page is parsed in a thread
 _parsing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="parsing")
-Markers = tuple[tuple[str, str], ...]
 Ahead = tuple[timedelta, timedelta] | None  # how far, at least and at most, the account's clock is ahead of ours
 T = TypeVar("T")
-P = TypeVar("P", bound=Page)
 
 
 class EndlessListingError(AccountFailingError):
@@ -86,17 +84,17 @@ async def object_pages(client: S3Client, prefix: str, pause_seconds: float) -> A
     while True:
         query = [("list-type", "2"), ("prefix", prefix), *pages.markers]
         page = await patiently(lambda query=query: _object_page(client, query), pause_seconds)  # type: ignore[misc]
-        yield page.keys
+        yield page.entries
         if not page.next_markers:
             return
-        pages.go_on(page.next_markers, is_empty=not page.keys)
+        pages.go_on(page.next_markers, is_empty=not page.entries)
 
 
 async def keys_behind(client: S3Client, object_key: str, pause_seconds: float) -> Sequence[str]:
     """One page of keys under the account's prefix, from behind `object_key`. Raises `AccountError`."""
     query = [("list-type", "2"), ("prefix", client.account.prefix)]
     query += [("start-after", object_key)] if object_key else []
-    return (await patiently(lambda: _object_page(client, query), pause_seconds)).keys
+    return (await patiently(lambda: _object_page(client, query), pause_seconds)).entries
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], pause_seconds: float) -> T:
@@ -115,20 +113,20 @@ async def uploads_by_our_clock(client: S3Client, prefix: str) -> AsyncIterator[S
                 upload_id=upload.upload_id,
                 begun=None if upload.initiated is None or ahead is None else upload.initiated - ahead[0],
             )
-            for upload in page.uploads
+            for upload in page.entries
         ]
         if not page.next_markers:
             return
-        pages.go_on(page.next_markers, is_empty=not page.uploads)
+        pages.go_on(page.next_markers, is_empty=not page.entries)
 
 
-async def version_page(client: S3Client, key: str, markers: Markers = ()) -> VersionPage:
+async def version_page(client: S3Client, key: str, markers: Markers = ()) -> Page[Version]:
     """One page of the versions and delete markers under all keys that begin with `key`. Raises `AccountError`."""
     query = [("versions", ""), ("prefix", key), *markers]
     return (await listed(client, Call("list_versions", "GET", None, query=query), versions))[0]
 
 
-async def upload_page(client: S3Client, prefix: str, markers: Markers = ()) -> tuple[UploadPage, Ahead]:
+async def upload_page(client: S3Client, prefix: str, markers: Markers = ()) -> tuple[Page[OpenUpload], Ahead]:
     """One page of open uploads, and how the account's clock differs from ours. Raises `AccountError`."""
     query = [("uploads", ""), ("prefix", prefix), *markers]
     asked = datetime.now(UTC)
@@ -137,7 +135,7 @@ async def upload_page(client: S3Client, prefix: str, markers: Markers = ()) -> t
     return page, None if date is None else (date - datetime.now(UTC), date - asked)
 
 
-async def _object_page(client: S3Client, query: Sequence[tuple[str, str]]) -> ObjectPage:
+async def _object_page(client: S3Client, query: Sequence[tuple[str, str]]) -> Page[str]:
     try:
         return (await listed(client, Call("list_objects", "GET", None, query=query), objects))[0]
     except AccountFailingError as error:
@@ -147,12 +145,11 @@ async def _object_page(client: S3Client, query: Sequence[tuple[str, str]]) -> Ob
     return (await listed(client, encoded, objects))[0]
 
 
-async def listed(client: S3Client, call: Call, parse: Callable[[bytes], P]) -> tuple[P, Answer]:
+async def listed(client: S3Client, call: Call, parse: Callable[[bytes], Page[Entry]]) -> tuple[Page[Entry], Answer]:
     """What `parse` makes of the page, and the answer without its body.
 
     Raises `AccountError`, from `UnreadableAnswerError` if the page is not what S3 sends.
     """
-
     async with AsyncExitStack() as large:
         answer = await client.brief(call, large)
         read = partial(client.page, call.operation, parse, answer)

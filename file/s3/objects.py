@@ -34,7 +34,7 @@ from file.s3 import calls
 from file.s3.client import Answer, S3Client
 from file.s3.fields import METADATA, moment_of_header
 from file.s3.listing import MAX_PAGES, EndlessListingError, Pages, upload_page, version_page
-from file.s3.xml import VersionPage
+from file.s3.xml import Page, Version
 
 _FILE_ID = f"{METADATA}{FILE_ID}"
 _CLOCKS = timedelta(minutes=15)  # the clocks of our machines may differ by as much
@@ -86,20 +86,11 @@ def owner_of(client: S3Client, found: Answer, written: Written, version_id: str 
     if not written.etag:
         known_better = written.version_id is not None or client.shows_metadata or _is_older(found, written.file_id)
         return Owner.ANOTHER if known_better else Owner.UNKNOWN
-    if not is_same_etag(found.headers.get("etag", ""), written.etag):
+    if calls.bare_etag(found.headers.get("etag", "")) != calls.bare_etag(written.etag):
         return Owner.ANOTHER
     # Our bytes without an id: certainly ours only if the store loses metadata and keeps one version.
     is_that_one = written.version_id is None and version in (None, "null")
     return Owner.OURS if is_that_one and not client.shows_metadata else Owner.UNKNOWN
-
-
-def is_same_etag(one: str, other: str) -> bool:
-    """Compares ETags without quotes, because some stores omit them in some answers."""
-    return bare_etag(one) == bare_etag(other)
-
-
-def bare_etag(etag: str) -> str:
-    return etag.removeprefix('"').removesuffix('"')
 
 
 def _is_older(found: Answer, file_id: str) -> bool:
@@ -217,36 +208,34 @@ class _Removal:
     async def _remove_listed(self) -> AccountError | None:
         """The reason if not all versions were listed."""
         pages = Pages(self._client.account.name, "list_versions", most=MAX_PAGES)
-        page: VersionPage | None = None
+        page: Page[Version] | None = None
         has_removed = False
         while True:
             try:
                 if page is not None:
-                    pages.go_on(page.next_markers, is_empty=not page.versions, has_removed=has_removed)
+                    pages.go_on(page.next_markers, is_empty=not page.entries, has_removed=has_removed)
                 page = await version_page(self._client, self._key, pages.markers)
-                found = [version for version in page.versions if version.key == self._key]
-                self._count(len(found))
+                found = [version for version in page.entries if version.key == self._key]
+                self._versions += len(found)
+                if self._versions > _MAX_VERSIONS:
+                    why = f"lists more than {_MAX_VERSIONS} versions of one key"
+                    raise EndlessListingError(self._client.account.name, "list_versions", why)
             except (AccessRefusedError, EndlessListingError) as error:
                 return error
             others = self._others
             has_removed = await self._remove([v.version_id for v in found if not v.is_delete_marker])
             # Keys are listed in order: after ours, there is nothing of ours.
-            if not page.next_markers or (page.versions and page.versions[-1].key > self._key):
+            if not page.next_markers or (page.entries and page.entries[-1].key > self._key):
                 return None
             if has_removed:  # the page is requested once more
                 self._others = others
-
-    def _count(self, found: int) -> None:
-        self._versions += found
-        if self._versions > _MAX_VERSIONS:
-            why = f"lists more than {_MAX_VERSIONS} versions of one key"
-            raise EndlessListingError(self._client.account.name, "list_versions", why)
 
     async def _remove(self, version_ids: Sequence[str | None]) -> bool:
         """Removes the versions that are ours. Returns whether there were any."""
         has_removed = False
         for named in version_ids:
-            shown = await _look_at(self._client, self._key, named)
+            # 404: it is gone; 405: it is a delete marker
+            shown = await self._client.brief(calls.head(self._key, version_id=named, tolerate=(404, 405)))
             self._keeps_versions |= not shown.headers.keys().isdisjoint(_OF_A_BUCKET_WITH_VERSIONS)
             try:
                 if await _remove_if_ours(self._client, self._key, named, shown, self._written):
@@ -277,7 +266,7 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
         while True:
             page, ahead = await upload_page(client, key, pages.markers)
             has_aborted = False
-            for upload in page.uploads:
+            for upload in page.entries:
                 if upload.key != key:
                     continue
                 if upload.initiated is None or ahead is None:
@@ -286,9 +275,9 @@ async def abort_uploads_between(client: S3Client, key: str, since: datetime, unt
                 if since + least - _WHOLE_SECONDS <= upload.initiated <= until + most + _WHOLE_SECONDS:
                     await abort_upload(client, key, upload.upload_id)
                     has_aborted = True
-            if not page.next_markers or (page.uploads and page.uploads[-1].key > key):
+            if not page.next_markers or (page.entries and page.entries[-1].key > key):
                 return
-            pages.go_on(page.next_markers, is_empty=not page.uploads, has_removed=has_aborted)
+            pages.go_on(page.next_markers, is_empty=not page.entries, has_removed=has_aborted)
 
 
 @asynccontextmanager
@@ -300,11 +289,6 @@ async def _walk(client: S3Client, operation: str) -> AsyncIterator[None]:
     except TimeoutError:
         why = f"was not done with what it has under one key within {_WALK_SECONDS} seconds"
         raise AccountFailingError(client.account.name, operation, why) from None
-
-
-async def _look_at(client: S3Client, key: str, version_id: str | None) -> Answer:
-    """HEAD for a version, or for the current object under the key. 404: it is gone; 405: it is a delete marker."""
-    return await client.brief(calls.head(key, version_id=version_id, tolerate=(404, 405)))
 
 
 async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, found: Answer, written: Written) -> bool:

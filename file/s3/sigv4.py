@@ -19,23 +19,10 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 # Proxies and HTTP clients may add or rewrite these on the way, so a signature must not depend on them; botocore's list.
 _NEVER_SIGNED = frozenset(
-    [
-        "authorization",
-        "baggage",
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "traceparent",
-        "tracestate",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "x-amzn-trace-id",
-    ]
+    (
+        "authorization baggage connection expect keep-alive proxy-authenticate proxy-authorization te traceparent "
+        "tracestate trailer transfer-encoding upgrade user-agent x-amzn-trace-id"
+    ).split()
 )
 
 
@@ -65,17 +52,9 @@ def _signed_names(sent: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
 class Signer:
     """Signs requests with one account's credentials. It caches the current second and the key of the day."""
 
-    __slots__ = (
-        "_access_key_id",
-        "_account",
-        "_day",
-        "_key",
-        "_region",
-        "_scope",
-        "_second",
-        "_secret",
-        "_stamp",
-        "_token",
+    __slots__ = (  # without a `__dict__`, which would show the secrets
+        *("_access_key_id", "_account", "_day", "_key", "_region"),
+        *("_scope", "_second", "_secret", "_stamp", "_token"),
     )
 
     def __init__(self, account: Account) -> None:
@@ -99,13 +78,10 @@ class Signer:
         query: Sequence[tuple[str, str]],
         headers: Mapping[str, str],
         moment: datetime,
-        *,
-        payload: str = UNSIGNED_PAYLOAD,
     ) -> dict[str, str]:
         """All headers to send except Host, with names in lower case.
 
-        `host`: the Host header; `path`: absolute and percent-encoded, as it is sent; `payload`: the body's SHA-256 in
-        hex, if it must be signed. `moment` must have a time zone.
+        `host`: the Host header; `path`: absolute and percent-encoded, as it is sent. `moment` must have a time zone.
         """
         second = moment.replace(microsecond=0)
         if second != self._second:
@@ -113,7 +89,7 @@ class Signer:
 
         sent = {name.lower(): value for name, value in headers.items()}
         sent["x-amz-date"] = self._stamp
-        sent["x-amz-content-sha256"] = payload
+        sent["x-amz-content-sha256"] = UNSIGNED_PAYLOAD
         if self._token is not None:
             sent["x-amz-security-token"] = self._token
 
@@ -123,7 +99,7 @@ class Signer:
         if not canonical_headers.isascii() or " " in canonical_headers or "\t" in canonical_headers:
             # Runs of white space count as one space: AWS's rule, by which a proxy that tidies them does no harm.
             canonical_headers = "\n".join([f"{name}:{' '.join(values[name].split())}" for name in names])
-        canonical = f"{method}\n{path}\n{encode_query(query)}\n{canonical_headers}\n\n{signed}\n{payload}"
+        canonical = f"{method}\n{path}\n{encode_query(query)}\n{canonical_headers}\n\n{signed}\n{UNSIGNED_PAYLOAD}"
 
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{self._stamp}\n{self._scope}\n{digest}"

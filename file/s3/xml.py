@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from typing import Generic, TypeVar
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -29,6 +29,7 @@ _MAX_TAGS, _MAX_LISTING_TAGS = 1000, 64 * KiB  # an entry of S3's has 28 at most
 _PIECE_BYTES = 64 * KiB
 # A tag, or a text: expat looks at one from its beginning again and again as it comes in pieces.
 _TOO_LONG_WITHOUT_A_TAG = re.compile(rb"<[^<]{%d}" % (16 * KiB))
+Markers = tuple[tuple[str, str], ...]
 _ENDINGS = ("Result", "Output", "Response")
 _HEADERS = {  # an account's key -> the headers that are sent because of it
     "checksums": (b"x-amz-checksum-", b"x-amz-sdk-checksum-", b"crc64nvme"),
@@ -58,60 +59,43 @@ class Completed:
     checksum: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Version:
     key: str
     version_id: str | None
-    is_latest: bool = False
-    etag: str | None = None
-    last_modified: datetime | None = None
-    is_delete_marker: bool = False
+    is_delete_marker: bool
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.key, self.version_id or ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class OpenUpload:
     key: str
     upload_id: str
-    initiated: datetime | None = None
+    initiated: datetime | None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.key, self.upload_id
+
+
+Entry = TypeVar("Entry", bound=Version | OpenUpload | str)
 
 
 @dataclass(frozen=True, slots=True)
-class VersionPage:
-    """In S3's order. `next_markers` are the query's pairs for the next page; empty on the last."""
+class Page(Generic[Entry]):
+    """Of a listing, in the store's order. `next_markers` are the query's pairs for the next page; empty on the last."""
 
-    versions: tuple[Version, ...]
-    next_markers: tuple[tuple[str, str], ...]
+    entries: tuple[Entry, ...]
+    next_markers: Markers
 
     @property
     def texts(self) -> Iterator[str]:
         """All values of the account in it."""
-        return chain.from_iterable((v.key, v.version_id or "") for v in self.versions)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPage:
-    """In S3's order. `next_markers` are the query's pairs for the next page; empty on the last."""
-
-    uploads: tuple[OpenUpload, ...]
-    next_markers: tuple[tuple[str, str], ...]
-
-    @property
-    def texts(self) -> Iterator[str]:
-        """All values of the account in it."""
-        return chain.from_iterable((upload.key, upload.upload_id) for upload in self.uploads)
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectPage:
-    """Whole keys, in the store's order. `next_markers` are the query's pairs for the next page; empty on the last."""
-
-    keys: tuple[str, ...]
-    next_markers: tuple[tuple[str, str], ...]
-
-    @property
-    def texts(self) -> Iterator[str]:
-        """All values of the account in it."""
-        return iter(self.keys)
+        for entry in self.entries:
+            yield from (entry,) if isinstance(entry, str) else entry.texts
 
 
 def parse_error(body: bytes) -> ErrorAnswer:
@@ -162,7 +146,7 @@ def complete_answer(body: bytes) -> Completed:
     )
 
 
-def versions(body: bytes) -> VersionPage:
+def versions(body: bytes) -> Page[Version]:
     """A page of ListObjectVersions: versions and delete markers. Raises UnreadableAnswerError."""
     root = _read_listing(body)
     _know(root, ("ListVersions", "ListObjectVersions"), ("Version", "DeleteMarker", "VersionIdMarker"))
@@ -175,18 +159,14 @@ def versions(body: bytes) -> VersionPage:
             Version(
                 key=_key(texts, decoded),
                 version_id=None if version_id is None else _fitting(version_id, fields.VERSION_ID, "VersionId"),
-                is_latest=texts.get("IsLatest") == "true",
-                etag=etag if fields.ETAG.fullmatch(etag := texts.get("ETag", "")) else None,
-                last_modified=fields.moment_of_listing(texts.get("LastModified")),
                 is_delete_marker=_name(entry) == "DeleteMarker",
             )
         )
-    last_key = found[-1].key if found else None
-    markers = _next_markers(root, last_key, decoded, "NextVersionIdMarker", "version-id-marker", fields.VERSION_ID)
-    return VersionPage(tuple(found), markers)
+    markers = _next_markers(root, found, decoded, "NextVersionIdMarker", "version-id-marker", fields.VERSION_ID)
+    return Page(tuple(found), markers)
 
 
-def uploads(body: bytes) -> UploadPage:
+def uploads(body: bytes) -> Page[OpenUpload]:
     """A page of ListMultipartUploads. Raises UnreadableAnswerError."""
     root = _read_listing(body)
     _know(root, ("ListMultipartUploads",), ("Upload", "UploadIdMarker"))
@@ -199,50 +179,46 @@ def uploads(body: bytes) -> UploadPage:
         )
         for texts in map(_texts, _entries(root, "Upload"))
     )
-    last_key = found[-1].key if found else None
-    markers = _next_markers(root, last_key, decoded, "NextUploadIdMarker", "upload-id-marker", fields.UPLOAD_ID)
-    return UploadPage(found, markers)
+    markers = _next_markers(root, found, decoded, "NextUploadIdMarker", "upload-id-marker", fields.UPLOAD_ID)
+    return Page(found, markers)
 
 
-def objects(body: bytes) -> ObjectPage:
+def objects(body: bytes) -> Page[str]:
     """A page of ListObjectsV2. Raises UnreadableAnswerError."""
     root = _read_listing(body)
     _know(root, ("ListBucket", "ListObjects", "ListObjectsV2"), ("Contents", "KeyCount"))
     decoded = _decoder(root)
     found = tuple(_key(_texts(entry), decoded) for entry in _entries(root, "Contents"))
     if _text(root, "IsTruncated") != "true":
-        return ObjectPage(found, ())
+        return Page(found, ())
     token = _needed(root, "NextContinuationToken")
     if not fields.is_key(token):  # some stores take the last key for it
         raise UnreadableAnswerError("the answer's NextContinuationToken is too long")
-    return ObjectPage(found, (("continuation-token", token),))
+    return Page(found, (("continuation-token", token),))
 
 
 def _next_markers(
     root: ElementTree.Element,
-    last_key: str | None,
+    found: Sequence[Version] | Sequence[OpenUpload],
     decoded: Callable[[str], str],
     second: str,
     parameter: str,
     pattern: re.Pattern[str],
-) -> tuple[tuple[str, str], ...]:
+) -> Markers:
     if _text(root, "IsTruncated") != "true":
         return ()
     # Without a marker the rest could not be asked for, and taking this page for all would lose it.
     key, value = _text(root, "NextKeyMarker"), _text(root, second)
     if key is not None:
         key = decoded(key)
-    elif value is not None and last_key is not None:
-        key = last_key  # what it always is; a store leaves it out
+    elif value is not None and found:
+        key = found[-1].key  # what it always is; a store leaves it out
     else:
         raise UnreadableAnswerError("the answer has no NextKeyMarker")
     if not fields.is_key(key):
         raise UnreadableAnswerError("the answer's NextKeyMarker is too long")
-    return (
-        (("key-marker", key),)
-        if value is None
-        else (("key-marker", key), (parameter, _fitting(value, pattern, second)))
-    )
+    by_key = (("key-marker", key),)
+    return by_key if value is None else (*by_key, (parameter, _fitting(value, pattern, second)))
 
 
 def _read_listing(body: bytes) -> ElementTree.Element:

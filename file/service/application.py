@@ -94,7 +94,13 @@ def create_application(
     `first_look_seconds`: the ledger is compared with the accounts for the first time within this time.
     """
     auth = Auth(settings.tokens, open=settings.open, hosts=settings.allowed_hosts, origins=settings.cors_origins)
-    limits, hashes, ledger = settings.limits, account_hashes(), _ledger(settings, database)
+    limits, version, hashes = settings.limits, settings.version, account_hashes()
+    ledger = DatabaseLedger(
+        database,
+        lease_seconds=settings.lease_seconds,
+        wait_seconds=limits.wait_seconds,
+        settle_seconds=limits.settle_seconds,
+    )
     registry = Registry(settings.accounts)
     placement = Placement(registry, ack=settings.ack, read_order=settings.read_order)
     uploads = Uploads(
@@ -114,46 +120,21 @@ def create_application(
             stack.push_async_callback(records.close)
             await stack.enter_async_context(metrics.serving(registry.names))
             await background.begin()
-            try:
-                yield
-            finally:
-                await application.until_drained()
-                await background.end()
+            stack.push_async_callback(background.end)
+            stack.push_async_callback(application.until_drained)
+            yield
 
-    metrics = Metrics(
-        uploads, records, settings.metrics_address, version=settings.version, read_seconds=figures_seconds
-    )
-    readings = Readings(records, _reader_limits(settings, auth), placement)
-    api = Api(auth, uploads, readings, registry, opened, eraser=background, figures=metrics, version=settings.version)
+    metrics = Metrics(uploads, records, settings.metrics_address, version=version, read_seconds=figures_seconds)
+    rate, grace = settings.min_bytes_per_second, settings.client_grace_seconds
+    reader_limits = ReaderLimits(limits.readers, auth.share, limits.wait_seconds, rate, grace)
+    readings = Readings(records, reader_limits, placement)
+    api = Api(auth, uploads, readings, registry, opened, eraser=background, figures=metrics, version=version)
     discarding = discarding or Discarding()
-    asgi = Middleware(
-        api,
-        pages or django_pages(),
-        limits=BodyLimits(settings.max_request_bytes, settings.min_bytes_per_second, settings.client_grace_seconds),
-        discarding=discarding,
-        wrap=partial(_with_cors, settings.cors_origins),
-    )
+    body_limits = BodyLimits(settings.max_request_bytes, rate, grace)
+    wrap = partial(_with_cors, settings.cors_origins)
+    asgi = Middleware(api, pages or django_pages(), limits=body_limits, discarding=discarding, wrap=wrap)
     application = Application(api, ledger, discarding, asgi)
     return application
-
-
-def _ledger(settings: UploadSettings, database: str) -> DatabaseLedger:
-    return DatabaseLedger(
-        database,
-        lease_seconds=settings.lease_seconds,
-        wait_seconds=settings.limits.wait_seconds,
-        settle_seconds=settings.limits.settle_seconds,
-    )
-
-
-def _reader_limits(settings: UploadSettings, auth: Auth) -> ReaderLimits:
-    return ReaderLimits(
-        at_once=settings.limits.readers,
-        share=auth.share,
-        wait_seconds=settings.limits.wait_seconds,
-        min_bytes_per_second=settings.min_bytes_per_second,
-        grace_seconds=settings.client_grace_seconds,
-    )
 
 
 def _with_cors(origins: Sequence[str], asgi: ASGIApp) -> ASGIApp:

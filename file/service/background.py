@@ -46,73 +46,39 @@ class Background:
         *,
         first_look_seconds: float,
     ) -> None:
-        writer = ledger.writer
-        self._settings = settings
-        self._placement = placement
-        self._registry = placement.registry
+        writer, registry, limits = ledger.writer, placement.registry, settings.limits
+        pause_seconds = settings.lease_seconds / _PAUSES
+        claims = Claims(writer, alias, under_way=ledger.under_way, claim_seconds=settings.lease_seconds)
+        results = Results(writer, alias, settle_seconds=limits.settle_seconds)
+        replicas, known = Replicas(writer, alias), KnownObjects(writer, alias)
+        installations, verification = Installations(writer, alias), Verification(writer, alias)
+        freshness = Freshness(known, installations, replicas, registry, first_seconds=first_look_seconds)
+        scrub = Scrub(replicas, verification, registry, per_day=settings.verified_a_day)
+        replication = Replication(claims, results, records, placement, ledger, hashes, limits, Share(budget))
+        concurrency = settings.catchup_concurrency
+        catch_up = CatchUp(claims, replication, registry, concurrency=concurrency, pause_seconds=pause_seconds)
+        self._registry = registry
         self._records = records
-        self._ledger = ledger
-        self._alias = alias
-        self._budget = budget
-        self._hashes = hashes
-        self._pause_seconds = settings.lease_seconds / _PAUSES
-        self._claims = Claims(writer, alias, under_way=ledger.under_way, claim_seconds=settings.lease_seconds)
-        self._erasures = Erasures(writer, alias, self._claims)
-        self._results = Results(writer, alias, settle_seconds=settings.limits.settle_seconds)
+        self._remove_seconds = limits.remove_seconds
+        self._erasures = Erasures(writer, alias, claims)
         self._forgetting = Forgetting(Checkpoint(writer, alias))
-        self._freshness = Freshness(
-            KnownObjects(writer, alias),
-            Installations(writer, alias),
-            Replicas(writer, alias),
-            self._registry,
-            first_seconds=first_look_seconds,
-        )
+        self._presence = Presence(writer, alias, registry, pause_seconds=2 * pause_seconds)
         self._cleaner = Cleaner(
-            self._claims,
-            self._results,
+            claims,
+            results,
             records,
-            self._registry,
-            compare=self._freshness.look_everywhere,
-            pause_seconds=self._pause_seconds,
+            registry,
+            compare=freshness.look_everywhere,
+            pause_seconds=pause_seconds,
             erased=self._forgetting.erased,
         )
+        self._works = (self._presence, self._cleaner, catch_up, scrub, freshness, self._forgetting)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self) -> None:
         """Starts the tasks. Returns when it is known which accounts are retired."""
-        writer, alias = self._ledger.writer, self._alias
-        presence = Presence(writer, alias, self._registry, pause_seconds=2 * self._pause_seconds)
-        await presence.call()
-        scrub = Scrub(
-            Replicas(writer, alias),
-            Verification(writer, alias),
-            self._registry,
-            per_day=self._settings.verified_a_day,
-        )
-        works = (
-            *(presence.run(), self._cleaner.run(), self._catch_up().run(), scrub.run()),
-            *(self._freshness.run(), self._forgetting.run()),
-        )
-        self._tasks = [asyncio.create_task(work) for work in works]
-
-    def _catch_up(self) -> CatchUp:
-        replication = Replication(
-            self._claims,
-            self._results,
-            self._records,
-            self._placement,
-            installation=self._ledger.installation,  # known once the ledger is open
-            hashes=self._hashes,
-            limits=self._settings.limits,
-            budget=Share(self._budget),
-        )
-        return CatchUp(
-            self._claims,
-            replication,
-            self._registry,
-            concurrency=self._settings.catchup_concurrency,
-            pause_seconds=self._pause_seconds,
-        )
+        await self._presence.call()
+        self._tasks = [asyncio.create_task(work.run()) for work in self._works]
 
     async def end(self) -> None:
         """Cancels the tasks. The next start, or another process, continues unfinished work."""
@@ -128,5 +94,5 @@ class Background:
         if erasure is None or erasure.is_done:
             return erasure
         self._forgetting.erased()  # its name and metadata were removed at once
-        await self._cleaner.erase(claimed, self._settings.limits.remove_seconds)
+        await self._cleaner.erase(claimed, self._remove_seconds)
         return await self._records.erasure(erasure.id) or erasure

@@ -60,10 +60,7 @@ def origin_fault(entry: str) -> str | None:
         (r".*[/?#]", "has a path, or a slash at its end; a browser sends neither"),
         (r".*\*", "has a *; only a single * for all sites is possible"),
         (r".*[A-Z]", "has capital letters; a browser sends lower case"),
-        (
-            rf".*:{443 if scheme == 'https' else 80}$",
-            "has the usual port of its scheme, which a browser leaves out",
-        ),
+        (rf".*:{443 if scheme == 'https' else 80}$", "has the usual port of its scheme, which a browser leaves out"),
     ):
         if re.match(pattern, rest, re.ASCII):
             return reason

@@ -9,9 +9,10 @@ faults:
   `AWS_ACCOUNT_PROD=123456789012`.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping
+
+from file.logic.accounts.endpoints import is_ip_address
 
 _NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://(.+):([0-9]{1,5})", re.ASCII)
@@ -57,14 +58,14 @@ def is_service_link(name: str, environment: Mapping[str, str]) -> bool:
         return False
     value = environment[name].strip()
     if found["host"]:
-        return _is_ip(value)
+        return is_ip_address(value)
     if found["number"]:
         # A number alone proves nothing: the host or URL of the Service must be set too.
         stem = found["stem"]
         host, url = environment.get(f"{stem}_SERVICE_HOST", ""), environment.get(f"{stem}_PORT", "")
-        return bool(_NUMBER.fullmatch(value)) and (_is_ip(host.strip()) or _is_address(url.strip()))
+        return bool(_NUMBER.fullmatch(value)) and (is_ip_address(host.strip()) or _is_address(url.strip()))
     if found["detail"] == "ADDR":
-        return _is_ip(value)
+        return is_ip_address(value)
     if found["detail"]:
         return value == (found["port"] if found["detail"] == "PORT" else found["protocol"].lower())
     return _is_address(value)
@@ -85,12 +86,4 @@ def is_about_an_account(ending: str, value: str) -> bool:
 
 def _is_address(value: str) -> bool:
     found = _ADDRESS.fullmatch(value)
-    return found is not None and _is_ip(found[2].removeprefix("[").removesuffix("]"))
-
-
-def _is_ip(value: str) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
+    return found is not None and is_ip_address(found[2].removeprefix("[").removesuffix("]"))

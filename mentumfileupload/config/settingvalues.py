@@ -9,7 +9,9 @@ import json
 import re
 import ssl
 import warnings
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,13 +21,14 @@ from file.logic.accounts.placement import ack_of
 from file.logic.errors import AckRefusedError
 from file.logic.values import Ack
 from mentumfileupload.config import addresses
-from mentumfileupload.config.guessing import guess_fault
 from mentumfileupload.config.texts import Fault, read_json_object
 
 ROOT = Path(__file__).resolve().parents[2]
 MIN_TOKEN_LENGTH = 16
 MIN_SECRET_KEY_LENGTH = 50
 
+EXAMPLES = frozenset(("put-a-long-random-text-here", "put-50-or-more-random-characters-here"))  # of .env.example
+_MADE_BY_STARTPROJECT = "django-insecure-"
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
@@ -130,6 +133,26 @@ def secret_key(text: str) -> str:
     if reason := guess_fault(text, MIN_SECRET_KEY_LENGTH):
         raise Fault(reason)
     return text
+
+
+def guess_fault(secret: str, minimum: int) -> str | None:
+    """Why a secret can be guessed: the end of a sentence that begins with it and does not show it; or None.
+
+    Pairs of characters show repeated words, and the steps between characters show alphabets and numbers. Random secrets
+    pass: fewer than one of 10,000 random texts of hexadecimal digits is refused. A secret that a person made up may
+    pass too.
+    """
+    if secret in EXAMPLES or secret.startswith(_MADE_BY_STARTPROJECT):
+        return "is an example that everyone can read; use a random one"
+    if len(secret) < minimum:
+        return f"is shorter than {minimum} characters"
+    neighbours = list(pairwise(secret))
+    if len(set(neighbours)) < minimum // 2 + 2:
+        return "repeats a few characters or words, and can be guessed; use a random one"
+    (_, often), *_ = Counter(ord(after) - ord(before) for before, after in neighbours).most_common(1)
+    if often > len(neighbours) / 2:
+        return "counts up or down, and can be guessed; use a random one"
+    return None
 
 
 def database(text: str) -> dict[str, object]:

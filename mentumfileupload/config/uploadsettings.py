@@ -36,14 +36,14 @@ _CEILINGS: dict[str, float] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
     """A row of the table.
 
     `read` makes the value of a text that is not empty. `default` is a text, as in a .env file; where it is empty,
     `unset` is the value. `attribute` is the field of `UploadSettings`, `Limits` or `ProjectSettings` that gets the
-    value. `after_fault` makes the value of a text that has a fault, if that is not the default. `minimum` and `maximum`
-    are for numbers.
+    value; without it the field is called as the setting is. `after_fault` makes the value of a text that has a fault,
+    if that is not the default. `minimum` and `maximum` are for numbers.
     """
 
     name: str
@@ -53,68 +53,66 @@ class Setting:
     help: str
     unset: Any = None
     after_fault: Callable[[str], Any] | None = None
-    attribute: str
+    attribute: str = ""
     minimum: float | None = None
     maximum: float | None = None
 
-
-def _row(name: str, read: Callable[[str], Any], default: str, unit: str, help: str, **more: Any) -> Setting:
-    """The attribute is called as the setting is, unless `more` says another name."""
-    more = {"attribute": name.removeprefix(PREFIX).lower()} | more
-    return Setting(name=name, read=read, default=default, unit=unit, help=help, **more)
+    @property
+    def field(self) -> str:
+        return self.attribute or self.name.removeprefix(PREFIX).lower()
 
 
-def _number(name: str, default: str, unit: str, minimum: float, help: str, **more: Any) -> Setting:
+def _number(name: str, default: str, unit: str, minimum: float, help: str, attribute: str = "") -> Setting:
     maximum = _CEILINGS[unit]
     read: Callable[[str], float] = (
         value.seconds(minimum, maximum) if unit == "seconds" else value.whole(minimum, maximum, unit)
     )
-    return _row(name, read, default, unit, help, minimum=minimum, maximum=maximum, **more)
+    return Setting(name, read, default, unit, help, attribute=attribute, minimum=minimum, maximum=maximum)
 
 
 # fmt: off
 TABLE = (
-    _row("DEBUG", value.truth, "false", "true or false",
-         "Debug capabilities, for as long as the service is not in production."),
-    _row("SECRET_KEY", value.secret_key, "", "text",
-         "Django's key for what it signs; needed when `DEBUG` is off.", after_fault=str),
-    _row("SECRET_KEY_FALLBACKS", value.texts, "", "JSON",
-         "Former keys, as an array. What was made with them stays valid.", unset=(), attribute="former_secret_keys"),
-    _row("ALLOWED_HOSTS", value.hosts, "", "list",
-         "Host names of the service: for Django's pages, and without tokens for the API too.", unset=()),
-    _row("DATABASE_URL", value.database, "sqlite:///mentum.sqlite3", "URL",
-         "The ledger: `sqlite:///` or `postgres://`.", attribute="database",
-         after_fault=lambda text: {}),  # Django refuses to use it; the default would be another ledger
-    _row("CORS_ORIGINS", value.origins, "", "list",
-         "Sites whose pages may upload from a browser; `*` for every site.", unset=()),
-    _row("HTTPS_PROXY", value.proxy, "", "URL",
-         "The proxy for requests to S3 by https."),
-    _row("NO_PROXY", value.proxy_exceptions, "", "list",
-         "Hosts that are reached without the proxy."),
-    _row("SSL_CERT_FILE", value.certificate_file, "", "path",
-         "A PEM file of certificate authorities to trust towards S3, besides the public ones.", attribute="ca_file"),
-    _row("UPLOAD_ENV_FILE", str, "mentumfileupload/.env", "path",
-         "The file with settings that are not in the environment."),
-    _row("UPLOAD_TOKENS", value.tokens, "", "JSON",
-         "Who may upload: an object, name to bearer token.", unset={}),
-    _row("UPLOAD_OPEN", value.truth, "false", "true or false",
-         "Everyone may upload, without a token."),
-    _row("UPLOAD_LOG_LEVEL", value.log_level, "info", "debug, info, warning, error or critical",
-         "The lowest level of what is logged."),
-    _row("UPLOAD_METRICS_ADDRESS", value.address, "", "host:port",
-         "An additional address for `/_/metrics`, without a token."),
+    Setting("DEBUG", value.truth, "false", "true or false",
+            "Debug capabilities, for as long as the service is not in production."),
+    Setting("SECRET_KEY", value.secret_key, "", "text",
+            "Django's key for what it signs; needed when `DEBUG` is off.", after_fault=str),
+    Setting("SECRET_KEY_FALLBACKS", value.texts, "", "JSON",
+            "Former keys, as an array. What was made with them stays valid.", unset=(), attribute="former_secret_keys"),
+    Setting("ALLOWED_HOSTS", value.hosts, "", "list",
+            "Host names of the service: for Django's pages, and without tokens for the API too.", unset=()),
+    Setting("DATABASE_URL", value.database, "sqlite:///mentum.sqlite3", "URL",
+            "The ledger: `sqlite:///` or `postgres://`.", attribute="database",
+            after_fault=lambda text: {}),  # Django refuses to use it; the default would be another ledger
+    Setting("CORS_ORIGINS", value.origins, "", "list",
+            "Sites whose pages may upload from a browser; `*` for every site.", unset=()),
+    Setting("HTTPS_PROXY", value.proxy, "", "URL",
+            "The proxy for requests to S3 by https."),
+    Setting("NO_PROXY", value.proxy_exceptions, "", "list",
+            "Hosts that are reached without the proxy."),
+    Setting("SSL_CERT_FILE", value.certificate_file, "", "path",
+            "A PEM file of certificate authorities to trust towards S3, besides the public ones.", attribute="ca_file"),
+    Setting("UPLOAD_ENV_FILE", str, "mentumfileupload/.env", "path",
+            "The file with settings that are not in the environment."),
+    Setting("UPLOAD_TOKENS", value.tokens, "", "JSON",
+            "Who may upload: an object, name to bearer token.", unset={}),
+    Setting("UPLOAD_OPEN", value.truth, "false", "true or false",
+            "Everyone may upload, without a token."),
+    Setting("UPLOAD_LOG_LEVEL", value.log_level, "info", "debug, info, warning, error or critical",
+            "The lowest level of what is logged."),
+    Setting("UPLOAD_METRICS_ADDRESS", value.address, "", "host:port",
+            "An additional address for `/_/metrics`, without a token."),
     _number("UPLOAD_MAX_REQUEST_BYTES", "5767168", "bytes", 0,
             "The largest size of one whole request; 0 for no limit."),
     _number("UPLOAD_MEMORY", "201326592", "bytes", 4 * Limits().part_size,
             "The most memory for the parts of all uploads; readers take up to the same again."),
     _number("UPLOAD_MAX_UPLOADS", "1000", "uploads", 1,
             "The most uploads at the same time."),
-    _row("UPLOAD_ACK", value.ack, "all", "all, quorum, any or a number",
-         "How many accounts must have a file before the client gets a success."),
+    Setting("UPLOAD_ACK", value.ack, "all", "all, quorum, any or a number",
+            "How many accounts must have a file before the client gets a success."),
     _number("UPLOAD_ACK_GRACE_SECONDS", "0.5", "seconds", 0,
             "How long an upload waits for further accounts once the ack is met.", attribute="grace_seconds"),
-    _row("UPLOAD_READ_ORDER", value.items, "", "list",
-         "The order in which accounts are read; accounts that are not named come last.", unset=()),
+    Setting("UPLOAD_READ_ORDER", value.items, "", "list",
+            "The order in which accounts are read; accounts that are not named come last.", unset=()),
     _number("UPLOAD_CATCHUP_CONCURRENCY", "8", "files", 1,
             "How many files catch-up brings to accounts at the same time."),
     _number("UPLOAD_VERIFY_SAMPLE", "1000", "files", 0,
@@ -205,7 +203,7 @@ def _read_table(environment: Mapping[str, str], faults: list[str]) -> dict[str, 
                 faults += [f"{row.name}: {reason}" for reason in fault.reasons]
                 if row.after_fault:
                     found = row.after_fault(text)
-        values[row.attribute] = found
+        values[row.field] = found
     return values
 
 

@@ -98,7 +98,7 @@ async def _get(probe: Probe) -> None:
 
 async def _list_objects(probe: Probe) -> str | None:
     call = Call("list_objects", "GET", None, query=[("list-type", "2"), ("prefix", probe.key)])
-    return _unlisted(probe, probe.client.understood("list_objects", objects, await probe.ask(call)).keys)
+    return _unlisted(probe, probe.client.understood("list_objects", objects, await probe.ask(call)).entries)
 
 
 async def _list_versions(probe: Probe) -> str | None:

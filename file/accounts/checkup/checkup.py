@@ -12,18 +12,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from file.accounts.checkup import diagnosis
 from file.accounts.checkup.checks import CHECKS, METADATA_LOST, Check, Question, WrongAnswerError
-from file.accounts.checkup.diagnosis import (
-    CLOCK_CODES,
-    CheckResult,
-    CheckState,
-    check_of,
-    clock,
-    cured,
-    cures,
-    denied,
-    failed,
-)
+from file.accounts.checkup.diagnosis import CLOCK_CODES, CheckResult, CheckState
 from file.accounts.checkup.probe import DENIED_CODES, DeniedError, Probe, assuming
 from file.logic.errors import AccountError
 from file.logic.fanout.containment import crashed
@@ -109,7 +100,7 @@ class CheckUp:
         try:
             warning = await ask(self._probe)
         except DeniedError as error:
-            self._add(denied(self.account, check, error, self._results))
+            self._add(diagnosis.denied(self.account, check, error, self._results))
         except AccountError as error:
             if not await self._is_cured(check, ask, error):
                 self._fail(check.name, error)
@@ -124,7 +115,7 @@ class CheckUp:
     async def _is_cured(self, check: Check, ask: Question, error: AccountError) -> bool:
         """Whether it works without an option that can be switched off. Later checks then omit this option, too."""
         before = self._probe.account
-        for change in cures(check, before, error):
+        for change in diagnosis.cures(check, before, error):
             self._probe.assume(replace(before, **change))  # type: ignore[arg-type]
             try:
                 await ask(self._probe)
@@ -134,12 +125,12 @@ class CheckUp:
             else:
                 self._cured.add(check.name)
                 self._cures |= set(change)
-                self._tell(check.name, CheckState.FAILED, cured(error, list(change)))
+                self._tell(check.name, CheckState.FAILED, diagnosis.cured(error, list(change)))
                 return True
         return False
 
     def _tell(self, check: str, state: CheckState, detail: str = "") -> None:
-        self._add(CheckResult(check=check, state=state, detail=detail))
+        self._add(CheckResult(check, state, detail=detail))
 
     def _add(self, result: CheckResult) -> None:
         self._results[result.check] = result
@@ -149,7 +140,7 @@ class CheckUp:
         """Stops after a temporary failure, because the other checks would also fail."""
         if error.retryable:
             self._ended_by = self._ended_by or check
-        words, is_usable = failed(self.account, check, error, keeps_versions=self._keeps_versions)
+        words, is_usable = diagnosis.failed(self.account, CHECKS[check], error, keeps_versions=self._keeps_versions)
         self.is_usable &= is_usable
         self._tell(check, CheckState.FAILED, words)
 
@@ -182,7 +173,7 @@ class CheckUp:
         """The answer to a request that meets every refusal of S3. A wrong clock is reported and followed."""
         asked = datetime.now(UTC)
         answer = await self._question(*_ANY_REFUSAL)
-        self._add(clock(answer.date, asked, datetime.now(UTC)))
+        self._add(diagnosis.clock(answer.date, asked, datetime.now(UTC)))
         if parse_error(answer.body).code in CLOCK_CODES:
             with suppress(AccountError):  # from a refusal that it is not to tolerate, the client learns the time
                 await self._question()
@@ -192,7 +183,7 @@ class CheckUp:
         return answer
 
     def _refuse(self, error: AccountError) -> None:
-        self._ended_by = check = check_of(error)
+        self._ended_by = check = diagnosis.check_of(error)
         if check != "reached":
             self._tell("reached", CheckState.OK)
         if check == "bucket":  # S3 says so only to credentials that it knows

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import combinations
 
-from file.accounts.checkup.checks import ACTIONS, CHECKS, DECRYPT, ENCRYPT, OF_THE_BUCKET, Check, is_encrypted
+from file.accounts.checkup.checks import ACTIONS, DECRYPT, ENCRYPT, OF_THE_BUCKET, Check, is_encrypted
 from file.accounts.checkup.probe import DeniedError
 from file.logic.accounts.endpoints import is_on_aws
 from file.logic.errors import AccessRefusedError, AccountError, BucketMissingError, PartRefusedError, WrongRegionError
@@ -30,7 +30,7 @@ class CheckState(StrEnum):
     NOT_ASKED = "not_asked"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """`check` is one of `CHECKS`, `action` the IAM action that is missing, `detail` what is wrong and what to do."""
 
@@ -64,8 +64,8 @@ def _missing_action(
 def denied(account: Account, check: Check, error: DeniedError, results: Mapping[str, CheckResult]) -> CheckResult:
     """Names the IAM action that is missing: the one that S3 named, or what follows from the `results` so far."""
     if error.locked:
-        what = "an object lock keeps what was written: nothing can be taken back"
-        return CheckResult(check=check.name, state=CheckState.FAILED, detail=what)
+        detail = "an object lock keeps what was written: nothing can be taken back"
+        return CheckResult(check.name, CheckState.FAILED, detail=detail)
     action = _missing_action(account, check, error.action, results)
     if action in (ENCRYPT, DECRYPT):
         where = "the key that encrypts (its kms_key_id, or the bucket's own)"
@@ -74,7 +74,7 @@ def denied(account: Account, check: Check, error: DeniedError, results: Mapping[
     else:
         where = f"the objects {account.prefix}* of bucket {account.s3_bucket_name}"
     detail = f"allow {action} on {where}{check.why}"
-    return CheckResult(check=check.name, state=CheckState.FAILED, action=action, detail=detail)
+    return CheckResult(check.name, CheckState.FAILED, action=action, detail=detail)
 
 
 # --- the first question
@@ -83,17 +83,17 @@ def denied(account: Account, check: Check, error: DeniedError, results: Mapping[
 def clock(date: datetime | None, asked: datetime, answered: datetime) -> CheckResult:
     """What the account's clock, in whole seconds, says of ours."""
     if date is None:
-        return CheckResult(check="clock", state=CheckState.NOT_ASKED, detail="the account does not tell its time")
+        return CheckResult("clock", CheckState.NOT_ASKED, detail="the account does not tell its time")
     ahead = date + timedelta(seconds=0.5) - (asked + (answered - asked) / 2)
     if abs(ahead) < _SKEW_THAT_MATTERS:
-        return CheckResult(check="clock", state=CheckState.OK)
+        return CheckResult("clock", CheckState.OK)
     side = "behind" if ahead > timedelta() else "ahead of"
     detail = (
         f"our clock is {round(abs(ahead) / timedelta(minutes=1))} minutes {side} the account's; S3 refuses from 15 "
         "minutes on: set the clock of this machine"
     )
     state = CheckState.FAILED if abs(ahead) >= _SKEW_REFUSED else CheckState.WARNED
-    return CheckResult(check="clock", state=state, detail=detail)
+    return CheckResult("clock", state, detail=detail)
 
 
 def check_of(error: AccountError) -> str:
@@ -136,20 +136,13 @@ def cured(error: AccountError, keys: Sequence[str]) -> str:
     return f"it {what} ({error.s3_code or 'no code'}), and works without: set {as_json_lines(keys)}"
 
 
-def incurable(check: Check, error: AccountError, *, keeps_versions: bool) -> str | None:
-    """Why the store cannot be used at all, if this is the reason. None: something else is wrong, or only this time."""
-    words = UNKNOWN_QUESTIONS.get(error.operation, "")
-    if not words or words not in error.detail:
-        return None
-    if check.required:
-        return f"it {words} ({error.s3_code or 'no code'})"
-    if keeps_versions:
-        return f"it keeps versions and does not know this question, so this store cannot be used ({error.s3_code})"
-    return None
-
-
-def failed(account: Account, check: str, error: AccountError, *, keeps_versions: bool = False) -> tuple[str, bool]:
+def failed(account: Account, check: Check, error: AccountError, *, keeps_versions: bool) -> tuple[str, bool]:
     """In words, and whether the store can be used all the same."""
-    hopeless = incurable(CHECKS[check], error, keeps_versions=keeps_versions)
-    words = error.detail.removeprefix(f"Account {account.name} ").removesuffix(".")
-    return hopeless or f"it {words}", hopeless is None
+    lacks = UNKNOWN_QUESTIONS.get(error.operation, "")
+    if lacks and lacks in error.detail:
+        if check.required:
+            return f"it {lacks} ({error.s3_code or 'no code'})", False
+        if keeps_versions:
+            why = "it keeps versions and does not know this question, so this store cannot be used"
+            return f"{why} ({error.s3_code})", False
+    return f"it {error.detail.removeprefix(f'Account {account.name} ').removesuffix('.')}", True

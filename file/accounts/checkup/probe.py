@@ -164,13 +164,13 @@ class Probe:
         """Those of all our keys or of this one, delete markers too."""
         call = Call("list_versions", "GET", None, query=[("versions", ""), ("prefix", self.key)])
         page = self.client.understood("list_versions", xml.versions, await self.ask(call))
-        return [v for v in page.versions if (v.key.startswith(self.key) if key is None else v.key == key)]
+        return [v for v in page.entries if (v.key.startswith(self.key) if key is None else v.key == key)]
 
     async def list_uploads(self) -> list[xml.OpenUpload]:
         """Those under all our keys."""
         call = Call("list_uploads", "GET", None, query=[("uploads", ""), ("prefix", self.key)])
         page = self.client.understood("list_uploads", xml.uploads, await self.ask(call))
-        return [upload for upload in page.uploads if upload.key.startswith(self.key)]
+        return [upload for upload in page.entries if upload.key.startswith(self.key)]
 
     def version(self) -> str:
         """The version under `key` that is known, or what S3 calls the only one."""

@@ -174,7 +174,9 @@ class Command(OperatorCommand):
         name, keeps = options["name"], options["keep"]
         is_missing = self._registry.account(name) is None
         if is_missing:
-            self._check_known(name)
+            with reading():
+                if not is_known(DEFAULT_DB_ALIAS, name):
+                    raise CommandError(f"there is no account {name}, neither in the environment nor in the ledger")
             if not keeps:
                 raise CommandError(f"{variable(name)} is not set: nothing can be removed from {name} without it")
         with self.progress(options) as show:
@@ -216,8 +218,3 @@ class Command(OperatorCommand):
             known = ", ".join(self._registry.names) or "none"
             raise CommandError(f"{variable(name)} is not set; the accounts in the environment are: {known}")
         return account
-
-    def _check_known(self, name: str) -> None:
-        with reading():
-            if not is_known(DEFAULT_DB_ALIAS, name):
-                raise CommandError(f"there is no account {name}, neither in the environment nor in the ledger")

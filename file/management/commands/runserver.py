@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from file.checks import open_files
 from file.management.server import openfiles
-from file.management.server.serving import ConnectionLimits, run
+from file.management.server.connections import ConnectionLimits
+from file.management.server.serving import run
 from file.management.terminal import OK, exit_now, opened_ledger
 from file.service.application import create_application
 from file.service.logs import configure

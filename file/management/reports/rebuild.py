@@ -111,13 +111,7 @@ def _is_behind(findings: RebuildFindings) -> bool:
 
 
 def _problem(problem: Finding) -> dict[str, Any]:
-    return {
-        "code": problem.code,
-        "key": problem.key,
-        "file_id": problem.file_id or "",
-        "account": problem.account,
-        "detail": problem.detail,
-    }
+    return {name: getattr(problem, name) or "" for name in ("code", "key", "file_id", "account", "detail")}
 
 
 def _account(account: AccountFindings) -> dict[str, Any]:

@@ -43,10 +43,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "ledger_is_behind": findings.is_behind,
         "accounts": {name: _account(account) for name, account in sorted(findings.accounts.items())},
         "problems": {"count": findings.problem_count, "first": [_problem(problem) for problem in findings.problems]},
-        "strangers": {
-            "count": findings.unknown_count,
-            "first": [asdict(found) for found in findings.unknown],
-        },
+        "strangers": {"count": findings.unknown_count, "first": [asdict(found) for found in findings.unknown]},
     }
 
 

@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic import metrics
 from file.management.server.eviction import Idle, Peer, address_of, is_scarce, to_evict
+from file.management.server.openfiles import MOST_CONNECTIONS
 
 # Of Linux's `struct tcp_info`, since 4.6: `tcpi_last_data_recv` (milliseconds ago), `tcpi_bytes_acked`,
 # `tcpi_bytes_received` and `tcpi_notsent_bytes`.
@@ -48,6 +49,21 @@ _RECOUNT_SECONDS = 1.0  # how long the count of open files that are no connectio
 # A connection that was shut down and still exists has a response that the client does not read.
 _LAST_SECONDS = 5.0
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long a connection may be idle between two requests, and how long a request head may take.
+
+    `min_bytes_per_second`: the lowest rate, over `head_seconds`, at which a client must receive the rest of a response;
+    0 for no limit.
+    `connections`: the most connections, with idle ones; further clients wait in the kernel's queue.
+    """
+
+    idle_seconds: float
+    head_seconds: float
+    min_bytes_per_second: int = 0
+    connections: int = MOST_CONNECTIONS
 
 
 @dataclass(slots=True)
@@ -84,20 +100,14 @@ def can_be_seen() -> bool:
 
 
 class ConnectionWatch:
-    """The application, and a watch on the connections to `port` while the application runs.
+    """The application, and a watch on the connections to `port` while the application runs."""
 
-    `seconds`: how long a head may take, and how long a client may receive less than `min_bytes_per_second`. `most`: how
-    many connections the server accepts.
-    """
-
-    def __init__(
-        self, application: ASGIApp, port: int, *, seconds: float, most: int, min_bytes_per_second: int = 0
-    ) -> None:
+    def __init__(self, application: ASGIApp, port: int, limits: ConnectionLimits) -> None:
         self._application = application
         self._port = port
-        self._seconds = seconds
-        self._most = most
-        self._least_bytes = min_bytes_per_second * seconds / _CHECKS  # to receive between two checks
+        self._pause_seconds = limits.head_seconds / _CHECKS
+        self._most = limits.connections
+        self._least_bytes = limits.min_bytes_per_second * self._pause_seconds  # to receive between two checks
         self._busy: dict[Peer, object] = {}
         self._quiet: dict[Peer, _Quiet] = {}
         self._others = 0  # open files that were no connections at the last check
@@ -126,7 +136,7 @@ class ConnectionWatch:
             await asyncio.wait((watching,))
 
     async def _watch(self) -> None:
-        pause = self._seconds / _CHECKS
+        pause = self._pause_seconds
         due = time.monotonic() + pause
         while True:
             await asyncio.sleep(min(pause, _COUNT_SECONDS))

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import signal
 import socket
-from dataclasses import dataclass
 from typing import Protocol
 
 import uvloop
@@ -20,8 +19,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic.values import KiB
-from file.management.server.connections import ConnectionWatch, borrowed, can_be_seen
-from file.management.server.openfiles import MOST_CONNECTIONS
+from file.management.server.connections import ConnectionLimits, ConnectionWatch, borrowed, can_be_seen
 
 # How much of a body Granian reads ahead and passes on at once. With chunks of 64 KiB a gigabyte took a fifth more CPU.
 _READ_BUFFER_BYTES = 256 * KiB
@@ -45,20 +43,6 @@ class Served(Protocol):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """How long a connection may be idle between two requests, and how long a request head may take.
-
-    `min_bytes_per_second`: the lowest rate at which a client must receive the rest of a response; 0 for no limit.
-    `connections`: the most connections, with idle ones; further clients wait in the kernel's queue.
-    """
-
-    idle_seconds: float
-    head_seconds: float
-    min_bytes_per_second: int = 0
-    connections: int = MOST_CONNECTIONS
-
-
 class _Server(Server):
     """Granian with a listening socket that we prepare: its connections inherit the options of that socket."""
 
@@ -74,13 +58,7 @@ class _Server(Server):
 def new_server(application: ASGIApp, host: str, port: int, limits: ConnectionLimits) -> Server:
     """Granian around the application, with all important options set explicitly."""
     if can_be_seen():
-        application = ConnectionWatch(
-            application,
-            port,
-            seconds=limits.head_seconds,
-            most=limits.connections,
-            min_bytes_per_second=limits.min_bytes_per_second,
-        )
+        application = ConnectionWatch(application, port, limits)
     return _Server(
         application,
         address=host,

@@ -387,7 +387,7 @@ async def test_the_loop_goes_on_when_a_large_listing_is_parsed(store: HostileSto
 
     call = Call("list_objects", "GET", None, query=[("list-type", "2")])
     (page, rest), _ = await asyncio.gather(listed(bucket.client, call, parse), turn())
-    assert len(page.keys) == 1000
+    assert len(page.entries) == 1000
     assert rest.body == b""
 
 
@@ -412,7 +412,7 @@ async def test_one_large_listing_is_held_at_a_time_when_many_are_asked_for(
 
     call = Call("list_objects", "GET", None, query=[("list-type", "2")])
     pages = await asyncio.gather(*(listed(bucket.client, call, parse) for _ in range(12)))
-    assert [len(page.keys) for page, _ in pages] == [1000] * 12
+    assert [len(page.entries) for page, _ in pages] == [1000] * 12
     assert most == 1
 
 

@@ -18,10 +18,10 @@ PLAIN_WORDS = frozenset(
     background backup batches body
     call check checkpoint client command commit
     compare conditions config conflicts connection content
-    database delete diagnosis download
+    database delete diagnosis
     endpoint environment error
     fields figures file form
-    get guessing
+    get
     handle hashes hashing headers holding
     in
     known

@@ -32,16 +32,7 @@ async def replication(database: str, placement: Placement) -> AsyncIterator[tupl
         claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
         results, records = Results(ledger.writer, database, settle_seconds=0), Records(database)
         yield (
-            Replication(
-                claims,
-                results,
-                records,
-                placement,
-                installation=ledger.installation,
-                hashes=HASHES,
-                limits=LIMITS,
-                budget=Share(Budget(MiB)),
-            ),
+            Replication(claims, results, records, placement, ledger, HASHES, LIMITS, Share(Budget(MiB))),
             claims,
         )
         await records.close()

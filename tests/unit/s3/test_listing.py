@@ -9,7 +9,7 @@ from awscrt.checksums import crc64nvme
 
 from file.logic.errors import AccessRefusedError, AccountFailingError, AccountUnreachableError
 from file.s3.bucket import S3Bucket
-from file.s3.xml import ObjectPage, UnreadableAnswerError, objects
+from file.s3.xml import Page, UnreadableAnswerError, objects
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
@@ -40,17 +40,17 @@ def page(*entries: str, more: str = "") -> bytes:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (page(), ObjectPage((), ())),
-        (page("a b+c%41", "&#252;"), ObjectPage(("a b+c%41", "ü"), ())),
-        (page("a+b%2Bc", more="<EncodingType>url</EncodingType>"), ObjectPage(("a b+c",), ())),
+        (page(), Page((), ())),
+        (page("a b+c%41", "&#252;"), Page(("a b+c%41", "ü"), ())),
+        (page("a+b%2Bc", more="<EncodingType>url</EncodingType>"), Page(("a b+c",), ())),
         (
             page("a", more="<IsTruncated>true</IsTruncated><NextContinuationToken>a+b%41=</NextContinuationToken>"),
-            ObjectPage(("a",), (("continuation-token", "a+b%41="),)),
+            Page(("a",), (("continuation-token", "a+b%41="),)),
         ),
-        (page("a", more="<NextContinuationToken>t</NextContinuationToken>"), ObjectPage(("a",), ())),
+        (page("a", more="<NextContinuationToken>t</NextContinuationToken>"), Page(("a",), ())),
     ],
 )
-def test_a_page_is_read_when_it_is_whole(body: bytes, expected: ObjectPage) -> None:
+def test_a_page_is_read_when_it_is_whole(body: bytes, expected: Page[str]) -> None:
     assert objects(body) == expected
 
 

@@ -13,6 +13,7 @@ from file.s3.xml import (
     Completed,
     ErrorAnswer,
     UnreadableAnswerError,
+    Version,
     complete_answer,
     complete_request,
     objects,
@@ -174,12 +175,12 @@ def test_a_page_is_read_when_the_root_has_another_name() -> None:
     upload = b"<Upload><Key>k</Key><UploadId>u</UploadId></Upload>"
     entry = b"<Contents><Key>k</Key></Contents>"
     for root in (b"ListObjectVersionsOutput", b"ListBucketResult", b"Answer"):
-        assert versions(b"<%s>%s</%s>" % (root, version, root)).versions[0].version_id == "v"
+        assert versions(b"<%s>%s</%s>" % (root, version, root)).entries[0].version_id == "v"
     for root in (b"ListMultipartUploadsOutput", b"Answer"):
-        assert uploads(b"<%s>%s</%s>" % (root, upload, root)).uploads[0].upload_id == "u"
+        assert uploads(b"<%s>%s</%s>" % (root, upload, root)).entries[0].upload_id == "u"
     for root in (b"ListObjectsV2Response", b"Answer"):
-        assert objects(b"<%s>%s</%s>" % (root, entry, root)).keys == ("k",)
-    assert versions(b"<ListObjectVersionsResponse/>").versions == ()
+        assert objects(b"<%s>%s</%s>" % (root, entry, root)).entries == ("k",)
+    assert versions(b"<ListObjectVersionsResponse/>").entries == ()
 
 
 def test_no_page_is_taken_for_an_empty_one_when_the_store_answered_another_question() -> None:
@@ -237,14 +238,11 @@ VERSIONS = """<?xml version="1.0" encoding="UTF-8"?>
 
 def test_versions_and_delete_markers_come_in_order_when_a_page_is_read() -> None:
     page = versions(VERSIONS.format(key="a&amp;b&lt; ü", more="<IsTruncated>false</IsTruncated>").encode())
-    marker, old, other = page.versions
+    marker, old, other = page.entries
     assert page.next_markers == ()
-    assert (marker.key, marker.version_id, marker.is_delete_marker, marker.is_latest) == ("a&b< ü", "v3", True, True)
-    assert marker.last_modified == datetime(2026, 11, 23, 12, tzinfo=UTC)
-    assert (old.key, old.version_id, old.is_delete_marker, old.is_latest) == ("a&b< ü", "v2", False, False)
-    assert old.etag == '"e"'
-    assert old.last_modified == datetime(2026, 11, 23, 11, 0, 0, 123456, UTC)
-    assert (other.key, other.version_id, other.etag, other.last_modified) == ("a&b< ü2", "null", None, None)
+    assert marker == Version("a&b< ü", "v3", is_delete_marker=True)
+    assert old == Version("a&b< ü", "v2", is_delete_marker=False)
+    assert other == Version("a&b< ü2", "null", is_delete_marker=False)
 
 
 def test_keys_and_markers_are_decoded_when_the_answer_says_that_they_are_encoded() -> None:
@@ -253,12 +251,12 @@ def test_keys_and_markers_are_decoded_when_the_answer_says_that_they_are_encoded
         "<NextKeyMarker>a+b%2B%01</NextKeyMarker><NextVersionIdMarker>v+1</NextVersionIdMarker>"
     )
     page = versions(VERSIONS.format(key="%C3%BC/%E7%A9%BA+%2B%26%3F%3D%2541%23x%01", more=more).encode())
-    assert page.versions[0].key == "ü/空 +&?=%41#x\x01"
+    assert page.entries[0].key == "ü/空 +&?=%41#x\x01"
     assert page.next_markers == (("key-marker", "a b+\x01"), ("version-id-marker", "v+1"))
 
 
 def test_keys_stay_as_they_are_when_the_answer_does_not_say_that_they_are_encoded() -> None:
-    assert versions(VERSIONS.format(key="a+b%2B", more="").encode()).versions[0].key == "a+b%2B"
+    assert versions(VERSIONS.format(key="a+b%2B", more="").encode()).entries[0].key == "a+b%2B"
 
 
 def test_a_page_is_unreadable_when_it_is_cut_and_says_not_where() -> None:
@@ -281,7 +279,7 @@ def test_open_uploads_and_markers_are_read_when_a_page_is_cut() -> None:
         </ListMultipartUploadsResult>"""
     )
     moment = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    assert [(upload.key, upload.upload_id, upload.initiated) for upload in page.uploads] == [
+    assert [(upload.key, upload.upload_id, upload.initiated) for upload in page.entries] == [
         ("k 1", "u1", moment),
         ("k 2", "u2", moment),
     ]
@@ -293,7 +291,7 @@ def test_only_the_key_marker_is_sent_on_when_s3_names_no_other() -> None:
         b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"
         b"<NextUploadIdMarker/></ListMultipartUploadsResult>"
     )
-    assert page.uploads == ()
+    assert page.entries == ()
     assert page.next_markers == (("key-marker", "k"),)
 
 
@@ -303,4 +301,4 @@ def test_the_last_key_is_the_marker_when_a_store_names_only_the_other() -> None:
         b"<Upload><Key>k 1</Key><UploadId>u1</UploadId></Upload></ListMultipartUploadsResult>"
     )
     assert page.next_markers == (("key-marker", "k 1"), ("upload-id-marker", "u1"))
-    assert page.uploads[0].initiated is None
+    assert page.entries[0].initiated is None

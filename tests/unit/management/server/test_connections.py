@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from file.management.server.connections import can_be_seen
-from file.management.server.serving import ConnectionLimits, new_server
+from file.management.server.connections import ConnectionLimits, can_be_seen
+from file.management.server.serving import new_server
 from mentumfileupload.config.uploadsettings import read_settings
 from testkit.ports import free_port
 from tests.serving import running

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-from file.management.server.connections import ConnectionWatch
+from file.management.server.connections import ConnectionLimits, ConnectionWatch
 from testkit.processes import run_process
 
 WRITES = """
@@ -42,7 +42,7 @@ async def test_a_look_at_the_connections_leaves_the_ledgers_locks_alone(tmp_path
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT INTO t VALUES (1)")
         assert await asyncio.to_thread(other_process, path) == "database is locked"
-        await ConnectionWatch(nothing, 1, seconds=1.0, most=1).check(regular=True)
+        await ConnectionWatch(nothing, 1, ConnectionLimits(75, 1.0, connections=1)).check(regular=True)
         assert await asyncio.to_thread(other_process, path) == "database is locked"
         connection.execute("COMMIT")
         assert await asyncio.to_thread(other_process, path) == "it writes, too"

@@ -6,7 +6,7 @@ import socket
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from file.management.server.connections import ConnectionWatch, can_be_seen
+from file.management.server.connections import ConnectionLimits, ConnectionWatch, can_be_seen
 
 pytestmark = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell what has arrived")
 
@@ -33,7 +33,7 @@ async def test_a_request_is_under_way_when_the_one_before_ends_after_it_has_begu
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
         client.connect(listening.getsockname())
         server, (host, port) = listening.accept()
-        watch = ConnectionWatch(held, listening.getsockname()[1], seconds=1.0, most=100)
+        watch = ConnectionWatch(held, listening.getsockname()[1], ConnectionLimits(75, 1.0, connections=100))
         scope = {"type": "http", "client": (host, str(port))}
         with server:
             server.setblocking(False)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mentumfileupload.config.guessing import EXAMPLES, guess_fault
-from mentumfileupload.config.settingvalues import MIN_SECRET_KEY_LENGTH, MIN_TOKEN_LENGTH
+from mentumfileupload.config.settingvalues import EXAMPLES, MIN_SECRET_KEY_LENGTH, MIN_TOKEN_LENGTH, guess_fault
 from mentumfileupload.config.uploadsettings import read_settings
 
 ROOT = Path(__file__).resolve().parents[3]
