@@ -133,6 +133,7 @@ class Replication:
             content_headers=receipt.content_headers,
             metadata=receipt.metadata,
             declared=(DeclaredDigest("sha-256", digests.sha256, "the ledger"),),
+            who=due.account,
         )
         names = [outcome.account for outcome in receipt.outcomes]
         try:
@@ -142,7 +143,7 @@ class Replication:
                     account,
                     describe(file, identity, names, digests.sha256, self._installation, self._hashes),
                     limits=self._limits,
-                    budget=self._budget.of(due.account),
+                    budget=self._budget,
                     begins=lambda: self._claims.note(due, None),
                     begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
                     may_publish=lambda: self._claims.hold(due),
