@@ -73,11 +73,8 @@ class Route:
         if "GET" in endpoints:
             self.endpoints = endpoints | {"HEAD": endpoints["GET"]}
         self.allow = ", ".join((*self.endpoints, "OPTIONS"))
-        self.match = re.compile(re.sub(r"{(\w+)}", _group, template)).fullmatch
-
-
-def _group(parameter: re.Match[str]) -> str:
-    return f"(?P<{parameter[1]}>{_PARAMETERS[parameter[1]]})"
+        pattern = re.sub(r"{(\w+)}", lambda name: f"(?P<{name[1]}>{_PARAMETERS[name[1]]})", template)
+        self.match = re.compile(pattern).fullmatch
 
 
 class Api:

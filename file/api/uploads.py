@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from starlette.datastructures import Headers
 
@@ -38,9 +39,14 @@ class Uploads:
         self.budget = Budget(limits.memory, share=share)
         self.stragglers = Stragglers(ledger, limits)
         self.placement = placement
-        self._limits = limits
-        self._ledger = ledger
-        self._hashes = hashes
+        self._flow = partial(
+            handle_in_multiple_accounts,
+            limits=limits,
+            budget=self.budget,
+            ledger=ledger,
+            stragglers=self.stragglers,
+            hashes=hashes,
+        )
 
     @property
     def longest_prefix_bytes(self) -> int:
@@ -51,16 +57,7 @@ class Uploads:
         ack, buckets = self._chosen(request.headers)
 
         async def upload() -> Receipt:
-            return await handle_in_multiple_accounts(
-                await arriving(),
-                buckets,
-                ack=ack,
-                limits=self._limits,
-                budget=self.budget,
-                ledger=self._ledger,
-                stragglers=self.stragglers,
-                hashes=self._hashes,
-            )
+            return await self._flow(await arriving(), buckets, ack=ack)
 
         receipt = await self._measured(self.admission.run(upload(), who=request.principal.name))
         line = request.line

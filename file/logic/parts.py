@@ -13,7 +13,7 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from file.logic.errors import FileTooLargeError, SizeMismatchError
 from file.logic.hashing import Comparison, hashed
-from file.logic.memory.budget import Budget, Claim, Portion
+from file.logic.memory.budget import Budget, Claim, Share
 from file.logic.memory.buffers import Buffer, buffer_bytes
 from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, Limits, MiB, Part
 
@@ -68,7 +68,7 @@ class SharedPart:
 class PartReader:
     """Reads one file. `ended`: its last byte was read. `checked`: the digests, after they were compared."""
 
-    def __init__(self, file: IncomingFile, limits: Limits, budget: Budget | Portion) -> None:
+    def __init__(self, file: IncomingFile, limits: Limits, budget: Budget | Share) -> None:
         self.ended = False
         self.checked: Digests | None = None
         self._file = file

@@ -123,6 +123,7 @@ class Replication:
             content_headers=receipt.content_headers,
             metadata=receipt.metadata,
             declared=(DeclaredDigest("sha-256", digests.sha256, "the ledger"),),
+            who=due.account,
         )
         names = [outcome.account for outcome in receipt.outcomes]
         try:
@@ -132,7 +133,7 @@ class Replication:
                     account,
                     describe(file, identity, names, digests.sha256, self.ledger.installation, self.hashes),
                     limits=self.limits,
-                    budget=self.budget.of(due.account),
+                    budget=self.budget,
                     begins=lambda: self.claims.note(due, None),
                     begun=lambda _, upload_id: notes.add(asyncio.create_task(self._note(due, upload_id))),
                     may_publish=lambda: self.claims.hold(due),

@@ -91,25 +91,22 @@ class _Form:
 
     async def file(self) -> IncomingFile:
         """Read up to the beginning of the file. Raises `RequestError`."""
-        async for event in self._events:
-            if isinstance(event, MultipartSegment):
-                field = field_of(event.headerlist, self._charset)
-                if field.name == "file":
-                    self._file = field, event
-                    content_type = contentheaders.content_type(field.content_type)
-                    return IncomingFile(
-                        id=new_file_id(),
-                        chunks=self._chunks(),
-                        identify=self._identify,
-                        at_most=self._body.at_most,
-                        content_type=content_type,
-                        content_headers=contentheaders.of_part(event.headerlist, content_type),
-                        declared=digests_of_part(event.headerlist),
-                        who=self._who,
-                        idempotency_key=self._idempotency_key,
-                    )
-                await self._field(field, event)
-        raise FileMissingError
+        self._file = await self._next_file()
+        if self._file is None:
+            raise FileMissingError
+        field, segment = self._file
+        content_type = contentheaders.content_type(field.content_type)
+        return IncomingFile(
+            id=new_file_id(),
+            chunks=self._chunks(),
+            identify=self._identify,
+            at_most=self._body.at_most,
+            content_type=content_type,
+            content_headers=contentheaders.of_part(segment.headerlist, content_type),
+            declared=digests_of_part(segment.headerlist),
+            who=self._who,
+            idempotency_key=self._idempotency_key,
+        )
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """The file's bytes; then the rest of the form, which may still name it."""
@@ -118,12 +115,18 @@ class _Form:
                 break
             assert isinstance(event, bytes)
             yield event
+        if await self._next_file() is not None:
+            raise MalformedFormError("The form has more than one field `file`.")
+
+    async def _next_file(self) -> tuple[Field, MultipartSegment] | None:
+        """Read the fields before the next field `file`; None at the end of the form."""
         async for event in self._events:
             if isinstance(event, MultipartSegment):
                 field = field_of(event.headerlist, self._charset)
                 if field.name == "file":
-                    raise MalformedFormError("The form has more than one field `file`.")
+                    return field, event
                 await self._field(field, event)
+        return None
 
     async def _field(self, field: Field, segment: MultipartSegment) -> None:
         if digests_of_part(segment.headerlist):

@@ -97,7 +97,9 @@ def bucket_place(account: Account) -> tuple[str, str]:
     if is_on_aws(account):
         return f"AWS {next((start for start in _PARTITIONS if account.region_name.startswith(start)), '')}", bucket
     url = urlsplit(account.endpoint_url or "")
-    host = _without_label(host_of(account), account) or _one_spelling(host_of(account))
+    host = host_of(account)
+    # An IP address has several spellings.
+    host = str(ipaddress.ip_address(host)) if is_ip_address(host) else _without_label(host, account) or host
     segments = _segments(account)
     if segments[-1:] == [bucket]:
         del segments[-1]
@@ -161,7 +163,3 @@ def _without_label(host: str, account: Account) -> str | None:
 
 def _segments(account: Account) -> list[str]:
     return [segment for segment in urlsplit(account.endpoint_url or "").path.split("/") if segment]
-
-
-def _one_spelling(host: str) -> str:
-    return str(ipaddress.ip_address(host)) if is_ip_address(host) else host

@@ -10,13 +10,7 @@ from typing import Any
 
 import structlog
 
-from file.logic.errors import (
-    AccountError,
-    LetGoError,
-    PartRefusedError,
-    TakenBackError,
-    without_frames,
-)
+from file.logic.errors import AccountError, LetGoError, PartRefusedError, TakenBackError, without_frames
 from file.logic.fanout.containment import crashed
 from file.logic.fanout.retries import Attempts
 from file.logic.fanout.rollback import Rollback

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from file.logic.errors import TakenBackError
 from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.lane import Lane
-from file.logic.memory.budget import Portion
+from file.logic.memory.budget import Share
 from file.logic.parts import PartReader
 from file.logic.ports import StorageAccount
 from file.logic.values import IncomingFile, Limits, ObjectDescription, Stored
@@ -21,13 +21,14 @@ async def bring(
     description: ObjectDescription,
     *,
     limits: Limits,
-    budget: Portion,
+    budget: Share,
     begins: Callable[[], Awaitable[object]],
     begun: Callable[[str, str | None], object],
     may_publish: Callable[[], Awaitable[bool]],
 ) -> Stored:
-    """Stores `file`, whose size and SHA-256 are known, in one bucket. `begins` is awaited before a multipart upload is
-    opened, `begun` is called with its id, `may_publish` is asked when everything is sent.
+    """Stores `file`, whose size and SHA-256 are known, in one bucket. Its account, `file.who`, holds the memory.
+    `begins` is awaited before a multipart upload is opened, `begun` is called with its id, `may_publish` is asked when
+    everything is sent.
 
     Raises `AccountError` of that account, `RequestError` if the bytes are not those of the file, and the errors of the
     source of the chunks. Then nothing is published.

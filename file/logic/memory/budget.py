@@ -308,31 +308,17 @@ def _may_begin(claim: Claim) -> bool:
 
 
 class Share:
-    """A quarter of a budget, for work that can wait: it gets memory only if no other claim waits."""
+    """A quarter of a budget, for work that can wait: it gets memory only if no other claim waits. The accounts for
+    which the work is done share it. `PartReader` takes it in place of a budget.
+    """
 
     def __init__(self, budget: Budget) -> None:
+        self.buffers = budget.buffers
+        self.largest_part = budget.largest_part
         self._budget = budget
         self._own = Fair(budget.total // 4)
 
-    def of(self, account: str) -> "Portion":
-        """The portion of one account."""
-        return Portion(self._budget, self._own, account)
-
-
-class Portion:
-    """The portion of one account in a share."""
-
-    def __init__(self, budget: Budget, share: Fair, account: str) -> None:
-        self._budget = budget
-        self._share = share
-        self._account = account
-        self.buffers = budget.buffers
-
-    @property
-    def largest_part(self) -> int:
-        return self._budget.largest_part
-
-    async def claim(self, most: int, *, who: str = "", wait_seconds: float | None = None) -> Claim:
-        """Like `Budget.claim`, but without a time limit."""
-        await self._share.take(self._account, most)
-        return await self._budget.claim_patiently(most, partial(self._share.give, self._account))
+    async def claim(self, most: int, *, who: str, wait_seconds: float | None = None) -> Claim:
+        """Like `Budget.claim`, but without a time limit. `who` is the account."""
+        await self._own.take(who, most)
+        return await self._budget.claim_patiently(most, partial(self._own.give, who))

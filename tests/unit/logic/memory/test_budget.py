@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -191,7 +192,7 @@ async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_m
         await budget.claim(2, who="a", wait_seconds=0)
     assert "this token" in refused.value.detail
     assert (await budget.claim(30, who="b", wait_seconds=0)).held == 30
-    patient = await asyncio.wait_for(Share(budget).of("A").claim(20), 10)
+    patient = await asyncio.wait_for(Share(budget).claim(20, who="A"), 10)
     assert not waiting.done()
     assert patient.held == 20
     held.release()
@@ -291,10 +292,10 @@ async def replaced(budget: Budget, claim: Claim) -> Claim | None:
 async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
     budget = Budget(TOTAL)
     share = Share(budget)
-    slow, other = share.of("B"), share.of("C")
-    assert slow.largest_part == TOTAL // 4
-    held = await slow.claim(20)
-    waits = [asyncio.ensure_future(portion.claim(10)) for portion in (slow, other)]
+    slow, other = partial(share.claim, who="B"), partial(share.claim, who="C")
+    assert share.largest_part == TOTAL // 4
+    held = await slow(20)
+    waits = [asyncio.ensure_future(claim(10)) for claim in (slow, other)]
     await settled()
     assert not any(wait.done() for wait in waits)
     held.release()
@@ -302,7 +303,7 @@ async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
     assert budget.used == 20
     assert all(wait.done() for wait in waits)
     await budget.claim(80)
-    last = asyncio.ensure_future(other.claim(1))
+    last = asyncio.ensure_future(other(1))
     await settled()
     last.cancel()
     await settled()
@@ -310,4 +311,4 @@ async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
         wait.result().settle(5)
         wait.result().release()
     assert budget.used == 80
-    assert (await asyncio.wait_for(slow.claim(20), 10)).held == 20  # all of the share is there again
+    assert (await asyncio.wait_for(slow(20), 10)).held == 20  # all of the share is there again
