@@ -157,7 +157,7 @@ class Api:
         if endpoint is None:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": route.allow})
         if endpoint.needs is not None:
-            # Each token may do everything, so it is enough to know who it is.
+            # Every token has every right, so a valid token is enough.
             request.principal = self._auth.principal_of(request)
             request.line["who"] = request.principal.name
         return await endpoint.answer(request)

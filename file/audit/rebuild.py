@@ -32,7 +32,7 @@ from file.logic.values import FILE_ID, Digests, FileState, ReplicaState, checksu
 Copies = Sequence[FoundCopy]  # of one file
 _BATCH = 500  # copies
 _READ_AT_ONCE = 4
-# An upload may have been taken back between our look and the ledger's answer. None lasts longer: the lifecycle rule of
+# An upload may have been rolled back between our look and the ledger's answer. None lasts longer: the lifecycle rule of
 # docs/operations.md ends open uploads after two days.
 _MAY_BE_UNDER_WAY = timedelta(days=3)
 

@@ -1,8 +1,8 @@
 """Scrub: verifies a random sample of replicas of each account every day by HEAD, while the service runs.
 
-The sample is spread over the day, so that nothing must be remembered across restarts. Of some neighbours in the ledger,
-it takes the one that was verified the longest ago. Wrong replicas are logged, and marked as by `manage.py verify`.
-Accounts are independent of each other; one that is down is paused.
+The sample is spread over the day, so that nothing must be remembered across restarts. Of some rows after a random place
+in the ledger, it takes the replica that was verified the longest ago. Wrong replicas are logged, and marked as by
+`manage.py verify`. Accounts are independent of each other; one that is down is paused.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 It runs in each process of the service. A claim on each replica prevents two processes from copying the same. Accounts
 are independent of each other; an account that is down is paused (`circuitbreaker.py`). A slow account may hold all
-turns only while no other account has work: a free turn goes to the account that holds least, and a turn that does not
-become free is taken back. Leaves to others: copying one file (`replication.py`).
+turns only while no other account has work: a free turn goes to the account that holds least, and if none becomes free,
+the newest copy of the account that holds most is stopped. Leaves to others: copying one file (`replication.py`).
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class CatchUp:
         return len(claimed)
 
     def _end_turn(self, name: str, task: asyncio.Task[None]) -> None:
-        if task in self._bringing[name]:  # otherwise it was taken back
+        if task in self._bringing[name]:  # otherwise `_take_back_for` took the turn
             self._bringing[name].remove(task)
             self._turns.give(name)
 

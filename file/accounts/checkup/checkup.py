@@ -64,8 +64,8 @@ class CheckUp:
     async def run(self, told: Callable[[], None] = lambda: None) -> None:
         """`told` is called after each check. Never raises `AccountError`.
 
-        Interrupted, it waits for the request under way and takes back before it ends: what became of a request that is
-        cut off would not be known.
+        If it is interrupted, it waits for the request under way, and removes what it made: the result of a request that
+        is cut off would be unknown.
         """
         self._told = told
         running = asyncio.ensure_future(self._run())

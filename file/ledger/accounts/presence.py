@@ -2,7 +2,7 @@
 
 If an account is not configured, its `pending` replicas become `blocked` by `account_missing`, and `pending` again when
 the account is back; its `erasing` replicas keep their state, and get the error code. Nothing is deleted, and a repeated
-call changes nothing. A replica that a worker has is left alone.
+call changes nothing. A replica that a worker has is not changed.
 """
 
 from datetime import timedelta

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _WINDOW = 1_500  # replicas of all accounts per query
 _KEYS = 500
 _LOADED = 200
-_HAND = 16  # the number of neighbours among which a draw chooses
+_CANDIDATES = 16  # the rows after a random place, among which `_chosen` chooses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +75,15 @@ class Replicas:
     async def sample(self, account: str, count: int, prefix: str = "") -> AsyncGenerator[Sequence[Recorded]]:
         """A random sample of `count` replicas of the account, or all if there are fewer."""
         first, last = await self._runs.run(self._ends)
-        if prefix or last - first < _HAND * count:
-            ids = list(await self._drawn_of_all(account, count, prefix))
+        if prefix or last - first < _CANDIDATES * count:
+            ids = list(await self._sample_of_all(account, count, prefix))
         else:
-            ids = list(await self._drawn(account, count, first, last))
+            ids = list(await self._sample_by_places(account, count, first, last))
         for start in range(0, len(ids), _LOADED):
             yield await self._load(account, Q(pk__in=ids[start : start + _LOADED]))
 
     async def one(self, account: str) -> Recorded | None:
-        """A random replica: of some neighbours the one that was verified the longest ago. None if there was none."""
+        """Of some rows after a random place, the replica that was verified the longest ago. None if none is fit."""
         first, last = await self._runs.run(self._ends)
         chosen = await self._runs.run(partial(self._chosen, account, first, last))
         loaded = [] if chosen is None else await self._load(account, Q(pk=chosen))
@@ -105,27 +105,27 @@ class Replicas:
     async def _load(self, account: str, which: Q) -> Sequence[Recorded]:
         return await self._runs.run(partial(self._loaded, account, which))
 
-    async def _drawn(self, account: str, count: int, first: int, last: int) -> set[int]:
-        drawn: set[int] = set()
-        for _ in range(4 * count):  # some draws find nothing, or the same replica again
+    async def _sample_by_places(self, account: str, count: int, first: int, last: int) -> set[int]:
+        sampled: set[int] = set()
+        for _ in range(4 * count):  # some places have no fitting replica, or one that is sampled already
             chosen = await self._runs.run(partial(self._chosen, account, first, last))
-            drawn |= set() if chosen is None else {chosen}
-            if len(drawn) == count:
+            sampled |= set() if chosen is None else {chosen}
+            if len(sampled) == count:
                 break
-        return drawn
+        return sampled
 
-    async def _drawn_of_all(self, account: str, count: int, prefix: str) -> set[int]:
+    async def _sample_of_all(self, account: str, count: int, prefix: str) -> set[int]:
         """Each replica with the same probability, in one pass: the k-th replaces one with the probability count/k."""
-        drawn: list[int] = []
+        sampled: list[int] = []
         met = 0
         async for batch, _ in self.batches(account, prefix):
             for recorded in batch:
                 met += 1
-                if len(drawn) < count:
-                    drawn.append(recorded.id)
+                if len(sampled) < count:
+                    sampled.append(recorded.id)
                 elif (place := random.randrange(met)) < count:  # noqa: S311 - a sample, no secret
-                    drawn[place] = recorded.id
-        return set(drawn)
+                    sampled[place] = recorded.id
+        return set(sampled)
 
     # --- in the ledger's thread
 
@@ -162,10 +162,10 @@ class Replicas:
         if last < first:
             return None
         start = random.randint(first, last)  # noqa: S311 - a sample, no secret
-        hand = (
+        rows = (
             self._replicas().filter(pk__gte=start).order_by("pk").values_list("pk", "verified_at", "account", "state")
         )
-        fit = [(verified, pk) for pk, verified, *of in hand[:_HAND] if of == [account, ReplicaState.STORED]]
+        fit = [(verified, pk) for pk, verified, *of in rows[:_CANDIDATES] if of == [account, ReplicaState.STORED]]
         never = [pk for verified, pk in fit if verified is None]
         verified = [(verified, pk) for verified, pk in fit if verified is not None]
         return never[0] if never else min(verified)[1] if verified else None

@@ -119,7 +119,7 @@ class DatabaseLedger:
             await threads.close()
 
     async def _until_known(self, receipt: Receipt) -> bool:
-        """A commit without an answer may have happened: repeating it shows whether it did. See design 7.6."""
+        """A commit without an answer may have happened. So nothing is deleted; the repetition shows whether it did."""
         deadline = time.monotonic() + self._wait_seconds
         while True:
             try:

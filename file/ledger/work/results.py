@@ -20,7 +20,7 @@ from file.logic.values import ReplicaState, Stored
 from file.models import File, OpenUpload, Replica, RetiredAccount
 
 _BATCH = 100
-_LONGEST_SILENCE_SECONDS = 60.0  # between two looks, if the account does not answer
+_LONGEST_SILENCE_SECONDS = 60.0  # between two looks, if the account does not answer; per replica
 _LONGEST_REFUSAL_SECONDS = 3600.0  # between two attempts at what it refuses
 
 
@@ -50,8 +50,8 @@ class Results:
     async def gone(self, due: Due, strangers: int = 0) -> bool:
         """The account has nothing of the file, and `strangers` versions of others under its key. True: gone everywhere.
 
-        It counts at the last look only (see `states.py`), and not before the process that receives the file has ended.
-        See design 7.4 and 7.7.
+        A request without an answer may take effect late, so only the last look counts (see `states.py`): it comes some
+        time after the first one, and after the lease of the process that receives the file has ended.
         """
         return await self._writer.run(lambda: self._gone(due, strangers))
 
@@ -148,7 +148,7 @@ class Results:
         states.end_claim(self._claimed(due), self._settle)
 
     def _give_up(self, due: Due) -> None:
-        """Only if it is retired at this moment: who claimed it may have heard of that before it was taken back."""
+        """Only if it is retired at this moment: its worker may have read a retirement that was cancelled since."""
         states.lock(self._alias, due.file_id)
         retired = RetiredAccount.objects.using(self._alias).filter(name=due.account)
         if states.withdraw(self._mine(due).filter(Exists(retired))):

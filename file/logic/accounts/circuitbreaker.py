@@ -1,7 +1,9 @@
 """The circuit breaker of an account: after a few failures in a row it pauses requests, then sends one cheap request.
 
-Background work waits here for the account, so that a thousand replicas of an account that is down cost only one request
-from time to time. Only errors that may pass by themselves count: a refusal concerns one replica, and is reported there.
+Meanwhile the breaker is open; log and metric call the account "left alone". Background work waits here for the account,
+so that a thousand replicas of an account that is down cost only one request from time to time. Each replica has a pause
+of its own, too (`file/ledger/work/results.py`). Only errors that may pass by themselves count: a refusal concerns one
+replica, and is reported there.
 """
 
 import asyncio
