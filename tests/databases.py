@@ -5,9 +5,10 @@ A template is migrated once for each test process; a test gets a copy. PostgreSQ
 
 import atexit
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,28 @@ def registered(database: dict[str, Any]) -> Iterator[str]:
 
 def sqlite(path: Path) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+
+
+@contextmanager
+def locked(alias: str) -> Iterator[None]:
+    """Another writer holds the SQLite file, and does not end."""
+    path = str(connections[alias].settings_dict["NAME"])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def with_options(alias: str, **changes: object) -> Iterator[None]:
+    """For connections that are opened from now on."""
+    options = connections.settings[alias]["OPTIONS"]
+    before = dict(options)
+    options.update(changes)
+    try:
+        yield
+    finally:
+        options.update(before)
 
 
 def migrate(alias: str) -> None:

@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,7 @@ from django.db import connections
 
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
-from tests.databases import sqlite_copy
+from tests.databases import locked, sqlite_copy, with_options
 from tests.service.conftest import (
     MANY_PARTS,
     ONE_PART,
@@ -31,27 +30,6 @@ from tests.service.receipts import answer_when
 from tests.service.services import is_not_busy, until, until_nothing_is_left
 
 DISK_BYTES = 1024 * 1024
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Somebody else writes to the file, and does not come to an end."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-@contextmanager
-def with_options(database: str, **changes: object) -> Iterator[None]:
-    """For connections that are opened from now on."""
-    options = connections.settings[database]["OPTIONS"]
-    before = dict(options)
-    options.update(changes)
-    try:
-        yield
-    finally:
-        options.update(before)
 
 
 @asynccontextmanager
@@ -71,10 +49,9 @@ def assert_unavailable(answer: httpx.Response) -> None:
 async def test_an_upload_is_refused_and_nothing_left_when_somebody_else_locks_the_file(
     accounts: Accounts, sqlite_database: str
 ) -> None:
-    path = Path(str(connections[sqlite_database].settings_dict["NAME"]))
     with with_options(sqlite_database, timeout=0.3):
         async with client_on(sqlite_database, accounts["A"], accounts["B"]) as client:
-            with locked(path):
+            with locked(sqlite_database):
                 for size in (ONE_PART, MANY_PARTS):
                     assert_unavailable(await client.put("/files/k", content=content(size)))
                 assert (await client.get("/files/k")).status_code == 404  # readers do not wait for writers
@@ -88,7 +65,7 @@ async def test_an_upload_is_cleaned_up_when_the_lock_comes_before_its_outcome(
     accounts: Accounts, proxied: Proxied, sqlite_database: str, size: int
 ) -> None:
     """The accounts have the file, and nobody was told so: it is as if it had never been."""
-    path, proxy = Path(str(connections[sqlite_database].settings_dict["NAME"])), proxied("A")
+    proxy = proxied("A")
     operation = "put" if size == ONE_PART else "complete"
     is_locked = threading.Event()
     proxy.add(Fault.holds_reply(is_locked, operation=operation))
@@ -96,7 +73,7 @@ async def test_an_upload_is_cleaned_up_when_the_lock_comes_before_its_outcome(
         async with client_on(sqlite_database, proxy.account, accounts["B"]) as client:
             sending = asyncio.create_task(client.put("/files/k", content=content(size)))
             await proxy.wait_until(operation)
-            with locked(path):
+            with locked(sqlite_database):
                 is_locked.set()
                 assert_unavailable(await sending)
                 assert [key for key, _ in accounts["B"].contents().versions] == ["k"]

@@ -1,10 +1,8 @@
 """The ledger when its database is locked, full, read-only or gone: nothing lost, nothing left, and then on again."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 from django.db import connections
@@ -12,30 +10,9 @@ from django.db import connections
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import FileState, Intent
 from file.models import File, Replica
+from tests.databases import locked, with_options
 from tests.intents import intent, receipt
 from tests.unit.ledger.looking import ask, files_in, ledger_on
-
-
-@contextmanager
-def locked(database: str) -> Iterator[None]:
-    """Somebody else writes to the file, and does not come to an end."""
-    path = Path(str(connections[database].settings_dict["NAME"]))
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-@contextmanager
-def with_options(database: str, **changes: object) -> Iterator[None]:
-    """For connections that are opened from now on."""
-    options = connections.settings[database]["OPTIONS"]
-    before = dict(options)
-    options.update(changes)
-    try:
-        yield
-    finally:
-        options.update(before)
 
 
 @contextmanager

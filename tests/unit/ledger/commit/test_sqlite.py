@@ -12,9 +12,8 @@ from django.db.models import Model
 from file.ledger.commit.outcomes import Asked, Noted, Outcomes
 from file.logic.values import FileState, Intent, Receipt
 from file.models import File, Replica
-from tests.databases import scratch_sqlite
+from tests.databases import locked, scratch_sqlite, with_options
 from tests.intents import intent, receipt
-from tests.unit.ledger.commit.test_ledger_in_trouble import locked, with_options
 
 _TIMES = {"created_at", "lease_until", "stored_at"}
 

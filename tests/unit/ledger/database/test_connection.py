@@ -12,8 +12,8 @@ from django.db import connections
 from file.ledger.database.connection import with_ledger_options
 from file.ledger.read.records import Records
 from file.logic.errors import LedgerUnavailableError
+from tests.databases import with_options
 from tests.intents import intent, receipt
-from tests.unit.ledger.commit.test_ledger_in_trouble import with_options
 from tests.unit.ledger.looking import ask, files_in, ledger_on
 
 IMPATIENT = "-c lock_timeout=300ms -c statement_timeout=10s"
