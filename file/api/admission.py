@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Set
-from functools import partial
 from typing import Any, TypeVar
 
 from file.logic.errors import BusyError, ShuttingDownError
@@ -35,7 +34,8 @@ class Admission:
         task = asyncio.ensure_future(upload)
         self._uploads.add(task)
         self._of[who] += 1
-        task.add_done_callback(partial(self._ended, who))
+        task.add_done_callback(self._uploads.discard)
+        task.add_done_callback(lambda _: self._of.subtract((who,)))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -52,10 +52,6 @@ class Admission:
             raise BusyError(f"The service is busy: {self._max_uploads} uploads are running.")
         if self._of[who] >= self._max_of_one:
             raise BusyError(f"The service is busy: {self._max_of_one} uploads with this token are running.")
-
-    def _ended(self, who: str, task: asyncio.Task[Any]) -> None:
-        self._uploads.discard(task)
-        self._of[who] -= 1
 
     async def drain(self, seconds: float) -> None:
         """Admit no more uploads; wait for those under way, then cancel them and wait for their roll-back."""

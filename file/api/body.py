@@ -108,7 +108,6 @@ class Body:
         return message
 
     def close(self) -> None:
-        """The body is not read any more."""
         self._rate.close()
 
     def release(self) -> None:

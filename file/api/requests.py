@@ -44,21 +44,8 @@ class Request:
     `line` has the members of the log line. `status` is that of the answer, 0 before the answer has begun.
     """
 
-    # No reference to the scope, which refers to this: a cycle would keep a connection until the garbage collector runs.
-    __slots__ = (
-        "body",
-        "headers",
-        "id",
-        "line",
-        "method",
-        "path_params",
-        "principal",
-        "query_string",
-        "raw_path",
-        "status",
-    )
-
     def __init__(self, scope: Scope, request_id: str, body: Body) -> None:
+        # No reference to the scope, which refers to this: a cycle would keep a connection until garbage is collected.
         self.id = request_id
         self.body = body
         self.method: str = scope["method"]

@@ -177,7 +177,6 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def listed(file: Listed) -> dict[str, Any]:
-    """One file of a listing."""
     return {
         "id": file.id,
         "key": file.key,

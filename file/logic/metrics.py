@@ -94,6 +94,5 @@ def caught_up(account: str, *, brought: bool) -> None:
 
 
 def catch_up_failed(account: str, code: str) -> None:
-    """Counts a failed attempt of catch-up."""
     CATCH_UP_FAILURES.labels(account, code).inc()
     _CAUGHT_UP.labels(account, code).inc()

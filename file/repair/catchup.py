@@ -64,8 +64,7 @@ class CatchUp:
         """Starts to copy due replicas of the account, as many as it gets turns. Returns their number."""
         await self._turns.take(name)
         turns = 1
-        while self._turns.has_more:
-            await self._turns.take(name)
+        while self._turns.take_at_once(name):
             turns += 1
         claimed: Sequence[Due] = ()
         try:

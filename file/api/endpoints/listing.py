@@ -1,7 +1,5 @@
 """GET /files, a page of the acknowledged files, and GET /receipts/{id}, the state of a file in each account."""
 
-from typing import Any
-
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
@@ -25,11 +23,8 @@ async def list_files(request: Request, *, records: Records) -> Response:
         prefix=asked.get("prefix", ""), after=asked.get("after", ""), limit=limit + 1, state=_state(asked.get("state"))
     )
     shown = found[:limit]
-    content: dict[str, Any] = {
-        "files": [listed(file) for file in shown],
-        "next": shown[-1].key if len(found) > limit else None,
-    }
-    return json_response(content)
+    following = shown[-1].key if len(found) > limit else None
+    return json_response({"files": [listed(file) for file in shown], "next": following})
 
 
 async def get_receipt(request: Request, *, records: Records) -> Response:

@@ -28,7 +28,6 @@ async def ready(request: Request, *, is_ready: Callable[[], bool]) -> Response:
 
 
 async def accounts(request: Request, *, states: "AccountStates") -> Response:
-    """The state of each account."""
     return json_response({"accounts": await states.read()})
 
 

@@ -59,7 +59,6 @@ def declared_digests(headers: Iterable[tuple[bytes, bytes]]) -> tuple[DeclaredDi
 
 
 def digests_of_part(headers: Iterable[tuple[str, str]]) -> tuple[DeclaredDigest, ...]:
-    """The same for a part of a form."""
     return declared_digests((name.lower().encode(), value.encode()) for name, value in headers)
 
 

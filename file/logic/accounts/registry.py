@@ -58,11 +58,9 @@ class Registry:
 
     @property
     def storages(self) -> list[StorageAccount]:
-        """All connected accounts."""
         return [self._storages[name] for name in self._accounts if name in self._storages]
 
     def storage(self, name: str) -> StorageAccount:
-        """The connected account with this name."""
         return self._storages[name]
 
     def find(self, name: str) -> StorageAccount | None:
@@ -70,7 +68,6 @@ class Registry:
         return self._storages.get(name)
 
     def breaker(self, name: str) -> Breaker:
-        """The breaker of the connected account with this name."""
         return self._breakers[name]
 
     @property

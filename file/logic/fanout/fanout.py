@@ -73,7 +73,6 @@ class FanOut:
         task.add_done_callback(lambda _: self._changed.set())
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Waits until the condition is true."""
         while not condition():
             self._changed.clear()
             await self._changed.wait()

@@ -44,7 +44,6 @@ class Rollback:
         self._lost_begin = False
 
     async def begin(self) -> Upload:
-        """Opens the multipart upload."""
         self._begun_after = datetime.now(UTC)
         self.upload = await self._calls.store("begin", self._begin, self._limits.stall_seconds)
         self._calls.left_traces = True

@@ -52,7 +52,7 @@ class Stragglers:
                 lane.drop()
             else:
                 self._held[lane.account] += weight
-                lane.when_ended(partial(self._release, lane.account, weight))
+                lane.when_ended(partial(self._held.subtract, {lane.account: weight}))
 
     def follow(self, file_id: str, lanes: Sequence[Lane]) -> None:
         """After the receipt is written: follows these lanes to their end.
@@ -75,9 +75,6 @@ class Stragglers:
                 lane.drop()
         if self._followed:
             await asyncio.wait(self._followed)
-
-    def _release(self, account: str, weight: int) -> None:
-        self._held[account] -= weight
 
     async def _may_publish(self, file_id: str, account: str) -> bool:
         try:

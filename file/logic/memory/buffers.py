@@ -137,7 +137,6 @@ class Buffer:
         return end
 
     def drop(self) -> None:
-        """Drops the references to the bytes."""
         self._bytes, self._mapping = b"", None
 
     def _add(self, fitting: bytes) -> None:

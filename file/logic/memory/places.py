@@ -27,16 +27,20 @@ class Fair:
         self._waiting: dict[str, deque[tuple[int, int, asyncio.Future[None]]]] = {}  # by name: order, size, turn
 
     @property
-    def has_more(self) -> bool:
-        """Whether a unit is free, and no name waits for one."""
-        return not self._waiting and self._free > 0
-
-    @property
     def waiting(self) -> set[str]:
         """The names that wait for a unit."""
         return set(self._waiting)
 
+    def take_at_once(self, name: str, size: int = 1) -> bool:
+        """Takes units if they are free, and no name waits for one."""
+        if self._waiting or size > self._free or self.held[name] + size > self._at_most:
+            return False
+        self._hold(name, size)
+        return True
+
     async def take(self, name: str, size: int = 1) -> None:
+        if self.take_at_once(name, size):
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (next(self._asked), size, turn)
         self._waiting.setdefault(name, deque()).append(place)
@@ -70,7 +74,7 @@ class Fair:
         """Serves in order. It waits for the next name, so that a large request is not starved by small ones; a name
         that would hold too much is passed over.
         """
-        while self._free > 0:
+        while self._waiting and self._free > 0:
             heads = [(self.held[name], queue[0], name) for name, queue in self._waiting.items()]
             allowed = [head for head in heads if head[0] + head[1][1] <= self._at_most]
             if not allowed:
@@ -94,11 +98,12 @@ class Places(Fair):
     @asynccontextmanager
     async def place(self, name: str, *, wait_seconds: float) -> AsyncIterator[None]:
         """Holds a place. Raises `BusyError` if this name gets none within `wait_seconds`."""
-        try:
-            async with asyncio.timeout(wait_seconds):
-                await self.take(name)
-        except TimeoutError:
-            raise BusyError(TOO_MANY_READERS) from None
+        if not self.take_at_once(name):
+            try:
+                async with asyncio.timeout(wait_seconds):
+                    await self.take(name)
+            except TimeoutError:
+                raise BusyError(TOO_MANY_READERS) from None
         try:
             yield
         finally:

@@ -111,7 +111,7 @@ async def test_one_account_has_everything_while_nobody_else_wants_any_and_then_n
     for _ in range(3):
         await wanting.take("other")
     assert wanting.served == ["slow"] * 4
-    assert not wanting.fair.has_more
+    assert not wanting.fair.take_at_once("other")
     assert wanting.fair.waiting == {"slow", "other"}
     for _ in range(2):
         await wanting.give("slow")
