@@ -319,7 +319,9 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
                 raise
             _refuse_versions(client.account, await client.brief(delete))
     except AccessRefusedError as error:
-        if _is_locked(found):
+        # As far as the object shows it, which needs s3:GetObjectRetention and s3:GetObjectLegalHold.
+        held = found.headers.get("x-amz-object-lock-legal-hold") == "ON"
+        if held or "x-amz-object-lock-retain-until-date" in found.headers:
             raise ObjectLockedError(client.account.name, "delete", request_id=error.request_id) from error
         raise
     return True
@@ -330,9 +332,3 @@ def _refuse_versions(account: Account, answer: Answer, *, is_shown: bool = False
     version_id = answer.headers.get("x-amz-version-id", "null") if is_shown else "null"
     if not account.versions and (version_id != "null" or answer.headers.get("x-amz-delete-marker") == "true"):
         raise PartRefusedError(account.name, "delete", 'keeps versions, although its "versions" is false')
-
-
-def _is_locked(found: Answer) -> bool:
-    """As far as the object shows it, which needs s3:GetObjectRetention and s3:GetObjectLegalHold."""
-    headers = found.headers
-    return headers.get("x-amz-object-lock-legal-hold") == "ON" or "x-amz-object-lock-retain-until-date" in headers

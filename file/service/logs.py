@@ -44,7 +44,7 @@ def configure(level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(_encode_text),
+                structlog.processors.JSONRenderer(lambda entry, default: _encode(entry, default).decode()),
             ],
         )
     )
@@ -90,7 +90,3 @@ def _escaped(found: re.Match[str]) -> str:
     if character.isprintable():
         return character
     return r"\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
-
-
-def _encode_text(entry: EventDict, default: Callable[[Any], Any]) -> str:
-    return _encode(entry, default).decode()

@@ -46,21 +46,13 @@ def django_pages() -> ASGIApp:
 
 def _check_address(scope: Scope) -> None:
     """Raises an error of the API, unless Django has a page at this address for this host."""
-    if _is_malformed(scope["raw_path"]) or b"%00" in scope["query_string"]:
-        raise HTTPException(HTTPStatus.NOT_FOUND)
     try:
+        # A database may refuse control characters.
+        if _CONTROLS.search(unquote_to_bytes(scope["raw_path"]).decode()) or b"%00" in scope["query_string"]:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
         resolve(scope["path"])
         ASGIRequest(scope, BytesIO()).get_host()
-    except Resolver404:
+    except (UnicodeDecodeError, Resolver404):
         raise HTTPException(HTTPStatus.NOT_FOUND) from None
     except DisallowedHost:
         raise MalformedRequestError("The header Host names none of ALLOWED_HOSTS, which pages are for.") from None
-
-
-def _is_malformed(raw_path: bytes) -> bool:
-    """Whether it is not percent-encoded UTF-8, or has control characters, which a database may refuse."""
-    try:
-        path = unquote_to_bytes(raw_path).decode()
-    except UnicodeDecodeError:
-        return True
-    return _CONTROLS.search(path) is not None

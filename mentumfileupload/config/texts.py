@@ -15,11 +15,7 @@ _SHOWABLE_KEY = re.compile(r"[A-Za-z][A-Za-z_-]{0,30}", re.ASCII)
 
 
 class Fault(ValueError):  # noqa: N818 - not an error of the program
-    """What is wrong with the value of a variable. Each reason ends a sentence that begins with the variable's name."""
-
-    def __init__(self, *reasons: str) -> None:
-        super().__init__(*reasons)
-        self.reasons = reasons
+    """What is wrong with the value of a variable. Each argument ends a sentence that begins with its name."""
 
 
 def read_text_file(path: str) -> str:

@@ -200,7 +200,7 @@ def _read_table(environment: Mapping[str, str], faults: list[str]) -> dict[str, 
             try:
                 found = row.read(text)
             except Fault as fault:
-                faults += [f"{row.name}: {reason}" for reason in fault.reasons]
+                faults += [f"{row.name}: {reason}" for reason in fault.args]
                 if row.after_fault:
                     found = row.after_fault(text)
         values[row.field] = found

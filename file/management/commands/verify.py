@@ -8,6 +8,7 @@ also if it was repaired, and in a dry run; a refusal is one line and exit code 1
 import argparse
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -106,9 +107,7 @@ class Command(OperatorCommand):
             raise SystemExit(NOT_DONE)
 
     async def _verify(self, findings: Findings, options: Options, show: Show) -> None:
-        def show_progress() -> None:
-            show(lambda: as_progress(findings))
-
+        show_progress = partial(show, partial(as_progress, findings))
         threads = ReadingThreads(DEFAULT_DB_ALIAS, count=1)
         plan = Plan(**{name: options[name] for name in ("deep", "prefix", "sample", "replace", "dry_run")})
         try:
