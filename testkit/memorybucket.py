@@ -191,6 +191,9 @@ class MemoryBucket:
             last_modified=datetime.now(UTC),
         )
 
+    def repeats(self, operation: str) -> None:
+        self.calls[f"repeats_{operation}"] += 1
+
     async def probe(self) -> None:
         await self._meet("probe")
 

@@ -22,11 +22,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from file import metrics as counters
 from file.api.auth import Auth
 from file.api.endpoints import delete, form, get, listing, metrics, probes, put
 from file.api.requests import Request, Right, request_of
 from file.api.uploads import Uploads
-from file.logic import metrics as counters
 from file.logic.accounts.registry import Registry
 from file.logic.errors import MalformedRequestError
 

@@ -7,9 +7,9 @@ from functools import partial
 
 from starlette.datastructures import Headers
 
+from file import metrics
 from file.api.admission import Admission
 from file.api.requests import Request
-from file.logic import metrics
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.placement import Placement, ack_of
 from file.logic.errors import BusyError, IdempotencyKeyRefusedError, RequestError

@@ -2,7 +2,8 @@
 
 Promises: no other module writes a state, or a column that belongs to a state (a test reads the sources). A transition
 takes a query set, adds the states in which it may begin, and returns how many rows it changed, so each one is a
-compare-and-swap. All times come from the clock of the database. Leaves to others: when a transition happens.
+compare-and-swap. A function that keeps the state leaves the choice of rows to its caller. All times come from the clock
+of the database. Leaves to others: when a transition happens.
 
 In the tables, `new` is a row that is created, `gone` a row that is deleted; the third column is the name below.
 
@@ -342,7 +343,7 @@ def doubt(replicas: Replicas, code: str) -> int:
 
 def show_again(replicas: Replicas, stored: Stored) -> int:
     """An owner may have copied the object onto itself: then ETag or version are new, and reads need them."""
-    free: dict[str, Any] = {"owner": None, "due_at": None, "attempts": 0, "error_code": None}
+    free: dict[str, Any] = {"owner": None, "due_at": None, "begun_until": None, "attempts": 0, "error_code": None}
     seen: dict[str, Any] = {"etag": stored.etag, "version_id": stored.version_id, "verified_at": Now()}
     return replicas.filter(state__in=_STORED_OR_BLOCKED).update(state=ReplicaState.STORED, **free, **seen)
 
@@ -369,7 +370,7 @@ UNSEEN: Mapping[str, Any] = {
 def withdraw(replicas: Replicas) -> int:
     """A worker that copies the file keeps its claim until the lease ends, and learns of it before it publishes."""
     erasing: dict[str, Any] = {"state": ReplicaState.ERASING, "error_code": None, "last_look": False}
-    brought = replicas.filter(HELD, state=ReplicaState.PENDING).update(**erasing)
+    brought = replicas.filter(HELD, state=ReplicaState.PENDING).update(**erasing, attempts=0)
     waiting = replicas.filter(state__in=(ReplicaState.PENDING, ReplicaState.BLOCKED))
     return brought + waiting.update(**erasing, **_again())
 

@@ -125,6 +125,9 @@ class StorageAccount(Source, Protocol):
     async def look(self, object_key: str) -> FoundObject | None:
         """The object that the key has now, if there is one."""
 
+    def repeats(self, operation: str) -> None:
+        """Counts a call that is sent again: `begin`, `part`, `publish` or `remove`."""
+
     async def probe(self) -> None:
         """Returns if the account would probably accept a file, by one cheap request. Raises `AccountError`."""
 

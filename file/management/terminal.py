@@ -29,6 +29,7 @@ OK, NOT_DONE = 0, 1
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 
 _GAP = "  "
+_WIDEST = 10_000
 _MOVING_SECONDS, _LINE_SECONDS = 0.1, 10.0  # between two signs of progress, on a terminal and elsewhere
 _STYLES = {"✓": "green", "✗": "bold red", "!": "yellow"}
 
@@ -64,10 +65,14 @@ class Table:
 
         drawn = Drawn(box=box.SIMPLE_HEAD)
         for title in self.titles:
-            drawn.add_column(Text(title), justify="right" if title in self.numbers else "left", overflow="fold")
+            drawn.add_column(Text(title), justify="right" if title in self.numbers else "left", no_wrap=True)
         for row in self.rows:
             drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        Console(file=sys.stdout, no_color=no_color or None).print(drawn)  # None: as NO_COLOR says
+        console = Console(file=sys.stdout, no_color=no_color or None)  # None: as NO_COLOR says
+        if Console(width=_WIDEST).measure(drawn).maximum > console.width:  # the terminal breaks lines, rich cuts cells
+            console.print(*self.lines(), sep="\n", soft_wrap=True, markup=False, highlight=False, emoji=False)
+        else:
+            console.print(drawn)
 
 
 class OperatorCommand(BaseCommand):

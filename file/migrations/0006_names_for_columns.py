@@ -17,6 +17,17 @@ _FILL = [
     WHERE state IN ('pending', 'blocked', 'erasing') AND state = 'erasing' AND error_code = 'unfinished'
     """,
 ]
+# Earlier releases read a null error code as the first of two answers, and no ended attempt as an upload that may be open.
+_UNFILL = [
+    """
+    UPDATE file_replica SET error_code = 'unfinished'
+    WHERE state IN ('pending', 'blocked', 'erasing') AND state = 'erasing' AND NOT last_look AND error_code IS NULL
+    """,
+    """
+    UPDATE file_replica SET attempts = CASE WHEN begun_until IS NOT NULL THEN 0 WHEN attempts = 0 THEN 1 ELSE attempts END
+    WHERE state IN ('pending', 'blocked', 'erasing') AND stored_at IS NULL
+    """,
+]
 
 
 class Migration(migrations.Migration):
@@ -25,9 +36,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name="replica",
-            name="replica_due",
+        # The databases rename the column in the index, too: it is not built again.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[migrations.RemoveIndex(model_name="replica", name="replica_due")]
         ),
         migrations.RenameField(
             model_name="replica",
@@ -56,13 +67,17 @@ class Migration(migrations.Migration):
                 help_text="of an erasing one: the account must confirm only once more", null=True
             ),
         ),
-        migrations.AddIndex(
-            model_name="replica",
-            index=models.Index(
-                condition=models.Q(("due_at__isnull", False)),
-                fields=["account", "state", "due_at"],
-                name="replica_due",
-            ),
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AddIndex(
+                    model_name="replica",
+                    index=models.Index(
+                        condition=models.Q(("due_at__isnull", False)),
+                        fields=["account", "state", "due_at"],
+                        name="replica_due",
+                    ),
+                )
+            ]
         ),
-        migrations.RunSQL(_FILL, migrations.RunSQL.noop),
+        migrations.RunSQL(_FILL, _UNFILL),
     ]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from file import metrics
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.read.records import Records
 from file.ledger.work.claims import Claims, Due
 from file.ledger.work.holding import children, close_uploads, held
 from file.ledger.work.results import Results
-from file.logic import metrics
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.placement import Placement
 from file.logic.errors import (

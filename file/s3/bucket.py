@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
 
+from file import metrics
 from file.logic.errors import (
     AccountBusyError,
     AccountError,
@@ -132,6 +133,9 @@ class S3Bucket:
     async def look(self, object_key: str) -> FoundObject | None:
         answer = await listing.patiently(lambda: objects.look(self.client, object_key), self._pause_seconds)
         return None if answer is None else objects.found_object(self.client, object_key, answer)
+
+    def repeats(self, operation: str) -> None:
+        metrics.S3_RETRIES.labels(self.account.name, operation).inc()
 
     @contained("probe")
     async def probe(self) -> None:

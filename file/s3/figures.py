@@ -11,7 +11,8 @@ from typing import Self
 from prometheus_client import Counter, Histogram
 from prometheus_client.context_managers import Timer
 
-from file.logic import errors, metrics
+from file import metrics
+from file.logic import errors
 
 OK = "ok"
 CUT_OFF = "cut_off"

@@ -60,6 +60,23 @@ async def missed(service: Running, client: httpx.AsyncClient, key: str, size: in
     return str(answer.json()["id"])
 
 
+async def test_open_uploads_are_not_listed_when_a_lane_has_failed_and_noted_what_it_began(
+    accounts: Accounts, behind: FaultProxy
+) -> None:
+    """So an account that does not allow to list them gets the file all the same."""
+    behind.refuse_connections()
+    async with (
+        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
+        service.client() as client,
+    ):
+        file_id = await missed(service, client, "k", MANY_PARTS)
+        behind.add(Fault.refuses("AccessDenied", operation="list_uploads", times=None))
+        behind.accept_connections()
+        await receipt_when(client, file_id, is_stored)
+        assert behind.seen("list_uploads") == []
+    assert_stored(accounts.values(), {"k": content(MANY_PARTS)})
+
+
 @pytest.mark.parametrize("size", [0, ONE_PART, MANY_PARTS])
 async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behind: FaultProxy, size: int) -> None:
     behind.refuse_connections()

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from file.logic import metrics
 from file.logic.values import MiB
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
@@ -113,11 +112,14 @@ async def test_a_source_is_left_alone_when_it_fails_and_another_gives_the_files(
         for file_id in ids:
             await receipt_when(client, file_id, is_stored)
         assert 3 <= len(source.seen("get")) < 3 + TURNS
-        left_alone = {name: metrics.BROKEN.labels(name)._value.get() for name in "ABC"}
-        assert left_alone == {"A": 1, "B": 0, "C": 0}
+        registry = service.application.uploads.placement.registry
+        assert registry.left_alone == {"A"}
+        scraped = (await client.get("/_/metrics")).text
+        for name, value in (("A", "1.0"), ("B", "0.0")):
+            assert f'mentum_account_left_alone{{account="{name}"}} {value}' in scraped
         source.clear()
         await source.wait_until("list", len(source.seen("list")) + 1, ended=True, timeout_seconds=BOUND_SECONDS)
-        await answer_when(lambda: asyncio.sleep(0, metrics.BROKEN.labels("A")._value.get()), lambda value: not value)
+        await answer_when(lambda: asyncio.sleep(0, registry.left_alone), lambda names: not names)
     assert_stored(accounts.values(), {key: content(ONE_PART) for key in keys})
 
 

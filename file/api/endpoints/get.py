@@ -20,13 +20,13 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from file import metrics
 from file.api.admission import drain
 from file.api.headers.preconditions import is_unchanged, validators_of, wanted_range
 from file.api.requests import Request
 from file.api.responses import problem
 from file.api.timeouts import MinimumRate
 from file.api.uploads import Uploads
-from file.logic import metrics
 from file.logic.accounts.placement import Placement
 from file.logic.errors import (
     ClientGoneError,

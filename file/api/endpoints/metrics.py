@@ -19,11 +19,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from file import metrics as counters
 from file.api.endpoints.metricslistener import MetricsListener
 from file.api.requests import Request
 from file.api.uploads import Uploads
 from file.ledger.read.records import Records, Unfinished
-from file.logic import metrics as counters
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import ReplicaState
 
@@ -84,7 +84,17 @@ class Metrics(Collector):
             ("mentum_ledger_read_timestamp_seconds", "When the ledger's figures were last read.", self._read_at),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+        yield self._left_alone()
         yield from self._of_the_ledger()
+
+    def _left_alone(self) -> Metric:
+        registry = self._uploads.placement.registry
+        family = GaugeMetricFamily(
+            "mentum_account_left_alone", "1 while background work waits for it.", labels=["account"]
+        )
+        for storage in registry.storages:
+            family.add_metric([storage.account.name], storage.account.name in registry.left_alone)
+        return family
 
     def _of_the_ledger(self) -> Iterator[Metric]:
         labels = ["account", "state"]

@@ -141,11 +141,13 @@ class Outcomes:
             if states.store(replicas, outcome):
                 states.complete(self._alias, followed.file_id, outcome.account)
             states.reopen(self._alias, followed.file_id, outcome.account, outcome.object_key, lease)
-        elif outcome.retryable:
-            pending = ours.filter(state=ReplicaState.PENDING)
-            states.put_off(pending, outcome.code, self._settle, request_id=outcome.request_id)
         else:
-            states.refuse(ours, outcome.code, request_id=outcome.request_id)
+            pending = ours.filter(state=ReplicaState.PENDING)
+            states.clear_begun(pending)  # the lane has aborted what it began, or noted it
+            if outcome.retryable:
+                states.put_off(pending, outcome.code, self._settle, request_id=outcome.request_id)
+            else:
+                states.refuse(pending, outcome.code, request_id=outcome.request_id)
         states.hold(ours.filter(state=ReplicaState.ERASING), lease)  # time to remove what was stored
         return replicas.exclude(state__in=(ReplicaState.ERASING, ReplicaState.ERASED)).exists()
 

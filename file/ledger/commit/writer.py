@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import structlog
 from django.db import Error, InterfaceError, OperationalError, connections, transaction
 
-from file.logic import metrics
+from file import metrics
 from file.logic.errors import BusyError, LedgerUnavailableError, UploadError, without_frames
 
 T = TypeVar("T")

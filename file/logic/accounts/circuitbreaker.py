@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from file.logic import metrics
 from file.logic.backoff import spread
 from file.logic.errors import AccountError, UploadError
 
@@ -30,7 +29,6 @@ class Breaker:
         self._failures = 0
         self._rounds = 0  # pauses since the last success
         self._probing = asyncio.Lock()
-        metrics.BROKEN.labels(self._name).set(0)
 
     @property
     def is_open(self) -> bool:
@@ -50,7 +48,6 @@ class Breaker:
                     _log.info("account_still_failing", account=self._name, code=error.code)
                 else:
                     self._failures = 0
-                    metrics.BROKEN.labels(self._name).set(0)
                     _log.info("account_answers_again", account=self._name)
 
     def failed(self, error: UploadError) -> None:
@@ -59,7 +56,6 @@ class Breaker:
             return
         self._failures += 1
         if self._failures == _FAILURES:
-            metrics.BROKEN.labels(self._name).set(1)
             _log.warning("account_left_alone", account=self._name, code=error.code)
 
     def succeeded(self) -> None:

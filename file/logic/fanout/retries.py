@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from file.logic import metrics
 from file.logic.backoff import full_jitter
 from file.logic.errors import AccountError, AccountStalledError, AccountUnreachableError, without_frames
 from file.logic.ports import StorageAccount
@@ -32,6 +31,7 @@ class Attempts:
         self.count = 0
         self.seconds = 0.0
         self.may_publish: Callable[[], Awaitable[bool]] | None = None
+        self._bucket = bucket
         self._account = bucket.account.name
         self._slots = bucket.slots
         self._limits = limits
@@ -88,7 +88,7 @@ class Attempts:
         """Retries with full jitter. The caller passes `errors`, to see them if time runs out in here."""
         for attempt in range(self._limits.attempts):
             if attempt:
-                metrics.S3_RETRIES.labels(self._account, operation).inc()
+                self._bucket.repeats(operation)
                 pause = full_jitter(attempt, first_seconds=_FIRST_SECONDS, longest_seconds=_LONGEST_SECONDS)
                 await asyncio.sleep(pause)
             self.count += stores

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from file.logic import metrics
+from file import metrics
 from file.management.server.eviction import Idle, Peer, address_of, is_scarce, to_evict
 from file.management.server.openfiles import MOST_CONNECTIONS
 

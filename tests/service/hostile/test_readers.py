@@ -10,7 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from file.logic import metrics
+from file import metrics
 from file.logic.values import READER_BYTES, KiB, Limits, MiB
 from file.management.server.connections import can_be_seen
 from testkit.account import StoreAccount

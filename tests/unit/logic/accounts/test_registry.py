@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from file.logic import metrics
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccessRefusedError, AccountUnreachableError
 from file.logic.values import Account
@@ -64,6 +63,5 @@ async def test_a_new_connection_counts_for_everybody_and_the_account_stays_pause
     assert (registry.account("A"), registry.names) == (second.account, ("A", "B"))
     assert registry.breaker("A") is breaker
     assert registry.left_alone == {"A"}
-    assert metrics.REGISTRY.get_sample_value("mentum_account_left_alone", {"account": "A"}) == 1
     await breaker.passes()
     assert (first.calls["probe"], second.calls["probe"], registry.left_alone) == (0, 1, frozenset())

@@ -7,7 +7,7 @@ here; `file/api/endpoints/metrics.py` reads them on request.
 
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from file.logic.errors import AccountError, UnreadableError, UploadError
 
@@ -53,7 +53,6 @@ _CAUGHT_UP = _counter(
     ["account", "result"],
 )
 CAUGHT_UP_BYTES = _counter("mentum_caught_up_bytes", "Bytes that catch-up brought.", ["account"])
-BROKEN = Gauge("mentum_account_left_alone", "1 while background work waits for it.", ["account"], registry=REGISTRY)
 COMMIT_ENTRIES = Histogram(
     "mentum_ledger_commit_entries",
     "Entries in one commit of the ledger.",
