@@ -18,16 +18,14 @@ _FILL = [
     """,
 ]
 # Earlier releases read a null error code as the first of two answers, and no ended attempt as an upload that may be open.
-_UNFILL = [
+# One statement: PostgreSQL alters no table in which a row was changed more than once by the same transaction.
+_UNFILL = """
+    UPDATE file_replica SET
+    error_code = CASE WHEN state = 'erasing' AND NOT last_look AND error_code IS NULL THEN 'unfinished' ELSE error_code END,
+    attempts = CASE WHEN state = 'erasing' THEN attempts WHEN begun_until IS NOT NULL THEN 0
+        WHEN attempts = 0 THEN 1 ELSE attempts END
+    WHERE state IN ('pending', 'blocked', 'erasing')
     """
-    UPDATE file_replica SET error_code = 'unfinished'
-    WHERE state IN ('pending', 'blocked', 'erasing') AND state = 'erasing' AND NOT last_look AND error_code IS NULL
-    """,
-    """
-    UPDATE file_replica SET attempts = CASE WHEN begun_until IS NOT NULL THEN 0 WHEN attempts = 0 THEN 1 ELSE attempts END
-    WHERE state IN ('pending', 'blocked', 'erasing') AND stored_at IS NULL
-    """,
-]
 
 
 class Migration(migrations.Migration):

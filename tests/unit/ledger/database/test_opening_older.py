@@ -141,6 +141,18 @@ def test_what_earlier_releases_said_by_other_columns_has_a_column_of_its_own(unm
     }
     assert {row.due_at for row in rows.exclude(state="stored")} == {WHEN}
 
+    former = migrate_to(unmigrated, ("file", EARLIER[-1])).get_model("file", "Replica").objects.using(unmigrated)
+    assert {row.object_key: (row.attempts, row.error_code) for row in former.filter(state="erasing")} == {
+        "unseen": (1, "unfinished"),
+        "refuses": (2, "access_refused"),
+        "seen": (1, None),
+    }
+    assert {row.object_key: row.attempts > 0 for row in former.filter(state="pending")} == {
+        "follows": False,  # an upload may be open that is not noted
+        "small": True,
+        "tried": True,
+    }
+
 
 def test_a_ledger_of_the_first_release_opens_when_it_has_no_files_yet(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
