@@ -35,41 +35,27 @@ class Migration(migrations.Migration):
 
     operations = [
         # The databases rename the column in the index, too: it is not built again.
-        migrations.SeparateDatabaseAndState(
-            state_operations=[migrations.RemoveIndex(model_name="replica", name="replica_due")]
-        ),
-        migrations.RenameField(
-            model_name="replica",
-            old_name="next_attempt_at",
-            new_name="due_at",
-        ),
+        migrations.SeparateDatabaseAndState(state_operations=[migrations.RemoveIndex("replica", "replica_due")]),
+        migrations.RenameField("replica", "next_attempt_at", "due_at"),
         migrations.AlterField(
-            model_name="replica",
-            name="due_at",
-            field=models.DateTimeField(help_text="from then on any worker may take it", null=True),
+            "replica", "due_at", models.DateTimeField(help_text="from then on any worker may take it", null=True)
         ),
-        migrations.AlterField(
-            model_name="replica",
-            name="attempts",
-            field=models.IntegerField(default=0, help_text="failed ones in a row"),
+        migrations.AlterField("replica", "attempts", models.IntegerField(default=0, help_text="failed ones in a row")),
+        migrations.AddField(
+            "replica",
+            "begun_until",
+            models.DateTimeField(help_text="until then an upload may have begun that is not noted", null=True),
         ),
         migrations.AddField(
-            model_name="replica",
-            name="begun_until",
-            field=models.DateTimeField(help_text="until then an upload may have begun that is not noted", null=True),
-        ),
-        migrations.AddField(
-            model_name="replica",
-            name="last_look",
-            field=models.BooleanField(
-                help_text="of an erasing one: the account must confirm only once more", null=True
-            ),
+            "replica",
+            "last_look",
+            models.BooleanField(help_text="of an erasing one: the account must confirm only once more", null=True),
         ),
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.AddIndex(
-                    model_name="replica",
-                    index=models.Index(
+                    "replica",
+                    models.Index(
                         condition=models.Q(("due_at__isnull", False)),
                         fields=["account", "state", "due_at"],
                         name="replica_due",
