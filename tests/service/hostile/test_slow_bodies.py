@@ -60,5 +60,5 @@ async def test_one_token_has_half_of_the_uploads_at_once_and_others_the_rest(tmp
             await connection.send(put(f"slow-{number}", 4 * KiB), b"x")
         refused = await exchange(service, put("one-more", 1), b"x")
         assert (refused.status_code, refused.json()["code"]) == (503, "busy")
-        assert "20 uploads of this token" in refused.json()["detail"]
+        assert "20 uploads with this token" in refused.json()["detail"]
         assert (await exchange(service, of_other(put("of-another", 1)), b"x")).status_code == 201
