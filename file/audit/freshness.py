@@ -10,6 +10,7 @@ the ledger, so that nothing is cleaned any more.
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -32,33 +33,25 @@ _NEW = timedelta(days=1)  # a ledger that is no older, beside objects of other i
 _AT_FIRST_SECONDS = 10.0
 
 
+@dataclass(eq=False, slots=True)
 class Freshness:
     """`first_seconds`: the first look is taken within this time."""
 
-    def __init__(
-        self,
-        known_objects: KnownObjects,
-        installations: Installations,
-        replicas: Replicas,
-        registry: Registry,
-        *,
-        first_seconds: float,
-    ) -> None:
-        self._known_objects = known_objects
-        self._installations = installations
-        self._replicas = replicas
-        self._registry = registry
-        self._first_seconds = first_seconds
+    known_objects: KnownObjects
+    installations: Installations
+    replicas: Replicas
+    registry: Registry
+    first_seconds: float
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for name in self._registry.names:
+            for name in self.registry.names:
                 group.create_task(self._watch(name))
 
     async def look_everywhere(self) -> None:
         """One look into each account, within a few seconds; an account that does not answer by then is left out."""
-        looks = {asyncio.create_task(self._look_safely(name)) for name in self._registry.names}
+        looks = {asyncio.create_task(self._look_safely(name)) for name in self.registry.names}
         _, late = await asyncio.wait(looks, timeout=_AT_FIRST_SECONDS)
         for look in late:
             look.cancel()
@@ -66,17 +59,17 @@ class Freshness:
             await asyncio.wait(late)
 
     async def _watch(self, account: str) -> None:
-        seconds = self._first_seconds
+        seconds = self.first_seconds
         while True:
             # Never in step with other processes: many may start at once.
             await asyncio.sleep(spread(seconds))
             seconds = _SECONDS
-            await self._registry.breaker(account).passes()
+            await self.registry.breaker(account).passes()
             await self._look_safely(account)
 
     async def _look_safely(self, account: str) -> None:
         try:
-            await self.look(self._registry.storage(account))
+            await self.look(self.registry.storage(account))
         except AccountError as error:
             _log.warning("freshness_unknown", account=account, code=error.code, detail=error.detail)
         except LedgerUnavailableError as error:
@@ -86,8 +79,8 @@ class Freshness:
 
     async def look(self, account: StorageAccount) -> bool:
         """Whether the ledger seems as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
-        ownership = await self._installations.read()
-        last = await self._known_objects.last_begun()
+        ownership = await self.installations.read()
+        last = await self.known_objects.last_begun()
         found = await self._unknown(account, last)
         lost = [(key, seen) for key, seen in found if seen.metadata.get(FILE_INSTALLATION) in ownership.ours]
         name = account.account.name
@@ -95,7 +88,7 @@ class Freshness:
             key, seen = lost[0]
             told = {"account": name, "object_key": key, "id": seen.metadata[FILE_ID], "cure": _CURE}
             _log.error("ledger_is_behind", **told)
-            await self._installations.mark_behind()
+            await self.installations.mark_behind()
         elif found and (last is None or ownership.created_at > datetime.now(UTC) - _NEW):
             whose = sorted({seen.metadata.get(FILE_INSTALLATION, NO_INSTALLATION) for _, seen in found})
             cure = f"if the ledger was lost: python manage.py ledger rebuild --adopt {whose[0]}"
@@ -105,7 +98,7 @@ class Freshness:
     async def _unknown(self, account: StorageAccount, last: datetime | None) -> list[tuple[str, FoundObject]]:
         """Objects with a file's id that the ledger does not know, of a few pages."""
         prefix = account.account.prefix
-        chosen = await self._replicas.one(account.account.name)
+        chosen = await self.replicas.one(account.account.name)
         if chosen is not None:
             await self._seen(account, chosen.object_key)  # the account shows whether it gives metadata back
         behind = {prefix}
@@ -114,12 +107,12 @@ class Freshness:
         found: dict[str, FoundObject] = {}
         for object_key in behind:
             found |= await self._unknown_of(account, await account.keys_behind(object_key))
-        fates = await self._known_objects.fates({seen.metadata[FILE_ID] for seen in found.values()})
+        fates = await self.known_objects.fates({seen.metadata[FILE_ID] for seen in found.values()})
         return [(key, seen) for key, seen in sorted(found.items()) if seen.metadata[FILE_ID] not in fates]
 
     async def _unknown_of(self, account: StorageAccount, object_keys: Sequence[str]) -> dict[str, FoundObject]:
         """Of one page: what carries a file's id, under keys that the ledger does not know."""
-        known = await self._known_objects.known(account.account, object_keys)
+        known = await self.known_objects.known(account.account, object_keys)
         prefix = account.account.prefix
         keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
         found = {}

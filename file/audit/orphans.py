@@ -12,6 +12,7 @@ Leaves to others: replicas (`verify.py`).
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from file.audit.findings import Finding, Findings, UnknownObject
 from file.audit.verify import together
@@ -32,100 +33,63 @@ class CleaningRefusedError(CommandRefusedError):
     message = "The ledger is older than the accounts."
 
 
+@dataclass(eq=False, slots=True)
 class Orphans:
     """`clean`: remove what was left behind. `findings` has the accounts; one that failed before is not listed."""
 
-    def __init__(
-        self,
-        known_objects: KnownObjects,
-        installations: Installations,
-        registry: Registry,
-        findings: Findings,
-        *,
-        under: str = "",
-        clean: bool = False,
-        dry_run: bool = False,
-        told: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._known_objects = known_objects
-        self._installations = installations
-        self._registry = registry
-        self._findings = findings
-        self._under = under
-        self._clean = clean
-        self._dry_run = dry_run
-        self._told = told
-        self._walks: list[_Walk] = []
+    known_objects: KnownObjects
+    installations: Installations
+    registry: Registry
+    findings: Findings
+    under: str = ""
+    clean: bool = False
+    dry_run: bool = False
+    told: Callable[[], None] = lambda: None
 
     async def check(self) -> None:
         """Raises `CleaningRefusedError` if nothing may be removed, for the ledger is known to be behind."""
-        if self._clean and (await self._installations.read()).behind_at is not None:
+        if self.clean and (await self.installations.read()).behind_at is not None:
             raise CleaningRefusedError
 
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`."""
-        ours = (await self._installations.read()).ours
+        ours = (await self.installations.read()).ours
         await together(
-            [self._walk(s, ours) for s in self._registry.storages if s.account.name in self._findings.accounts]
+            [self._walk(s, ours) for s in self.registry.storages if s.account.name in self.findings.accounts]
         )
 
     async def _walk(self, bucket: StorageAccount, ours: frozenset[str]) -> None:
-        own = self._findings.accounts[bucket.account.name]
+        own = self.findings.accounts[bucket.account.name]
         if own.error is not None:
             return
         own.is_listed = True
-        walk = _Walk(
-            self._known_objects,
-            ours,
-            bucket,
-            self._findings,
-            clean=self._clean,
-            dry_run=self._dry_run,
-        )
-        self._walks.append(walk)
+        walk = _Walk(self, bucket, ours)
         try:
-            async with aclosing(bucket.pages(self._under)) as pages:
+            async with aclosing(bucket.pages(self.under)) as pages:
                 async for keys in pages:
                     await walk.objects(keys)
-                    if walk.is_behind:
-                        await self._behind()
-                    self._told()
-            async with aclosing(bucket.open_uploads(self._under)) as uploads:
+                    if self.findings.is_behind and not self.dry_run:
+                        await self.installations.mark_behind()
+                    self.told()
+            async with aclosing(bucket.open_uploads(self.under)) as uploads:
                 async for page in uploads:
                     await walk.uploads(page)
         except AccountError as error:
             own.error = error
 
-    async def _behind(self) -> None:
-        """The ledger does not know all that it should: from now on nothing is removed in any account."""
-        for walk in self._walks:
-            walk.clean = False
-        if not self._dry_run:
-            await self._installations.mark_behind()
-
 
 class _Walk:
     """Through the listing of one account. `ours`: the installations whose objects are ours."""
 
-    def __init__(
-        self,
-        known_objects: KnownObjects,
-        ours: frozenset[str],
-        bucket: StorageAccount,
-        findings: Findings,
-        *,
-        clean: bool,
-        dry_run: bool,
-    ) -> None:
-        self.clean = clean
-        self.is_behind = False  # something was met that a later state of the ledger acknowledged
-        self._known_objects = known_objects
+    def __init__(self, orphans: Orphans, bucket: StorageAccount, ours: frozenset[str]) -> None:
+        self._known_objects = orphans.known_objects
         self._ours = ours
         self._bucket = bucket
         self._account = bucket.account
-        self._findings = findings
-        self._own = findings.accounts[bucket.account.name]
-        self._dry_run = dry_run
+        self._findings = orphans.findings
+        self._own = orphans.findings.accounts[bucket.account.name]
+        self._clean = orphans.clean
+        self._dry_run = orphans.dry_run
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def objects(self, object_keys: Sequence[str]) -> None:
@@ -183,7 +147,7 @@ class _Walk:
             self._findings.has_unclaimed = True
             why = "names a file that the ledger does not know, and no installation"
         elif installation in self._ours:
-            self.is_behind = self._findings.is_behind = True
+            self._findings.is_behind = True  # from now on nothing is removed in any account
             why = "this installation wrote it, and the ledger does not know its file"
         else:
             self._unknown(object_key, installation=installation)
@@ -213,7 +177,7 @@ class _Walk:
 
     async def _removed(self, remove: Callable[[], Awaitable[object]]) -> tuple[str, str]:
         """What became of an object or upload that was left, and why the account refused to remove it."""
-        if not self.clean or self.is_behind:
+        if not self._clean or self._findings.is_behind:
             return "left", ""
         if not self._dry_run:
             try:

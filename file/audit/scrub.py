@@ -6,6 +6,7 @@ in the ledger, it takes the replica that was verified the longest ago. Wrong rep
 """
 
 import asyncio
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,35 +21,28 @@ _log = structlog.get_logger()
 _DAY_SECONDS = 86_400.0
 
 
+@dataclass(eq=False, slots=True)
 class Scrub:
     """`per_day`: replicas per account, in this process; 0 for none."""
 
-    def __init__(
-        self,
-        replicas: Replicas,
-        verification: Verification,
-        registry: Registry,
-        *,
-        per_day: int,
-    ) -> None:
-        self._replicas = replicas
-        self._verification = verification
-        self._registry = registry
-        self._per_day = per_day
+    replicas: Replicas
+    verification: Verification
+    registry: Registry
+    per_day: int
 
     async def run(self) -> None:
         """Runs until it is cancelled; returns at once if there is nothing to do."""
-        if not self._per_day:
+        if not self.per_day:
             return
         async with asyncio.TaskGroup() as group:
-            for name in self._registry.names:
+            for name in self.registry.names:
                 group.create_task(self._scrub(name))
 
     async def _scrub(self, account: str) -> None:
         while True:
             # Random, so that accounts and processes do not run in step.
-            await asyncio.sleep(spread(_DAY_SECONDS / self._per_day, 0.5, 1.5))
-            await self._registry.breaker(account).passes()
+            await asyncio.sleep(spread(_DAY_SECONDS / self.per_day, 0.5, 1.5))
+            await self.registry.breaker(account).passes()
             try:
                 await self.verify_one(account)
             except LedgerUnavailableError as error:
@@ -58,22 +52,22 @@ class Scrub:
 
     async def verify_one(self, account: str) -> Result | None:
         """One random replica. None: there is none, or its account did not answer. Raises `LedgerUnavailableError`."""
-        recorded = await self._replicas.one(account)
+        recorded = await self.replicas.one(account)
         if recorded is None:
             return None
         told = {"id": recorded.file_id, "account": account}
         try:
-            seen = await compare(recorded, self._registry.storage(account))
+            seen = await compare(recorded, self.registry.storage(account))
         except AccountError as error:
             _log.warning("sampling_failed", **told, code=error.code, detail=error.detail)
-            self._registry.breaker(account).failed(error)
+            self.registry.breaker(account).failed(error)
             return None
-        self._registry.breaker(account).succeeded()
+        self.registry.breaker(account).succeeded()
         if seen.result is Result.GOOD:
             assert seen.stored is not None  # or it would be missing
-            await self._verification.verified([(recorded, seen.stored)])
+            await self.verification.verified([(recorded, seen.stored)])
             return seen.result
-        problem = await mark(self._verification, recorded, seen)
+        problem = await mark(self.verification, recorded, seen)
         _log.warning(
             "replica_is_wrong",
             **told,

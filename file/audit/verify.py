@@ -9,7 +9,7 @@ Leaves to others: what is not in the ledger (`orphans.py`), and how a replica is
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from file.audit.compare import Comparison, Result, compare, mark, patiently
@@ -51,55 +51,46 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
         raise errors.exceptions[0] from errors
 
 
+@dataclass(eq=False, slots=True)
 class Verify:
     """`findings` has the accounts. `told` is called each time when they have grown.
 
     `registry` has all accounts; the others are asked, too, before a damaged copy is removed.
     """
 
-    def __init__(
-        self,
-        replicas: Replicas,
-        verification: Verification,
-        registry: Registry,
-        plan: Plan,
-        findings: Findings,
-        *,
-        told: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._replicas = replicas
-        self._verification = verification
-        self._registry = registry
-        self._plan = plan
-        self._findings = findings
-        self._told = told
-        self._bad: dict[str, set[str]] = {}  # in a dry run: accounts by file
+    replicas: Replicas
+    verification: Verification
+    registry: Registry
+    plan: Plan
+    findings: Findings
+    told: Callable[[], None] = lambda: None
+    bad: dict[str, set[str]] = field(default_factory=dict, init=False)  # in a dry run: accounts by file
 
     async def run(self) -> None:
         """Raises `LedgerUnavailableError`; what was found until then stays."""
         await together(
-            [self._verify_account(s) for s in self._registry.storages if s.account.name in self._findings.accounts]
+            [self._verify_account(s) for s in self.registry.storages if s.account.name in self.findings.accounts]
         )
 
     async def look_for_others(self) -> None:
         """Accounts that have replicas, as the ledger says, and are not configured: they cannot be asked."""
-        for name, count in (await self._replicas.elsewhere(list(self._findings.accounts))).items():
+        for name, count in (await self.replicas.elsewhere(list(self.findings.accounts))).items():
             error = AccountUnreachableError(name, "head", "has replicas, and is not configured")
-            self._findings.accounts[name] = AccountFindings(unanswered=count, reached=1.0, error=error)
+            self.findings.accounts[name] = AccountFindings(unanswered=count, reached=1.0, error=error)
 
     async def _verify_account(self, bucket: StorageAccount) -> None:
-        own = self._findings.accounts[bucket.account.name]
+        own = self.findings.accounts[bucket.account.name]
         try:
             await patiently(bucket.probe)
         except AccountError as error:
             own.error = error
             return
-        account = _Account(self._verification, bucket, self._plan, self._findings, self._bad, self._registry)
+        account = _Account(self, bucket)
         async with aclosing(self._batches(bucket.account.name)) as batches:
             async for batch, reached in batches:
                 await account.verify(batch)
                 own.reached = reached
-                self._told()
+                self.told()
                 if own.error is not None:
                     return
         own.reached = 1.0
@@ -107,13 +98,13 @@ class Verify:
             own.error = account.last_error
 
     async def _batches(self, name: str) -> AsyncGenerator[tuple[Sequence[Recorded], float]]:
-        plan = self._plan
+        plan = self.plan
         if plan.sample is None:
-            async for batch, reached in self._replicas.batches(name, plan.prefix):
+            async for batch, reached in self.replicas.batches(name, plan.prefix):
                 yield batch, reached
             return
         done = 0
-        async for batch in self._replicas.sample(name, plan.sample, plan.prefix):
+        async for batch in self.replicas.sample(name, plan.sample, plan.prefix):
             done += len(batch)
             yield batch, done / plan.sample
 
@@ -121,24 +112,16 @@ class Verify:
 class _Account:
     """One account's replicas, a batch at a time."""
 
-    def __init__(
-        self,
-        verification: Verification,
-        bucket: StorageAccount,
-        plan: Plan,
-        findings: Findings,
-        bad: dict[str, set[str]],
-        registry: Registry,
-    ) -> None:
+    def __init__(self, verify: Verify, bucket: StorageAccount) -> None:
         self.last_error: AccountError | None = None
-        self._verification = verification
+        self._verification = verify.verification
         self._bucket = bucket
-        self._plan = plan
-        self._findings = findings
-        self._own = findings.accounts[bucket.account.name]
-        self._bad = bad
-        self._registry = registry
-        self._slots = asyncio.Semaphore(_READ_AT_ONCE if plan.deep else _AT_ONCE)
+        self._plan = verify.plan
+        self._findings = verify.findings
+        self._own = verify.findings.accounts[bucket.account.name]
+        self._bad = verify.bad
+        self._registry = verify.registry
+        self._slots = asyncio.Semaphore(_READ_AT_ONCE if verify.plan.deep else _AT_ONCE)
         self._failures = 0  # in a row
 
     async def verify(self, batch: Sequence[Recorded]) -> None:
@@ -182,7 +165,10 @@ class _Account:
         if problem.became == Change.OVERTAKEN:  # it was erased meanwhile, or another process settled it
             self._bad.get(recorded.file_id, set()).discard(recorded.account)
             return
-        self._count(seen)
+        if seen.result is Result.MISSING:
+            self._own.missing += 1
+        else:
+            self._own.differs += 1
         self._findings.add(problem)
 
     def _remember(self, recorded: Recorded) -> frozenset[str]:
@@ -242,12 +228,6 @@ class _Account:
         others = await self._verification.elsewhere(recorded)
         checksum = checksum_text(recorded.digests.crc64nvme)
         return await is_shown(others, recorded.file_id, checksum, self._registry)
-
-    def _count(self, seen: Comparison) -> None:
-        if seen.result is Result.MISSING:
-            self._own.missing += 1
-        else:
-            self._own.differs += 1
 
     def _differs(self, recorded: Recorded, became: str, detail: str) -> None:
         self._own.differs += 1

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from file.ledger.database.threads import Runs
+from file.ledger.database.threads import LedgerPart, in_thread
 from file.models import File, Installation
 
 NO_INSTALLATION = "none"  # for objects that carry no id
@@ -40,41 +40,31 @@ def is_installation(text: str) -> bool:
         return False
 
 
-class Installations:
+class Installations(LedgerPart):
     """The installations in the database `alias`. Raises `LedgerUnavailableError`."""
 
-    def __init__(self, runs: Runs, alias: str) -> None:
-        self._runs = runs
-        self._alias = alias
-
-    async def read(self) -> Ownership:
-        return await self._runs.run(self._read)
-
-    async def mark_behind(self) -> None:
-        """Marks the ledger as behind: an object was found that only a later state of it knows."""
-        own = Installation.objects.using(self._alias).filter(is_own=True)
-        await self._runs.run(lambda: own.update(behind_at=Now()))
-
-    async def mark_level(self, marked: datetime | None) -> None:
-        """Removes the mark after all our objects are in the ledger again. A mark later than `marked` stays."""
-        if marked is not None:
-            older = Installation.objects.using(self._alias).filter(behind_at__lte=marked)
-            await self._runs.run(lambda: older.update(behind_at=None))
-
-    async def adopt(self, ids: Sequence[str]) -> None:
-        """Adopts installations: their objects become ours. A ledger without files takes the id of the first one."""
-        await self._runs.run(lambda: self._adopt(ids))
-
-    # --- in the ledger's thread
-
-    def _read(self) -> Ownership:
+    @in_thread
+    def read(self) -> Ownership:
         rows = list(Installation.objects.using(self._alias))
         own = next(row for row in rows if row.is_own)
         # A ledger that took another id since then is still behind.
         behind = [row.behind_at for row in rows if row.behind_at is not None]
         return Ownership(own.id, frozenset(row.id for row in rows), max(behind, default=None), own.created_at)
 
-    def _adopt(self, ids: Sequence[str]) -> None:
+    @in_thread
+    def mark_behind(self) -> None:
+        """Marks the ledger as behind: an object was found that only a later state of it knows."""
+        Installation.objects.using(self._alias).filter(is_own=True).update(behind_at=Now())
+
+    @in_thread
+    def mark_level(self, marked: datetime | None) -> None:
+        """Removes the mark after all our objects are in the ledger again. A mark later than `marked` stays."""
+        if marked is not None:
+            Installation.objects.using(self._alias).filter(behind_at__lte=marked).update(behind_at=None)
+
+    @in_thread
+    def adopt(self, ids: Sequence[str]) -> None:
+        """Adopts installations: their objects become ours. A ledger without files takes the id of the first one."""
         rows = Installation.objects.using(self._alias)
         with transaction.atomic(using=self._alias):
             rows.bulk_create(

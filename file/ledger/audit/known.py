@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from file.ledger.database.threads import Runs
+from file.ledger.database.threads import LedgerPart, in_thread
 from file.ledger.read.queries import is_storable
 from file.ledger.states import ACKNOWLEDGED
 from file.ledger.work.claims import clock_ahead
@@ -53,41 +53,18 @@ class JudgedUpload:
     until: datetime | None = None
 
 
-class KnownObjects:
+class KnownObjects(LedgerPart):
     """Of the database `alias`. Raises `LedgerUnavailableError`."""
 
-    def __init__(self, runs: Runs, alias: str) -> None:
-        self._runs = runs
-        self._alias = alias
-
-    async def last_begun(self) -> datetime | None:
+    @in_thread
+    def last_begun(self) -> datetime | None:
         """When the newest file of the ledger began to arrive; None if there is no file."""
-        return await self._runs.run(self._last_begun)
-
-    async def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
-        """The keys under which the account has a file, will have one, or is losing one."""
-        return await self._runs.run(lambda: self._known(account, object_keys))
-
-    async def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
-        """The fates of the files that the ledger knows."""
-        return await self._runs.run(lambda: self._fates(file_ids))
-
-    async def judge_uploads(self, account: Account, uploads: Sequence[ListedUpload]) -> Sequence[JudgedUpload]:
-        """What is known about each upload, in the same order."""
-        return await self._runs.run(lambda: self._judged(account, uploads))
-
-    async def aborted(self, account: str, upload_id: str) -> None:
-        """It is not open any more."""
-        notes = OpenUpload.objects.using(self._alias).filter(account=account, upload_id=upload_id)
-        await self._runs.run(lambda: notes.delete())
-
-    # --- in the ledger's thread
-
-    def _last_begun(self) -> datetime | None:
         last = File.objects.using(self._alias).values_list("pk", flat=True).order_by("-pk").first()
         return None if last is None else begun_at(str(last))
 
-    def _known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
+    @in_thread
+    def known(self, account: Account, object_keys: Sequence[str]) -> set[str]:
+        """The keys under which the account has a file, will have one, or is losing one."""
         keys = [key for key in (_key(account, object_key) for object_key in object_keys) if is_storable(key)]
         files = File.objects.using(self._alias).filter(live=True, key__in=keys)
         held = list(files.values_list("pk", "key", "state", "wanted"))
@@ -104,7 +81,9 @@ class KnownObjects:
         }
         return known & set(object_keys)
 
-    def _fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
+    @in_thread
+    def fates(self, file_ids: Collection[str]) -> dict[str, Fate]:
+        """The fates of the files that the ledger knows."""
         ids = list(file_ids)
         rows = File.objects.using(self._alias).filter(pk__in=ids).values_list("pk", "state")
         fates = {str(pk): Fate.GONE if state == FileState.ERASED else Fate.KEPT for pk, state in rows}
@@ -112,7 +91,9 @@ class KnownObjects:
         given_up = GivenUpFile.objects.using(self._alias).filter(pk__in=ids).values_list("pk", flat=True)
         return {str(pk): Fate.GONE for pk in given_up} | fates
 
-    def _judged(self, account: Account, uploads: Sequence[ListedUpload]) -> Sequence[JudgedUpload]:
+    @in_thread
+    def judge_uploads(self, account: Account, uploads: Sequence[ListedUpload]) -> Sequence[JudgedUpload]:
+        """What is known about each upload, in the same order."""
         ids = [upload.upload_id for upload in uploads]
         notes = OpenUpload.objects.using(self._alias).filter(account=account.name, upload_id__in=ids)
         noted = {note.upload_id: note for note in notes.select_related("file")}
@@ -131,6 +112,11 @@ class KnownObjects:
             else:
                 judged.append(_by_key(upload, files.get(key), account, states))
         return judged
+
+    @in_thread
+    def aborted(self, account: str, upload_id: str) -> None:
+        """It is not open any more."""
+        OpenUpload.objects.using(self._alias).filter(account=account, upload_id=upload_id).delete()
 
 
 def _by_key(

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 
 from file.ledger import states
-from file.ledger.database.threads import Runs
+from file.ledger.database.threads import LedgerPart, Runs, in_thread
 from file.logic.accounts.registry import Registry
 from file.logic.values import Digests, FileState, ReplicaState, Stored, checksum_text
 from file.models import File, GivenUpFile, Replica
@@ -68,36 +68,21 @@ class Known:
 NOTHING_KNOWN = Known({}, {}, {}, frozenset())
 
 
-class Restoration:
+class Restoration(LedgerPart):
     """In the database `alias`. `registry`: the accounts that are configured. Raises `LedgerUnavailableError`."""
 
     def __init__(self, runs: Runs, alias: str, registry: Registry) -> None:
-        self._runs = runs
-        self._alias = alias
+        super().__init__(runs, alias)
         self._registry = registry
 
-    async def forget_received(self) -> None:
+    @in_thread
+    def forget_received(self) -> None:
         """Remove the rows of files that were being received, whatever their leases."""
-        await self._runs.run(self._forget_received)
-
-    async def known(self, ids: Collection[str], keys: Collection[str]) -> Known:
-        return await self._runs.run(lambda: self._known(ids, keys))
-
-    async def write(self, files: Sequence[RestoredFile], there: Iterable[tuple[str, Copy]]) -> tuple[set[str], int]:
-        """`there`: ids of files that the ledger has, each with a copy of which it may not know.
-
-        Returns the ids of those files that are in the ledger now (another process may have taken a key), and how many
-        pending replicas are stored now.
-        """
-        return await self._runs.run(lambda: self._write(files, there))
-
-    # --- in the ledger's thread
-
-    def _forget_received(self) -> None:
         with transaction.atomic(using=self._alias):
             states.forget_received(self._rows(File))
 
-    def _known(self, ids: Collection[str], keys: Collection[str]) -> Known:
+    @in_thread
+    def known(self, ids: Collection[str], keys: Collection[str]) -> Known:
         files = {
             str(file.pk): KnownFile(file.key, FileState(file.state), file.size, file.crc64nvme)
             for file in self._rows(File).filter(pk__in=ids)
@@ -109,7 +94,13 @@ class Restoration:
         given_up = self._rows(GivenUpFile).filter(pk__in=ids).values_list("pk", flat=True)
         return Known(files, replicas, {key: str(pk) for key, pk in held}, set(map(str, given_up)))
 
-    def _write(self, files: Sequence[RestoredFile], there: Iterable[tuple[str, Copy]]) -> tuple[set[str], int]:
+    @in_thread
+    def write(self, files: Sequence[RestoredFile], there: Iterable[tuple[str, Copy]]) -> tuple[set[str], int]:
+        """`there`: ids of files that the ledger has, each with a copy of which it may not know.
+
+        Returns the ids of those files that are in the ledger now (another process may have taken a key), and how many
+        pending replicas are stored now.
+        """
         with transaction.atomic(using=self._alias):
             self._rows(File).bulk_create([self._file(file) for file in files], ignore_conflicts=True)
             ids = [file.id for file in files]

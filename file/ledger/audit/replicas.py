@@ -9,11 +9,10 @@ import random
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from django.db.models import Count, Q, QuerySet
 
-from file.ledger.database.threads import Runs
+from file.ledger.database.threads import LedgerPart
 from file.ledger.read.queries import is_storable, listing
 from file.ledger.states import ACKNOWLEDGED, SHOWN
 from file.logic.errors import ReplacedError, ReplicaMissingError
@@ -22,7 +21,6 @@ from file.models import Replica, RetiredAccount
 
 MISSING = ReplicaMissingError.code
 REPLACED = ReplacedError.code  # the error code of a replica for which the account has another object
-T = TypeVar("T")
 
 _WINDOW = 1_500  # replicas of all accounts per query
 _KEYS = 500
@@ -47,12 +45,8 @@ class Recorded:
     digests: Digests
 
 
-class Replicas:
+class Replicas(LedgerPart):
     """Reads the database `alias`. Raises `LedgerUnavailableError`."""
-
-    def __init__(self, runs: Runs, alias: str) -> None:
-        self._runs = runs
-        self._alias = alias
 
     async def batches(self, account: str, prefix: str = "") -> AsyncGenerator[tuple[Sequence[Recorded], float]]:
         """All replicas that the account should show, of keys with this prefix; with the part of the ledger that was
@@ -91,7 +85,8 @@ class Replicas:
 
     async def elsewhere(self, accounts: Collection[str]) -> dict[str, int]:
         """The number of stored replicas in accounts that are not among these and not retired, by account."""
-        accounts = [*accounts, *await self._runs.run(self._retired)]
+        retired = RetiredAccount.objects.using(self._alias).values_list("name", flat=True)
+        accounts = [*accounts, *await self._runs.run(partial(list, retired))]
         first, last = await self._runs.run(self._ends)
         counts: dict[str, int] = {}
         reached = first - 1
@@ -127,13 +122,8 @@ class Replicas:
                     sampled[place] = recorded.id
         return set(sampled)
 
-    # --- in the ledger's thread
-
     def _replicas(self) -> QuerySet[Replica]:
         return Replica.objects.using(self._alias)
-
-    def _retired(self) -> list[str]:
-        return list(RetiredAccount.objects.using(self._alias).values_list("name", flat=True))
 
     def _ends(self) -> tuple[int, int]:
         """The first and the last primary key; 1 and 0 for an empty table."""

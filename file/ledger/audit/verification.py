@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from file.ledger import states
 from file.ledger.audit.replicas import MISSING, Recorded
-from file.ledger.database.threads import Runs
+from file.ledger.database.threads import LedgerPart, in_thread
 from file.ledger.states import ACKNOWLEDGED
 from file.logic.values import ReplicaState, Stored
 from file.models import File, Replica
@@ -44,12 +44,8 @@ class Demotion:
     good_copies: int = 0
 
 
-class Verification:
+class Verification(LedgerPart):
     """Writes to the database `alias`. Raises `LedgerUnavailableError`."""
-
-    def __init__(self, runs: Runs, alias: str) -> None:
-        self._runs = runs
-        self._alias = alias
 
     async def verified(self, shown: Sequence[tuple[Recorded, Stored]]) -> None:
         """Records replicas that are right. A `blocked` one becomes `stored` again."""
@@ -59,32 +55,48 @@ class Verification:
             if not _is_unchanged(recorded, stored):
                 await self._runs.run(partial(self._is_good, recorded, stored))
 
-    async def demote(
-        self, recorded: Recorded, code: str, *, dry_run: bool = False, gone: Collection[str] = ()
-    ) -> Demotion:
+    @in_thread
+    def demote(self, recorded: Recorded, code: str, *, dry_run: bool = False, gone: Collection[str] = ()) -> Demotion:
         """Records a replica that is missing (`MISSING`) or another object (`REPLACED`).
 
         `gone`: accounts in which a dry run, which writes nothing, found the file missing or replaced.
         """
-        return await self._runs.run(lambda: self._demote(recorded, code, dry_run, gone))
+        with nullcontext() if dry_run else transaction.atomic(using=self._alias):
+            files = File.objects.using(self._alias).filter(pk=recorded.file_id, state__in=ACKNOWLEDGED)
+            # A process that demotes another replica of the file waits here, and then sees what this one wrote.
+            locked = files if dry_run else files.select_for_update()
+            if locked.values_list("pk").first() is None:
+                return Demotion(Change.OVERTAKEN)
+            good = self._good_elsewhere(recorded, gone).count()
+            change = _change(recorded, code, good)
+            row = self._as_read(recorded)
+            if not (row.exists() if dry_run else _demoted(row, change, code)):
+                return Demotion(Change.OVERTAKEN)
+            if not dry_run and change is not Change.KEPT:
+                states.lack(files)
+            return Demotion(change, good)
 
-    async def elsewhere(self, recorded: Recorded) -> Sequence[tuple[str, str]]:
+    @in_thread
+    def elsewhere(self, recorded: Recorded) -> Sequence[tuple[str, str]]:
         """Account and object key of the other good copies, by the ledger."""
-        good = self._good_elsewhere(recorded).order_by("account").values_list("account", "object_key")
-        return await self._runs.run(lambda: list(good))
+        return list(self._good_elsewhere(recorded).order_by("account").values_list("account", "object_key"))
 
-    async def begin_removal(self, recorded: Recorded) -> str | None:
+    @in_thread
+    def begin_removal(self, recorded: Recorded) -> str | None:
         """Before a damaged object is removed, so that no other process removes it.
 
         None: another process has the claim, or no other account has the file.
         """
-        return await self._runs.run(lambda: self._begin_removal(recorded))
+        claim = secrets.token_hex(16)
+        blocked = self._as_read(recorded).filter(file__state__in=ACKNOWLEDGED)
+        if not self._good_elsewhere(recorded).exists():
+            return None
+        return claim if states.claim(blocked, claim, _CLAIM) else None
 
-    async def end_removal(self, recorded: Recorded, claim: str, *, removed: bool) -> bool:
+    @in_thread
+    def end_removal(self, recorded: Recorded, claim: str, *, removed: bool) -> bool:
         """End the claim. If the object was removed, catch-up copies the file. False: the claim was lost."""
-        return await self._runs.run(lambda: self._end_removal(recorded, claim, removed))
-
-    # --- in the ledger's thread
+        return states.end_removal(self._replicas().filter(pk=recorded.id, owner=claim), removed=removed) > 0
 
     def _replicas(self) -> QuerySet[Replica]:
         return Replica.objects.using(self._alias)
@@ -113,32 +125,6 @@ class Verification:
     def _good_elsewhere(self, recorded: Recorded, gone: Collection[str] = ()) -> QuerySet[Replica]:
         good = self._replicas().filter(file_id=recorded.file_id, state=ReplicaState.STORED, error_code=None)
         return good.exclude(pk=recorded.id).exclude(account__in=list(gone))
-
-    def _demote(self, recorded: Recorded, code: str, dry_run: bool, gone: Collection[str]) -> Demotion:
-        with nullcontext() if dry_run else transaction.atomic(using=self._alias):
-            files = File.objects.using(self._alias).filter(pk=recorded.file_id, state__in=ACKNOWLEDGED)
-            # A process that demotes another replica of the file waits here, and then sees what this one wrote.
-            locked = files if dry_run else files.select_for_update()
-            if locked.values_list("pk").first() is None:
-                return Demotion(Change.OVERTAKEN)
-            good = self._good_elsewhere(recorded, gone).count()
-            change = _change(recorded, code, good)
-            row = self._as_read(recorded)
-            if not (row.exists() if dry_run else _demoted(row, change, code)):
-                return Demotion(Change.OVERTAKEN)
-            if not dry_run and change is not Change.KEPT:
-                states.lack(files)
-            return Demotion(change, good)
-
-    def _begin_removal(self, recorded: Recorded) -> str | None:
-        claim = secrets.token_hex(16)
-        blocked = self._as_read(recorded).filter(file__state__in=ACKNOWLEDGED)
-        if not self._good_elsewhere(recorded).exists():
-            return None
-        return claim if states.claim(blocked, claim, _CLAIM) else None
-
-    def _end_removal(self, recorded: Recorded, claim: str, removed: bool) -> bool:
-        return states.end_removal(self._replicas().filter(pk=recorded.id, owner=claim), removed=removed) > 0
 
 
 def _demoted(row: QuerySet[Replica], change: Change, code: str) -> int:

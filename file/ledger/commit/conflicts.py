@@ -9,11 +9,11 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from file.ledger.read.receipts import receipt_of
+from file.ledger.states import ACKNOWLEDGED
 from file.logic.errors import IdempotencyKeyBusyError, IdempotencyKeyReusedError, KeyBusyError, KeyTakenError
 from file.logic.values import FileState, Intent, Receipt
 from file.models import File
 
-_ACKNOWLEDGED = (FileState.STORED, FileState.PARTIAL)
 _KEPT = timedelta(hours=24)
 
 
@@ -26,11 +26,11 @@ def earlier_receipt(alias: str, intent: Intent) -> Receipt | None:
     if intent.idempotency_key is not None:
         same = files.filter(who=intent.who, idempotency_key=intent.idempotency_key)
         # A failed upload is no obstacle, nor one that was taken over after its process died, nor one that is too old.
-        over = ~Q(state__in=[*_ACKNOWLEDGED, FileState.RECEIVING])
-        yesterday = Q(state__in=_ACKNOWLEDGED, created_at__lt=Now() - _KEPT)
+        over = ~Q(state__in=[*ACKNOWLEDGED, FileState.RECEIVING])
+        yesterday = Q(state__in=ACKNOWLEDGED, created_at__lt=Now() - _KEPT)
         same.filter(over | yesterday).update(idempotency_key=None)
         if (earlier := same.first()) is not None:
-            if earlier.state not in _ACKNOWLEDGED:
+            if earlier.state not in ACKNOWLEDGED:
                 raise IdempotencyKeyBusyError
             if earlier.name != intent.name or (intent.key_is_chosen and earlier.key != intent.key):
                 raise IdempotencyKeyReusedError
@@ -38,7 +38,7 @@ def earlier_receipt(alias: str, intent: Intent) -> Receipt | None:
     holder = files.filter(live=True, key=intent.key).first()
     if holder is None:
         return None
-    if holder.state not in _ACKNOWLEDGED:
+    if holder.state not in ACKNOWLEDGED:
         raise KeyBusyError
     if intent.idempotency_key is not None:
         raise KeyTakenError

@@ -14,25 +14,9 @@ from django.db.models.functions import Now
 
 from file.ledger import states
 from file.ledger.commit.sqlite import OneStatement
-from file.ledger.commit.statements import (
-    Statements,
-    file_row,
-    hexadecimal,
-    outcome_row,
-    pending_rows,
-    stored_rows,
-)
+from file.ledger.commit.statements import Statements, file_row, hexadecimal, outcome_row, pending_rows, stored_rows
 from file.logic.naming import begun_at
-from file.logic.values import (
-    Failed,
-    FileState,
-    Intent,
-    Pending,
-    Receipt,
-    Removal,
-    ReplicaState,
-    Stored,
-)
+from file.logic.values import Failed, FileState, Intent, Pending, Receipt, Removal, ReplicaState, Stored
 from file.models import File, OpenUpload, Replica
 
 

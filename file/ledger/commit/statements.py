@@ -108,7 +108,7 @@ class Statements:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Deletes files of which no account has anything. Their ids are remembered (`GivenUpFile`)."""
-        ours = f"{self._ours} AND id IN ({self._places(ids)})"
+        ours = f"{self._ours} AND id IN ({', '.join([self._dialect.place] * len(ids))})"
         given_up = f"SELECT id, {self._dialect.now} FROM file_file WHERE {ours}"
         self._run(f"INSERT INTO file_givenupfile (id, given_up_at) {given_up} ON CONFLICT DO NOTHING", ids)
         self._run(f"DELETE FROM file_openupload WHERE file_id IN (SELECT id FROM file_file WHERE {ours})", ids)
@@ -118,9 +118,6 @@ class Statements:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows[start : start + _ROWS_AT_ONCE]
             self._run(statement.times(len(some)), chain.from_iterable(some))
-
-    def _places(self, parameters: Sequence[object]) -> str:
-        return ", ".join([self._dialect.place] * len(parameters))
 
     def _run(self, statement: str, parameters: Iterable[Any]) -> Any:
         """Returns the driver's cursor."""

@@ -8,10 +8,10 @@ path of an upload, which have their own thread (`writer.py`).
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,6 +20,7 @@ from file.logic.errors import LedgerUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Part = TypeVar("Part", bound="LedgerPart")
 
 
 class Runs(Protocol):
@@ -27,6 +28,26 @@ class Runs(Protocol):
 
     async def run(self, work: Callable[[], T], /) -> T:
         """The result of the work. Raises `LedgerUnavailableError` and the errors of the work."""
+
+
+class LedgerPart:
+    """Works on the database `alias`, by `runs`."""
+
+    def __init__(self, runs: Runs, alias: str) -> None:
+        self._runs = runs
+        self._alias = alias
+
+
+def in_thread(
+    work: Callable[Concatenate[Part, P], T],
+) -> Callable[Concatenate[Part, P], Coroutine[Any, Any, T]]:
+    """Makes a method a coroutine: what it does is done by the part's `runs`, off the event loop."""
+
+    @wraps(work)
+    async def run(self: Part, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._runs.run(partial(work, self, *args, **kwargs))
+
+    return run
 
 
 class ReadingThreads:

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from file.ledger import states
 from file.ledger.commit.writer import Writer
+from file.ledger.database.threads import LedgerPart, in_thread
 from file.ledger.read.queries import due_replicas, expired_leases
 from file.logic.values import FileState, ReplicaState
 from file.models import File, GivenUpFile, Installation, OpenUpload, Replica
@@ -53,7 +54,7 @@ class Due:
     lost: tuple[datetime, datetime] | None
 
 
-class Claims:
+class Claims(LedgerPart):
     """`claim_seconds`: how long a claimed replica is left to its claimer.
 
     `under_way`: ids of the files that this very process receives. If it stopped for a time, it renews its leases first.
@@ -62,40 +63,17 @@ class Claims:
     def __init__(self, writer: Writer, alias: str, *, under_way: Container[str], claim_seconds: float) -> None:
         self.claim_seconds = claim_seconds
         self._under_way = under_way
-        self._writer = writer
-        self._alias = alias
+        super().__init__(writer, alias)
         self._claim = timedelta(seconds=claim_seconds)
 
-    async def has_expired(self) -> bool:
+    @in_thread
+    def has_expired(self) -> bool:
         """Whether there are files to take over."""
-        return await self._writer.run(expired_leases(self._alias).exists)
+        return expired_leases(self._alias).exists()
 
-    async def take_over(self) -> int:
+    @in_thread
+    def take_over(self) -> int:
         """Makes files with an ended lease `erasing`. Returns their number; 0 while the ledger is behind."""
-        return await self._writer.run(self._take_over)
-
-    async def claim(self, account: str, state: ReplicaState, limit: int) -> Sequence[Due]:
-        """Claims up to `limit` replicas of the account that are due in this state, the longest due first."""
-        return await self._writer.run(lambda: self.claimed(due_replicas(self._alias, account, state), limit))
-
-    async def has_due(self, account: str, state: ReplicaState) -> bool:
-        """Whether there is anything to claim."""
-        return await self._writer.run(due_replicas(self._alias, account, state).exists)
-
-    async def hold(self, due: Due) -> bool:
-        """Renew the claim. False: it is another's by now, or the replica is not what it was; then publish nothing.
-
-        The claim is renewed also if the replica must be erased by now: the clean-up looks when its worker has ended.
-        """
-        return await self._writer.run(lambda: self._hold(due))
-
-    async def note(self, due: Due, upload_id: str | None) -> None:
-        """Records a multipart upload of the worker: without an id before it begins, then with its id."""
-        await self._writer.run(lambda: self._note(due, upload_id))
-
-    # --- in the writer's thread
-
-    def _take_over(self) -> int:
         GivenUpFile.objects.using(self._alias).filter(given_up_at__lt=Now() - _REMEMBERED).delete()
         if Installation.objects.using(self._alias).filter(behind_at__isnull=False).exists():
             return 0  # this older copy may lack the outcome of the file
@@ -108,6 +86,39 @@ class Claims:
                 Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
         return taken
 
+    @in_thread
+    def claim(self, account: str, state: ReplicaState, limit: int) -> Sequence[Due]:
+        """Claims up to `limit` replicas of the account that are due in this state, the longest due first."""
+        return self.claimed(due_replicas(self._alias, account, state), limit)
+
+    @in_thread
+    def has_due(self, account: str, state: ReplicaState) -> bool:
+        """Whether there is anything to claim."""
+        return due_replicas(self._alias, account, state).exists()
+
+    @in_thread
+    def hold(self, due: Due) -> bool:
+        """Renew the claim. False: it is another's by now, or the replica is not what it was; then publish nothing.
+
+        The claim is renewed also if the replica must be erased by now: the clean-up looks when its worker has ended.
+        """
+        ours = Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
+        states.hold(ours, self._claim)
+        return ours.filter(state=due.state).exists()
+
+    @in_thread
+    def note(self, due: Due, upload_id: str | None) -> None:
+        """Records a multipart upload of the worker: without an id before it begins, then with its id."""
+        if upload_id is None:
+            states.clear_begun(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
+        notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
+        # The record from before it began.
+        first = None if upload_id is None else notes.values_list("pk", flat=True).first()
+        if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
+            return
+        if File.objects.using(self._alias).filter(pk=due.file_id).exclude(state=FileState.ERASED).exists():
+            notes.create(file_id=due.file_id, account=due.account, upload_id=upload_id, created_at=Now())
+
     def claimed(self, due: QuerySet[Replica], limit: int) -> Sequence[Due]:
         """Up to `limit` of these, for callers in the writer's thread."""
         claim = secrets.token_hex(16)
@@ -119,34 +130,11 @@ class Claims:
         claimed = claimed.select_related("file").prefetch_related("file__open_uploads")
         return [_due(replica, claim) for replica in claimed.annotate(now=Now())]
 
-    def _hold(self, due: Due) -> bool:
-        ours = Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
-        states.hold(ours, self._claim)
-        return ours.filter(state=due.state).exists()
-
-    def _note(self, due: Due, upload_id: str | None) -> None:
-        if upload_id is None:
-            states.clear_begun(Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim))
-        notes = OpenUpload.objects.using(self._alias).filter(file_id=due.file_id, account=due.account, upload_id=None)
-        first = (
-            None if upload_id is None else notes.values_list("pk", flat=True).first()
-        )  # the record from before it began
-        if first is not None and notes.filter(pk=first).update(upload_id=upload_id):
-            return
-        if File.objects.using(self._alias).filter(pk=due.file_id).exclude(state=FileState.ERASED).exists():
-            notes.create(file_id=due.file_id, account=due.account, upload_id=upload_id, created_at=Now())
-
 
 def unfinished_replicas_of(file: File) -> list[Replica]:
     """One per account that may have something of a file that was never acknowledged; due at once."""
     return [
-        Replica(
-            file=file,
-            account=account,
-            bucket=bucket,
-            object_key=prefix + file.key,
-            **states.UNSEEN,
-        )
+        Replica(file=file, account=account, bucket=bucket, object_key=prefix + file.key, **states.UNSEEN)
         for account, (bucket, prefix) in ((name, where.split("/", 1)) for name, where in file.wanted.items())
     ]
 

@@ -7,6 +7,7 @@ the result per account.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from file.ledger import states
 from file.ledger.commit.writer import Writer
@@ -18,13 +19,13 @@ from file.logic.values import Erasure, FileState, ReplicaState
 from file.models import File, Replica
 
 
+@dataclass(eq=False, slots=True)
 class Erasures:
     """Begins erasures. Raises `LedgerUnavailableError`."""
 
-    def __init__(self, writer: Writer, alias: str, claims: Claims) -> None:
-        self._writer = writer
-        self._alias = alias
-        self._claims = claims
+    writer: Writer
+    alias: str
+    claims: Claims
 
     async def begin(
         self, key: str, file_id: str | None = None, accounts: Sequence[str] = ()
@@ -36,7 +37,7 @@ class Erasures:
         """
         if not is_storable(key):
             return None, ()
-        return await self._writer.run(lambda: self._begin_and_claim(key, file_id, accounts))
+        return await self.writer.run(lambda: self._begin_and_claim(key, file_id, accounts))
 
     # --- in the writer's thread
 
@@ -47,12 +48,12 @@ class Erasures:
         erasure = self._begin(key, file_id)
         if erasure is None or erasure.is_done:
             return erasure, ()
-        replicas = Replica.objects.using(self._alias).filter(file_id=erasure.id, account__in=accounts)
+        replicas = Replica.objects.using(self.alias).filter(file_id=erasure.id, account__in=accounts)
         due = replicas.filter(states.DUE, state=ReplicaState.ERASING)
-        return erasure, self._claims.claimed(due, len(accounts))
+        return erasure, self.claims.claimed(due, len(accounts))
 
     def _begin(self, key: str, file_id: str | None) -> Erasure | None:
-        files = File.objects.using(self._alias)
+        files = File.objects.using(self.alias)
         file = files.filter(live=True, key=key).select_for_update().first()
         if file_id is not None and (file is None or str(file.pk) != file_id):
             return None
@@ -63,13 +64,13 @@ class Erasures:
         elif file.key_hash is None:  # never acknowledged, and being removed already
             return None
         else:
-            states.hasten(Replica.objects.using(self._alias).filter(file=file))
-        return None if file is None else erasure_of(self._alias, str(file.pk))
+            states.hasten(Replica.objects.using(self.alias).filter(file=file))
+        return None if file is None else erasure_of(self.alias, str(file.pk))
 
     def _erase(self, file: File) -> None:
-        if not states.erase_file(File.objects.using(self._alias).filter(pk=file.pk), key_hashes(file.key)[0]):
+        if not states.erase_file(File.objects.using(self.alias).filter(pk=file.pk), key_hashes(file.key)[0]):
             return
         if file.state == FileState.RECEIVING:
-            Replica.objects.using(self._alias).bulk_create(unfinished_replicas_of(file))
+            Replica.objects.using(self.alias).bulk_create(unfinished_replicas_of(file))
         else:
-            states.erase_replicas(Replica.objects.using(self._alias).filter(file=file))
+            states.erase_replicas(Replica.objects.using(self.alias).filter(file=file))

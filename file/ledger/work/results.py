@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from file.ledger import states
 from file.ledger.commit.writer import Writer
+from file.ledger.database.threads import LedgerPart, in_thread
 from file.ledger.work.claims import LATE, Due, clock_ahead
 from file.logic.backoff import spread
 from file.logic.errors import AccountError, KeyOccupiedError, UploadError
@@ -39,59 +40,20 @@ class Lost:
     until: datetime
 
 
-class Results:
+class Results(LedgerPart):
     """`settle_seconds`: the time between two looks."""
 
     def __init__(self, writer: Writer, alias: str, *, settle_seconds: float) -> None:
-        self._writer = writer
-        self._alias = alias
+        super().__init__(writer, alias)
         self._settle = timedelta(seconds=settle_seconds)
 
-    async def gone(self, due: Due, strangers: int = 0) -> bool:
+    @in_thread
+    def gone(self, due: Due, strangers: int = 0) -> bool:
         """The account has nothing of the file, and `strangers` versions of others under its key. True: gone everywhere.
 
         A request without an answer may take effect late, so only the last look counts (see `states.py`): it comes some
         time after the first one, and after the lease of the process that receives the file has ended.
         """
-        return await self._writer.run(lambda: self._gone(due, strangers))
-
-    async def found(self, due: Due, stored: Stored) -> bool:
-        """The account has the file. False: it is not to be there any more, and its worker has to remove it again."""
-        return await self._writer.run(lambda: self._found(due, stored))
-
-    async def failed(self, due: Due, error: UploadError) -> None:
-        """Try again later, with growing pauses. If an account refuses the file for good, a person has to act.
-
-        Erasing is retried without end; the error code says why it fails.
-        """
-        retryable = error.retryable or (isinstance(error, AccountError) and error.passes_with_another_upload)
-        await self._writer.run(lambda: self._failed(due, error.code, retryable=retryable))
-
-    async def end_claim(self, due: Due) -> None:
-        """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
-        await self._writer.run(lambda: self._end_claim(due))
-
-    async def give_up(self, due: Due) -> None:
-        """The account lacks the file and is retired: it is not to get it any more. Ends the claim."""
-        await self._writer.run(lambda: self._give_up(due))
-
-    async def lost_uploads(self, account: str) -> Sequence[Lost]:
-        """Uploads that may be open where the replica is `stored` (the answer to a begin was lost) or `blocked`."""
-        return await self._writer.run(lambda: self._lost_uploads(account))
-
-    async def aborted(self, lost: Lost) -> None:
-        """It is not open any more."""
-        await self._writer.run(lambda: OpenUpload.objects.using(self._alias).filter(pk=lost.id).delete())
-
-    # --- in the writer's thread
-
-    def _claimed(self, due: Due) -> QuerySet[Replica]:
-        return Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
-
-    def _mine(self, due: Due) -> QuerySet[Replica]:
-        return self._claimed(due).filter(state=due.state)
-
-    def _gone(self, due: Due, strangers: int) -> bool:
         states.lock(self._alias, due.file_id)
         files = File.objects.using(self._alias).filter(pk=due.file_id)
         mine = self._mine(due)
@@ -114,15 +76,9 @@ class Results:
         states.complete(self._alias, due.file_id, due.account)
         return is_gone
 
-    def _unblock_others(self, due: Due) -> None:
-        """What is gone may have kept another file from the account: under the same key, and landed before it."""
-        kept_out = Replica.objects.using(self._alias).filter(
-            file__live=True, file__key__in=File.objects.using(self._alias).filter(pk=due.file_id).values("key")
-        )
-        kept_out = kept_out.filter(account=due.account, error_code=KeyOccupiedError.code)
-        states.unblock(kept_out.exclude(file_id=due.file_id))
-
-    def _found(self, due: Due, stored: Stored) -> bool:
+    @in_thread
+    def found(self, due: Due, stored: Stored) -> bool:
+        """The account has the file. False: it is not to be there any more, and its worker has to remove it again."""
         states.lock(self._alias, due.file_id)
         replicas = Replica.objects.using(self._alias).filter(pk=due.id)
         if states.store(replicas, stored):
@@ -134,28 +90,42 @@ class Results:
         states.reopen(self._alias, due.file_id, due.account, stored.object_key, lease)
         return False
 
-    def _failed(self, due: Due, code: str, *, retryable: bool) -> None:
+    @in_thread
+    def failed(self, due: Due, error: UploadError) -> None:
+        """Try again later, with growing pauses. If an account refuses the file for good, a person has to act.
+
+        Erasing is retried without end; the error code says why it fails.
+        """
+        retryable = error.retryable or (isinstance(error, AccountError) and error.passes_with_another_upload)
         mine = self._mine(due)
         if not retryable and due.state is ReplicaState.PENDING:
-            states.refuse(mine, code)
+            states.refuse(mine, error.code)
             return
         longest = _LONGEST_SILENCE_SECONDS if retryable else _LONGEST_REFUSAL_SECONDS
         seconds = min(longest, max(self._settle.total_seconds(), 0.1) * 2 ** min(due.attempts, 20))
-        if not states.put_off(mine, code, timedelta(seconds=spread(seconds))):
-            self._end_claim(due)
+        if not states.put_off(mine, error.code, timedelta(seconds=spread(seconds))):
+            states.end_claim(self._claimed(due), self._settle)
 
-    def _end_claim(self, due: Due) -> None:
+    @in_thread
+    def end_claim(self, due: Due) -> None:
+        """The claim is not needed any more, and nothing is said of the account: it is due again soon."""
         states.end_claim(self._claimed(due), self._settle)
 
-    def _give_up(self, due: Due) -> None:
-        """Only if it is retired at this moment: its worker may have read a retirement that was cancelled since."""
+    @in_thread
+    def give_up(self, due: Due) -> None:
+        """The account lacks the file and is retired: it is not to get it any more. Ends the claim.
+
+        Only if it is retired at this moment: its worker may have read a retirement that was cancelled since.
+        """
         states.lock(self._alias, due.file_id)
         retired = RetiredAccount.objects.using(self._alias).filter(name=due.account)
         if states.withdraw(self._mine(due).filter(Exists(retired))):
             states.complete(self._alias, due.file_id, due.account, keeps_uploads=True)
-        self._end_claim(due)
+        states.end_claim(self._claimed(due), self._settle)
 
-    def _lost_uploads(self, account: str) -> Sequence[Lost]:
+    @in_thread
+    def lost_uploads(self, account: str) -> Sequence[Lost]:
+        """Uploads that may be open where the replica is `stored` (the answer to a begin was lost) or `blocked`."""
         left = Replica.objects.using(self._alias).filter(
             file=OuterRef("file"), account=account, state__in=(ReplicaState.STORED, ReplicaState.BLOCKED)
         )
@@ -174,3 +144,22 @@ class Results:
             )
             for note in notes.filter(object_key__isnull=False).select_related("file")[:_BATCH]
         ]
+
+    @in_thread
+    def aborted(self, lost: Lost) -> None:
+        """It is not open any more."""
+        OpenUpload.objects.using(self._alias).filter(pk=lost.id).delete()
+
+    def _claimed(self, due: Due) -> QuerySet[Replica]:
+        return Replica.objects.using(self._alias).filter(pk=due.id, owner=due.claim)
+
+    def _mine(self, due: Due) -> QuerySet[Replica]:
+        return self._claimed(due).filter(state=due.state)
+
+    def _unblock_others(self, due: Due) -> None:
+        """What is gone may have kept another file from the account: under the same key, and landed before it."""
+        kept_out = Replica.objects.using(self._alias).filter(
+            file__live=True, file__key__in=File.objects.using(self._alias).filter(pk=due.file_id).values("key")
+        )
+        kept_out = kept_out.filter(account=due.account, error_code=KeyOccupiedError.code)
+        states.unblock(kept_out.exclude(file_id=due.file_id))

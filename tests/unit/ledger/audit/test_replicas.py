@@ -1,8 +1,9 @@
 """What verifying asks the ledger, on both databases: which replicas there are, and what is known of what was listed."""
 
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from django.db import connections
@@ -23,6 +24,7 @@ from tests.unit.ledger.looking import ask, ledger_on
 from tests.unit.ledger.verified import add, change, recorded_in, threads_on
 
 A = account("A", PREFIX)
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -185,6 +187,19 @@ async def test_open_uploads_are_told_apart(database: str) -> None:
     assert await ask(database, lambda: [note.upload_id for note in rows.all()]) == ["behind"]
 
 
+class Here:
+    """Runs the work in the thread of the caller."""
+
+    async def run(self, work: Callable[[], T], /) -> T:
+        return work()
+
+
+def run_here(asked: Coroutine[Any, Any, object]) -> None:
+    """Without an event loop, in which the ORM refuses to work."""
+    with pytest.raises(StopIteration):
+        asked.send(None)
+
+
 def test_windows_and_draws_use_an_index_when_the_ledger_is_large(filled: Filled) -> None:
     database = filled(20_000)
     statements: list[tuple[str, Any]] = []
@@ -202,10 +217,10 @@ def test_windows_and_draws_use_an_index_when_the_ledger_is_large(filled: Filled)
         assert replicas._loaded("A", Q(pk__gt=first + 5_000, pk__lte=first + 5_100))
         page = replicas._keys("team-1", "")
         assert replicas._loaded("A", Q(file_id__in=[file_id for file_id, _ in page[:20]]))
-        known_objects = KnownObjects(nobody, database)
-        known_objects._known(A, [PREFIX + key for _, key in page])
-        known_objects._last_begun()
-        known_objects._fates([str(file_id) for file_id, _ in page])
+        known_objects = KnownObjects(Here(), database)
+        run_here(known_objects.known(A, [PREFIX + key for _, key in page]))
+        run_here(known_objects.last_begun())
+        run_here(known_objects.fates([str(file_id) for file_id, _ in page]))
     assert end == first + 6_500
     assert len(page) == 500
     explain = "EXPLAIN " if connections[database].vendor == "postgresql" else "EXPLAIN QUERY PLAN "
