@@ -8,6 +8,7 @@ for. Wrong bytes may have been damaged on the way: they are read again before th
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from file.audit.findings import Finding
@@ -96,6 +97,12 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     return await retried(ask, attempts=_ATTEMPTS, first_seconds=_PAUSE_SECONDS, longest_seconds=_PAUSE_SECONDS)
 
 
+async def digests_of_object(storage: StorageAccount, stored: Stored, file_id: str, size: int) -> Digests:
+    """Reads it whole. Raises `AccountError`."""
+    async with storage.read(stored, file_id=file_id, start=0, stop=size, size=size) as pieces:
+        return await digests_of(pieces)
+
+
 def _compared(recorded: Recorded, found: FoundObject) -> Comparison:
     shown = found.metadata.get(FILE_ID)
     if shown != recorded.file_id and not (shown is None and found.may_lose_metadata and _is_same(recorded, found)):
@@ -121,13 +128,8 @@ def _is_same(recorded: Recorded, found: FoundObject) -> bool:
 
 async def _read_through(recorded: Recorded, stored: Stored, storage: StorageAccount) -> Comparison:
     """Raises `ReplicaMissingError` if it is not there any more."""
-
-    async def digests() -> Digests:
-        size = recorded.digests.size
-        async with storage.read(stored, file_id=recorded.file_id, start=0, stop=size, size=size) as pieces:
-            return await digests_of(pieces)
-
+    read = partial(digests_of_object, storage, stored, recorded.file_id, recorded.digests.size)
     for _ in range(_READINGS):
-        if await patiently(digests) == recorded.digests:
+        if await patiently(read) == recorded.digests:
             return Comparison(Result.GOOD, stored, is_ours=True)
     return Comparison(Result.DIFFERS, stored, is_ours=True, why="gives other bytes")

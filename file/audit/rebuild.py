@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from file.audit.compare import digests_of_object
 from file.audit.findings import AccountFindings, Finding, RebuildFindings, UnknownObject
 from file.audit.inventory import FoundCopy, Inventory, scratch_inventory, take_inventory
 from file.audit.restore import Wanted, WantedAccounts, contradiction, copy_of, digests_in, restored
@@ -24,9 +25,7 @@ from file.ledger.states import ACKNOWLEDGED
 from file.logic.accounts.hashes import AccountHashes
 from file.logic.accounts.registry import Registry
 from file.logic.errors import AccountError, AccountUnreachableError, ReplicaMissingError
-from file.logic.hashing import digests_of
 from file.logic.naming import begun_at
-from file.logic.ports import StorageAccount
 from file.logic.values import FILE_ID, Digests, FileState, ReplicaState, checksum_text
 
 Copies = Sequence[FoundCopy]  # of one file
@@ -215,7 +214,8 @@ class Rebuild:
         for copy in copies:
             try:
                 async with self._reading:
-                    read = await _read(self._registry.storage(copy.account), copy)
+                    storage = self._registry.storage(copy.account)
+                    read = await digests_of_object(storage, copy.found.stored, copy.file_id, copy.found.size)
             except AccountError as error:
                 errors.append(error.detail)
                 continue
@@ -233,12 +233,6 @@ class Rebuild:
 
     def _tell(self, code: str, copy: FoundCopy, detail: str, *, account: str = "") -> None:
         self._findings.add(Finding(code=code, account=account, key=copy.key, detail=detail, file_id=copy.file_id))
-
-
-async def _read(storage: StorageAccount, copy: FoundCopy) -> Digests:
-    size = copy.found.size
-    async with storage.read(copy.found.stored, file_id=copy.file_id, start=0, stop=size, size=size) as pieces:
-        return await digests_of(pieces)
 
 
 def _batches(files: Iterator[Copies]) -> Iterator[Sequence[Copies]]:

@@ -4,7 +4,6 @@ Promises: each query reads a bounded window of rows by an index, however many ro
 rows are held in memory. Rows that are written meanwhile may be missed. Leaves to others: writing (`verification.py`).
 """
 
-import base64
 import random
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from django.db.models import Count, Q, QuerySet
 
 from file.ledger.database.threads import LedgerPart
 from file.ledger.read.queries import is_storable, listing
+from file.ledger.read.receipts import digests_of
 from file.ledger.states import ACKNOWLEDGED, SHOWN
 from file.logic.errors import ReplacedError, ReplicaMissingError
 from file.logic.values import Digests, ReplicaState
@@ -163,10 +163,6 @@ class Replicas(LedgerPart):
 
 def _recorded(replica: Replica) -> Recorded:
     file = replica.file
-    assert file.size is not None  # an acknowledged file has them
-    assert file.sha256 is not None
-    assert file.crc64nvme is not None
-    checksum = int.from_bytes(base64.b64decode(file.crc64nvme), "big")
     return Recorded(
         id=replica.pk,
         file_id=str(file.pk),
@@ -178,5 +174,5 @@ def _recorded(replica: Replica) -> Recorded:
         error_code=replica.error_code,
         etag=replica.etag,
         version_id=replica.version_id,
-        digests=Digests(file.size, bytes.fromhex(file.sha256), checksum),
+        digests=digests_of(file),
     )

@@ -38,10 +38,10 @@ class DatabaseLedger:
         self.writer = Writer(alias, self._outcomes, self._outcomes.at_once)
         self._renewal = Renewal(self.writer, alias, owner, lease_seconds)
         self._unwanted: set[asyncio.Future[bool]] = set()
-        self._installation = ""
+        self.installation = ""  # read once, when the ledger is opened
 
     async def __aenter__(self) -> Self:
-        self._installation = await self._read_installation()
+        self.installation = await self._read_installation()
         await self.writer.__aenter__()
         self._renewal.start()
         return self
@@ -53,11 +53,6 @@ class DatabaseLedger:
         if self._unwanted:
             await asyncio.wait(self._unwanted)
         await self.writer.__aexit__(kind, error, trace)
-
-    @property
-    def installation(self) -> str:
-        """See `Ledger.installation`. Read once, when the ledger is opened."""
-        return self._installation
 
     @property
     def under_way(self) -> Container[str]:

@@ -10,15 +10,12 @@ from file.models import File, Replica
 def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
     """The receipt of an acknowledged file, with one outcome per replica; without accounts that are losing the file."""
     leaving = (ReplicaState.ERASING, ReplicaState.ERASED)
-    assert file.size is not None  # an acknowledged file has them
-    assert file.sha256 is not None
-    assert file.crc64nvme is not None
     return Receipt(
         id=str(file.pk),
         key=file.key,
         name=file.name,
         content_type=file.content_type,
-        digests=Digests(file.size, bytes.fromhex(file.sha256), int.from_bytes(base64.b64decode(file.crc64nvme), "big")),
+        digests=digests_of(file),
         outcomes=tuple(
             _outcome(replica) for replica in sorted(replicas, key=lambda r: r.account) if replica.state not in leaving
         ),
@@ -27,6 +24,14 @@ def receipt_of(file: File, replicas: Sequence[Replica]) -> Receipt:
         created_at=file.created_at,
         stored_at=file.stored_at,
     )
+
+
+def digests_of(file: File) -> Digests:
+    """The digests of an acknowledged file."""
+    assert file.size is not None
+    assert file.sha256 is not None
+    assert file.crc64nvme is not None
+    return Digests(file.size, bytes.fromhex(file.sha256), int.from_bytes(base64.b64decode(file.crc64nvme), "big"))
 
 
 def _outcome(replica: Replica) -> Stored | Pending:
