@@ -31,17 +31,15 @@ class Runs(Protocol):
 
 
 class LedgerPart:
-    """Works on the database `alias`, by `runs`."""
+    """A class whose methods read or write the database `alias`; `runs` runs those that are marked `in_thread`."""
 
     def __init__(self, runs: Runs, alias: str) -> None:
         self._runs = runs
         self._alias = alias
 
 
-def in_thread(
-    work: Callable[Concatenate[Part, P], T],
-) -> Callable[Concatenate[Part, P], Coroutine[Any, Any, T]]:
-    """Makes a method a coroutine: what it does is done by the part's `runs`, off the event loop."""
+def in_thread(work: Callable[Concatenate[Part, P], T]) -> Callable[Concatenate[Part, P], Coroutine[Any, Any, T]]:
+    """Turns a method into a coroutine: the whole method runs in the thread of `runs`, never in the event loop."""
 
     @wraps(work)
     async def run(self: Part, /, *args: P.args, **kwargs: P.kwargs) -> T:
