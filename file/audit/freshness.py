@@ -86,8 +86,8 @@ class Freshness:
         name = account.account.name
         if lost:
             key, seen = lost[0]
-            told = {"account": name, "object_key": key, "id": seen.metadata[FILE_ID], "cure": _CURE}
-            _log.error("ledger_is_behind", **told)
+            members = {"account": name, "object_key": key, "id": seen.metadata[FILE_ID], "cure": _CURE}
+            _log.error("ledger_is_behind", **members)
             await self.installations.mark_behind()
         elif found and (last is None or ownership.created_at > datetime.now(UTC) - _NEW):
             whose = sorted({seen.metadata.get(FILE_INSTALLATION, NO_INSTALLATION) for _, seen in found})

@@ -120,10 +120,10 @@ def scratch_inventory(ours: Collection[str]) -> Iterator[Inventory]:
 
 
 async def take_inventory(
-    storages: Sequence[StorageAccount], inventory: Inventory, findings: RebuildFindings, told: Callable[[], None]
+    storages: Sequence[StorageAccount], inventory: Inventory, findings: RebuildFindings, progress: Callable[[], None]
 ) -> None:
-    """Lists all accounts. `told` is called each time when `findings` has grown."""
-    await together([_Listing(storage, inventory, findings).run(told) for storage in storages])
+    """Lists all accounts. `progress` is called each time when `findings` has grown."""
+    await together([_Listing(storage, inventory, findings).run(progress) for storage in storages])
 
 
 class _Listing:
@@ -136,14 +136,14 @@ class _Listing:
         self._findings = findings
         self._own = findings.accounts[storage.account.name]
 
-    async def run(self, told: Callable[[], None]) -> None:
+    async def run(self, progress: Callable[[], None]) -> None:
         self._own.is_listed = True
         try:
             async with aclosing(self._storage.pages()) as pages:
                 async for keys in pages:
                     looked = await asyncio.gather(*(self._look(object_key) for object_key in keys))
                     self._inventory.add([copy for copy in looked if copy is not None])
-                    told()
+                    progress()
                     if self._own.error is not None:
                         return
         except AccountError as error:

@@ -44,7 +44,7 @@ class Orphans:
     under: str = ""
     clean: bool = False
     dry_run: bool = False
-    told: Callable[[], None] = lambda: None
+    progress: Callable[[], None] = lambda: None
 
     async def check(self) -> None:
         """Raises `CleaningRefusedError` if nothing may be removed, for the ledger is known to be behind."""
@@ -70,7 +70,7 @@ class Orphans:
                     await walk.objects(keys)
                     if self.findings.is_behind and not self.dry_run:
                         await self.installations.mark_behind()
-                    self.told()
+                    self.progress()
             async with aclosing(bucket.open_uploads(self.under)) as uploads:
                 async for page in uploads:
                     await walk.uploads(page)

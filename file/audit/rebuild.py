@@ -37,7 +37,7 @@ _MAY_BE_UNDER_WAY = timedelta(days=3)
 
 
 class Rebuild:
-    """`alias` is the database's; None if there is no ledger yet, for a dry run. `told` gets the findings as they grow.
+    """`alias` is the database's; None if there is no ledger yet, for a dry run. `progress` gets the growing findings.
 
     `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects that carry no id.
     `older_copy`: the ledger is a copy that took the place of a later one; what was being received when it was made may
@@ -57,7 +57,7 @@ class Rebuild:
         adopted: Sequence[str] = (),
         older_copy: bool = False,
         dry_run: bool = False,
-        told: Callable[[RebuildFindings], None] = lambda findings: None,
+        progress: Callable[[RebuildFindings], None] = lambda findings: None,
     ) -> None:
         self._alias = alias
         self._registry = registry
@@ -67,7 +67,7 @@ class Rebuild:
         self._older_copy = older_copy
         self._dry_run = dry_run
         self._findings = RebuildFindings({name: AccountFindings() for name in registry.names})
-        self._told: Callable[[], None] = lambda: told(self._findings)
+        self._progress: Callable[[], None] = lambda: progress(self._findings)
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def run(self) -> RebuildFindings:
@@ -78,10 +78,10 @@ class Rebuild:
             if self._older_copy and ledger is not None and not self._dry_run:
                 await ledger.forget_received()
             with scratch_inventory(await self._ours(threads)) as inventory:
-                await take_inventory(self._registry.storages, inventory, self._findings, self._told)
+                await take_inventory(self._registry.storages, inventory, self._findings, self._progress)
                 for files in _batches(inventory.files()):
                     await self._restore(files, inventory, ledger)
-                    self._told()
+                    self._progress()
             if self._alias is not None and not self._dry_run and self._findings.is_level:
                 await Installations(threads, self._alias).mark_level(self._findings.behind_at)
         finally:
@@ -222,7 +222,7 @@ class Rebuild:
             if sha256 not in (None, read.sha256) or checksum not in (None, read.crc64nvme):
                 self._tell("digest_mismatch", copy, "gave other bytes than it says", account=copy.account)
                 return None
-            self._told()
+            self._progress()
             return read
         self._tell("file_unreadable", copies[0], "cannot be read: " + " ".join(errors))
         return None

@@ -55,11 +55,11 @@ class Scrub:
         recorded = await self.replicas.one(account)
         if recorded is None:
             return None
-        told = {"id": recorded.file_id, "account": account}
+        members = {"id": recorded.file_id, "account": account}
         try:
             seen = await compare(recorded, self.registry.storage(account))
         except AccountError as error:
-            _log.warning("sampling_failed", **told, code=error.code, detail=error.detail)
+            _log.warning("sampling_failed", **members, code=error.code, detail=error.detail)
             self.registry.breaker(account).failed(error)
             return None
         self.registry.breaker(account).succeeded()
@@ -70,7 +70,7 @@ class Scrub:
         problem = await mark(self.verification, recorded, seen)
         _log.warning(
             "replica_is_wrong",
-            **told,
+            **members,
             code=problem.code,
             detail=problem.detail,
             became=problem.became,

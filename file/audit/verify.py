@@ -53,7 +53,7 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 @dataclass(eq=False, slots=True)
 class Verify:
-    """`findings` has the accounts. `told` is called each time when they have grown.
+    """`findings` has the accounts. `progress` is called each time when they have grown.
 
     `registry` has all accounts; the others are asked, too, before a damaged copy is removed.
     """
@@ -63,7 +63,7 @@ class Verify:
     registry: Registry
     plan: Plan
     findings: Findings
-    told: Callable[[], None] = lambda: None
+    progress: Callable[[], None] = lambda: None
     bad: dict[str, set[str]] = field(default_factory=dict, init=False)  # in a dry run: accounts by file
 
     async def run(self) -> None:
@@ -90,7 +90,7 @@ class Verify:
             async for batch, reached in batches:
                 await account.verify(batch)
                 own.reached = reached
-                self.told()
+                self.progress()
                 if own.error is not None:
                     return
         own.reached = 1.0

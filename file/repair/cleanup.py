@@ -120,22 +120,22 @@ class Cleaner:
         return await self.clean(account)
 
     async def _settle_safely(self, due: Due) -> None:
-        told = {"id": due.file_id, "account": due.account}
+        members = {"id": due.file_id, "account": due.account}
         breaker = self.registry.breaker(due.account)
         try:
             try:
                 await held(self.claims, due, self._settle(due))
             except AccountError as error:
-                _log.warning("cleaning_failed", **told, code=error.code, detail=error.detail)
+                _log.warning("cleaning_failed", **members, code=error.code, detail=error.detail)
                 if not isinstance(error, NoSourceError | TakenBackError):
                     breaker.failed(error)
                 await self.results.failed(due, error)
             else:
                 breaker.succeeded()
         except LedgerUnavailableError as error:  # the claim ends by itself
-            _log.warning("cleaning_unrecorded", **told, detail=error.detail)
-        except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out; the others go on
-            _log.exception("cleaning_crashed", **told)
+            _log.warning("cleaning_unrecorded", **members, detail=error.detail)
+        except Exception:  # noqa: BLE001 - logged, and tried again when the claim has run out; the others go on
+            _log.exception("cleaning_crashed", **members)
 
     async def _settle(self, due: Due) -> None:
         inventory = self.registry.storage(due.account)

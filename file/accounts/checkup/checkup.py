@@ -40,7 +40,7 @@ class CheckUp:
         self._client = client
         self._probe = Probe(client, pause_seconds=pause_seconds, settle_seconds=settle_seconds)
         self._results: dict[str, CheckResult] = {}
-        self._told: Callable[[], None] = lambda: None
+        self._progress: Callable[[], None] = lambda: None
         self._ended_by: str | None = None  # after which nothing more is asked
         self._cured: set[str] = set()  # checks that passed once something was left out; what needs them is asked
         self._cures: set[str] = set()
@@ -61,13 +61,13 @@ class CheckUp:
         """The options to set to false in the account's JSON, as found by tests without them."""
         return tuple(sorted(self._cures))
 
-    async def run(self, told: Callable[[], None] = lambda: None) -> None:
-        """`told` is called after each check. Never raises `AccountError`.
+    async def run(self, progress: Callable[[], None] = lambda: None) -> None:
+        """`progress` is called after each check. Never raises `AccountError`.
 
         If it is interrupted, it waits for the request under way, and removes what it made: the result of a request that
         is cut off would be unknown.
         """
-        self._told = told
+        self._progress = progress
         running = asyncio.ensure_future(self._run())
         try:
             await asyncio.shield(running)
@@ -134,7 +134,7 @@ class CheckUp:
 
     def _add(self, result: CheckResult) -> None:
         self._results[result.check] = result
-        self._told()
+        self._progress()
 
     def _fail(self, check: str, error: AccountError) -> None:
         """Stops after a temporary failure, because the other checks would also fail."""
@@ -220,7 +220,7 @@ class CheckUp:
                 self._tell(check, CheckState.NOT_ASKED, f"because of: {self._ended_by}")
 
     async def _take_back(self) -> None:
-        left = await self._probe.take_back()
+        left = await self._probe.remove_probes()
         self.left = left or []
         if left is None:
             self._tell("taken back", CheckState.NOT_ASKED, "nothing was made")

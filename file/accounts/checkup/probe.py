@@ -180,7 +180,7 @@ class Probe:
         """Whether an object shows the metadata that was stored with it."""
         return answer.headers.get(METADATA + _MARK) == self._description.metadata[_MARK]
 
-    async def take_back(self) -> list[str] | None:
+    async def remove_probes(self) -> list[str] | None:
         """Removes everything. Returns the keys that have, or may have, an object; None if nothing was created."""
         left = set(self._made) | self._begun
         if not left:

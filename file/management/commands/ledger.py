@@ -188,7 +188,7 @@ class Command(OperatorCommand):
                 adopted=options["adopt"],
                 older_copy=options["older_copy"],
                 dry_run=options["dry_run"],
-                told=lambda findings: show(lambda: as_progress(findings)),
+                progress=lambda findings: show(lambda: as_progress(findings)),
             ).run()
 
 

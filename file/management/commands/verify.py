@@ -121,7 +121,7 @@ class Command(OperatorCommand):
                     under=plan.prefix,
                     clean=options["clean"],
                     dry_run=plan.dry_run,
-                    told=show_progress,
+                    progress=show_progress,
                 )
                 await orphans.check()
                 verify = Verify(
@@ -130,7 +130,7 @@ class Command(OperatorCommand):
                     registry,
                     plan,
                     findings,
-                    told=show_progress,
+                    progress=show_progress,
                 )
                 await verify.run()
                 if plan.sample is None:

@@ -143,5 +143,5 @@ def _by_code(codes: Mapping[str, int]) -> str:
     """The sum, and the number for each error code."""
     if not codes:
         return "0"
-    told = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()) if code)
-    return f"{sum(codes.values())}{f' ({told})' if told else ''}"
+    listed = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()) if code)
+    return f"{sum(codes.values())}{f' ({listed})' if listed else ''}"

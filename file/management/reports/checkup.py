@@ -24,14 +24,14 @@ _SIGNS = {CheckState.OK: "✓", CheckState.WARNED: "!", CheckState.FAILED: "✗"
 _VERSIONS = {True: "yes", False: "no", None: "-"}
 _VERSIONED = "(keeps versions)"
 
-Told = Callable[[Sequence[CheckUp]], None]
+Progress = Callable[[Sequence[CheckUp]], None]
 
 
-def check_accounts(accounts: Sequence[Account], told: Told) -> tuple[Sequence[CheckUp], bool]:
-    """The check-ups, and whether they came to their end. `told` is called after each check."""
+def check_accounts(accounts: Sequence[Account], progress: Progress) -> tuple[Sequence[CheckUp], bool]:
+    """The check-ups, and whether they came to their end. `progress` is called after each check."""
     checkups: list[CheckUp] = []
     try:
-        asyncio.run(_checked(accounts, checkups, told))
+        asyncio.run(_checked(accounts, checkups, progress))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return checkups, False
     return checkups, True
@@ -67,9 +67,9 @@ def as_table(checkups: Sequence[CheckUp]) -> Table:
 
 def as_lines(checkups: Sequence[CheckUp]) -> Iterator[str]:
     """A line for each warning and each failed check, and what to write into an account's JSON."""
-    told = [(checkup, result) for checkup in checkups for result in checkup.results]
+    everything = [(checkup, result) for checkup in checkups for result in checkup.results]
     for state in (CheckState.WARNED, CheckState.FAILED):
-        found = [(checkup, result) for checkup, result in told if result.state is state]
+        found = [(checkup, result) for checkup, result in everything if result.state is state]
         for checkup, result in found:
             yield f"{_SIGNS[state]} {checkup.account.name}, {result.check}: {result.detail}."
     for checkup in checkups:
@@ -100,7 +100,7 @@ def as_json(checkups: Sequence[CheckUp]) -> dict[str, Any]:
     }
 
 
-async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], told: Told) -> None:
+async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], progress: Progress) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -111,4 +111,4 @@ async def _checked(accounts: Sequence[Account], checkups: list[CheckUp], told: T
             checkups.append(CheckUp(bucket.client))
         async with asyncio.TaskGroup() as group:
             for checkup in checkups:
-                group.create_task(checkup.run(lambda: told(checkups)))
+                group.create_task(checkup.run(lambda: progress(checkups)))

@@ -104,8 +104,8 @@ def _row(name: str, account: AccountFindings) -> tuple[str, ...]:
 
 
 def _problem(problem: Finding) -> dict[str, Any]:
-    told = asdict(problem)
-    return {"account": told.pop("account"), "object_key": told.pop("key"), **told}
+    members = asdict(problem)
+    return {"account": members.pop("account"), "object_key": members.pop("key"), **members}
 
 
 def _account(account: AccountFindings) -> dict[str, Any]:
