@@ -114,7 +114,7 @@ async def test_a_reader_is_broken_off_when_it_reads_nothing(proxied: Proxied) ->
 async def test_a_reader_gets_the_file_when_it_is_the_account_that_is_slow(proxied: Proxied) -> None:
     proxy = proxied("A")
     body = LARGE[: 512 * KiB]
-    hasty = {"client_grace_seconds": 0.1, "min_bytes_per_second": 1024 * MiB}
+    hasty = {"client_grace_seconds": 0.5, "min_bytes_per_second": 1024 * MiB}
     async with serving(proxy.account, **hasty) as service:
         assert (await put(service, "k", body)).status_code == 201
         proxy.add(Fault.slows(512 * KiB, operation="get"))
