@@ -81,14 +81,19 @@ async def mark(
 ) -> Finding:
     """Mark in the ledger a replica that is not good. `gone`: accounts that a dry run found to lack the file."""
     demotion = await verification.demote(recorded, seen.code, dry_run=dry_run, gone=gone)
+    return finding_of(recorded, seen.code, demotion.change.value, seen.why, good_copies=demotion.good_copies)
+
+
+def finding_of(recorded: Recorded, code: str, became: str, detail: str, *, good_copies: int | None = None) -> Finding:
+    """A finding about this replica."""
     return Finding(
-        code=seen.code,
+        code=code,
         account=recorded.account,
         key=recorded.object_key,
-        detail=seen.why,
-        became=demotion.change.value,
+        detail=detail,
+        became=became,
         file_id=recorded.file_id,
-        good_copies=demotion.good_copies,
+        good_copies=good_copies,
     )
 
 

@@ -67,8 +67,7 @@ class Orphans:
         try:
             async with aclosing(bucket.pages(self.under)) as pages:
                 async for keys in pages:
-                    await walk.objects(keys)
-                    if self.findings.is_behind and not self.dry_run:
+                    if await walk.objects(keys) and not self.dry_run:
                         await self.installations.mark_behind()
                     self.progress()
             async with aclosing(bucket.open_uploads(self.under)) as uploads:
@@ -92,8 +91,8 @@ class _Walk:
         self._dry_run = orphans.dry_run
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def objects(self, object_keys: Sequence[str]) -> None:
-        """One page. Raises `AccountError`."""
+    async def objects(self, object_keys: Sequence[str]) -> bool:
+        """One page. Returns whether an object in it shows that the ledger is behind. Raises `AccountError`."""
         self._own.objects += len(object_keys)
         known = await self._known_objects.known(self._account, object_keys)
         carrying: list[tuple[str, FoundObject]] = []
@@ -101,15 +100,18 @@ class _Walk:
         ids = {found.metadata[FILE_ID] for _, found in carrying}
         fates = await self._known_objects.fates(ids) if ids else {}
         # First what says that the ledger is behind: then the rest of the page is not removed either.
-        for object_key, found in carrying:
-            if found.metadata[FILE_ID] not in fates:
-                self._not_in_ledger(object_key, found)
+        signs = [
+            self._not_in_ledger(object_key, found)
+            for object_key, found in carrying
+            if found.metadata[FILE_ID] not in fates
+        ]
         for object_key, found in carrying:
             fate = fates.get(found.metadata[FILE_ID])
             if fate is Fate.KEPT:  # an owner's copy, under another key or in an account that shall not have it
                 self._unknown(object_key)
             elif fate is Fate.GONE:
                 await self._left(object_key, found.metadata[FILE_ID])
+        return any(signs)
 
     async def uploads(self, page: Sequence[ListedUpload]) -> None:
         """One page. Raises `AccountError`."""
@@ -140,20 +142,22 @@ class _Walk:
         else:
             carrying.append((object_key, found))
 
-    def _not_in_ledger(self, object_key: str, found: FoundObject) -> None:
-        """It names a file that the ledger does not know."""
+    def _not_in_ledger(self, object_key: str, found: FoundObject) -> bool:
+        """It names a file that the ledger does not know. Returns whether this shows that the ledger is behind."""
+        is_sign = False
         file_id, installation = found.metadata[FILE_ID], found.metadata.get(FILE_INSTALLATION)
         if installation is None:
             self._findings.has_unclaimed = True
             why = "names a file that the ledger does not know, and no installation"
         elif installation in self._ours:
-            self._findings.is_behind = True  # from now on nothing is removed in any account
+            is_sign = self._findings.is_behind = True  # from now on nothing is removed in any account
             why = "this installation wrote it, and the ledger does not know its file"
         else:
             self._unknown(object_key, installation=installation)
-            return
+            return False
         self._own.not_in_ledger += 1
         self._tell(object_key, "not_in_ledger", "left", why, file_id)
+        return is_sign
 
     def _unknown(self, object_key: str, upload_id: str | None = None, installation: str | None = None) -> None:
         name = self._account.name

@@ -12,8 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from file.audit.compare import Comparison, Result, compare, mark, patiently
-from file.audit.findings import AccountFindings, Finding, Findings
+from file.audit.compare import Comparison, Result, compare, finding_of, mark, patiently
+from file.audit.findings import AccountFindings, Findings
 from file.ledger.audit.replicas import REPLACED, Recorded, Replicas
 from file.ledger.audit.verification import Change, Verification
 from file.ledger.work.holding import is_shown
@@ -234,13 +234,4 @@ class _Account:
         self._tell(recorded, REPLACED, became, detail)
 
     def _tell(self, recorded: Recorded, code: str, became: str, detail: str) -> None:
-        self._findings.add(
-            Finding(
-                code=code,
-                account=recorded.account,
-                key=recorded.object_key,
-                detail=detail,
-                became=became,
-                file_id=recorded.file_id,
-            )
-        )
+        self._findings.add(finding_of(recorded, code, became, detail))

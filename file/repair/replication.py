@@ -56,7 +56,7 @@ class Replication:
 
     async def bring(self, due: Due) -> None:
         """Completes a claimed replica, and records the result. Raises nothing except its cancellation."""
-        told = {"id": due.file_id, "account": due.account}
+        members = {"id": due.file_id, "account": due.account}
         try:
             await held(self.claims, due, self._settle(due))
         except asyncio.CancelledError:
@@ -64,16 +64,16 @@ class Replication:
                 await self.results.end_claim(due)
             raise
         except LedgerUnavailableError as error:  # the claim ends by itself
-            _log.warning("catch_up_unrecorded", **told, detail=error.detail)
+            _log.warning("catch_up_unrecorded", **members, detail=error.detail)
         except UploadError as error:
-            _log.warning("catch_up_failed", **told, code=error.code, detail=error.detail)
+            _log.warning("catch_up_failed", **members, code=error.code, detail=error.detail)
             metrics.catch_up_failed(due.account, error.code)
             if isinstance(error, AccountError) and not isinstance(error, NoSourceError | TakenBackError):
                 self.placement.registry.breaker(due.account).failed(error)
             with suppress(LedgerUnavailableError):
                 await self.results.failed(due, error)
-        except Exception:  # noqa: BLE001 - told, and tried again when the claim has run out
-            _log.exception("catch_up_crashed", **told)
+        except Exception:  # noqa: BLE001 - logged, and tried again when the claim has run out
+            _log.exception("catch_up_crashed", **members)
         else:
             self.placement.registry.breaker(due.account).succeeded()
 

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import product
 from typing import Any
 
@@ -45,6 +46,16 @@ def behind(proxied: Proxied) -> FaultProxy:
     return proxied("B")
 
 
+@asynccontextmanager
+async def running(accounts: Accounts, behind: FaultProxy) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """The service and a client of it, for three accounts of which B is reached by `behind`."""
+    async with (
+        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
+        service.client() as client,
+    ):
+        yield service, client
+
+
 def is_stored(receipt: Mapping[str, Any]) -> bool:
     return bool(receipt["status"] == "stored")
 
@@ -65,10 +76,7 @@ async def test_open_uploads_are_not_listed_when_a_lane_has_failed_and_noted_what
 ) -> None:
     """So an account that does not allow to list them gets the file all the same."""
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", MANY_PARTS)
         behind.add(Fault.refuses("AccessDenied", operation="list_uploads", times=None))
         behind.accept_connections()
@@ -80,10 +88,7 @@ async def test_open_uploads_are_not_listed_when_a_lane_has_failed_and_noted_what
 @pytest.mark.parametrize("size", [0, ONE_PART, MANY_PARTS])
 async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behind: FaultProxy, size: int) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         headers = {"content-type": "text/x-test", "x-amz-meta-colour": "blue"}
         file_id = await missed(service, client, "k", size, **headers, **CONTENT_HEADERS)
         behind.accept_connections()
@@ -104,10 +109,7 @@ async def test_an_account_gets_the_file_when_it_is_back(accounts: Accounts, behi
 async def test_every_file_arrives_when_the_account_was_out_for_many(accounts: Accounts, behind: FaultProxy) -> None:
     behind.refuse_connections()
     keys = [f"k{number}" for number in range(60)]
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         ids = await asyncio.gather(*(missed(service, client, key, ONE_PART) for key in keys))
         behind.accept_connections()
         for file_id in ids:
@@ -119,10 +121,7 @@ async def test_an_account_that_is_down_is_asked_seldom_however_much_it_misses(
     accounts: Accounts, behind: FaultProxy
 ) -> None:
     behind.add(Fault.refuses("InternalError", times=None))
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         ids = await asyncio.gather(*(missed(service, client, f"k{number}", ONE_PART) for number in range(30)))
         questions = len(behind.seen("list"))
         await behind.wait_until(
@@ -147,10 +146,7 @@ async def test_the_file_arrives_whole_when_bringing_it_meets_a_fault(
     accounts: Accounts, behind: FaultProxy, operation: str, kind: str
 ) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", MANY_PARTS)
         arguments = ["InternalError"] if kind == "refuses" else []
         behind.add(getattr(Fault, kind)(*arguments, operation=operation, times=2))
@@ -164,10 +160,7 @@ async def test_a_replica_is_blocked_with_the_reason_when_the_account_refuses_for
     accounts: Accounts, behind: FaultProxy, operation: str, size: int
 ) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", size)
         behind.add(Fault.refuses("AccessDenied", operation=operation, times=None))
         behind.accept_connections()
@@ -180,10 +173,7 @@ async def test_an_object_of_the_owner_is_not_touched_when_it_has_the_key(
     accounts: Accounts, behind: FaultProxy
 ) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", ONE_PART)
         owner = asking(accounts["B"])
         owner.put_object(Bucket=accounts["B"].s3_bucket_name, Key="k", Body=b"the owner's")
@@ -195,10 +185,7 @@ async def test_an_object_of_the_owner_is_not_touched_when_it_has_the_key(
 
 async def test_another_account_gives_the_file_when_the_first_lost_it(accounts: Accounts, behind: FaultProxy) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", MANY_PARTS)
         asking(accounts["A"]).delete_object(Bucket=accounts["A"].s3_bucket_name, Key="k")
         behind.accept_connections()
@@ -231,10 +218,7 @@ async def test_an_erasure_wins_when_the_file_is_being_brought(
     accounts: Accounts, behind: FaultProxy, operation: str, size: int
 ) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", size)
         erased = threading.Event()
         behind.add(Fault.holds_reply(erased, operation=operation))
@@ -251,10 +235,7 @@ async def test_an_erasure_wins_when_the_file_is_being_brought(
 
 async def test_a_receipt_tells_that_it_follows_until_the_account_has_it(accounts: Accounts, behind: FaultProxy) -> None:
     behind.refuse_connections()
-    async with (
-        serving(accounts["A"], behind.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with running(accounts, behind) as (service, client):
         file_id = await missed(service, client, "k", ONE_PART)
         receipt = await receipt_of(client, file_id)
         assert statuses(receipt)["B"] == "pending"

@@ -92,8 +92,9 @@ class Metrics(Collector):
         family = GaugeMetricFamily(
             "mentum_account_left_alone", "1 while background work waits for it.", labels=["account"]
         )
+        left_alone = registry.left_alone
         for storage in registry.storages:
-            family.add_metric([storage.account.name], storage.account.name in registry.left_alone)
+            family.add_metric([storage.account.name], storage.account.name in left_alone)
         return family
 
     def _of_the_ledger(self) -> Iterator[Metric]:
