@@ -166,4 +166,4 @@ async def test_all_is_taken_back_when_it_is_interrupted(operation: str, proxied:
     assert len(checkup.results) == len(CHECKS)
     assert "because of: an interruption" in repr(checkup.results)
     assert not accounts["A"].contents()
-    assert all(seen.ended is not None for seen in proxy.requests)
+    await proxy.wait_until(count=len(proxy.requests), ended=True)  # none is under way: all of them end soon
