@@ -1,4 +1,4 @@
-"""What the tests of the wire share: a bucket at a real server, at a fault proxy, or at any address; and refusals."""
+"""What the tests of the S3 client share: buckets at a real server, a fault proxy or any address; and refusals."""
 
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,15 +8,50 @@ from typing import Any
 import pytest
 
 from file.logic.errors import AccountError
-from file.logic.values import ObjectDescription, Stored
+from file.logic.values import Account, Digests, ObjectDescription, Stored
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
 from tests.buckets import s3_buckets
 from tests.files import PART_BYTES, bytes_of, digests_of, parts_of
 
 OpenBucket = Callable[..., Awaitable[S3Bucket]]
 LARGE = bytes_of(PART_BYTES + 1)
 SMALL = b"content"
+
+
+def aws_account(**changes: Any) -> Account:
+    """An account on AWS, with these attributes changed."""
+    attributes = {
+        "name": "A",
+        "access_key_id": "AKIDEXAMPLE",
+        "secret_access_key": "SECRETEXAMPLE",
+        "region_name": "eu-central-1",
+        "s3_bucket_name": "bucket-a",
+    }
+    return Account(**(attributes | changes))
+
+
+@pytest.fixture
+def account(accounts: dict[str, StoreAccount]) -> StoreAccount:
+    return accounts["A"]
+
+
+@pytest.fixture
+def proxy(proxied: Callable[[str], FaultProxy]) -> FaultProxy:
+    """A running fault proxy in front of `account`."""
+    return proxied("A")
+
+
+@pytest.fixture
+async def bucket(account: StoreAccount, open_bucket: OpenBucket) -> S3Bucket:
+    return await open_bucket(account)
+
+
+@pytest.fixture
+async def proxied_bucket(proxy: FaultProxy, open_bucket: OpenBucket) -> S3Bucket:
+    """The bucket of `account`, through `proxy`."""
+    return await open_bucket(proxy.account)
 
 
 @pytest.fixture
@@ -36,17 +71,16 @@ async def refusal(bucket: S3Bucket, request: Awaitable[object]) -> AccountError:
     try:
         await request
     except AccountError as error:
-        shown = [*_texts(error), repr(bucket.account), repr(bucket), repr(bucket.client), repr(vars(bucket.client))]
         account = bucket.account
+        shown = [*_texts(error), repr(account), repr(bucket), repr(bucket.client), repr(vars(bucket.client))]
         secrets = [account.secret_access_key, account.access_key_id, account.session_token, "Signature="]
-        for secret in filter(None, secrets):
-            assert not any(secret in text for text in shown)
+        assert not [secret for secret in secrets if secret and any(secret in text for text in shown)]
         return error
     pytest.fail("It was not refused.")
 
 
 def _texts(error: BaseException | None) -> list[str]:
-    """What an error and all errors behind it say of themselves, in every way of saying it."""
+    """All texts of an error and of the errors that caused it."""
     if error is None:
         return []
     own = [str(error), repr(error), repr(error.args), repr(vars(error)), "".join(traceback.format_exception(error))]
@@ -54,14 +88,21 @@ def _texts(error: BaseException | None) -> list[str]:
 
 
 def head(account: StoreAccount, key: str = "k", **more: Any) -> dict[str, Any]:
-    """What lies under the key, as boto3 sees it."""
+    """The object under the key, as boto3 sees it."""
     found: dict[str, Any] = account.boto3().head_object(Bucket=account.s3_bucket_name, Key=key, **more)
     return found
 
 
-async def upload(bucket: S3Bucket, description: ObjectDescription, body: bytes = LARGE) -> Stored:
+async def upload(
+    bucket: S3Bucket, description: ObjectDescription, body: bytes = LARGE, digests: Digests | None = None
+) -> Stored:
     """A multipart upload from beginning to end."""
     begun = await bucket.begin(description)
     for part in parts_of(body):
         await begun.send(part)
-    return await begun.complete(digests_of(body))
+    return await begun.complete(digests or digests_of(body))
+
+
+async def read_whole(bucket: S3Bucket, stored: Stored, file_id: str, size: int) -> bytes:
+    async with bucket.read(stored, file_id=file_id, start=0, stop=size, size=size) as pieces:
+        return b"".join([piece async for piece in pieces])

@@ -1,4 +1,4 @@
-"""Reading from what is no S3, or answers as S3 does not: never other bytes than were asked for."""
+"""Reading from servers that answer other than S3 does: never other bytes than were asked for."""
 
 import asyncio
 
@@ -6,11 +6,12 @@ import pytest
 
 from file.logic.errors import AccountError, AccountFailingError, AccountUnreachableError, ReplicaMissingError
 from file.logic.values import FILE_ID, Stored
+from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from tests.files import described, part_of
-from tests.unit.s3.conftest import OpenBucket, refusal
+from tests.unit.s3.conftest import OpenBucket, read_whole, refusal
 from tests.unit.s3.rawserver import answering
 
 STORED = Stored(account="A", bucket="bucket-a", object_key="k", etag='"e"', version_id=None, request_id="r")
@@ -44,52 +45,43 @@ NOT_AS_ASKED: dict[str, tuple[bytes, type[AccountError]]] = {
 
 
 @pytest.mark.parametrize("nonsense", NOT_AS_ASKED)
-async def test_nothing_is_taken_for_the_file_when_the_answer_is_another(
-    nonsense: str, accounts: dict[str, StoreAccount], open_bucket: OpenBucket
+async def test_the_read_fails_when_the_answer_is_not_what_was_asked_for(
+    nonsense: str, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    sent, kind = NOT_AS_ASKED[nonsense]
-    async with answering(sent) as url:
-        bucket = await open_bucket(accounts["A"].at(url))
+    answered, kind = NOT_AS_ASKED[nonsense]
+    async with answering(answered) as url:
+        bucket = await open_bucket(account.at(url))
 
         async def read() -> None:
             async with bucket.read(STORED, file_id="id", start=2, stop=5, size=10) as pieces:
                 received = b"".join([piece async for piece in pieces])
-                pytest.fail(f"{received!r} was taken for it.")
+                pytest.fail(f"{received!r} was accepted.")
 
         assert type(await refusal(bucket, read())) is kind
 
 
-async def test_the_bytes_come_when_a_store_leaves_the_quotes_out(
-    accounts: dict[str, StoreAccount], open_bucket: OpenBucket
-) -> None:
+async def test_the_bytes_come_when_a_store_omits_the_quotes(account: StoreAccount, open_bucket: OpenBucket) -> None:
     async with answering(answer("200 OK", CONTENT, OURS[0], "ETag: e")) as url:
-        bucket = await open_bucket(accounts["A"].at(url))
-        async with bucket.read(STORED, file_id="id", start=0, stop=10, size=10) as pieces:
-            assert b"".join([piece async for piece in pieces]) == CONTENT
+        assert await read_whole(await open_bucket(account.at(url)), STORED, "id", 10) == CONTENT
 
 
-async def test_the_clock_is_corrected_when_an_account_refuses_a_reader_for_it(
-    accounts: dict[str, StoreAccount], open_bucket: OpenBucket
+async def test_the_clock_is_corrected_when_an_account_refuses_a_read_because_of_it(
+    proxy: FaultProxy, proxied_bucket: S3Bucket, open_bucket: OpenBucket
 ) -> None:
-    with FaultProxy(accounts["A"]) as proxy:
-        proxy.add(Fault.has_wrong_clock(times=None))
-        bucket = await open_bucket(proxy.account)
-        description = described()
-        stored = await bucket.put(description, part_of(CONTENT))
-        fresh = await open_bucket(proxy.account)
-        async with fresh.read(stored, file_id=description.file_id, start=0, stop=10, size=10) as pieces:
-            assert b"".join([piece async for piece in pieces]) == CONTENT
+    proxy.add(Fault.has_wrong_clock(times=None))
+    description = described()
+    stored = await proxied_bucket.put(description, part_of(CONTENT))
+    fresh = await open_bucket(proxy.account)
+    assert await read_whole(fresh, stored, description.file_id, 10) == CONTENT
 
 
 async def test_the_connection_is_closed_when_the_reader_leaves_early(
-    accounts: dict[str, StoreAccount], open_bucket: OpenBucket
+    proxy: FaultProxy, proxied_bucket: S3Bucket
 ) -> None:
-    with FaultProxy(accounts["A"]) as proxy:
-        proxy.add(Fault.slows(100_000, operation="get"))
-        bucket, description, content = await open_bucket(proxy.account), described(), bytes(1_000_000)
-        stored = await bucket.put(description, part_of(content))
-        read = bucket.read(stored, file_id=description.file_id, start=0, stop=len(content), size=len(content))
-        async with read as pieces:
-            assert await asyncio.wait_for(anext(aiter(pieces)), 10)
-        [seen] = await proxy.wait_until("get", ended=True)
-        assert seen.reply_bytes < len(content)
+    proxy.add(Fault.slows(100_000, operation="get"))
+    description, size = described(), 1_000_000
+    stored = await proxied_bucket.put(description, part_of(bytes(size)))
+    async with proxied_bucket.read(stored, file_id=description.file_id, start=0, stop=size, size=size) as pieces:
+        assert await asyncio.wait_for(anext(aiter(pieces)), 10)
+    [seen] = await proxy.wait_until("get", ended=True)
+    assert seen.reply_bytes < size

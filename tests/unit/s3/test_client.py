@@ -1,6 +1,6 @@
-"""The way out to S3: private authorities, and proxies that are used or gone round, as the settings say.
+"""The connection to S3: private authorities, and proxies that are used or bypassed, as the settings say.
 
-A real store stands behind TLS of our own making; what lies in it is asked with boto3, around TLS and proxy.
+A real store is behind TLS with a certificate of the test; boto3 examines the store without TLS and proxy.
 """
 
 import asyncio
@@ -25,8 +25,7 @@ from tests.serving import HEADERS
 from tests.unit.s3.conftest import OpenBucket, refusal
 from tests.unit.s3.network import ConnectProxy, tls_before
 
-Accounts = dict[str, StoreAccount]
-UNKNOWN_HOST = "https://store.example"  # nobody can resolve it: only a proxy can lead there
+UNKNOWN_HOST = "https://store.example"  # no name server knows it: only a proxy can reach it
 KEY = "certificate expired, connection refused: dns error.txt"  # a key says nothing about the connection
 
 
@@ -42,17 +41,17 @@ def another() -> trustme.CA:
 
 @dataclass
 class Tls:
-    """Account A behind TLS: `account` at its address there, whose certificate is for localhost and store.example."""
+    """`account` is account A behind TLS, with a certificate for localhost and store.example."""
 
     account: StoreAccount
     port: int
 
 
 @pytest.fixture
-async def tls(accounts: Accounts, authority: trustme.CA) -> AsyncIterator[Tls]:
+async def tls(account: StoreAccount, authority: trustme.CA) -> AsyncIterator[Tls]:
     certificate = authority.issue_cert("localhost", "store.example")
-    async with tls_before(port_of(accounts["A"]), certificate) as port:
-        yield Tls(accounts["A"].at(f"https://localhost:{port}"), port)
+    async with tls_before(port_of(account), certificate) as port:
+        yield Tls(account.at(f"https://localhost:{port}"), port)
 
 
 def port_of(account: StoreAccount) -> int:
@@ -69,17 +68,19 @@ def keys(account: StoreAccount) -> list[str]:
     return [key for key, _ in account.contents().versions]
 
 
-async def test_file_is_stored_when_the_authority_is_any_of_those_trusted(
-    tls: Tls, accounts: Accounts, authority: trustme.CA, another: trustme.CA, open_bucket: OpenBucket
+@pytest.mark.parametrize("places", [(0,), (0, 1), (1, 0)], ids=["alone", "first", "last"])
+async def test_file_is_stored_when_the_authority_is_among_the_trusted(
+    places: tuple[int, ...],
+    tls: Tls,
+    account: StoreAccount,
+    authority: trustme.CA,
+    another: trustme.CA,
+    open_bucket: OpenBucket,
 ) -> None:
-    for key, trusted in (
-        ("alone", pem(authority)),
-        ("first", pem(authority, another)),
-        ("last", pem(another, authority)),
-    ):
-        bucket = await open_bucket(tls.account, network=Network(ca_pem=trusted))
-        await bucket.put(described(key), part_of(b"x"))
-    assert keys(accounts["A"]) == ["alone", "first", "last"]
+    trusted = pem(*((authority, another)[place] for place in places))
+    bucket = await open_bucket(tls.account, network=Network(ca_pem=trusted))
+    await bucket.put(described("k"), part_of(b"x"))
+    assert keys(account) == ["k"]
 
 
 async def refused(open_bucket: OpenBucket, account: StoreAccount, network: Network) -> AccountError:
@@ -90,89 +91,93 @@ async def refused(open_bucket: OpenBucket, account: StoreAccount, network: Netwo
     return error
 
 
+@pytest.mark.parametrize("has_authorities", [False, True])
 async def test_nothing_is_sent_when_the_certificate_is_not_trusted(
-    tls: Tls, accounts: Accounts, another: trustme.CA, open_bucket: OpenBucket
+    has_authorities: bool, tls: Tls, account: StoreAccount, another: trustme.CA, open_bucket: OpenBucket
 ) -> None:
-    for network in (Network(), Network(ca_pem=pem(another))):
-        error = await refused(open_bucket, tls.account, network)
-        assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
-    assert keys(accounts["A"]) == []
+    network = Network(ca_pem=pem(another)) if has_authorities else Network()
+    error = await refused(open_bucket, tls.account, network)
+    assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
+    assert keys(account) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "not_after", "why"),
+    [
+        ("elsewhere.example", None, "its certificate is for another host (endpoint_url)"),
+        ("localhost", datetime(2020, 1, 1), "its certificate has expired"),
+    ],
+    ids=["another host", "expired"],
+)
 async def test_nothing_is_sent_when_the_certificate_is_for_another_host_or_has_expired(
-    accounts: Accounts, authority: trustme.CA, open_bucket: OpenBucket
+    host: str,
+    not_after: datetime | None,
+    why: str,
+    account: StoreAccount,
+    authority: trustme.CA,
+    open_bucket: OpenBucket,
 ) -> None:
-    network = Network(ca_pem=pem(authority))
-    expired = authority.issue_cert("localhost", not_after=datetime(2020, 1, 1))
-    for certificate, why in (
-        (authority.issue_cert("elsewhere.example"), "its certificate is for another host (endpoint_url)"),
-        (expired, "its certificate has expired"),
-    ):
-        async with tls_before(port_of(accounts["A"]), certificate) as port:
-            error = await refused(open_bucket, accounts["A"].at(f"https://localhost:{port}"), network)
-        assert str(error) == f"Account A cannot be reached: {why}."
-    assert keys(accounts["A"]) == []
+    async with tls_before(port_of(account), authority.issue_cert(host, not_after=not_after)) as port:
+        error = await refused(open_bucket, account.at(f"https://localhost:{port}"), Network(ca_pem=pem(authority)))
+    assert str(error) == f"Account A cannot be reached: {why}."
+    assert keys(account) == []
 
 
-async def test_connection_is_refused_or_unknown_when_nobody_is_there(
-    accounts: Accounts, open_bucket: OpenBucket
+async def test_the_error_says_why_when_the_connection_is_refused_or_the_host_unknown(
+    account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
     for url, why in (
         (f"https://localhost:{free_port()}", "it refuses connections"),
         (UNKNOWN_HOST, "its host is not known: check region_name and endpoint_url, or the network here"),
     ):
-        error = await refused(open_bucket, accounts["A"].at(url), Network())
+        error = await refused(open_bucket, account.at(url), Network())
         assert str(error) == f"Account A cannot be reached: {why}."
 
 
 async def test_file_goes_through_the_proxy_when_there_is_one(
-    tls: Tls, accounts: Accounts, authority: trustme.CA, open_bucket: OpenBucket
+    tls: Tls, account: StoreAccount, authority: trustme.CA, open_bucket: OpenBucket
 ) -> None:
     async with ConnectProxy(tls.port).running() as proxy:
         network = Network(https_proxy=proxy.url, no_proxy="localhost", ca_pem=pem(authority))
-        bucket = await open_bucket(accounts["A"].at(UNKNOWN_HOST), network=network)
+        bucket = await open_bucket(account.at(UNKNOWN_HOST), network=network)
         await bucket.put(described("through"), part_of(b"x"))
         assert proxy.asked == ["CONNECT store.example:443"]
-        # Not by http, and not to those that NO_PROXY names.
-        for key, around in (("around", tls.account), ("plain", accounts["A"])):
+        # Plain HTTP does not use it, nor do connections to the hosts of NO_PROXY.
+        for key, around in (("around", tls.account), ("plain", account)):
             bucket = await open_bucket(around, network=network)
             await bucket.put(described(key), part_of(b"x"))
         assert proxy.asked == ["CONNECT store.example:443"]
-    assert keys(accounts["A"]) == ["around", "plain", "through"]
+    assert keys(account) == ["around", "plain", "through"]
 
 
 async def test_certificate_is_checked_when_there_is_a_proxy(
-    tls: Tls, accounts: Accounts, open_bucket: OpenBucket
+    tls: Tls, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
     async with ConnectProxy(tls.port).running() as proxy:
-        error = await refused(open_bucket, accounts["A"].at(UNKNOWN_HOST), Network(https_proxy=proxy.url))
+        error = await refused(open_bucket, account.at(UNKNOWN_HOST), Network(https_proxy=proxy.url))
     assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
-    assert keys(accounts["A"]) == []
+    assert keys(account) == []
 
 
-async def test_credentials_are_given_to_the_proxy_and_to_nobody_else_when_it_wants_them(
-    tls: Tls, accounts: Accounts, authority: trustme.CA, open_bucket: OpenBucket
+async def test_only_the_proxy_gets_its_credentials_when_it_requires_them(
+    tls: Tls, account: StoreAccount, authority: trustme.CA, open_bucket: OpenBucket
 ) -> None:
-    account, trusted = accounts["A"].at(UNKNOWN_HOST), pem(authority)
+    beyond, trusted = account.at(UNKNOWN_HOST), pem(authority)
     async with ConnectProxy(tls.port, wants="user:the pass").running() as proxy:
         right = Network(https_proxy=proxy.url.replace("//", "//user:the%20pass@"), ca_pem=trusted)
-        bucket = await open_bucket(account, network=right)
+        bucket = await open_bucket(beyond, network=right)
         await bucket.put(described("k"), part_of(b"x"))
         wrong = Network(https_proxy=proxy.url.replace("//", "//user:wrong-pass@"), ca_pem=trusted)
-        error = await refused(open_bucket, account, wrong)
+        error = await refused(open_bucket, beyond, wrong)
         assert str(error) == "Account A cannot be reached: the proxy wants credentials (HTTPS_PROXY)."
         assert "wrong-pass" not in repr(error.__cause__)
-    error = await refused(open_bucket, account, right)  # it is gone by now
+    error = await refused(open_bucket, beyond, right)  # the proxy has stopped
     assert "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)" in str(error)
     assert "the%20pass" not in repr(error.__cause__)
 
 
-async def test_settings_reach_the_wire_when_the_service_is_started_with_them(
-    tls: Tls,
-    accounts: Accounts,
-    authority: trustme.CA,
-    another: trustme.CA,
-    tmp_path: Path,
+async def test_the_connections_follow_the_settings_when_the_service_is_started_with_them(
+    tls: Tls, accounts: dict[str, StoreAccount], authority: trustme.CA, another: trustme.CA, tmp_path: Path
 ) -> None:
     authorities = tmp_path / "authorities.pem"
     authorities.write_bytes(pem(another, authority))

@@ -1,6 +1,7 @@
-"""What S3's refusals become: each code that it documents, and each status without a code, is one of our errors."""
+"""Each refusal of S3, by any code that it documents or by a status without a code, becomes one of our errors."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -28,8 +29,8 @@ from file.logic.errors import (
     TakenBackError,
     WrongRegionError,
 )
-from file.logic.values import Account
 from file.s3.errors import account_error
+from tests.unit.s3.conftest import aws_account
 
 OPERATIONS = (
     "put begin part complete abort head get delete list_versions list_uploads list_parts probe something_new"
@@ -79,225 +80,126 @@ CODES_BY_STATUS = {
 }
 EVERY_CODE = [(status, code) for status, codes in CODES_BY_STATUS.items() for code in codes.split()]
 
-EXPECTED = [
-    (403, "AccessDenied", AccessRefusedError),
-    (403, "SignatureDoesNotMatch", AccessRefusedError),
-    (403, "InvalidAccessKeyId", AccessRefusedError),
-    (400, "ExpiredToken", AccessRefusedError),
-    (400, "InvalidToken", AccessRefusedError),
-    (403, "RequestTimeTooSkewed", AccessRefusedError),
-    (403, "AllAccessDisabled", AccessRefusedError),
-    (400, "KMS.NotFoundException", AccessRefusedError),
-    (401, None, AccessRefusedError),
-    (403, None, AccessRefusedError),
-    (403, "SomethingNew", AccessRefusedError),
-    (404, "NoSuchBucket", BucketMissingError),
-    (301, "PermanentRedirect", WrongRegionError),
-    (301, None, WrongRegionError),
-    (302, None, WrongRegionError),
-    (308, None, WrongRegionError),
-    (400, "AuthorizationHeaderMalformed", WrongRegionError),
-    (400, "IllegalLocationConstraintException", WrongRegionError),
-    (503, "SlowDown", AccountThrottledError),
-    (503, "ServiceUnavailable", AccountThrottledError),
-    (503, None, AccountThrottledError),
-    (429, None, AccountThrottledError),
-    (400, "RequestLimitExceeded", AccountThrottledError),
-    (500, "InternalError", AccountFailingError),
-    (200, "InternalError", AccountFailingError),
-    (500, None, AccountFailingError),
-    (502, None, AccountFailingError),
-    (504, None, AccountFailingError),
-    (520, None, AccountFailingError),
-    (200, None, AccountFailingError),
-    (307, "TemporaryRedirect", AccountFailingError),
-    (307, None, AccountFailingError),
-    (409, "OperationAborted", AccountFailingError),
-    (409, "ConditionalRequestConflict", AccountFailingError),
-    (409, None, AccountFailingError),
-    (400, "RequestTimeout", AccountUnreachableError),
-    (408, None, AccountUnreachableError),
-    (407, None, AccountUnreachableError),
-    (412, "PreconditionFailed", KeyOccupiedError),
-    (412, None, KeyOccupiedError),
-    (400, "BadDigest", PartRefusedError),
-    (400, "InvalidDigest", PartRefusedError),
-    (400, "XAmzContentChecksumMismatch", PartRefusedError),
-    (400, "XAmzContentSHA256Mismatch", PartRefusedError),
-    (400, "KeyTooLongError", PartRefusedError),
-    (400, "EntityTooLarge", PartRefusedError),
-    (413, None, PartRefusedError),
-    (400, "InvalidRequest", PartRefusedError),
-    (400, "MetadataTooLarge", PartRefusedError),
-    (404, "NoSuchUpload", PartRefusedError),
-    (501, "NotImplemented", PartRefusedError),
-    (418, "SomethingNew", PartRefusedError),
-]
+# Per error, the refusals that become it: the status, and S3's code if there is one.
+EXPECTED = {
+    AccessRefusedError: "401 403 403:AccessDenied 403:SignatureDoesNotMatch 403:InvalidAccessKeyId 400:ExpiredToken "
+    "400:InvalidToken 403:RequestTimeTooSkewed 403:AllAccessDisabled 400:KMS.NotFoundException 403:SomethingNew",
+    BucketMissingError: "404:NoSuchBucket",
+    WrongRegionError: "301 302 308 301:PermanentRedirect 400:AuthorizationHeaderMalformed "
+    "400:IllegalLocationConstraintException",
+    AccountThrottledError: "429 503 503:SlowDown 503:ServiceUnavailable 400:RequestLimitExceeded",
+    AccountFailingError: "200 307 409 500 502 504 520 500:InternalError 200:InternalError 307:TemporaryRedirect "
+    "409:OperationAborted 409:ConditionalRequestConflict",
+    AccountUnreachableError: "407 408 400:RequestTimeout",
+    KeyOccupiedError: "412 412:PreconditionFailed",
+    PartRefusedError: "413 400:BadDigest 400:InvalidDigest 400:XAmzContentChecksumMismatch "
+    "400:XAmzContentSHA256Mismatch 400:KeyTooLongError 400:EntityTooLarge 400:InvalidRequest 400:MetadataTooLarge "
+    "404:NoSuchUpload 501:NotImplemented 418:SomethingNew",
+}
+TO_A_READER = {
+    ReplicaMissingError: "404 405 412 416 404:NoSuchKey 404:NoSuchVersion 405:MethodNotAllowed 412:PreconditionFailed "
+    "416:InvalidRange",
+    BucketMissingError: "404:NoSuchBucket",
+    AccessRefusedError: "403:AccessDenied",
+    PartRefusedError: "403:InvalidObjectState",
+    AccountThrottledError: "503:SlowDown",
+    AccountFailingError: "500:InternalError",
+}
 
 
-def account(**changes: Any) -> Account:
-    return Account(
-        **{
-            "name": "A",
-            "access_key_id": "AKIDEXAMPLE",
-            "secret_access_key": "SECRETEXAMPLE",
-            "region_name": "eu-central-1",
-            "s3_bucket_name": "eu-files",
-            **changes,
-        }
-    )
+def rows(table: Mapping[type[AccountError], str]) -> list[tuple[str, type[AccountError]]]:
+    return [(refusal, kind) for kind, refusals in table.items() for refusal in refusals.split()]
 
 
-@pytest.mark.parametrize(("status", "code", "kind"), EXPECTED)
-def test_the_code_decides_first_and_the_status_second_when_s3_refuses(
-    status: int, code: str | None, kind: type[AccountError]
-) -> None:
-    error = account_error(account(), "put", status, code)
+def error_of(operation: str, refusal: str, **changes: Any) -> AccountError:
+    status, _, code = refusal.partition(":")
+    return account_error(aws_account(**changes), operation, int(status), code or None)
+
+
+@pytest.mark.parametrize(("refusal", "kind"), rows(EXPECTED))
+def test_the_code_decides_first_and_the_status_second_when_s3_refuses(refusal: str, kind: type[AccountError]) -> None:
+    error = error_of("put", refusal)
     assert type(error) is kind
-    assert (error.account, error.operation, error.s3_code) == ("A", "put", code)
+    assert (error.account, error.operation, error.s3_code) == ("A", "put", refusal.partition(":")[2] or None)
 
 
-def test_every_error_that_s3_can_cause_is_reached_when_all_rows_are_asked() -> None:
-    # A stall is told by our clock, the others by the flow and by who looks after replicas: no answers of S3's.
+def test_every_error_that_s3_can_cause_has_a_row_in_a_table() -> None:
+    # Our clock, the flow or the repair raises these.
     not_s3s = {AccountStalledError, TakenBackError, LetGoError}
     not_s3s |= {ObjectLockedError, NoSourceError, ReplacedError, AccountMissingError, OwnershipUnknownError}
-    reached = {kind for _, _, kind in EXPECTED} | {ReplicaMissingError}  # only in an answer to a reader
-    assert reached == {kind for kind in AccountError.__subclasses__() if kind.__module__ == errors.__name__} - not_s3s
+    all_errors = {kind for kind in AccountError.__subclasses__() if kind.__module__ == errors.__name__}
+    assert EXPECTED.keys() | {ReplicaMissingError} == all_errors - not_s3s  # that one only a reader gets
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "kind"),
-    [
-        (404, "NoSuchKey", ReplicaMissingError),
-        (404, "NoSuchVersion", ReplicaMissingError),
-        (405, "MethodNotAllowed", ReplicaMissingError),
-        (412, "PreconditionFailed", ReplicaMissingError),
-        (416, "InvalidRange", ReplicaMissingError),
-        (404, None, ReplicaMissingError),
-        (405, None, ReplicaMissingError),
-        (412, None, ReplicaMissingError),
-        (416, None, ReplicaMissingError),
-        (404, "NoSuchBucket", BucketMissingError),
-        (403, "AccessDenied", AccessRefusedError),
-        (403, "InvalidObjectState", PartRefusedError),
-        (503, "SlowDown", AccountThrottledError),
-        (500, "InternalError", AccountFailingError),
-    ],
-)
-def test_the_object_is_missing_when_s3_says_so_to_a_reader(
-    status: int, code: str | None, kind: type[AccountError]
-) -> None:
-    assert type(account_error(account(), "get", status, code)) is kind
+@pytest.mark.parametrize(("refusal", "kind"), rows(TO_A_READER))
+def test_the_object_is_missing_when_s3_says_so_to_a_reader(refusal: str, kind: type[AccountError]) -> None:
+    assert type(error_of("get", refusal)) is kind
 
 
 @pytest.mark.parametrize(("status", "code"), EVERY_CODE)
 def test_an_account_error_is_made_when_s3_answers_with_any_code_it_documents(status: int, code: str) -> None:
     for operation in OPERATIONS:
-        error = account_error(account(session_token="TOKENEXAMPLE"), operation, status, code)
+        error = account_error(aws_account(session_token="TOKENEXAMPLE"), operation, status, code)
         assert isinstance(error, AccountError)
         assert type(error) is not AccountError
         text = str(error)
-        assert re.fullmatch(r"Account A [a-z].+ \(\S+\)\.", text), text
-        assert f"({code})" in text
+        assert re.fullmatch(rf"Account A [a-z][^{{]+ \({re.escape(code)}\)\.", text), text
         assert error.s3_code == code
-        assert "{" not in text
         assert "EXAMPLE" not in text
         assert not error.unanswered
 
 
 @pytest.mark.parametrize("status", [*range(200, 210), *range(300, 310), *range(400, 432), *range(500, 512), 520, 599])
-def test_the_status_is_told_when_there_is_no_code(status: int) -> None:
+def test_the_error_names_the_status_when_there_is_no_code(status: int) -> None:
     for operation in OPERATIONS:
-        error = account_error(account(), operation, status, None)
+        error = account_error(aws_account(), operation, status, None)
         assert str(error).startswith("Account A ")
         assert f"(status {status})" in str(error)
         assert error.s3_code is None
         assert error.unanswered == (status in (502, 504))
 
 
+REFUSED = "refused our credentials: "
+MAY_NOT_PUT = f"{REFUSED}they may not do s3:PutObject on bucket bucket-a"
+MAY_NOT_COMPLETE = (
+    f"{MAY_NOT_PUT}, or they may not do kms:GenerateDataKey and kms:Decrypt with its kms_key_id, or the bucket belongs "
+    "to another than its expected_bucket_owner"
+)
+MAY_NOT_DELETE = f"{REFUSED}they may not do s3:DeleteObjectVersion on bucket bucket-a"
+KMS = {"kms_key_id": "alias/secret"}
+
+
 @pytest.mark.parametrize(
-    ("operation", "status", "code", "changes", "text"),
+    ("operation", "refusal", "changes", "text"),
     [
         (
             "put",
-            403,
-            "SignatureDoesNotMatch",
+            "403:SignatureDoesNotMatch",
             {},
-            "Account A refused our credentials: its secret_access_key does not belong to its access_key_id "
-            "(SignatureDoesNotMatch).",
+            f"{REFUSED}its secret_access_key does not belong to its access_key_id",
         ),
-        (
-            "put",
-            403,
-            "InvalidAccessKeyId",
-            {},
-            "Account A refused our credentials: its access_key_id is not known there (InvalidAccessKeyId).",
-        ),
-        (
-            "begin",
-            400,
-            "ExpiredToken",
-            {},
-            "Account A refused our credentials: its session_token has expired (ExpiredToken).",
-        ),
-        (
-            "put",
-            403,
-            "AccessDenied",
-            {},
-            "Account A refused our credentials: they may not do s3:PutObject on bucket eu-files (AccessDenied).",
-        ),
-        (
-            "head",
-            403,
-            None,
-            {},
-            "Account A refused our credentials: they may not do s3:GetObject and s3:ListBucket on bucket eu-files "
-            "(status 403).",
-        ),
-        (
-            "complete",
-            403,
-            "AccessDenied",
-            {"kms_key_id": "alias/secret", "expected_bucket_owner": "111122223333"},
-            "Account A refused our credentials: they may not do s3:PutObject on bucket eu-files, or they may not do "
-            "kms:GenerateDataKey and kms:Decrypt with its kms_key_id, or the bucket belongs to another than its "
-            "expected_bucket_owner (AccessDenied).",
-        ),
-        (
-            "delete",
-            403,
-            "AccessDenied",
-            {"kms_key_id": "alias/secret"},
-            "Account A refused our credentials: they may not do s3:DeleteObjectVersion on bucket eu-files "
-            "(AccessDenied).",
-        ),
-        (
-            "put",
-            403,
-            "RequestTimeTooSkewed",
-            {},
-            "Account A refused our request: our clock and its clock differ by too much (RequestTimeTooSkewed).",
-        ),
-        (
-            "put",
-            404,
-            "NoSuchBucket",
-            {},
-            "Account A has no bucket of the configured name (s3_bucket_name) (NoSuchBucket).",
-        ),
-        ("put", 503, "SlowDown", {}, "Account A asks us to slow down (SlowDown)."),
+        ("put", "403:InvalidAccessKeyId", {}, f"{REFUSED}its access_key_id is not known there"),
+        ("begin", "400:ExpiredToken", {}, f"{REFUSED}its session_token has expired"),
+        ("put", "403:AccessDenied", {}, MAY_NOT_PUT),
+        ("head", "403", {}, f"{REFUSED}they may not do s3:GetObject and s3:ListBucket on bucket bucket-a"),
+        ("complete", "403:AccessDenied", {**KMS, "expected_bucket_owner": "111122223333"}, MAY_NOT_COMPLETE),
+        ("delete", "403:AccessDenied", KMS, MAY_NOT_DELETE),
+        ("put", "403:RequestTimeTooSkewed", {}, "refused our request: our clock and its clock differ by too much"),
+        ("put", "404:NoSuchBucket", {}, "has no bucket of the configured name (s3_bucket_name)"),
+        ("put", "503:SlowDown", {}, "asks us to slow down"),
     ],
 )
-def test_the_setting_to_look_at_is_named_when_an_account_refuses(
-    operation: str, status: int, code: str | None, changes: dict[str, str], text: str
+def test_the_error_names_the_setting_to_check_when_an_account_refuses(
+    operation: str, refusal: str, changes: dict[str, str], text: str
 ) -> None:
-    assert str(account_error(account(**changes), operation, status, code)) == text
+    code = refusal.partition(":")[2] or f"status {refusal}"
+    assert str(error_of(operation, refusal, **changes)) == f"Account A {text} ({code})."
 
 
 STORE = "https://s3.store.example"
 CHECKSUMS = 'does not know a header or a value that we send: set "checksums": false'
 CONDITIONS = 'does not know a header or a value that we send: set "conditional_writes": false'
+OR_STORAGE_CLASS = f"{CHECKSUMS} or look at its storage_class; `manage.py accounts --check` finds out which"
 EITHER = f'{CHECKSUMS} or set "conditional_writes": false; `manage.py accounts --check` finds out which'
 
 
@@ -320,14 +222,7 @@ EITHER = f'{CHECKSUMS} or set "conditional_writes": false; `manage.py accounts -
         ("head", 400, None, "checksums", {}, 'does not answer a question for a checksum: set "checksums": false'),
         ("head", 501, None, "versions", {}, 'if its bucket keeps none, set "versions": false'),
         ("complete", 400, "BadDigest", None, {}, 'finds out whether to set "checksums": false'),
-        (
-            "begin",
-            400,
-            "InvalidArgument",
-            None,
-            {"storage_class": "COLD"},
-            f"{CHECKSUMS} or look at its storage_class; `manage.py accounts --check` finds out which",
-        ),
+        ("begin", 400, "InvalidArgument", None, {"storage_class": "COLD"}, OR_STORAGE_CLASS),
         ("list_versions", 501, "NotImplemented", None, {}, 'set "versions": false'),
         ("list_versions", 405, "MethodNotAllowed", None, {}, 'set "versions": false'),
         ("delete", 501, "NotImplemented", None, {}, 'set "versions": false'),
@@ -336,10 +231,10 @@ EITHER = f'{CHECKSUMS} or set "conditional_writes": false; `manage.py accounts -
         ("abort", 405, None, None, {}, "this store cannot be used"),
     ],
 )
-def test_the_cure_is_named_when_a_store_s_answer_makes_it_plain(
+def test_the_error_names_the_option_to_change_when_the_answer_shows_it(
     operation: str, status: int, code: str | None, lacks: str | None, changes: dict[str, Any], words: str
 ) -> None:
-    error = account_error(account(endpoint_url=STORE, **changes), operation, status, code, lacks=lacks)
+    error = account_error(aws_account(endpoint_url=STORE, **changes), operation, status, code, lacks=lacks)
     assert type(error) is PartRefusedError
     assert f"{words} ({code or f'status {status}'})." in str(error)
 
@@ -361,16 +256,16 @@ def test_the_cure_is_named_when_a_store_s_answer_makes_it_plain(
         ("delete", 501, "NotImplemented", {"versions": False}),
     ],
 )
-def test_no_setting_is_named_when_none_of_them_can_be_the_cure(
+def test_the_error_names_no_option_when_none_would_help(
     operation: str, status: int, code: str | None, changes: dict[str, Any]
 ) -> None:
-    error = account_error(account(**{"endpoint_url": STORE, **changes}), operation, status, code)
+    error = account_error(aws_account(**{"endpoint_url": STORE, **changes}), operation, status, code)
     assert '": false' not in str(error)
 
 
 @pytest.mark.parametrize("operation", ["list_versions", "list_uploads", "list_parts", "abort", "delete"])
-def test_no_setting_of_writes_is_named_when_a_question_is_not_known(operation: str) -> None:
-    error = account_error(account(endpoint_url=STORE), operation, 501, "NotImplemented", lacks="checksums")
+def test_the_error_names_no_option_of_writes_when_a_store_does_not_know_the_request(operation: str) -> None:
+    error = account_error(aws_account(endpoint_url=STORE), operation, 501, "NotImplemented", lacks="checksums")
     assert "checksums" not in str(error)
     assert "conditional_writes" not in str(error)
 
@@ -379,23 +274,23 @@ def test_no_setting_of_writes_is_named_when_a_question_is_not_known(operation: s
     ("status", "code"),
     [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed"), (301, None), (400, None)],
 )
-def test_the_right_region_is_named_when_s3_tells_it(status: int, code: str | None) -> None:
-    error = account_error(account(), "head", status, code, region="us-west-2")
+def test_the_error_names_the_right_region_when_s3_names_it(status: int, code: str | None) -> None:
+    error = account_error(aws_account(), "head", status, code, region="us-west-2")
     assert type(error) is WrongRegionError
     assert "keeps its bucket in region us-west-2, not in eu-central-1 (region_name)" in str(error)
 
 
 @pytest.mark.parametrize("region", [None, "eu-central-1", "a b", "<script>", "x" * 33, ""])
-def test_no_region_is_named_when_s3_tells_none_or_ours_or_nonsense(region: str | None) -> None:
-    error = account_error(account(), "put", 400, "AuthorizationHeaderMalformed", region=region)
+def test_the_error_names_no_region_when_s3_names_none_or_ours_or_nonsense(region: str | None) -> None:
+    error = account_error(aws_account(), "put", 400, "AuthorizationHeaderMalformed", region=region)
     assert str(error) == (
         "Account A did not accept the region that we signed for (region_name), or the form of its access_key_id "
         "(AuthorizationHeaderMalformed)."
     )
 
 
-def test_a_refusal_stays_one_when_the_answer_also_names_the_region() -> None:
-    error = account_error(account(), "put", 403, "AccessDenied", region="us-west-2")
+def test_the_credentials_are_refused_when_the_answer_also_names_the_region() -> None:
+    error = account_error(aws_account(), "put", 403, "AccessDenied", region="us-west-2")
     assert type(error) is AccessRefusedError
     assert "us-west-2" not in str(error)
 
@@ -403,9 +298,9 @@ def test_a_refusal_stays_one_when_the_answer_also_names_the_region() -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(code=st.text(max_size=80) | st.text("Az09. -", min_size=60, max_size=70), status=st.integers(100, 999))
 def test_no_foreign_text_comes_through_when_a_code_is_not_one(code: str, status: int) -> None:
-    error = account_error(account(), "put", status, code)
+    error = account_error(aws_account(), "put", status, code)
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9.]{0,63}", code, re.ASCII):
         assert error.s3_code == code
     else:
         assert error.s3_code is None
-        assert str(error) == str(account_error(account(), "put", status, None))
+        assert str(error) == str(account_error(aws_account(), "put", status, None))

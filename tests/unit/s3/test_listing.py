@@ -1,7 +1,7 @@
-"""All that lies in an account: pages as S3 and others send them, and a real server with every kind of key in it."""
+"""Everything in an account: pages as S3 and other stores send them, and a real server with each kind of key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,15 +21,6 @@ from tests.unit.s3.rawserver import ok
 
 PREFIX = "of our own/"
 KEYS = ["ü/ñ 空 +&?=%41#x", "a-b", "a/b", "plain", "z<>&'\""]
-ACCOUNT = StoreAccount(
-    name="A",
-    access_key_id="id",
-    secret_access_key="secret",
-    region_name="eu-central-1",
-    s3_bucket_name="bucket-a",
-    endpoint_url="",
-)
-Accounts = dict[str, StoreAccount]
 
 
 def page(*entries: str, more: str = "") -> bytes:
@@ -58,21 +49,17 @@ def test_a_page_is_read_when_it_is_whole(body: bytes, expected: Page[str]) -> No
     "body",
     [
         page("a", more="<IsTruncated>true</IsTruncated>"),
-        page("&#1;"),
-        page(""),
-        b"<ListVersionsResult/>",
-        b"<html></html>",
-        b"",
+        *(page("&#1;"), page(""), b"<ListVersionsResult/>", b"<html></html>", b""),
     ],
 )
-def test_a_page_is_refused_when_something_of_it_would_be_lost(body: bytes) -> None:
+def test_a_page_is_refused_when_a_part_of_it_would_be_lost(body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
         objects(body)
 
 
 @asynccontextmanager
 async def answering_by_query(bodies: Mapping[bytes, bytes]) -> AsyncIterator[str]:
-    """A server that answers with the first of these that the request's query has the name of."""
+    """A server that answers with the first of `bodies` whose name is in the request's query."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         query = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
@@ -86,8 +73,7 @@ async def keys_of(bucket: S3Bucket) -> list[str]:
     return sorted([key async for page in bucket.pages() for key in page])
 
 
-async def test_keys_are_whole_when_a_real_server_lists_them(accounts: Accounts) -> None:
-    account = accounts["A"]
+async def test_keys_are_whole_when_a_real_server_lists_them(account: StoreAccount) -> None:
     client = account.boto3()
     for key in [*(PREFIX + key for key in KEYS), "outside", "of our"]:
         client.put_object(Bucket=account.s3_bucket_name, Key=key, Body=b"x")
@@ -97,8 +83,7 @@ async def test_keys_are_whole_when_a_real_server_lists_them(accounts: Accounts) 
         assert len(await keys_of(found)) == len(KEYS) + 2
 
 
-async def test_every_page_is_listed_when_there_are_several(accounts: Accounts) -> None:
-    account = accounts["A"]
+async def test_every_page_is_listed_when_there_are_several(account: StoreAccount) -> None:
     client = account.boto3()
     expected = [f"listed/{number:04} ä+b" for number in range(1001)]
     for key in expected:
@@ -109,46 +94,35 @@ async def test_every_page_is_listed_when_there_are_several(accounts: Accounts) -
     assert sorted(key for page in pages for key in page) == expected
 
 
-async def test_an_object_tells_what_it_is_when_it_was_one_part_or_several(accounts: Accounts) -> None:
-    async with s3_buckets(accounts["A"], prefix=PREFIX) as [bucket]:
-        for key, body in (("small", bytes_of(10)), ("large", LARGE)):
-            description = described(key)
-            if body is LARGE:
-                stored = await upload(bucket, description, body)
-            else:
-                stored = await bucket.put(description, part_of(body))
-            found = await bucket.look(PREFIX + key)
-            assert found is not None
-            assert (found.size, found.content_type) == (len(body), description.content_type)
-            assert dict(found.metadata) == description.metadata
-            assert found.crc64nvme == crc64nvme(body)
-            assert (found.stored.etag, found.stored.version_id) == (stored.etag, stored.version_id)
-            assert found.stored.object_key == stored.object_key
-        assert await bucket.look(f"{PREFIX}nothing") is None
-    async with s3_buckets(accounts["A"], prefix=PREFIX, checksums=False) as [bucket]:
-        found = await bucket.look(f"{PREFIX}small")
-        assert found is not None
-        assert (found.crc64nvme, found.stored.checked_by) == (None, "md5")
-
-
-async def test_listing_goes_on_when_an_account_fails_now_and_then(
-    accounts: Accounts, proxied: Callable[[str], FaultProxy]
+@pytest.mark.parametrize("body", [bytes_of(10), LARGE], ids=["one part", "several"])
+async def test_an_object_is_described_when_it_was_one_part_or_several(
+    body: bytes, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    account = accounts["A"]
+    bucket, description = await open_bucket(account, prefix=PREFIX), described()
+    stored = await (upload(bucket, description, body) if body is LARGE else bucket.put(description, part_of(body)))
+    found = await bucket.look(f"{PREFIX}k")
+    assert found is not None
+    assert (found.size, found.content_type) == (len(body), description.content_type)
+    assert dict(found.metadata) == description.metadata
+    assert found.crc64nvme == crc64nvme(body)
+    assert (found.stored.etag, found.stored.version_id) == (stored.etag, stored.version_id)
+    assert found.stored.object_key == stored.object_key
+    assert await bucket.look(f"{PREFIX}nothing") is None
+    found = await (await open_bucket(account, prefix=PREFIX, checksums=False)).look(f"{PREFIX}k")
+    assert found is not None
+    assert (found.crc64nvme, found.stored.checked_by) == (None, "md5")
+
+
+async def test_a_listing_continues_when_an_account_fails_sometimes(account: StoreAccount, proxy: FaultProxy) -> None:
     account.boto3().put_object(Bucket=account.s3_bucket_name, Key="k", Body=b"x")
-    proxy = proxied("A")
-    proxy.add(Fault.refuses("SlowDown", times=2))
-    proxy.add(Fault.drops_connection(times=1))
+    proxy.add(Fault.refuses("SlowDown", times=2), Fault.drops_connection(times=1))
     async with s3_buckets(proxy.account, pause_seconds=0.01) as [found]:
         assert await keys_of(found) == ["k"]
         proxy.add(Fault.refuses("InternalError", times=3))
         assert await found.look("k") is not None
 
 
-async def test_the_account_s_error_is_told_when_it_fails_for_good(
-    accounts: Accounts, proxied: Callable[[str], FaultProxy]
-) -> None:
-    proxy = proxied("A")
+async def test_the_account_s_error_is_raised_when_it_fails_always(proxy: FaultProxy) -> None:
     async with s3_buckets(proxy.account, pause_seconds=0.01) as [found]:
         proxy.add(Fault.refuses("AccessDenied", times=1))
         with pytest.raises(AccessRefusedError, match="s3:ListBucket"):
@@ -162,12 +136,13 @@ async def test_the_account_s_error_is_told_when_it_fails_for_good(
             await found.look("k")
 
 
-async def test_a_page_is_asked_for_once_more_when_plain_xml_cannot_carry_a_key(open_bucket: OpenBucket) -> None:
+async def test_a_page_is_requested_again_when_plain_xml_cannot_contain_a_key(
+    account: StoreAccount, open_bucket: OpenBucket
+) -> None:
     encoded = page("%01+x", "k", more="<EncodingType>url</EncodingType>")
     answers = {b"encoding-type=url": encoded, b"list-type": page("&#1; x", "k")}
     async with answering_by_query(answers) as address:
-        bucket = await open_bucket(ACCOUNT.at(address))
-        assert await keys_of(bucket) == ["\x01 x", "k"]
+        assert await keys_of(await open_bucket(account.at(address))) == ["\x01 x", "k"]
 
 
 @pytest.mark.parametrize(
@@ -178,8 +153,10 @@ async def test_a_page_is_asked_for_once_more_when_plain_xml_cannot_carry_a_key(o
     ],
     ids=["a page of another kind", "no end"],
 )
-async def test_a_listing_fails_when_it_cannot_be_believed(open_bucket: OpenBucket, body: bytes) -> None:
+async def test_a_listing_fails_when_its_pages_are_wrong(
+    account: StoreAccount, open_bucket: OpenBucket, body: bytes
+) -> None:
     async with answering_by_query({b"list-type": body}) as address:
-        bucket = await open_bucket(ACCOUNT.at(address))
+        bucket = await open_bucket(account.at(address))
         with pytest.raises(AccountFailingError):
             await keys_of(bucket)

@@ -1,4 +1,4 @@
-"""Our signatures against botocore's, on thousands of random requests: the Authorization header must be identical."""
+"""Our signatures equal botocore's for random requests, to the last byte of the Authorization header."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from file.logic.values import Account
 from file.s3.sigv4 import Signer, encode_path, encode_query
+from tests.unit.s3.conftest import aws_account
 
-AWKWARD_KEYS = (
+AWKWARD_KEYS = [
     "ü/ñ 空 +&?=%41#x",
     "a//b",
     "trail/",
@@ -25,20 +26,7 @@ AWKWARD_KEYS = (
     "'()*!$,;:@[]\"<>\\^`{|}\x7f",
     "//",
     "dir/..x",
-)
-
-
-def account(**changes: str | None) -> Account:
-    return Account(
-        **{
-            "name": "A",
-            "access_key_id": "AKIDEXAMPLE",
-            "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
-            "region_name": "eu-central-1",
-            "s3_bucket_name": "bucket-a",
-            **changes,
-        }  # type: ignore[arg-type]
-    )
+]
 
 
 def sign_by_botocore(
@@ -68,23 +56,9 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
 header_names = st.sampled_from(
     [
-        "content-type",
-        "Content-MD5",
-        "x-amz-checksum-crc64nvme",
-        "x-amz-meta-mentum-file-id",
-        "x-amz-meta-a",
-        "x-amz-meta-B",
-        "if-none-match",
-        "If-Match",
-        "range",
-        "user-agent",
-        "Expect",
-        "x-amz-expected-bucket-owner",
-        "X-Amz-Storage-Class",
-        "content-length",
-        "x-amz-server-side-encryption",
-        "cache-control",
-        "connection",
+        *("content-type", "Content-MD5", "x-amz-checksum-crc64nvme", "x-amz-meta-mentum-file-id", "x-amz-meta-a"),
+        *("x-amz-meta-B", "if-none-match", "If-Match", "range", "user-agent", "Expect", "x-amz-expected-bucket-owner"),
+        *("X-Amz-Storage-Class", "content-length", "x-amz-server-side-encryption", "cache-control", "connection"),
         "traceparent",
     ]
 )
@@ -128,18 +102,15 @@ def test_authorization_equals_botocores_when_a_request_is_signed(
     secret: str,
     moment: datetime,
 ) -> None:
-    owner = account(session_token=token, region_name=region, secret_access_key=secret)
+    owner = aws_account(session_token=token, region_name=region, secret_access_key=secret)
     path = f"/bucket-a/{encode_path(key)}"
-
     ours = Signer(owner).sign(method, host, path, query, headers, moment)
-
-    theirs = sign_by_botocore(owner, method, host, path, query, headers, moment)
-    assert ours["authorization"] == theirs["authorization"]
-    assert ours == theirs
+    assert "authorization" in ours
+    assert ours == sign_by_botocore(owner, method, host, path, query, headers, moment)
 
 
-def test_the_key_of_the_day_changes_when_midnight_passes_and_comes_back() -> None:
-    owner = account()
+def test_the_key_of_the_day_follows_the_moment_when_midnight_passes_in_either_direction() -> None:
+    owner = aws_account()
     signer = Signer(owner)
     late = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
     for moment in (late, late + timedelta(seconds=1), late, late + timedelta(days=1), late):
@@ -147,21 +118,21 @@ def test_the_key_of_the_day_changes_when_midnight_passes_and_comes_back() -> Non
         assert signer.sign("GET", "h", "/b", [], {}, moment) == expected
 
 
-def test_the_moment_is_told_in_utc_when_it_comes_in_another_zone() -> None:
+def test_the_moment_is_sent_in_utc_when_it_is_in_another_zone() -> None:
     moment = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
-    signed = Signer(account()).sign("GET", "h", "/", [], {}, moment)
+    signed = Signer(aws_account()).sign("GET", "h", "/", [], {}, moment)
     assert signed["x-amz-date"] == "20251231T233000Z"
     assert "/20251231/" in signed["authorization"]
 
 
 def test_signing_is_refused_when_the_moment_has_no_zone() -> None:
     with pytest.raises(ValueError, match="time zone"):
-        Signer(account()).sign("GET", "h", "/", [], {}, datetime(2026, 1, 1))
+        Signer(aws_account()).sign("GET", "h", "/", [], {}, datetime(2026, 1, 1))
 
 
-def test_the_callers_headers_stay_as_they_were_when_signed() -> None:
+def test_the_callers_headers_do_not_change_when_they_are_signed() -> None:
     headers = {"X-Amz-Meta-A": "b", "Authorization": "of an earlier attempt"}
-    signed = Signer(account()).sign("GET", "h", "/", [], headers, datetime.now(UTC))
+    signed = Signer(aws_account()).sign("GET", "h", "/", [], headers, datetime.now(UTC))
     assert headers == {"X-Amz-Meta-A": "b", "Authorization": "of an earlier attempt"}
     assert signed["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
     assert "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-meta-a," in signed["authorization"]
@@ -182,7 +153,7 @@ def test_a_key_is_encoded_by_s3s_rule_when_it_becomes_a_path(key: str, path: str
     assert encode_path(key) == path
 
 
-def test_a_key_that_is_no_utf8_is_refused_when_it_becomes_a_path() -> None:
+def test_a_key_is_refused_when_it_is_not_utf8() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         encode_path("\udcff")
 
@@ -194,10 +165,9 @@ def test_the_query_is_sorted_and_encoded_when_it_is_made() -> None:
 
 
 def test_no_secret_is_shown_when_a_signer_is_printed() -> None:
-    owner = account(session_token="TOKENTOKEN")
+    owner = aws_account(session_token="TOKENTOKEN")
     signer = Signer(owner)
     signer.sign("GET", "h", "/", [], {}, datetime.now(UTC))
     shown = f"{signer!r} {signer} {owner!r}"
-    for secret in (owner.access_key_id, owner.secret_access_key, "TOKENTOKEN"):
-        assert secret not in shown
+    assert not [secret for secret in (owner.access_key_id, owner.secret_access_key, "TOKENTOKEN") if secret in shown]
     assert not hasattr(signer, "__dict__")

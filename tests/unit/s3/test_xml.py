@@ -1,4 +1,4 @@
-"""S3's answers as it and others send them: errors, listings, and XML made to do harm."""
+"""Answers of S3 and of other stores: errors, listings, and hostile XML."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from file.s3.xml import (
     Completed,
     ErrorAnswer,
+    OpenUpload,
     UnreadableAnswerError,
     Version,
     complete_answer,
@@ -53,7 +54,9 @@ S3_ERROR = b"""<?xml version="1.0" encoding="UTF-8"?>
         (b"<Error><Code>\xff\xfe</Code></Error>", None),
     ],
 )
-def test_an_error_body_is_read_or_left_when_it_may_be_anything(body: bytes, expected: ErrorAnswer | str | None) -> None:
+def test_an_error_body_gives_its_code_or_none_when_it_may_be_anything(
+    body: bytes, expected: ErrorAnswer | str | None
+) -> None:
     answer = expected if isinstance(expected, ErrorAnswer) else ErrorAnswer(expected)
     assert parse_error(body) == answer
 
@@ -85,16 +88,15 @@ def test_nothing_is_expanded_or_fetched_when_xml_is_hostile(text: str, encoding:
             parser(body)
 
 
-def test_no_other_encoding_is_taken_when_xml_declares_one() -> None:
+def test_the_encoding_is_ignored_when_xml_declares_one() -> None:
     # Read as UTF-7, as declared, this would be a document type.
     body = b'<?xml version="1.0" encoding="utf-7"?>+ADwAIQ-DOCTYPE e><Error><Code>NoSuchKey</Code></Error>'
     assert parse_error(body) == ErrorAnswer()
-    assert (
-        parse_error(b'<?xml version="1.0" encoding="bogus"?><Error><Code>NoSuchKey</Code></Error>').code == "NoSuchKey"
-    )
+    body = b'<?xml version="1.0" encoding="bogus"?><Error><Code>NoSuchKey</Code></Error>'
+    assert parse_error(body).code == "NoSuchKey"
 
 
-def test_deep_nesting_is_survived_when_xml_is_hostile() -> None:
+def test_deep_nesting_is_refused_when_xml_is_hostile() -> None:
     depth = 100_000
     body = b"<ListVersionsResult>" + b"<a>" * depth + b"</a>" * depth + b"</ListVersionsResult>"
     with pytest.raises(UnreadableAnswerError, match="too large"):
@@ -112,12 +114,7 @@ def test_an_error_body_never_raises_when_it_is_noise(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"OK",
-        b"<html></html>",
-        b"<!DOCTYPE html><html/>",
-        S3_ERROR[:50],
-        b"<Error/>",
+        *(b"", b"OK", b"<html></html>", b"<!DOCTYPE html><html/>", S3_ERROR[:50], b"<Error/>"),
         pytest.param(b" " * (9 << 20), id="9 MiB"),
     ],
 )
@@ -156,7 +153,7 @@ def test_the_upload_id_is_read_when_the_root_has_another_name(body: str) -> None
         b"<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>",
     ],
 )
-def test_no_upload_has_begun_when_a_200_holds_an_error_or_no_id(body: bytes) -> None:
+def test_no_upload_has_begun_when_a_200_contains_an_error_or_no_id(body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
         upload_id(body)
 
@@ -183,17 +180,21 @@ def test_a_page_is_read_when_the_root_has_another_name() -> None:
     assert versions(b"<ListObjectVersionsResponse/>").entries == ()
 
 
-def test_no_page_is_taken_for_an_empty_one_when_the_store_answered_another_question() -> None:
+def test_a_page_is_unreadable_when_the_store_answered_another_request() -> None:
     listing = b"<ListBucketResult><KeyCount>1</KeyCount><Contents><Key>k</Key></Contents></ListBucketResult>"
-    for parser in (versions, uploads):
+    error = b"<Error><Code>InternalError</Code><Contents/><Version/><Upload/></Error>"
+    for parser, body in (
+        (versions, listing),
+        (uploads, listing),
+        (versions, error),
+        (uploads, error),
+        (objects, error),
+    ):
         with pytest.raises(UnreadableAnswerError):
-            parser(listing)
-    for another in (versions, uploads, objects):
-        with pytest.raises(UnreadableAnswerError):
-            another(b"<Error><Code>InternalError</Code><Contents/><Version/><Upload/></Error>")
+            parser(body)
 
 
-def test_an_error_tells_which_header_is_refused_when_its_body_names_it() -> None:
+def test_an_error_names_the_option_when_its_body_names_the_header() -> None:
     body = "<Error><Code>InvalidArgument</Code><Message>Unsupported header '{}' received.</Message></Error>"
     assert parse_error(body.format("x-amz-checksum-crc64nvme").encode()).lacks == "checksums"
     assert parse_error(body.format("x-amz-sdk-checksum-algorithm").encode()).lacks == "checksums"
@@ -216,7 +217,7 @@ def test_etag_and_checksum_are_read_when_complete_succeeds() -> None:
     assert complete_answer(body) == Completed(etag='"abc-2"', checksum="AAAAAAAAAAA=")
 
 
-def test_the_parts_stand_in_order_when_a_complete_is_asked_for() -> None:
+def test_the_parts_are_in_order_when_a_complete_is_requested() -> None:
     body = complete_request([(10, '"c"', None), (2, '"b<&>"', "AAAAAAAAAAA="), (1, '"a"', "BBBBBBBBBBB=")])
     namespace = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
     parts = ElementTree.fromstring(body).findall("s3:Part", namespace)
@@ -238,11 +239,12 @@ VERSIONS = """<?xml version="1.0" encoding="UTF-8"?>
 
 def test_versions_and_delete_markers_come_in_order_when_a_page_is_read() -> None:
     page = versions(VERSIONS.format(key="a&amp;b&lt; ü", more="<IsTruncated>false</IsTruncated>").encode())
-    marker, old, other = page.entries
     assert page.next_markers == ()
-    assert marker == Version("a&b< ü", "v3", is_delete_marker=True)
-    assert old == Version("a&b< ü", "v2", is_delete_marker=False)
-    assert other == Version("a&b< ü2", "null", is_delete_marker=False)
+    assert page.entries == (
+        Version("a&b< ü", "v3", is_delete_marker=True),
+        Version("a&b< ü", "v2", is_delete_marker=False),
+        Version("a&b< ü2", "null", is_delete_marker=False),
+    )
 
 
 def test_keys_and_markers_are_decoded_when_the_answer_says_that_they_are_encoded() -> None:
@@ -255,11 +257,11 @@ def test_keys_and_markers_are_decoded_when_the_answer_says_that_they_are_encoded
     assert page.next_markers == (("key-marker", "a b+\x01"), ("version-id-marker", "v+1"))
 
 
-def test_keys_stay_as_they_are_when_the_answer_does_not_say_that_they_are_encoded() -> None:
+def test_keys_are_not_decoded_when_the_answer_does_not_say_that_they_are_encoded() -> None:
     assert versions(VERSIONS.format(key="a+b%2B", more="").encode()).entries[0].key == "a+b%2B"
 
 
-def test_a_page_is_unreadable_when_it_is_cut_and_says_not_where() -> None:
+def test_a_page_is_unreadable_when_it_is_truncated_and_does_not_say_where() -> None:
     body = VERSIONS.format(key="k", more="<IsTruncated>true</IsTruncated>").encode()
     with pytest.raises(UnreadableAnswerError, match="NextKeyMarker"):
         versions(body)
@@ -270,7 +272,7 @@ def test_a_page_is_unreadable_when_an_entry_has_no_key() -> None:
         versions(b"<ListVersionsResult><Version><VersionId>v</VersionId></Version></ListVersionsResult>")
 
 
-def test_open_uploads_and_markers_are_read_when_a_page_is_cut() -> None:
+def test_open_uploads_and_markers_are_read_when_a_page_is_truncated() -> None:
     page = uploads(
         b"""<ListMultipartUploadsResult xmlns="urn:other"><EncodingType>url</EncodingType>
         <NextKeyMarker>k%202</NextKeyMarker><NextUploadIdMarker>u2</NextUploadIdMarker><IsTruncated>true</IsTruncated>
@@ -279,10 +281,7 @@ def test_open_uploads_and_markers_are_read_when_a_page_is_cut() -> None:
         </ListMultipartUploadsResult>"""
     )
     moment = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    assert [(upload.key, upload.upload_id, upload.initiated) for upload in page.entries] == [
-        ("k 1", "u1", moment),
-        ("k 2", "u2", moment),
-    ]
+    assert page.entries == (OpenUpload("k 1", "u1", moment), OpenUpload("k 2", "u2", moment))
     assert page.next_markers == (("key-marker", "k 2"), ("upload-id-marker", "u2"))
 
 
