@@ -1,4 +1,4 @@
-"""The .env file: who wins, which files there are, and that a line that cannot be read is not repeated."""
+"""The .env file: precedence, which file is read, and faults, which do not show the line."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_the_environment_wins_when_both_say_something(file: Callable[[str], Path]) -> None:
+def test_the_environment_wins_when_both_set_a_variable(file: Callable[[str], Path]) -> None:
     process = {"DEBUG": "false", "UPLOAD_TOKENS": ""}
     found, faults = read_environment(process, file("DEBUG=true\nSECRET_KEY=$from=file\nUPLOAD_TOKENS={}\n"))
     assert faults == ()
@@ -56,8 +56,7 @@ def test_another_file_is_read_when_the_variable_names_it(file: Callable[[str], P
     other = tmp_path / "other.env"
     other.write_bytes("\ufeffSECRET_KEY=ü\r\nDEBUG=1\r\n".encode())
     found, faults = read_environment({"UPLOAD_ENV_FILE": str(other)}, file("SECRET_KEY=default"))
-    assert faults == ()
-    assert (found["SECRET_KEY"], found["DEBUG"]) == ("ü", "1")
+    assert (found["SECRET_KEY"], found["DEBUG"], faults) == ("ü", "1", ())
 
 
 @pytest.mark.parametrize(("content", "says"), [(None, "No such file"), (b"A=\xff", "UTF-8")])
@@ -86,14 +85,14 @@ def test_a_name_that_is_set_twice_is_a_fault_when_both_are_in_the_file(file: Cal
     assert faults == ("settings.env line 3: sets A again, after line 1",)
 
 
-def test_the_file_s_own_variable_is_a_fault_when_it_stands_in_the_file(file: Callable[[str], Path]) -> None:
+def test_the_file_s_own_variable_is_a_fault_when_it_is_in_the_file(file: Callable[[str], Path]) -> None:
     found, (fault,) = read_environment({}, file("UPLOAD_ENV_FILE=other"))
     assert fault.startswith("UPLOAD_ENV_FILE: ")
     assert found == {}
 
 
 @pytest.mark.parametrize("line", ["A={}", "A='{}'", "export A={}"])
-def test_one_account_comes_out_when_its_line_has_any_of_the_forms(
+def test_an_account_is_read_when_its_line_has_any_of_the_forms(
     line: str, file: Callable[[str], Path], account_json: Callable[..., str]
 ) -> None:
     text = "DEBUG=true\n" + line.replace("A=", "AWS_ACCOUNT_A=").replace("{}", account_json())
@@ -122,7 +121,7 @@ def test_a_shipped_file_means_the_same_when_docker_reads_it(path: Path) -> None:
     assert project.debug == path.name.endswith(".example")
 
 
-def test_a_commented_setting_of_the_example_holds_when_its_mark_is_taken_off(account_json: Callable[..., str]) -> None:
+def test_a_commented_setting_of_the_example_is_valid_when_it_is_uncommented(account_json: Callable[..., str]) -> None:
     lines = SHIPPED[0].read_text(encoding="utf-8").splitlines()
     offered = as_docker_reads("\n".join(line[1:] for line in lines if re.match(r"#[A-Z_]+=", line)))
     assert {"UPLOAD_TOKENS", "SECRET_KEY", "DEBUG", "DATABASE_URL"} <= set(offered)

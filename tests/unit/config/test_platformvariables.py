@@ -1,4 +1,4 @@
-"""What a platform sets by itself stops nothing; what somebody meant and misspelt still does."""
+"""Variables that a platform sets are no faults; misspelt settings are."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,8 +17,7 @@ Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
 
 def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str, str]:
     """What Kubernetes sets for a Service with one port that has a name."""
-    written = f"[{host}]" if ":" in host else host
-    address = f"tcp://{written}:{port}"
+    address = f"tcp://{f'[{host}]' if ':' in host else host}:{port}"
     return {
         f"{stem}_SERVICE_HOST": host,
         f"{stem}_SERVICE_PORT": str(port),
@@ -32,9 +31,7 @@ def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str
 
 
 @pytest.fixture
-def faults_and_notes(
-    read: Callable[..., ProjectSettings],
-) -> Read:
+def faults_and_notes(read: Callable[..., ProjectSettings]) -> Read:
     def found(environment: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         project = read(**environment)
         return project.faults, project.notes
@@ -44,19 +41,10 @@ def faults_and_notes(
 
 @pytest.mark.parametrize(
     "stem",
-    [
-        "UPLOAD",
-        "UPLOAD_WEB",
-        "UPLOAD_MAX",
-        "UPLOAD_OPEN",
-        "UPLOAD_METRICS",
-        "UPLOAD_2",
-        "AWS_ACCOUNT_A",
-        "AWS_ACCOUNT_EU",
-    ],
+    "UPLOAD UPLOAD_WEB UPLOAD_MAX UPLOAD_OPEN UPLOAD_METRICS UPLOAD_2 AWS_ACCOUNT_A AWS_ACCOUNT_EU".split(),
 )
 @pytest.mark.parametrize("host", ["10.96.0.7", "fd00:10:96::7"])
-def test_the_start_goes_on_and_one_line_tells_it_when_kubernetes_names_a_service(
+def test_there_is_no_fault_and_one_note_when_kubernetes_names_a_service(
     stem: str, host: str, faults_and_notes: Read
 ) -> None:
     variables = of_service(stem, host)
@@ -68,11 +56,11 @@ def test_the_start_goes_on_and_one_line_tells_it_when_kubernetes_names_a_service
     assert "enableServiceLinks: false" in note
     assert host not in note
     for name, value in variables.items():
-        if not name.startswith((f"{stem}_SERVICE_PORT",)):  # a number alone could be anybody's
+        if not name.startswith(f"{stem}_SERVICE_PORT"):  # a number alone may be a setting
             assert faults_and_notes({name: value})[0] == (), name
 
 
-def test_no_line_tells_anything_when_the_platform_set_nothing(faults_and_notes: Read) -> None:
+def test_there_is_no_note_when_the_platform_set_nothing(faults_and_notes: Read) -> None:
     quiet = {"AWS_ACCOUNT_ID": "123456789012", "UPLOAD_MAX_UPLOADS": "5", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
     assert faults_and_notes(quiet) == ((), ())
 
@@ -104,7 +92,7 @@ def test_a_setting_that_does_not_exist_is_a_fault_when_it_only_looks_like_a_serv
     assert notes == ()
 
 
-def test_a_name_of_the_table_is_the_setting_when_a_platform_s_value_stands_there(faults_and_notes: Read) -> None:
+def test_a_variable_of_the_table_is_a_setting_when_it_has_a_platform_s_value(faults_and_notes: Read) -> None:
     (fault,), notes = faults_and_notes({"UPLOAD_OPEN": "tcp://10.0.0.1:8000"})
     assert fault == "UPLOAD_OPEN: must be true or false"
     assert notes == ()
@@ -135,7 +123,7 @@ def test_a_name_of_the_table_is_the_setting_when_a_platform_s_value_stands_there
         ("EU-WEST", "123456789012"),
     ],
 )
-def test_a_variable_that_tells_of_an_account_is_no_account_when_its_value_is_no_json(
+def test_a_variable_that_describes_an_account_is_no_account_when_its_value_is_no_json(
     ending: str, value: str, faults_and_notes: Read
 ) -> None:
     name = f"AWS_ACCOUNT_{ending}"
@@ -165,7 +153,7 @@ def test_a_variable_that_tells_of_an_account_is_no_account_when_its_value_is_no_
         ("NUMBER_FILE", "/run/secrets/SECRET"),
     ],
 )
-def test_a_mistake_in_an_account_stays_a_fault_when_it_was_meant_as_one(
+def test_a_mistake_in_an_account_is_a_fault_when_it_looks_like_one(
     ending: str, value: str, faults_and_notes: Read
 ) -> None:
     (fault,), notes = faults_and_notes({f"AWS_ACCOUNT_{ending}": value})
@@ -174,13 +162,13 @@ def test_a_mistake_in_an_account_stays_a_fault_when_it_was_meant_as_one(
     assert notes == ()
 
 
-def test_an_account_may_have_a_platform_s_word_as_its_name_when_it_is_json(account_json: Write) -> None:
+def test_an_account_may_be_named_like_a_platform_s_variable_when_it_is_json(account_json: Write) -> None:
     accounts, faults = read_accounts({"AWS_ACCOUNT_NAME": account_json()}, str)
     assert faults == ()
     assert [account.name for account in accounts] == ["NAME"]
 
 
-def test_an_account_is_still_asked_for_when_only_the_platform_s_are_set() -> None:
+def test_an_account_is_required_when_only_the_platform_set_variables() -> None:
     accounts, (fault,) = read_accounts({"AWS_ACCOUNT_NUMBER": "123456789012", **of_service("AWS_ACCOUNT_A")}, str)
     assert accounts == ()
     assert "at least one" in fault

@@ -1,4 +1,4 @@
-"""`UPLOAD_*` and the rest of the table: what comes of a value, and that a fault shows none."""
+"""`UPLOAD_*` and the rest of the table: what each value becomes; no fault shows a value."""
 
 import json
 import ssl
@@ -48,40 +48,27 @@ def test_a_number_has_its_bounds_when_it_is_set(row: object, read: Read) -> None
         assert read(**{name: "0"}).faults
 
 
-@pytest.mark.parametrize(
-    ("variable", "attribute"),
-    [
-        ("UPLOAD_MEMORY", "memory"),
-        ("UPLOAD_WAIT_SECONDS", "wait_seconds"),
-        ("UPLOAD_STALL_SECONDS", "stall_seconds"),
-        ("UPLOAD_ACCOUNT_MIN_BYTES_PER_SECOND", "account_bytes_per_second"),
-        ("UPLOAD_COMPLETE_SECONDS", "complete_seconds"),
-        ("UPLOAD_REMOVE_SECONDS", "remove_seconds"),
-        ("UPLOAD_SETTLE_SECONDS", "settle_seconds"),
-    ],
-)
-def test_a_limit_arrives_when_it_is_set(variable: str, attribute: str, read: Read) -> None:
-    value = "67108864" if variable == "UPLOAD_MEMORY" else "7"
-    assert getattr(read(**{variable: value}).upload.limits, attribute) == float(value)
+@pytest.mark.parametrize("name", "WAIT STALL COMPLETE REMOVE SETTLE".split())
+@pytest.mark.parametrize("value", ["7", "0.5"])
+def test_a_limit_is_set_when_it_is_a_time(name: str, value: str, read: Read) -> None:
+    limits = read(**{f"UPLOAD_{name}_SECONDS": value}).upload.limits
+    assert getattr(limits, f"{name.lower()}_seconds") == float(value)
+
+
+def test_a_limit_is_set_when_it_is_a_number_of_bytes(read: Read) -> None:
+    limits = read(UPLOAD_MEMORY="67108864", UPLOAD_ACCOUNT_MIN_BYTES_PER_SECOND="7").upload.limits
+    assert (limits.memory, limits.account_bytes_per_second) == (67108864, 7)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "MAX_REQUEST_BYTES",
-        "MAX_UPLOADS",
-        "ACCOUNT_REQUESTS",
-        "MIN_BYTES_PER_SECOND",
-        "CLIENT_GRACE_SECONDS",
-        "SHUTDOWN_SECONDS",
+        *("max_request_bytes", "max_uploads", "account_requests", "min_bytes_per_second"),
+        *("client_grace_seconds", "shutdown_seconds"),
     ],
 )
-def test_a_number_arrives_when_it_is_set(name: str, read: Read) -> None:
-    assert getattr(read(**{f"UPLOAD_{name}": "7"}).upload, name.lower()) == 7
-
-
-def test_a_part_of_a_second_arrives_when_it_is_set(read: Read) -> None:
-    assert read(UPLOAD_STALL_SECONDS="0.5").upload.limits.stall_seconds == 0.5
+def test_a_number_is_set_when_its_variable_is(name: str, read: Read) -> None:
+    assert getattr(read(**{f"UPLOAD_{name.upper()}": "7"}).upload, name) == 7
 
 
 @pytest.mark.parametrize(
@@ -108,10 +95,10 @@ def test_debug_is_as_it_says_when_it_is_a_word_for_it(text: str, debug: bool, re
 
 
 def test_debug_is_off_when_it_is_not_set_or_not_understood(account_json: Write) -> None:
-    assert read_settings({"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": SECRET_KEY}).debug is False
-    project = read_settings({"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": SECRET_KEY, "DEBUG": "ture"})
-    assert project.debug is False
-    assert project.faults == ("DEBUG: must be true or false",)
+    needed = {"AWS_ACCOUNT_A": account_json(), "SECRET_KEY": SECRET_KEY}
+    assert read_settings(needed).debug is False
+    project = read_settings({**needed, "DEBUG": "ture"})
+    assert (project.debug, project.faults) == (False, ("DEBUG: must be true or false",))
 
 
 def test_a_secret_key_is_needed_when_debug_is_off(read: Read) -> None:
@@ -164,7 +151,7 @@ def test_tokens_arrive_when_they_are_an_object(read: Read) -> None:
         ('{"SECRET-of-me-0815": "me"}', "entry 1"),
     ],
 )
-def test_no_token_holds_and_none_is_shown_when_one_is_wrong(text: str, says: str, read: Read) -> None:
+def test_no_token_is_used_or_shown_when_one_is_wrong(text: str, says: str, read: Read) -> None:
     project = read(UPLOAD_TOKENS=text)
     (fault,) = project.faults
     assert fault.startswith("UPLOAD_TOKENS: ")
@@ -206,18 +193,11 @@ def test_a_postgres_url_is_taken_apart_when_it_is_given(read: Read) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "SECRET",
-        "mysql://SECRET@x/y",
-        "$SECRET",
-        "sqlite://SECRET.sqlite3",
-        "sqlite:///",
-        "sqlite://",
-        "postgres://u:SECRET@h:SECRET/x",
-        "postgres://u:SECRET@[::1/x",
-        "postgres://u:SECRET@h",
+        *("SECRET", "mysql://SECRET@x/y", "$SECRET", "sqlite://SECRET.sqlite3", "sqlite:///", "sqlite://"),
+        *("postgres://u:SECRET@h:SECRET/x", "postgres://u:SECRET@[::1/x", "postgres://u:SECRET@h"),
     ],
 )
-def test_no_database_stands_in_when_its_url_is_wrong(url: str, read: Read) -> None:
+def test_there_is_no_database_when_its_url_is_wrong(url: str, read: Read) -> None:
     project = read(DATABASE_URL=url)
     (fault,) = project.faults
     assert fault.startswith("DATABASE_URL: ")
@@ -225,33 +205,13 @@ def test_no_database_stands_in_when_its_url_is_wrong(url: str, read: Read) -> No
     assert project.database == {}
 
 
-def test_origins_are_refused_when_a_browser_would_never_send_them(read: Read) -> None:
-    good = ("https://a.example", "http://localhost:3000")
-    assert read(CORS_ORIGINS=" , ".join(good)).upload.cors_origins == good
-    assert read(CORS_ORIGINS="*").upload.cors_origins == ("*",)
-    for bad in ("a.example", "https://a.example/", "*,https://a.example", "https://*.a.example", "null"):
-        project = read(CORS_ORIGINS=bad)
-        assert [fault.partition(":")[0] for fault in project.faults] == ["CORS_ORIGINS"], bad
-        assert project.upload.cors_origins == ()
-
-
-def test_the_way_out_arrives_when_it_is_set(read: Read) -> None:
+def test_the_proxy_is_used_when_it_is_set(read: Read) -> None:
     upload = read(HTTPS_PROXY="http://user:SECRET@proxy.example:3128", NO_PROXY="a.example,127.0.0.1").upload
     assert upload.https_proxy == "http://user:SECRET@proxy.example:3128"
     assert upload.no_proxy == "a.example,127.0.0.1"
     assert "SECRET" not in repr(upload)
-    assert (
-        read(HTTPS_PROXY="http://b", https_proxy="proxy.example:3128").upload.https_proxy == "http://proxy.example:3128"
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["socks5://SECRET", "http://", "http://SECRET:x", "http://SECRET SECRET", "http://[SECRET"]
-)
-def test_a_proxy_is_refused_and_not_shown_when_it_is_no_address(text: str, read: Read) -> None:
-    (fault,) = read(HTTPS_PROXY=text).faults
-    assert fault.startswith("HTTPS_PROXY: ")
-    assert "SECRET" not in fault
+    upload = read(HTTPS_PROXY="http://b", https_proxy="proxy.example:3128").upload
+    assert upload.https_proxy == "http://proxy.example:3128"
 
 
 def test_a_certificate_file_is_refused_when_it_cannot_be_used(read: Read, tmp_path: Path) -> None:
@@ -266,13 +226,13 @@ def test_a_certificate_file_is_refused_when_it_cannot_be_used(read: Read, tmp_pa
 def test_a_certificate_file_arrives_when_it_holds_one(read: Read, tmp_path: Path) -> None:
     authorities = ssl.create_default_context().get_ca_certs(binary_form=True)
     if not authorities:
-        pytest.skip("this machine trusts nobody")
+        pytest.skip("this machine has no certificates of authorities")
     bundle = tmp_path / "bundle.pem"
     bundle.write_text(ssl.DER_cert_to_PEM_cert(authorities[0]))
     assert read(SSL_CERT_FILE=str(bundle)).upload.ca_file == str(bundle)
 
 
-def test_a_fault_names_it_when_an_account_or_a_setting_is_nearly_spelt_right(read: Read) -> None:
+def test_a_fault_names_the_variable_when_an_account_or_a_setting_is_misspelt(read: Read) -> None:
     account = '{"access_key_id": "the-value"}'
     faults = read(AWS_ACOUNT_D=account, aws_account_e=account, upload_memory="5").faults
     assert [fault.split(":")[0] for fault in faults] == ["upload_memory", "AWS_ACOUNT_D", "aws_account_e"]

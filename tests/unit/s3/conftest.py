@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import boto3
 import pytest
 
 from file.logic.errors import AccountError
@@ -30,6 +31,15 @@ def aws_account(**changes: Any) -> Account:
         "s3_bucket_name": "bucket-a",
     }
     return Account(**(attributes | changes))
+
+
+def all_regions() -> list[str]:
+    """All regions of AWS that botocore knows."""
+    session = boto3.Session()
+    partitions = session.get_available_partitions()
+    regions = {region for partition in partitions for region in session.get_available_regions("s3", partition)}
+    assert {"us-east-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1", "us-iso-east-1"} <= regions
+    return sorted(regions)
 
 
 @pytest.fixture

@@ -11,23 +11,12 @@ from botocore.endpoint_provider import EndpointProvider
 
 from file.logic.values import Account
 from file.s3.address import Address, address_of
-from tests.unit.s3.conftest import aws_account
+from tests.unit.s3.conftest import all_regions, aws_account
 
 FUTURE_REGIONS = [
     *("eu-west-99", "sa-north-7", "mx-south-2", "us-gov-central-1", "cn-west-3", "eusc-de-south-2", "eusc-fr-west-1"),
     *("us-iso-north-1", "us-isob-west-9", "eu-isoe-south-1", "us-isof-west-4", "zz-nowhere-1", "us-new-east-1"),
 ]
-
-
-def all_regions() -> list[str]:
-    session = boto3.Session()
-    regions = {
-        region
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions("s3", partition)
-    }
-    assert {"us-east-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1", "us-iso-east-1"} <= regions
-    return sorted(regions)
 
 
 @pytest.fixture(scope="module")
