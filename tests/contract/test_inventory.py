@@ -21,14 +21,7 @@ async def test_our_object_is_found_when_it_is_there(inside: Inside, key: str) ->
     assert found is not None
     assert found.request_id
     told = (found.account, found.bucket, found.object_key, found.etag, found.version_id, found.checked_by)
-    assert told == (
-        stored.account,
-        stored.bucket,
-        stored.object_key,
-        stored.etag,
-        stored.version_id,
-        stored.checked_by,
-    )
+    assert told == (stored.account, stored.bucket, stored.object_key, stored.etag, stored.version_id, stored.checked_by)
 
 
 async def test_our_object_is_found_when_it_was_sent_in_parts(inside: Inside) -> None:

@@ -138,9 +138,7 @@ def test_no_settings_show_a_secret_when_they_are_printed(run_python: Run, accoun
     assert "HIDE" not in run.stdout + run.stderr
 
 
-def test_an_older_python_is_told_in_one_line_when_it_runs_manage_py(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_older_python_is_told_in_one_line_when_it_runs_manage_py(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / "manage.py"), run_name="__main__")

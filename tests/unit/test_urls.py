@@ -50,9 +50,7 @@ def test_the_front_page_tells_how_to_upload_when_a_token_is_needed(answers: Call
     assert post[0] == 405
 
 
-def test_the_front_page_asks_for_no_token_when_open(
-    answers: Callable[..., list[Any]],
-) -> None:
+def test_the_front_page_asks_for_no_token_when_open(answers: Callable[..., list[Any]]) -> None:
     (_, _, page), _, _ = answers(UPLOAD_OPEN="true", DEBUG="true", UPLOAD_MAX_REQUEST_BYTES="0")
     assert "Bearer" not in page
     assert "curl \\\n  -F filename" in page

@@ -40,8 +40,7 @@ def faults_and_notes(read: Callable[..., ProjectSettings]) -> Read:
 
 
 @pytest.mark.parametrize(
-    "stem",
-    "UPLOAD UPLOAD_WEB UPLOAD_MAX UPLOAD_OPEN UPLOAD_METRICS UPLOAD_2 AWS_ACCOUNT_A AWS_ACCOUNT_EU".split(),
+    "stem", "UPLOAD UPLOAD_WEB UPLOAD_MAX UPLOAD_OPEN UPLOAD_METRICS UPLOAD_2 AWS_ACCOUNT_A AWS_ACCOUNT_EU".split()
 )
 @pytest.mark.parametrize("host", ["10.96.0.7", "fd00:10:96::7"])
 def test_there_is_no_fault_and_one_note_when_kubernetes_names_a_service(

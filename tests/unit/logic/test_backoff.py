@@ -1,4 +1,4 @@
-"""How long a repetition waits, and what is repeated."""
+"""How long a retry waits, and what is retried."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ def test_a_time_is_spread_between_its_shares() -> None:
 
 
 class Account:
-    """Fails with these errors, one after the other; then it answers."""
+    """Raises these errors one after the other, and then answers."""
 
     def __init__(self, *errors: AccountError) -> None:
         self._errors = list(errors)
@@ -39,14 +39,14 @@ FAILING, REFUSING = AccountFailingError("A", "head"), AccessRefusedError("A", "h
 three_times = partial(retried, attempts=3, first_seconds=0.001, longest_seconds=0.001)
 
 
-async def test_it_is_asked_again_when_the_failure_may_pass() -> None:
+async def test_a_request_is_retried_when_its_error_is_retryable() -> None:
     account = Account(FAILING, FAILING)
     assert await three_times(account.ask) == "answer"
     assert account.asked == 3
 
 
 @pytest.mark.parametrize(("error", "asked"), [(FAILING, 3), (REFUSING, 1)])
-async def test_the_error_is_raised_when_it_does_not_pass(error: AccountError, asked: int) -> None:
+async def test_the_error_is_raised_when_it_stays(error: AccountError, asked: int) -> None:
     account = Account(*[error] * 4)
     with pytest.raises(type(error)):
         await three_times(account.ask)

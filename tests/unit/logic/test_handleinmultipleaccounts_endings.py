@@ -1,4 +1,4 @@
-"""How the flow ends: streaming, cancellation, conflicts, and what is held or left when something went wrong."""
+"""How the flow ends: streaming, cancellation, conflicts, and what remains in memory and accounts after failures."""
 
 import asyncio
 import contextlib
@@ -10,18 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from file.logic.errors import (
-    ClientGoneError,
-    FileTooLargeError,
-    KeyTakenError,
-)
+from file.logic.errors import ClientGoneError, FileTooLargeError, KeyTakenError
 from file.logic.memory.budget import Budget
-from file.logic.values import (
-    Failed,
-    MiB,
-    Removal,
-    Stored,
-)
+from file.logic.values import Failed, MiB, Removal, Stored
 from testkit.memorybucket import MemoryBucket
 from testkit.memoryledger import MemoryLedger
 from tests.flow import LIMITS, PART, PATIENT, assert_nothing_left, buckets, chunks_of, send
@@ -36,19 +27,20 @@ async def test_the_first_part_leaves_when_the_last_byte_has_not_arrived() -> Non
             await asyncio.wait_for(bucket.first_part.wait(), 5)
         yield b"y"
 
-    receipt = await send(among, b"", chunks=waiting(), size=2 * PART + 1)
-    assert receipt.stored
+    assert (await send(among, b"", chunks=waiting(), size=2 * PART + 1)).stored
 
 
-async def test_everything_is_taken_back_when_the_upload_is_cancelled() -> None:
-    for fault, size in (("stalls_at_put", PART), ("stalls_at_part", 5 * PART), ("stalls_at_complete", 5 * PART)):
-        among = buckets(**{fault: 1})
-        upload = asyncio.ensure_future(send(among, b"x" * size))
-        await asyncio.wait_for(among[1].stalled.wait(), 5)
-        upload.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await upload
-        assert_nothing_left(among)
+@pytest.mark.parametrize(
+    ("fault", "size"), [("stalls_at_put", PART), ("stalls_at_part", 5 * PART), ("stalls_at_complete", 5 * PART)]
+)
+async def test_everything_is_removed_when_the_upload_is_cancelled(fault: str, size: int) -> None:
+    among = buckets(**{fault: 1})
+    upload = asyncio.ensure_future(send(among, b"x" * size))
+    await asyncio.wait_for(among[1].stalled.wait(), 5)
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert_nothing_left(among)
 
 
 async def test_one_wins_when_two_uploads_go_to_one_key_at_once() -> None:
@@ -93,7 +85,7 @@ async def test_the_file_is_refused_when_its_parts_would_exceed_a_quarter_of_the_
         await send(buckets(), b"", size=1 << 40, chunks=chunks_of(b""))
 
 
-async def test_the_file_is_told_stored_when_the_cancellation_comes_after_the_last_account_has_it() -> None:
+async def test_the_file_is_stored_when_the_cancellation_comes_after_the_last_account_has_it() -> None:
     among = [MemoryBucket("A"), MemoryBucket("B", faults={"loses_begin_reply": 1, "stalls_at_abort_lost": 1})]
     upload = asyncio.ensure_future(send(among, b"x" * 5 * PART))
     await asyncio.wait_for(among[1].stalled.wait(), 5)
@@ -102,7 +94,7 @@ async def test_the_file_is_told_stored_when_the_cancellation_comes_after_the_las
     assert (await upload).stored
 
 
-async def test_the_claim_is_given_back_and_the_others_are_told_when_a_removal_crashes() -> None:
+async def test_the_key_is_free_again_and_the_other_outcomes_are_kept_when_a_removal_crashes() -> None:
     class Crashing(MemoryBucket):
         async def remove(
             self, object_key: str, file_id: str, version_id: str | None = None, etag: str | None = None
@@ -112,11 +104,8 @@ async def test_the_claim_is_given_back_and_the_others_are_told_when_a_removal_cr
     ledger = MemoryLedger()
     among = [Crashing("A"), MemoryBucket("B", faults={"refuses_put": 1}), MemoryBucket("C")]
     receipt = await send(among, b"x", ledger=ledger)
-    assert [o.removal for o in receipt.outcomes if isinstance(o, Failed)] == [
-        Removal.PENDING,
-        Removal.REMOVED,
-        Removal.REMOVED,
-    ]
+    removals = [o.removal for o in receipt.outcomes if isinstance(o, Failed)]
+    assert removals == [Removal.PENDING, Removal.REMOVED, Removal.REMOVED]
     among[0].objects.clear()
     assert (await send(among, b"x", ledger=ledger)).stored
 
@@ -139,7 +128,7 @@ async def test_queued_parts_are_not_sent_when_another_account_has_failed() -> No
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 @pytest.mark.parametrize("fault", ["fails_part", "gone"])
 async def test_no_bytes_are_held_when_uploads_went_wrong(fault: str) -> None:
-    """Without Python's cycle collector: what only it would free would stay for as long as it pleases."""
+    """Without Python's cycle collector, which frees memory too late."""
     size, limits = 16 * MiB, dataclasses.replace(PATIENT, memory=64 * MiB, part_size=8 * MiB)
     budget = Budget(limits.memory)
 
@@ -167,7 +156,7 @@ async def test_no_bytes_are_held_when_uploads_went_wrong(fault: str) -> None:
         before = resident()
         for _ in range(12):
             await upload()
-        budget.buffers.clear()  # what is kept on purpose
+        budget.buffers.clear()  # kept on purpose
         grown = resident() - before
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""Digests that are computed only if they were declared: right ones, however the bytes come."""
+"""Digests that are computed only if they were declared, from bytes in any pieces."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from file.logic.hashing import ALGORITHMS, Comparison, hashed
 from file.logic.values import DeclaredDigest, KiB
 
 CHECK = b"123456789"
-# Of CHECK: the "check" of the catalogue of CRCs, and what others' tools say.
+# Of CHECK: the "check" in the catalogue of CRCs, and the results of other tools.
 DIGESTS = {
     "md5": "25f9e794323b453885f5181f1b624d0b",
     "sha-1": "f7c3bc1d808e04732adf679965ccc34ca7ae3441",
@@ -37,7 +37,7 @@ def test_a_digest_is_right_when_the_bytes_come_in_pieces(algorithm: str, piece: 
         mismatch.check()
 
 
-def test_what_others_compute_is_compared_when_it_was_declared() -> None:
+def test_a_digest_from_elsewhere_is_compared_when_it_was_declared() -> None:
     declared = [DeclaredDigest(name, bytes.fromhex(DIGESTS[name]), "a test") for name in ("sha-256", "md5")]
     comparison = Comparison(declared, known=["sha-256"])
     comparison.update(CHECK)

@@ -1,4 +1,4 @@
-"""Names and keys: what is accepted can be stored, listed and signed; the rest is refused with a reason."""
+"""Names and keys: accepted ones can be stored, listed and signed; the rest is refused with a reason."""
 
 import re
 import string
@@ -25,7 +25,7 @@ from file.logic.naming import (
 )
 from file.logic.values import FILE_ID, FILE_NAME, FILE_SHA256, MAX_KEY_BYTES, MAX_METADATA_BYTES
 
-# Texts that reach the rules' borders more often than chance does; lone surrogates included.
+# These texts are near the rules' limits more often than random ones; lone surrogates are among them.
 TEXTS = st.one_of(
     st.text(),
     st.text(st.sampled_from("./\\ -%+?#\0\n\x7f\x85\ufffe\uffff\ud800üñ空🗂a\u0301")),
@@ -52,14 +52,9 @@ def assert_storable(key: str, room: int = MAX_KEY_BYTES) -> None:
     assert not {".", ".."} & set(key.split("/"))
     assert not any(unicodedata.category(character) == "Cc" for character in key)
     # S3 lists keys in XML 1.0: what it cannot carry cannot be cleaned up.
-    listed = ElementTree.fromstring(ElementTree.tostring(_element(key), encoding="utf-8"))
-    assert listed.text == key
-
-
-def _element(text: str) -> ElementTree.Element:
     element = ElementTree.Element("Key")
-    element.text = text
-    return element
+    element.text = key
+    assert ElementTree.fromstring(ElementTree.tostring(element, encoding="utf-8")).text == key
 
 
 @given(TEXTS)
@@ -105,7 +100,7 @@ def test_the_key_is_accepted_by_our_own_rules_when_it_was_made_of_a_name(text: s
         ("a." + "y" * 100, "a." + "y" * 19),
     ],
 )
-def test_the_key_tells_the_name_when_a_person_reads_it(name: str, ending: str) -> None:
+def test_the_key_contains_the_name_in_a_readable_form(name: str, ending: str) -> None:
     before = int(time.time())
     seconds, slug, cleaned = key_for(name).split("-", 2)
     assert cleaned == ending
@@ -123,8 +118,8 @@ def test_the_key_can_be_stored_when_its_path_is_accepted(raw: bytes, prefix_byte
     if key is None:
         return
     assert_storable(key, MAX_KEY_BYTES - prefix_bytes)
-    assert accepted_key(quote(key).encode(), prefix_bytes) == key
-    assert accepted_key(quote(key, safe="").encode(), prefix_bytes) == key
+    for safe in ("/", ""):
+        assert accepted_key(quote(key, safe).encode(), prefix_bytes) == key
     name = name_of(key)
     assert 0 < len(name.encode()) <= MAX_NAME_BYTES
     assert unquote(encode_name(name)) == name
@@ -136,7 +131,7 @@ def test_the_key_can_be_stored_when_its_path_is_accepted(raw: bytes, prefix_byte
         st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff/"), min_size=1, max_size=250
     )
 )
-def test_the_key_is_what_was_encoded_when_nothing_speaks_against_it(key: str) -> None:
+def test_the_key_is_the_decoded_path_when_no_rule_forbids_it(key: str) -> None:
     assert accepted_key(quote(key, safe="").encode()) == (None if key in {".", ".."} else key)
 
 

@@ -1,4 +1,4 @@
-"""Chunks become parts: the same parts and digests however the bytes came, and never more memory than was reserved."""
+"""Chunks become parts: the same parts and digests for any chunks, and never more memory than was reserved."""
 
 import asyncio
 import hashlib
@@ -19,21 +19,22 @@ PART = 64
 LIMITS = Limits(memory=8 * PART, part_size=PART, wait_seconds=0.05)
 
 
+async def arriving(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
 def reader_of(
-    chunks: Sequence[bytes],
+    chunks: Sequence[bytes] | AsyncIterator[bytes],
     *,
     size: int | None = None,
     at_most: int | None = None,
     sha256: bytes | None = None,
     budget: Budget | None = None,
 ) -> PartReader:
-    async def arriving() -> AsyncIterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-
     file = IncomingFile(
         id="id",
-        chunks=arriving(),
+        chunks=chunks if isinstance(chunks, AsyncIterator) else arriving(chunks),
         identify=lambda: Identity("k", "k"),
         size=size,
         at_most=at_most,
@@ -43,7 +44,7 @@ def reader_of(
 
 
 async def read(reader: PartReader, budget: Budget) -> tuple[list[bytes], Digests]:
-    """All parts, each let go of before the next; what was reserved must suffice for it."""
+    """All parts, each released before the next; the reserved memory must suffice for each."""
     bodies: list[bytes] = []
     while (shared := await reader.next()) is not None:
         part = shared.part
@@ -59,7 +60,7 @@ async def read(reader: PartReader, budget: Budget) -> tuple[list[bytes], Digests
 
 @st.composite
 def chunked_contents(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
-    """A content of a size that likes the borders of parts, and some way to cut it into chunks."""
+    """A content whose size is often near the borders of parts, and some way to cut it into chunks."""
     near = st.builds(lambda parts, more: max(0, parts * PART + more), st.integers(0, 6), st.integers(-2, 2))
     size = draw(st.one_of(near, st.integers(0, 6 * PART)))
     content = hashlib.shake_128(str(size).encode()).digest(size)
@@ -119,7 +120,7 @@ async def test_the_file_is_refused_when_its_digest_differs(size: int) -> None:
 
 
 @pytest.mark.parametrize("got", [0, 1, PART, 3 * PART + 1])
-async def test_the_memory_is_given_back_when_the_bytes_stop_coming(got: int) -> None:
+async def test_the_memory_is_released_when_the_client_disconnects(got: int) -> None:
     budget = Budget(LIMITS.memory)
 
     async def stopping() -> AsyncIterator[bytes]:
@@ -127,13 +128,12 @@ async def test_the_memory_is_given_back_when_the_bytes_stop_coming(got: int) -> 
             yield b"x" * got
         raise ClientGoneError
 
-    file = IncomingFile(id="id", chunks=stopping(), identify=lambda: Identity("k", "k"), size=5 * PART)
     with pytest.raises(ClientGoneError):
-        await read(PartReader(file, LIMITS, budget), budget)
+        await read(reader_of(stopping(), size=5 * PART, budget=budget), budget)
     assert budget.used == 0
 
 
-async def test_the_memory_is_given_back_when_reading_is_cancelled() -> None:
+async def test_the_memory_is_released_when_reading_is_cancelled() -> None:
     budget = Budget(LIMITS.memory)
     begun = asyncio.Event()
 
@@ -142,8 +142,7 @@ async def test_the_memory_is_given_back_when_reading_is_cancelled() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    file = IncomingFile(id="id", chunks=hanging(), identify=lambda: Identity("k", "k"), size=PART)
-    reading = asyncio.ensure_future(PartReader(file, LIMITS, budget).next())
+    reading = asyncio.ensure_future(reader_of(hanging(), size=PART, budget=budget).next())
     await asyncio.wait_for(begun.wait(), 5)
     assert budget.used == PART
     reading.cancel()
@@ -168,7 +167,7 @@ async def test_the_first_part_waits_a_while_and_later_ones_as_long_as_it_takes_w
     assert await asyncio.wait_for(second, 5) is not None
 
 
-async def test_the_part_is_kept_until_the_last_holder_lets_go() -> None:
+async def test_the_part_is_kept_until_the_last_holder_releases_it() -> None:
     budget = Budget(LIMITS.memory)
     shared = await reader_of([b"x" * PART], budget=budget).next()
     assert shared is not None

@@ -41,12 +41,7 @@ def make(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         variables = (f"PYTHON={fake}", f"VENV={tmp_path / 'venv'}")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         return run_process(
-            ["make", "test", *variables],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
+            ["make", "test", *variables], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
         )
 
     return run

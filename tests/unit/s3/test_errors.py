@@ -271,8 +271,7 @@ def test_the_error_names_no_option_of_writes_when_a_store_does_not_know_the_requ
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
-    [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed"), (301, None), (400, None)],
+    ("status", "code"), [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed"), (301, None), (400, None)]
 )
 def test_the_error_names_the_right_region_when_s3_names_it(status: int, code: str | None) -> None:
     error = account_error(aws_account(), "head", status, code, region="us-west-2")

@@ -1,4 +1,4 @@
-"""What stands for the accounts' names in objects."""
+"""The hashes of account names in the metadata of objects."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.flow import HASHES, chunks_of
 FILE = "0193d7a0-0000-7000-8000-000000000001"
 
 
-def test_the_names_are_found_again_when_the_key_is_known() -> None:
+def test_the_names_are_found_when_the_key_is_known() -> None:
     before, after = AccountHashes([b"former"]), AccountHashes([b"new", b"former"])
     for writing, reading in ((before, before), (before, after), (after, after)):
         hashes = writing.of(FILE, ["B", "A"]).split(",")
@@ -20,7 +20,7 @@ def test_the_names_are_found_again_when_the_key_is_known() -> None:
     assert not set(after.of(FILE, ["A"]).split(",")) & before.names(FILE, ["A"]).keys()
 
 
-def test_nothing_is_to_be_learned_when_the_key_is_not_known() -> None:
+def test_hashes_differ_per_file_and_show_nothing_when_the_key_is_not_known() -> None:
     one, other = (HASHES.of(file_id, ["A", "B"]).split(",") for file_id in (FILE, new_file_id()))
     assert not set(one) & set(other)
     assert HASHES.of(FILE, ["B", "A"]) == HASHES.of(FILE, ["A", "B"])
@@ -28,7 +28,7 @@ def test_nothing_is_to_be_learned_when_the_key_is_not_known() -> None:
     assert "key of the tests" not in repr(HASHES)
 
 
-def test_a_file_is_refused_before_a_byte_leaves_when_the_metadata_has_no_room_for_so_many_accounts() -> None:
+def test_a_file_is_refused_before_a_byte_is_sent_when_the_metadata_has_no_room_for_its_accounts() -> None:
     def metadata_for(count: int) -> int:
         file = IncomingFile(id=FILE, chunks=chunks_of(b""), identify=lambda: identity, size=0, who="tests")
         names = [f"{number}{'N' * 60}" for number in range(count)]

@@ -25,7 +25,7 @@ def test_an_ack_is_refused_when_it_is_neither_a_word_nor_a_number(text: str) -> 
 @pytest.mark.parametrize(
     ("names", "chosen"), [(None, "ABC"), (["A"], "A"), (["C", "A"], "AC"), (["A", "B", "C"], "ABC")]
 )
-def test_the_named_accounts_are_chosen_when_there_are_such(names: list[str] | None, chosen: str) -> None:
+def test_the_named_accounts_are_chosen_when_they_exist(names: list[str] | None, chosen: str) -> None:
     assert chosen_of(Placement(registry_of(buckets())), names) == chosen
 
 
@@ -45,12 +45,12 @@ def test_a_quorum_is_more_than_half_when_there_are_any_number_of_accounts() -> N
     assert [ack_of("quorum").needed(count) for count in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]
 
 
-def test_the_ack_is_the_service_s_own_when_an_upload_has_none() -> None:
+def test_the_ack_is_the_configured_one_when_an_upload_has_none() -> None:
     ack, _ = Placement(registry_of(buckets()), ack=Ack("2")).of_upload()
     assert ack == Ack("2")
 
 
-def test_a_retired_account_gets_no_new_files_and_is_read_from_all_the_same() -> None:
+def test_a_retired_account_gets_no_new_files_but_is_read_from() -> None:
     placement = Placement(registry_of(buckets()), read_order=("C", "B"))
     placement.registry.retired = frozenset("BX")
     assert chosen_of(placement) == chosen_of(placement, ["C", "A"]) == "AC"

@@ -1,4 +1,4 @@
-"""What the registry knows of the accounts, before and after they are connected."""
+"""The registry's accounts, before and after they are connected."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ async def test_accounts_are_connected_in_their_order_until_the_block_ends() -> N
     assert open_now == []
 
 
-async def test_what_is_open_is_closed_when_a_later_account_cannot_be_connected() -> None:
+async def test_open_accounts_are_closed_when_a_later_one_cannot_be_connected() -> None:
     closed: list[str] = []
 
     @asynccontextmanager
@@ -50,7 +50,7 @@ async def test_what_is_open_is_closed_when_a_later_account_cannot_be_connected()
     assert closed == ["A"]
 
 
-async def test_a_new_connection_counts_for_everybody_and_the_account_stays_paused_until_it_answers() -> None:
+async def test_a_new_connection_replaces_the_former_and_the_account_stays_paused_until_it_answers() -> None:
     registry, first, second = Registry([A, B]), MemoryBucket("A"), MemoryBucket("A", prefix="another/")
     registry.use(first)
     breaker = registry.breaker("A")

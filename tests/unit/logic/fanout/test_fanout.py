@@ -1,4 +1,4 @@
-"""The ack is the caller's choice: who is waited for, who goes on after the answer, who is let go."""
+"""The ack decides which accounts the answer waits for, which continue after it, and which are let go."""
 
 import asyncio
 import dataclasses
@@ -6,26 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from file.logic.errors import (
-    IdempotencyKeyReusedError,
-    KeyTakenError,
-    LeaseLostError,
-    LedgerUnavailableError,
-)
-from file.logic.fanout.stragglers import Stragglers
+from file.logic.errors import IdempotencyKeyReusedError, KeyTakenError, LeaseLostError, LedgerUnavailableError
 from file.logic.memory.budget import Budget
-from file.logic.values import KiB, MiB, Pending, Receipt, Stored
+from file.logic.values import KiB, MiB, Receipt, Stored
 from testkit.memorybucket import MemoryBucket
 from testkit.memoryledger import MemoryLedger
 from tests.flow import PART, PATIENT, assert_nothing_left, buckets, chunks_of, send
+from tests.unit.logic.fanout.uploads import Uploads, retries, statuses
 
-# A stalled account is stalled for longer than any test takes; who is not waited for is waited for this long.
+# A stall lasts longer than any test; the answer waits this long for accounts that the ack does not need.
 QUICK = dataclasses.replace(PATIENT, memory=MiB, grace_seconds=0.1, stall_seconds=30.0, complete_seconds=30.0)
-
-
-def told(receipt: Receipt) -> dict[str, str | None]:
-    """Account to the code of a pending one, or `stored`."""
-    return {o.account: o.code if isinstance(o, Pending) else "stored" for o in receipt.outcomes}
 
 
 @pytest.mark.parametrize("size", [PART, 5 * PART])
@@ -38,28 +28,23 @@ async def test_every_account_has_the_file_when_all_are_well_whatever_the_ack(ack
 
 
 @pytest.mark.parametrize(("fault", "size"), [("stalls_at_put", PART), ("stalls_at_complete", 5 * PART)])
-async def test_an_account_goes_on_after_the_answer_when_the_ack_is_met_without_it(fault: str, size: int) -> None:
-    among, ledger = buckets(**{fault: 1}), MemoryLedger()
-    stragglers, budget = Stragglers(ledger, QUICK), Budget(QUICK.memory)
-    receipt = await asyncio.wait_for(
-        send(among, b"x" * size, ack="any", ledger=ledger, limits=QUICK, stragglers=stragglers, budget=budget), 5
-    )
+async def test_an_account_continues_after_the_answer_when_the_ack_is_met_without_it(fault: str, size: int) -> None:
+    uploads = Uploads(buckets(**{fault: 1}), QUICK)
+    receipt = await asyncio.wait_for(uploads.send(b"x" * size), 5)
     assert receipt.acknowledged
-    assert told(receipt) == {"A": "stored", "B": None, "C": "stored"}
-    assert "k" not in among[1].objects
-    among[1].released.set()
-    await stragglers.drain(5)
-    [followed] = ledger.followed
+    assert statuses(receipt) == {"A": "stored", "B": None, "C": "stored"}
+    assert "k" not in uploads.slow.objects
+    await uploads.finish()
+    [followed] = uploads.ledger.followed
     assert isinstance(followed, Stored)
-    assert among[1].objects["k"].body == b"x" * size
-    assert budget.used == 0
+    assert uploads.slow.objects["k"].body == b"x" * size
 
 
 async def test_an_account_that_is_behind_is_let_go_when_the_ack_is_met_without_it() -> None:
     among, ledger = buckets(stalls_at_part=99), MemoryLedger()
     receipt = await asyncio.wait_for(send(among, b"x" * 40 * PART, ack="any", ledger=ledger, limits=QUICK), 10)
-    assert told(receipt) == {"A": "stored", "B": "let_go", "C": "stored"}
-    assert [(type(outcome), outcome.account) for outcome in ledger.followed] == [(Pending, "B")]
+    assert statuses(receipt) == {"A": "stored", "B": "let_go", "C": "stored"}
+    assert [account for account, _, _ in retries(ledger.followed)] == ["B"]
     assert_nothing_left([among[1]])
 
 
@@ -72,16 +57,15 @@ async def test_a_slow_account_holds_no_more_than_its_queue_when_it_is_not_needed
 async def test_every_account_is_waited_for_when_the_ack_is_all_and_one_is_slow() -> None:
     among = buckets()
     among[1].delay_seconds = 0.1
-    receipt = await send(among, b"x" * 12 * PART, limits=QUICK)
-    assert receipt.stored
+    assert (await send(among, b"x" * 12 * PART, limits=QUICK)).stored
 
 
 @pytest.mark.parametrize("size", [PART, 5 * PART])
 async def test_the_file_is_kept_when_the_ack_is_met_and_an_account_refuses(size: int) -> None:
     among, ledger = buckets(refuses_put=1, refuses_part=1), MemoryLedger()
     receipt = await send(among, b"x" * size, ack="quorum", ledger=ledger)
-    assert told(receipt) == {"A": "stored", "B": "access_refused", "C": "stored"}
-    assert [(o.account, o.retryable) for o in ledger.followed if isinstance(o, Pending)] == [("B", False)]
+    assert statuses(receipt) == {"A": "stored", "B": "access_refused", "C": "stored"}
+    assert retries(ledger.followed) == [("B", "access_refused", False)]
     assert_nothing_left([among[1]])
     assert among[0].objects["k"].body == among[2].objects["k"].body == b"x" * size
 
@@ -95,40 +79,28 @@ async def test_no_account_keeps_anything_when_the_ack_cannot_be_met_any_more(fau
 
 
 async def test_a_straggler_is_let_go_at_once_when_its_account_holds_too_much_already() -> None:
-    among, ledger = buckets(stalls_at_put=99), MemoryLedger()
     limits = dataclasses.replace(QUICK, grace_seconds=0.01, memory=8 * 3 * 64 * KiB)
-    stragglers, budget = Stragglers(ledger, limits), Budget(limits.memory)
-    receipts = [
-        await send(
-            among, b"x", key=f"k{n}", ack="any", ledger=ledger, limits=limits, stragglers=stragglers, budget=budget
-        )
-        for n in range(5)
-    ]
-    assert [told(receipt)["B"] for receipt in receipts] == [None, None, None, "let_go", "let_go"]
-    await stragglers.drain(0)
-    assert budget.used == 0
-    assert stragglers.under_way == 0
-    assert_nothing_left([among[1]])
+    uploads = Uploads(buckets(stalls_at_put=99), limits)
+    receipts = [await uploads.send(b"x", key=f"k{n}") for n in range(5)]
+    assert [statuses(receipt)["B"] for receipt in receipts] == [None, None, None, "let_go", "let_go"]
+    await uploads.stragglers.drain(0)
+    assert (uploads.budget.used, uploads.stragglers.under_way) == (0, 0)
+    assert_nothing_left([uploads.slow])
 
 
-async def test_stragglers_are_cut_off_and_recorded_when_the_service_ends() -> None:
-    among, ledger = buckets(stalls_at_part=99), MemoryLedger()
-    stragglers = Stragglers(ledger, QUICK)
-    receipt = await send(among, b"x" * 3 * PART, ack="any", ledger=ledger, limits=QUICK, stragglers=stragglers)
-    assert told(receipt)["B"] is None
-    await asyncio.wait_for(stragglers.drain(0.05), 5)
-    assert [outcome.account for outcome in ledger.followed if isinstance(outcome, Pending)] == ["B"]
-    assert_nothing_left([among[1]])
+async def test_stragglers_are_stopped_and_recorded_when_the_service_ends() -> None:
+    uploads = Uploads(buckets(stalls_at_part=99), QUICK)
+    assert statuses(await uploads.send(b"x" * 3 * PART))["B"] is None
+    await asyncio.wait_for(uploads.stragglers.drain(0.05), 5)
+    assert [account for account, _, _ in retries(uploads.ledger.followed)] == ["B"]
+    assert_nothing_left([uploads.slow])
 
 
-async def test_a_straggler_takes_back_what_it_stored_when_its_lease_was_lost() -> None:
-    among, ledger = buckets(stalls_at_put=1), MemoryLedger()
-    stragglers = Stragglers(ledger, QUICK)
-    receipt = await send(among, b"x", ack="any", ledger=ledger, limits=QUICK, stragglers=stragglers)
-    ledger.lost.add(receipt.id)
-    among[1].released.set()
-    await stragglers.drain(5)
-    assert_nothing_left([among[1]])
+async def test_a_straggler_removes_what_it_stored_when_its_lease_was_lost() -> None:
+    uploads = Uploads(buckets(stalls_at_put=1), QUICK)
+    uploads.ledger.lost.add((await uploads.send(b"x")).id)
+    await uploads.finish()
+    assert_nothing_left([uploads.slow])
 
 
 class Losing(MemoryLedger):
@@ -139,7 +111,7 @@ class Losing(MemoryLedger):
 
 @pytest.mark.parametrize("size", [PART, 5 * PART])
 @pytest.mark.parametrize("ack", ["all", "any"])
-async def test_everything_is_taken_back_when_the_lease_was_lost_meanwhile(ack: str, size: int) -> None:
+async def test_everything_is_removed_when_the_lease_was_lost_meanwhile(ack: str, size: int) -> None:
     among = buckets()
     with pytest.raises(LeaseLostError):
         await send(among, b"x" * size, ack=ack, ledger=Losing())
@@ -151,7 +123,7 @@ class Unavailable(MemoryLedger):
         raise LedgerUnavailableError
 
 
-async def test_nothing_is_deleted_when_nobody_knows_whether_the_outcome_was_recorded() -> None:
+async def test_nothing_is_deleted_when_it_is_unknown_whether_the_outcome_was_recorded() -> None:
     among = buckets(stalls_at_put=1)
     with pytest.raises(LedgerUnavailableError):
         await send(among, b"x", ack="2", ledger=Unavailable(), limits=QUICK)
@@ -159,7 +131,7 @@ async def test_nothing_is_deleted_when_nobody_knows_whether_the_outcome_was_reco
 
 
 @pytest.mark.parametrize("size", [PART, 5 * PART])
-async def test_the_first_receipt_comes_again_when_the_same_bytes_go_to_the_same_key(size: int) -> None:
+async def test_the_first_receipt_is_returned_when_the_same_bytes_are_sent_to_the_same_key(size: int) -> None:
     among, ledger = buckets(), MemoryLedger()
     first = await send(among, b"x" * size, ledger=ledger)
     calls = [bucket.calls.copy() for bucket in among]
@@ -192,10 +164,8 @@ async def test_other_bytes_are_refused_when_the_idempotency_key_was_used_already
         await send(among, b"y", ledger=ledger, idempotency_key="once")
 
 
-async def test_every_open_upload_is_noted_when_a_begin_is_repeated() -> None:
+async def test_every_open_upload_is_recorded_when_a_begin_is_repeated() -> None:
     among, ledger = buckets(loses_begin_reply=1), MemoryLedger()
     receipt = await send(among, b"x" * 5 * PART, ledger=ledger)
-    noted = sorted(
-        (account, upload_id or "") for file_id, account, upload_id in ledger.uploads if file_id == receipt.id
-    )
-    assert noted == [("A", "upload-1"), ("B", ""), ("B", "upload-2"), ("C", "upload-1")]
+    uploads = sorted((account, upload or "") for file_id, account, upload in ledger.uploads if file_id == receipt.id)
+    assert uploads == [("A", "upload-1"), ("B", ""), ("B", "upload-2"), ("C", "upload-1")]

@@ -1,4 +1,4 @@
-"""Plays a budget in any order, and watches that it is never exceeded and can always end."""
+"""Plays claims in any order, and checks that the budget is never exceeded and that all claims can end."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from file.logic.memory.budget import Budget, Claim
 from file.logic.memory.buffers import STEP_BYTES as STEP
 from file.logic.memory.buffers import Buffer
 
-# Of what grows: an eighth is kept for small claims.
+# An eighth of what grows is kept for small claims.
 MANY = 64 * STEP
 LARGEST = MANY // 4
 HOLDERS = ("a", "b", "c")
@@ -20,8 +20,9 @@ async def settled() -> None:
 
 
 def is_safe(claims: Sequence[tuple[str, Claim]], share: float) -> bool:
-    """Whether there is an order in which each can be given what it still needs, from what is free and what those before
-    it give back; of all memory but an eighth, and for each holder of its share but an eighth.
+    """Whether the claims can be completed in some order, each with what is free and what the earlier ones release.
+
+    An eighth of all memory, and of each holder's share, is not counted.
     """
     growing = [(who, claim) for who, claim in claims if 0 < claim.held < claim.most]
     limits = {"": MANY, **dict.fromkeys(HOLDERS, int(MANY * share))}
@@ -44,7 +45,7 @@ def is_safe(claims: Sequence[tuple[str, Claim]], share: float) -> bool:
 
 
 class Model:
-    """Plays any order of claims, growth, ends and cancellations, and watches the promises."""
+    """Each method is a step; `check` and `end` test the promises."""
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -85,7 +86,7 @@ class Model:
             found[1].release()
 
     def give_up(self, number: int) -> None:
-        """Whoever waits is cancelled; a part that was growing is given back."""
+        """Cancel a claim that waits, or the growth of a part."""
         if waiting := [*(task for task in self.claiming if not task.done()), *self.growing.values()]:
             waiting[number % len(waiting)].cancel()
 
@@ -102,7 +103,7 @@ class Model:
         assert is_safe(self.held, self.share)
 
     async def end(self) -> None:
-        """Each part is filled and sent, the growing ones as their turn comes: all come to their end."""
+        """Fill and send every part, growing ones when it is their turn."""
         async with asyncio.timeout(30):
             while self.held or not all(task.done() for task in self.claiming):
                 for number, (_, claim) in enumerate(self.held):

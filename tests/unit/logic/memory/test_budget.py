@@ -1,7 +1,7 @@
-"""The budget: never exceeded, never stuck, first come first served, and nobody is forgotten, whoever gives up."""
+"""The budget of memory: never exceeded, never stuck, first come first served, also when a claim is cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import pytest
@@ -33,7 +33,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("share", [1.0, 0.5])
 @given(STEPS)
 @settings(max_examples=60, deadline=None)
-def test_nobody_is_stuck_and_nothing_exceeded_when_claims_come_grow_and_go_in_any_order(
+def test_claims_end_and_never_exceed_the_memory_in_any_order_of_claims_growth_and_releases(
     share: float, steps: list[tuple[str, int]]
 ) -> None:
     async def play() -> None:
@@ -51,7 +51,7 @@ def test_nobody_is_stuck_and_nothing_exceeded_when_claims_come_grow_and_go_in_an
 
 
 class Uploads:
-    """Real readers of many parts, whose chunks come when a schedule says so, and whose parts are sent likewise."""
+    """Real readers of many parts; a schedule says when chunks arrive and when parts are sent."""
 
     def __init__(self, budget: Budget, sizes: Sequence[int]) -> None:
         self.budget = budget
@@ -66,9 +66,8 @@ class Uploads:
                 await self.arrivals[number].acquire()
                 yield bytes(min(100 * KiB, size - start))
 
-        file = IncomingFile(
-            id="id", chunks=arriving(), identify=lambda: Identity("k", "k"), size=size, who=HOLDERS[number % 3]
-        )
+        who = HOLDERS[number % 3]
+        file = IncomingFile(id="id", chunks=arriving(), identify=lambda: Identity("k", "k"), size=size, who=who)
         reader = PartReader(file, self.limits, self.budget)
         while (part := await reader.next()) is not None:
             self.sending.put_nowait(part.release)
@@ -85,12 +84,10 @@ class Uploads:
             for _ in range(100):
                 arrival.release()
         async with asyncio.timeout(30):
-            while not all(task.done() for task in self.tasks):
+            while not (all(task.done() for task in self.tasks) and self.sending.empty()):
                 while not self.sending.empty():
                     self.sending.get_nowait()()
                 await asyncio.sleep(0)
-        while not self.sending.empty():
-            self.sending.get_nowait()()
         await asyncio.gather(*self.tasks)
 
 
@@ -100,7 +97,7 @@ class Uploads:
     st.lists(st.integers(0, 1000), max_size=200),
 )
 @settings(max_examples=15, deadline=None)
-def test_every_upload_is_read_to_its_end_whatever_the_order_in_which_chunks_come_and_parts_are_sent(
+def test_every_upload_is_read_to_its_end_in_any_order_of_chunks_and_parts(
     share: float, sizes: list[int], schedule: list[int]
 ) -> None:
     async def play() -> None:
@@ -116,48 +113,37 @@ def test_every_upload_is_read_to_its_end_whatever_the_order_in_which_chunks_come
     asyncio.run(play())
 
 
-async def test_the_cancellation_arrives_when_memory_comes_free_in_the_same_moment() -> None:
+@pytest.mark.parametrize("order", ["cancel, release", "release, cancel"])
+async def test_the_next_claim_has_its_turn_when_the_first_is_cancelled_as_memory_becomes_free(order: str) -> None:
     budget = Budget(TOTAL)
     held = await budget.claim(TOTAL)
     first, second = (asyncio.ensure_future(budget.claim(TOTAL)) for _ in range(2))
     await settled()
-    first.cancel()
-    held.release()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    await asyncio.wait_for(second, 10)
-    assert budget.used == TOTAL
-
-
-async def test_the_turn_is_passed_on_when_it_comes_together_with_the_cancellation() -> None:
-    budget = Budget(TOTAL)
-    held = await budget.claim(TOTAL)
-    first, second = (asyncio.ensure_future(budget.claim(TOTAL)) for _ in range(2))
-    await settled()
-    held.release()  # the first one's turn has come, and it does not know yet
-    first.cancel()
+    steps: dict[str, Callable[[], object]] = {"cancel": first.cancel, "release": held.release}
+    for step in order.split(", "):
+        steps[step]()
     await asyncio.wait_for(second, 10)
     assert first.cancelled()
     assert budget.used == TOTAL
 
 
 @pytest.mark.parametrize("wait_seconds", [0, 0.02])
-async def test_it_is_busy_when_no_memory_comes_free_in_time(wait_seconds: float) -> None:
+async def test_a_claim_is_refused_when_no_memory_becomes_free_in_time(wait_seconds: float) -> None:
     budget = Budget(TOTAL)
     await budget.claim(60)
     large = asyncio.ensure_future(budget.claim(50, wait_seconds=wait_seconds))
     small = asyncio.ensure_future(budget.claim(40))
     await asyncio.sleep(0)
-    assert not small.done()  # behind the large one, though there is room for it
+    assert not small.done()  # it is behind the large one, although it has room
     with pytest.raises(BusyError) as refused:
         await large
-    assert refused.value.__context__ is None  # which would hold the task that waited, and that this error
+    assert refused.value.__context__ is None  # it would keep the waiting task, which keeps this error
     assert "token" not in refused.value.detail
-    await asyncio.wait_for(small, 10)  # the one that stood in the way is gone
+    await asyncio.wait_for(small, 10)
     assert budget.used == budget.peak == TOTAL
 
 
-async def test_the_memory_is_given_at_once_when_there_is_enough_and_nobody_waits() -> None:
+async def test_the_memory_is_given_at_once_when_there_is_enough_and_no_claim_waits() -> None:
     budget = Budget(TOTAL)
     for size in (0, 30, 70, 0):
         assert (await budget.claim(size, wait_seconds=0)).held == size
@@ -165,26 +151,23 @@ async def test_the_memory_is_given_at_once_when_there_is_enough_and_nobody_waits
     assert budget.largest_part == TOTAL // 4
 
 
-async def test_each_gets_its_turn_in_order_when_many_wait() -> None:
+async def test_claims_get_their_turn_in_order_when_many_wait() -> None:
     budget = Budget(TOTAL)
     order: list[int] = []
 
-    def upload(number: int) -> Callable[[], Awaitable[None]]:
-        async def runs() -> None:
-            claim = await budget.claim(25 + number % 70)
-            order.append(number)
-            await asyncio.sleep(0)
-            claim.release()
+    async def upload(number: int) -> None:
+        claim = await budget.claim(25 + number % 70)
+        order.append(number)
+        await asyncio.sleep(0)
+        claim.release()
 
-        return runs
-
-    await asyncio.wait_for(asyncio.gather(*(upload(number)() for number in range(200))), 5)
+    await asyncio.wait_for(asyncio.gather(*(upload(number) for number in range(200))), 5)
     assert order == list(range(200))
     assert budget.used == 0
     assert budget.peak <= TOTAL
 
 
-async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_more() -> None:
+async def test_one_holder_has_its_share_at_most_and_others_continue_when_it_wants_more() -> None:
     budget = Budget(TOTAL, share=0.5)
     held = await budget.claim(50, who="a")
     waiting = asyncio.ensure_future(budget.claim(1, who="a"))
@@ -200,18 +183,23 @@ async def test_one_holder_has_its_share_at_most_and_others_go_on_when_it_wants_m
 
 
 def slow(budget: Budget, claim: Claim, filled: int) -> Buffer:
-    """A part that has got so much of what it may become."""
+    """The buffer of a part whose client has sent only these bytes."""
     claim.buffer = buffer = Buffer(claim.most, budget.buffers, grows=claim.held < claim.most)
     for _ in range(0, filled, STEP):
         buffer.take(bytes(STEP))
     return buffer
 
 
-async def test_what_slow_parts_have_not_filled_goes_to_others_when_memory_is_short() -> None:
-    budget = Budget(MANY, grace_seconds=0.0)
-    claims = [await budget.claim(LARGEST) for _ in range(4)]
+async def slow_claims(budget: Budget, count: int, filled: int) -> list[Claim]:
+    claims = [await budget.claim(LARGEST) for _ in range(count)]
     for claim in claims:
-        slow(budget, claim, 2 * STEP)
+        slow(budget, claim, filled)
+    return claims
+
+
+async def test_slow_parts_give_their_empty_memory_to_others_when_memory_is_short() -> None:
+    budget = Budget(MANY, grace_seconds=0.0)
+    claims = await slow_claims(budget, 4, 2 * STEP)
     assert budget.used == MANY
     further = [await asyncio.wait_for(budget.claim(STEP), 10) for _ in range(8)]
     assert [claim.held for claim in further] == [STEP] * 8
@@ -220,21 +208,17 @@ async def test_what_slow_parts_have_not_filled_goes_to_others_when_memory_is_sho
     assert budget.used <= MANY
 
 
-async def test_nothing_is_taken_from_those_who_are_not_slow() -> None:
+async def test_parts_keep_their_memory_when_they_are_not_slow_yet() -> None:
     budget = Budget(MANY, grace_seconds=60.0)
-    claims = [await budget.claim(LARGEST) for _ in range(4)]
-    for claim in claims:
-        slow(budget, claim, 2 * STEP)
+    claims = await slow_claims(budget, 4, 2 * STEP)
     with pytest.raises(BusyError):
         await budget.claim(STEP, wait_seconds=0.3)
     assert [claim.held for claim in claims] == [LARGEST] * 4
 
 
-async def test_small_claims_go_on_when_large_ones_wait_to_grow() -> None:
+async def test_small_claims_are_granted_when_large_ones_wait_to_grow() -> None:
     budget = Budget(MANY, grace_seconds=0.0)
-    claims = [await budget.claim(LARGEST) for _ in range(3)]
-    for claim in claims:
-        slow(budget, claim, STEP)
+    claims = await slow_claims(budget, 3, STEP)
     others = [asyncio.ensure_future(budget.claim(LARGEST)) for _ in range(8)]
     await asyncio.sleep(0.05)
     growing = [asyncio.ensure_future(grown(claim)) for claim in claims]
@@ -267,7 +251,7 @@ async def test_a_part_grows_a_few_times_only() -> None:
     assert await grown(claim) == 5
 
 
-async def test_a_large_claim_is_not_starved_when_small_ones_come_all_the_time() -> None:
+async def test_a_large_claim_is_granted_when_small_ones_come_all_the_time() -> None:
     budget = Budget(MANY, grace_seconds=60.0)
     smalls = [await budget.claim(STEP) for _ in range(MANY // STEP)]
     large = asyncio.ensure_future(budget.claim(LARGEST))
@@ -281,7 +265,7 @@ async def test_a_large_claim_is_not_starved_when_small_ones_come_all_the_time() 
 
 
 async def replaced(budget: Budget, claim: Claim) -> Claim | None:
-    """One goes and another comes, which may have to wait for the large one: then it is not waited for."""
+    """The next claim; None if it would have to wait for the large one."""
     claim.release()
     try:
         return await budget.claim(STEP, wait_seconds=0)
@@ -289,7 +273,7 @@ async def replaced(budget: Budget, claim: Claim) -> Claim | None:
         return None
 
 
-async def test_a_portion_is_a_share_of_what_nobody_else_waits_for() -> None:
+async def test_a_share_has_its_portion_of_the_memory_only() -> None:
     budget = Budget(TOTAL)
     share = Share(budget)
     slow, other = partial(share.claim, who="B"), partial(share.claim, who="C")

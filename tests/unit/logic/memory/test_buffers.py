@@ -1,4 +1,4 @@
-"""The memory of parts: kept for the next one as long as it may be, and never while somebody reads it."""
+"""The memory of parts: kept for the next part for a time, but never while something reads it."""
 
 import asyncio
 from typing import Any
@@ -22,22 +22,24 @@ def memory_of(body: Body) -> Any:
     return body.obj
 
 
+def take(buffer: Buffer, letter: bytes) -> None:
+    """300 KiB in three chunks."""
+    for _ in range(3):
+        buffer.take(letter * 100 * KiB)
+
+
 @pytest.mark.parametrize(
     ("size", "takes"),
     [
-        (1, 1),
-        (256 * KiB - 1, 256 * KiB - 1),
-        (256 * KiB, 256 * KiB),
-        (300 * KiB, 512 * KiB),
-        (5 * MiB, 5 * MiB),
-        (8 * MiB + 1, 8 * MiB + 256 * KiB),
+        *((1, 1), (256 * KiB - 1, 256 * KiB - 1), (256 * KiB, 256 * KiB), (300 * KiB, 512 * KiB)),
+        *((5 * MiB, 5 * MiB), (8 * MiB + 1, 8 * MiB + 256 * KiB)),
     ],
 )
-def test_a_room_is_little_larger_than_what_it_is_for(size: int, takes: int) -> None:
+def test_a_buffer_is_little_larger_than_its_part(size: int, takes: int) -> None:
     assert buffer_bytes(size) == takes
 
 
-async def test_the_memory_is_used_again_when_a_part_was_sent() -> None:
+async def test_the_memory_is_reused_when_a_part_was_sent() -> None:
     buffers = Buffers(lambda: 64 * MiB)
     first = filled(buffers, 5 * MiB, b"x")
     memory = memory_of(first)
@@ -49,7 +51,7 @@ async def test_the_memory_is_used_again_when_a_part_was_sent() -> None:
     assert bytes(second) == b"y" * (5 * MiB - 4)
 
 
-async def test_the_memory_is_not_used_again_while_somebody_reads_it() -> None:
+async def test_the_memory_is_not_reused_while_something_reads_it() -> None:
     buffers = Buffers(lambda: 64 * MiB)
     of_the_part, of_the_memory = filled(buffers, MiB, b"x"), filled(buffers, MiB, b"x")
     readers = [memoryview(of_the_part), memoryview(memory_of(of_the_memory))]
@@ -60,7 +62,7 @@ async def test_the_memory_is_not_used_again_while_somebody_reads_it() -> None:
     assert all(bytes(reader) == b"x" * MiB for reader in readers)
 
 
-async def test_no_more_is_kept_than_nobody_has_reserved() -> None:
+async def test_only_memory_that_is_not_reserved_is_kept() -> None:
     budget = Budget(16 * MiB)
     await budget.claim(8 * MiB)
     for part in [filled(budget.buffers, 4 * MiB, b"x") for _ in range(3)]:
@@ -71,16 +73,16 @@ async def test_no_more_is_kept_than_nobody_has_reserved() -> None:
     assert budget.buffers.kept == 0
 
 
-async def test_the_system_gets_it_back_when_it_was_kept_for_a_while() -> None:
+async def test_the_system_gets_the_memory_back_when_it_was_kept_for_a_while() -> None:
     buffers = Buffers(lambda: 64 * MiB, keep_seconds=0.01)
     buffers.give_back(filled(buffers, MiB, b"x"))
     assert buffers.kept == MiB
     async with asyncio.timeout(5):
-        while buffers.kept:  # noqa: ASYNC110 - nobody is told
+        while buffers.kept:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
 
 
-async def test_a_small_body_takes_no_more_than_its_bytes_whatever_was_reserved() -> None:
+async def test_a_small_body_takes_only_its_bytes_whatever_was_reserved() -> None:
     buffers = Buffers(lambda: 64 * MiB)
     one, several = Buffer(8 * MiB, buffers), Buffer(8 * MiB, buffers)
     one.take(b"x" * 3000)
@@ -93,42 +95,36 @@ async def test_a_small_body_takes_no_more_than_its_bytes_whatever_was_reserved()
     assert buffers.kept == 0
 
 
-async def test_of_new_memory_the_filled_pages_count_and_of_used_memory_all_of_it() -> None:
+async def test_new_memory_counts_by_its_filled_pages_and_used_memory_as_a_whole() -> None:
     buffers = Buffers(lambda: 64 * MiB)
     new, small = Buffer(8 * MiB, buffers), Buffer(MiB, buffers)
-    for buffer in (new, small):
-        for _ in range(3):
-            buffer.take(b"x" * 100 * KiB)
+    take(new, b"x")
+    take(small, b"x")
     assert (new.taken, small.taken) == (2 * MiB, 512 * KiB)
     body = new.body()
     new.drop()
     buffers.give_back(body)
     used = Buffer(8 * MiB, buffers)
-    for _ in range(3):
-        used.take(b"x" * 100 * KiB)
+    take(used, b"x")
     assert used.taken == 8 * MiB
 
 
-async def test_a_room_that_grows_takes_what_is_filled_and_one_that_shrinks_from_then_on() -> None:
+async def test_a_growing_buffer_takes_what_is_filled_and_so_does_one_that_was_shrunk() -> None:
     buffers = Buffers(lambda: 64 * MiB)
-    first = filled(buffers, 8 * MiB, b"x")
-    buffers.give_back(first)
-    growing = Buffer(8 * MiB, buffers, grows=True)
-    shrinking = Buffer(8 * MiB, buffers)
+    buffers.give_back(filled(buffers, 8 * MiB, b"x"))
+    growing, shrinking = Buffer(8 * MiB, buffers, grows=True), Buffer(8 * MiB, buffers)
     for buffer in (growing, shrinking):
-        for _ in range(3):
-            buffer.take(b"y" * 100 * KiB)
+        take(buffer, b"y")
     assert (growing.taken, shrinking.taken) == (512 * KiB, 8 * MiB)  # the latter's memory was used before
     assert shrinking.shrink() == shrinking.taken == 512 * KiB
     for buffer in (growing, shrinking):
-        for _ in range(3):
-            buffer.take(b"z" * 100 * KiB)
+        take(buffer, b"z")
         assert buffer.taken == 768 * KiB
         assert bytes(buffer.body()) == b"y" * 300 * KiB + b"z" * 300 * KiB
 
 
 @pytest.mark.parametrize("chunk", [1, 300 * KiB])
-async def test_a_room_without_a_mapping_keeps_what_it_has_when_it_shrinks(chunk: int) -> None:
+async def test_a_buffer_without_a_mapping_keeps_its_bytes_when_it_shrinks(chunk: int) -> None:
     buffer = Buffer(8 * MiB, Buffers(lambda: 64 * MiB))
     buffer.take(b"x" * chunk)
     assert buffer.shrink() == max(256 * KiB, buffer_bytes(chunk))

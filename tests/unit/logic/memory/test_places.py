@@ -1,4 +1,4 @@
-"""Places: one name holds a share, who waits is served in order, and nothing is lost when a wait ends early."""
+"""Places: one name holds a share, waiters are served in order, and no place is lost when a wait is cancelled."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -32,7 +32,7 @@ async def test_a_name_has_one_place_when_its_share_is_less_than_one() -> None:
                 pytest.fail("There is only one.")
 
 
-async def test_who_waits_is_served_in_order_and_the_name_that_holds_least_first() -> None:
+async def test_waiters_are_served_in_order_and_the_name_that_holds_least_first() -> None:
     places, served = Places(3), list[str]()
 
     async def wait(name: str, label: str) -> None:
@@ -51,13 +51,9 @@ async def test_who_waits_is_served_in_order_and_the_name_that_holds_least_first(
     assert served == ["c1", "a1", "a2"]
 
 
-async def test_places_that_are_free_go_on_to_others_when_a_name_may_have_no_more() -> None:
+async def test_free_places_go_to_others_when_a_name_has_its_share() -> None:
     places = Places(4, share=0.5)
-    async with (
-        places.place("a", wait_seconds=0),
-        places.place("a", wait_seconds=0),
-        asyncio.TaskGroup() as waiting,
-    ):
+    async with places.place("a", wait_seconds=0), places.place("a", wait_seconds=0), asyncio.TaskGroup() as waiting:
         refused = waiting.create_task(places.take("a"))
         await asyncio.sleep(0)
         async with places.place("b", wait_seconds=0):
@@ -67,7 +63,7 @@ async def test_places_that_are_free_go_on_to_others_when_a_name_may_have_no_more
 
 
 @pytest.mark.parametrize("turns", [0, 1])
-async def test_nothing_is_lost_when_who_waits_is_cancelled(turns: int) -> None:
+async def test_no_place_is_lost_when_a_waiter_is_cancelled(turns: int) -> None:
     places = Places(1)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(places.place("a", wait_seconds=0))
@@ -84,7 +80,7 @@ async def test_nothing_is_lost_when_who_waits_is_cancelled(turns: int) -> None:
 
 
 class Wanting:
-    """Takes of something fair, and notes who was served, in order."""
+    """Takes from a `Fair`; `served` are the accounts in their order."""
 
     def __init__(self, total: int = 4) -> None:
         self.fair = Fair(total)
@@ -104,7 +100,7 @@ class Wanting:
         await settled()
 
 
-async def test_one_account_has_everything_while_nobody_else_wants_any_and_then_no_more_than_others() -> None:
+async def test_one_account_has_everything_until_another_wants_its_half() -> None:
     wanting = Wanting()
     for _ in range(6):
         await wanting.take("slow")
@@ -121,7 +117,7 @@ async def test_one_account_has_everything_while_nobody_else_wants_any_and_then_n
     assert wanting.served[4:] == ["other", "other", "slow", "other"]
 
 
-async def test_who_asked_first_is_served_first_when_two_hold_as_much() -> None:
+async def test_the_first_waiter_is_served_first_when_two_hold_the_same() -> None:
     wanting = Wanting(1)
     for account in ("X", "B", "A", "B"):
         await wanting.take(account)
@@ -130,7 +126,7 @@ async def test_who_asked_first_is_served_first_when_two_hold_as_much() -> None:
     assert wanting.served == ["X", "B", "A", "B"]
 
 
-async def test_a_large_piece_is_not_starved_by_small_ones() -> None:
+async def test_a_large_piece_is_served_before_later_small_ones() -> None:
     wanting = Wanting()
     await wanting.take("small")
     await wanting.take("large", 4)
@@ -142,27 +138,27 @@ async def test_a_large_piece_is_not_starved_by_small_ones() -> None:
     assert wanting.served == ["small", "large", "small"]
 
 
-async def test_others_are_served_when_who_waits_gives_up_before_or_as_its_turn_comes() -> None:
+async def test_others_are_served_when_a_waiter_is_cancelled_before_or_after_its_turn_came() -> None:
     wanting = Wanting(1)
     await wanting.take("X")
     early, late = await wanting.take("A"), await wanting.take("B")
     await wanting.take("C")
     early.cancel()
     await settled()
-    wanting.fair.give("X")  # B's turn has come, and B does not know yet
+    wanting.fair.give("X")  # it is B's turn, but the task of B has not run yet
     late.cancel()
     await settled()
     assert wanting.served == ["X", "C"]
     assert +wanting.fair.held == {"C": 1}
 
 
-async def test_the_next_is_served_when_who_waits_is_cancelled_in_the_moment_of_its_turn() -> None:
+async def test_the_next_is_served_when_a_waiter_is_cancelled_just_before_its_turn() -> None:
     wanting = Wanting(1)
     await wanting.take("X")
-    gone = await wanting.take("A")
+    cancelled = await wanting.take("A")
     await wanting.take("B")
-    gone.cancel()
-    wanting.fair.give("X")  # A does not know yet that it is gone
+    cancelled.cancel()
+    wanting.fair.give("X")  # the task of A has not run yet
     await settled()
     assert wanting.served == ["X", "B"]
     assert +wanting.fair.held == {"B": 1}
