@@ -1,7 +1,4 @@
-"""What the contract is asked of: a bucket, and a way to look inside it and to act in it as somebody else.
-
-The memory bucket is looked into directly, the real one with boto3. Both start empty.
-"""
+"""The bucket under test, empty, and direct access to it: to the memory bucket's attributes, or with boto3."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,13 +7,16 @@ from typing import Any, Protocol
 
 import pytest
 
-from file.logic.ports import StorageAccount
-from file.logic.values import CONTENT_HEADERS
+from file.logic.ports import StorageAccount, Upload
+from file.logic.values import CONTENT_HEADERS, ObjectDescription, Stored
 from testkit.account import StoreAccount
 from testkit.memorybucket import MemoryBucket, MemoryObject, OpenUpload
 from tests.buckets import NewBucket, s3_buckets
+from tests.files import PART_BYTES, bytes_of, described, part_of, parts_of
 
 PREFIX = "of our own/"
+KEYS = ["k", "ü/ñ 空 +&?=%41#x", "a//b"]
+LARGE = bytes_of(PART_BYTES + 1)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Found:
 
 
 class Inside(Protocol):
-    """A bucket from inside. Keys are whole, the account's prefix included."""
+    """A bucket and direct access to it. Keys include the account's prefix."""
 
     bucket: StorageAccount
 
@@ -50,7 +50,7 @@ class Inside(Protocol):
         """Open a multipart upload that is not ours."""
 
     def delete(self, key: str) -> None:
-        """What an owner does who names no version."""
+        """Delete as an owner does: without a version."""
 
 
 class InsideMemory:
@@ -82,13 +82,11 @@ class InsideMemory:
 
 class InsideS3:
     def __init__(self, bucket: StorageAccount, account: StoreAccount) -> None:
-        self.bucket = bucket
-        self._account = account
-        self._client = account.boto3()
+        self.bucket, self._account, self._client = bucket, account, account.boto3()
         self._where = {"Bucket": account.s3_bucket_name}
 
     def listed(self, key: str) -> str:
-        return key.replace("//", "/")  # SeaweedFS takes and finds `a//b`, and lists it as `a/b`
+        return key.replace("//", "/")  # SeaweedFS stores `a//b`, and lists it as `a/b`
 
     def objects(self) -> dict[str, Found]:
         listed = self._client.list_objects_v2(**self._where).get("Contents", [])
@@ -108,8 +106,8 @@ class InsideS3:
 
     def _found(self, key: str) -> Found:
         answer: Any = self._client.get_object(**self._where, Key=key)
-        told = answer["ResponseMetadata"]["HTTPHeaders"]
-        content_headers = {name: told[name] for name in CONTENT_HEADERS if name in told}
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        content_headers = {name: headers[name] for name in CONTENT_HEADERS if name in headers}
         return Found(answer["Body"].read(), answer["ContentType"], answer["Metadata"], content_headers)
 
 
@@ -139,3 +137,17 @@ async def inside(store_account: StoreAccount | None) -> AsyncIterator[Inside]:
         return
     async with s3_buckets(store_account, prefix=PREFIX) as [bucket]:
         yield InsideS3(bucket, store_account)
+
+
+async def begun(bucket: StorageAccount, description: ObjectDescription, body: bytes = LARGE) -> Upload:
+    """An upload with all its parts sent."""
+    upload = await bucket.begin(description)
+    for part in parts_of(body):
+        await upload.send(part)
+    return upload
+
+
+async def put(inside: Inside, content: bytes = b"content", key: str = "k") -> tuple[Stored, str]:
+    """What the put returned, and the id of the file."""
+    description = described(key)
+    return await inside.bucket.put(description, part_of(content)), description.file_id

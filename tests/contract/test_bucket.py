@@ -1,4 +1,4 @@
-"""What `StorageAccount` and `Upload` promise of writing (file/logic/ports.py): of the memory bucket and of real S3."""
+"""What `StorageAccount` and `Upload` (file/logic/ports.py) promise about writing: the memory bucket and real S3."""
 
 import asyncio
 import gzip
@@ -8,29 +8,18 @@ import pytest
 
 from file.logic.errors import KeyOccupiedError, PartRefusedError
 from file.logic.naming import new_file_id
-from file.logic.ports import StorageAccount, Upload
+from file.logic.ports import StorageAccount
 from file.logic.values import ObjectDescription, Stored
-from tests.contract.conftest import PREFIX, Found, Inside
+from tests.contract.conftest import KEYS, LARGE, PREFIX, Found, Inside, begun
 from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of
-
-LARGE = bytes_of(PART_BYTES + 1)
-KEYS = ["k", "ü/ñ 空 +&?=%41#x", "a//b"]
-
-
-async def begun(bucket: StorageAccount, description: ObjectDescription, body: bytes = LARGE) -> Upload:
-    """An upload with all its parts sent."""
-    upload = await bucket.begin(description)
-    for part in parts_of(body):
-        await upload.send(part)
-    return upload
 
 
 def found(description: ObjectDescription, body: bytes, key: str | None = None) -> dict[str, Found]:
-    told = (description.content_type, dict(description.metadata), dict(description.content_headers))
-    return {key or PREFIX + description.key: Found(body, *told)}
+    described = (description.content_type, dict(description.metadata), dict(description.content_headers))
+    return {key or PREFIX + description.key: Found(body, *described)}
 
 
-def assert_is_told(stored: Stored, bucket: StorageAccount, description: ObjectDescription) -> None:
+def assert_describes(stored: Stored, bucket: StorageAccount, description: ObjectDescription) -> None:
     account = bucket.account
     assert (stored.account, stored.bucket) == (account.name, account.s3_bucket_name)
     assert stored.object_key == PREFIX + description.key
@@ -41,7 +30,7 @@ def assert_is_told(stored: Stored, bucket: StorageAccount, description: ObjectDe
 @pytest.mark.parametrize("key", KEYS)
 async def test_object_has_bytes_type_and_metadata_when_it_is_put(inside: Inside, key: str) -> None:
     description = described(key)
-    assert_is_told(await inside.bucket.put(description, part_of(b"content")), inside.bucket, description)
+    assert_describes(await inside.bucket.put(description, part_of(b"content")), inside.bucket, description)
     assert inside.objects() == found(description, b"content", inside.listed(PREFIX + key))
 
 
@@ -73,18 +62,13 @@ async def test_object_has_its_content_headers_when_it_comes_in_parts(inside: Ins
     assert inside.objects() == found(description, LARGE)
 
 
-async def test_an_object_has_no_content_headers_when_none_were_sent(inside: Inside) -> None:
-    description = described()
-    await inside.bucket.put(description, part_of(b"content"))
-    looked = await inside.bucket.look(PREFIX + description.key)
-    assert looked is not None
-    assert looked.content_headers == {}
-
-
-async def test_object_is_there_when_an_empty_file_is_put(inside: Inside) -> None:
+async def test_object_has_no_content_headers_when_an_empty_file_without_any_is_put(inside: Inside) -> None:
     description = described()
     await inside.bucket.put(description, part_of(b""))
     assert inside.objects() == found(description, b"")
+    looked = await inside.bucket.look(PREFIX + description.key)
+    assert looked is not None
+    assert looked.content_headers == {}
 
 
 async def test_our_own_object_is_found_when_a_put_is_repeated(inside: Inside) -> None:
@@ -104,7 +88,9 @@ async def test_put_is_refused_when_the_key_has_another_file_of_ours(inside: Insi
 
 
 @pytest.mark.parametrize("body", [b"equal", b"different"])
-async def test_put_and_begin_are_refused_when_the_key_has_somebody_elses_object(inside: Inside, body: bytes) -> None:
+async def test_put_and_begin_are_refused_when_the_key_has_an_object_of_another_owner(
+    inside: Inside, body: bytes
+) -> None:
     inside.put(f"{PREFIX}k", body)
     before = inside.objects()
     with pytest.raises(KeyOccupiedError):
@@ -121,7 +107,7 @@ async def test_nothing_is_visible_when_an_upload_is_not_completed(inside: Inside
     upload = await begun(inside.bucket, description)
     assert inside.objects() == {}
     assert inside.open_uploads() == [inside.listed(PREFIX + key)]
-    assert_is_told(await upload.complete(digests_of(LARGE)), inside.bucket, description)
+    assert_describes(await upload.complete(digests_of(LARGE)), inside.bucket, description)
     assert inside.objects() == found(description, LARGE, inside.listed(PREFIX + key))
     assert inside.open_uploads() == []
 
@@ -146,7 +132,7 @@ async def test_our_own_object_is_found_when_a_complete_is_repeated(inside: Insid
     assert inside.objects() == found(description, LARGE)
 
 
-async def test_complete_is_refused_when_somebody_else_took_the_key_meanwhile(inside: Inside) -> None:
+async def test_complete_is_refused_when_another_owner_took_the_key_meanwhile(inside: Inside) -> None:
     upload = await begun(inside.bucket, described())
     inside.put(f"{PREFIX}k", LARGE)
     before = inside.objects()
@@ -195,7 +181,7 @@ async def test_object_stays_when_its_upload_is_aborted_after_it_was_completed(in
 @pytest.mark.parametrize("key", KEYS)
 async def test_our_object_is_gone_when_it_is_removed(inside: Inside, key: str) -> None:
     description = described(key)
-    inside.put(f"{PREFIX}{key}2", b"a neighbour's")
+    inside.put(f"{PREFIX}{key}2", b"of another owner")
     await inside.bucket.put(description, part_of(b"content"))
     await inside.bucket.remove(PREFIX + key, description.file_id)
     await inside.bucket.remove(PREFIX + key, description.file_id)
@@ -226,12 +212,13 @@ async def test_uploads_under_exactly_this_key_are_aborted_when_they_began_after_
 ) -> None:
     description = described(key)
     since = datetime.now(UTC)
-    for neighbour in (f"{key}2", f"{key}/x", "another"):
-        inside.begin(PREFIX + neighbour)
+    others = sorted(PREFIX + other for other in (f"{key}2", f"{key}/x", "another"))
+    for other in others:
+        inside.begin(other)
     await inside.bucket.begin(description)
     await inside.bucket.begin(description)
     await inside.bucket.abort_lost(PREFIX + key, since=since, until=datetime.now(UTC))
-    assert inside.open_uploads() == sorted(PREFIX + neighbour for neighbour in (f"{key}2", f"{key}/x", "another"))
+    assert inside.open_uploads() == others
 
 
 async def test_uploads_stay_open_when_they_began_before_or_after_the_moments(inside: Inside) -> None:

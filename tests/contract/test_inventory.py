@@ -1,34 +1,29 @@
-"""What `StorageAccount` promises of what lies in an account (file/logic/ports.py): of the memory bucket and of real S3.
+"""What `StorageAccount` (file/logic/ports.py) promises about the objects in an account: the memory bucket and real S3.
 
-Removing, and aborting what got lost: see `test_bucket.py`.
+Removing objects, and aborting lost uploads: see `test_bucket.py`.
 """
+
+import dataclasses
 
 import pytest
 
 from file.logic.naming import new_file_id
-from tests.contract.conftest import PREFIX, Inside
-from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of
-
-KEYS = ["k", "ü/ñ 空 +&?=%41#x", "a//b"]
-LARGE = bytes_of(PART_BYTES + 1)
+from tests.contract.conftest import KEYS, LARGE, PREFIX, Inside, begun, put
+from tests.files import described, digests_of, part_of
 
 
 @pytest.mark.parametrize("key", KEYS)
 async def test_our_object_is_found_when_it_is_there(inside: Inside, key: str) -> None:
-    description = described(key)
-    stored = await inside.bucket.put(description, part_of(b"content"))
-    found = await inside.bucket.find(PREFIX + key, description.file_id)
+    stored, file_id = await put(inside, key=key)
+    found = await inside.bucket.find(PREFIX + key, file_id)
     assert found is not None
     assert found.request_id
-    told = (found.account, found.bucket, found.object_key, found.etag, found.version_id, found.checked_by)
-    assert told == (stored.account, stored.bucket, stored.object_key, stored.etag, stored.version_id, stored.checked_by)
+    assert dataclasses.replace(found, request_id=stored.request_id) == stored
 
 
 async def test_our_object_is_found_when_it_was_sent_in_parts(inside: Inside) -> None:
     description = described()
-    upload = await inside.bucket.begin(description)
-    for part in parts_of(LARGE):
-        await upload.send(part)
+    upload = await begun(inside.bucket, description)
     assert await inside.bucket.find(f"{PREFIX}k", description.file_id) is None
     stored = await upload.complete(digests_of(LARGE))
     found = await inside.bucket.find(f"{PREFIX}k", description.file_id)
@@ -36,19 +31,18 @@ async def test_our_object_is_found_when_it_was_sent_in_parts(inside: Inside) -> 
     assert (found.etag, found.version_id) == (stored.etag, stored.version_id)
 
 
-async def test_nothing_is_found_when_the_key_has_nothing_or_anothers(inside: Inside) -> None:
+async def test_nothing_is_found_when_the_key_has_no_object_or_that_of_another_owner(inside: Inside) -> None:
     assert await inside.bucket.find(f"{PREFIX}k", new_file_id()) is None
     inside.put(f"{PREFIX}k", b"content")
     assert await inside.bucket.find(f"{PREFIX}k", new_file_id()) is None
-    await inside.bucket.put(described("ours"), part_of(b"content"))
+    await put(inside, key="ours")
     assert await inside.bucket.find(f"{PREFIX}ours", new_file_id()) is None
 
 
 async def test_nothing_is_found_when_the_owner_deleted_it(inside: Inside) -> None:
-    description = described()
-    await inside.bucket.put(description, part_of(b"content"))
+    _, file_id = await put(inside)
     inside.delete(f"{PREFIX}k")
-    assert await inside.bucket.find(f"{PREFIX}k", description.file_id) is None
+    assert await inside.bucket.find(f"{PREFIX}k", file_id) is None
 
 
 async def test_upload_is_gone_when_it_is_aborted_by_its_id_once_or_twice(inside: Inside) -> None:
@@ -57,22 +51,20 @@ async def test_upload_is_gone_when_it_is_aborted_by_its_id_once_or_twice(inside:
     await upload.send(part_of(b"x"))
     await inside.bucket.abort(f"{PREFIX}k", upload.id)
     await inside.bucket.abort(f"{PREFIX}k", upload.id)
-    assert inside.open_uploads() == [f"{PREFIX}k"]  # the stranger's
+    assert inside.open_uploads() == [f"{PREFIX}k"]  # that of another owner
 
 
-async def test_object_stays_when_its_upload_is_aborted_by_its_id_after_all(inside: Inside) -> None:
+async def test_object_stays_when_its_completed_upload_is_aborted_by_its_id(inside: Inside) -> None:
     description = described()
-    upload = await inside.bucket.begin(description)
-    for part in parts_of(LARGE):
-        await upload.send(part)
+    upload = await begun(inside.bucket, description)
     await upload.complete(digests_of(LARGE))
     await inside.bucket.abort(f"{PREFIX}k", upload.id)
     assert await inside.bucket.find(f"{PREFIX}k", description.file_id) is not None
 
 
-async def test_what_lies_under_the_prefix_is_listed_whoever_put_it_there(inside: Inside) -> None:
+async def test_all_objects_under_the_prefix_are_listed_also_those_of_another_owner(inside: Inside) -> None:
     for key in ("b-1", "b-2", "first"):
-        await inside.bucket.put(described(key), part_of(b"content"))
+        await put(inside, key=key)
     inside.put(f"{PREFIX}strange", b"content")
     inside.put("elsewhere", b"content")
 
@@ -84,7 +76,7 @@ async def test_what_lies_under_the_prefix_is_listed_whoever_put_it_there(inside:
     assert list(await inside.bucket.keys_behind(f"{PREFIX}b-1"))[:2] == [PREFIX + key for key in ("b-2", "first")]
 
 
-async def test_uploads_that_are_open_are_listed_whoever_began_them(inside: Inside) -> None:
+async def test_all_open_uploads_are_listed_also_those_of_another_owner(inside: Inside) -> None:
     upload = await inside.bucket.begin(described("ours"))
     inside.begin(f"{PREFIX}theirs")
     listed = [found async for page in inside.bucket.open_uploads() for found in page]

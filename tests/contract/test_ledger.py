@@ -1,4 +1,4 @@
-"""What a ledger promises the flow: asked of the one in memory, and of the real one on both databases."""
+"""What a ledger promises the flow: the one in memory, and the real one on both databases."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -37,14 +37,14 @@ async def ledger(alias: str | None) -> AsyncIterator[Ledger]:
 async def done(ledger: Ledger, wanted: Intent, behind: str = "") -> Receipt:
     """An upload from its intent to its outcome."""
     assert await ledger.intend(wanted) is None
-    told = receipt(wanted, behind=behind)
-    assert await ledger.conclude(told)
-    return told
+    concluded = receipt(wanted, behind=behind)
+    assert await ledger.conclude(concluded)
+    return concluded
 
 
-def same(found: Receipt | None, told: Receipt) -> bool:
-    """But for the times, which only a database knows."""
-    return found is not None and dataclasses.replace(found, created_at=None, stored_at=None) == told
+def same(found: Receipt | None, expected: Receipt) -> bool:
+    """Equal except for the times, which only a database knows."""
+    return found is not None and dataclasses.replace(found, created_at=None, stored_at=None) == expected
 
 
 async def test_a_key_is_busy_when_it_is_being_uploaded(ledger: Ledger) -> None:
@@ -54,9 +54,9 @@ async def test_a_key_is_busy_when_it_is_being_uploaded(ledger: Ledger) -> None:
     assert await ledger.intend(intent("another")) is None
 
 
-async def test_the_receipt_comes_back_when_the_key_has_a_file(ledger: Ledger) -> None:
-    told = await done(ledger, intent())
-    assert same(await ledger.intend(intent()), told)
+async def test_the_receipt_is_returned_when_the_key_has_a_file(ledger: Ledger) -> None:
+    first = await done(ledger, intent())
+    assert same(await ledger.intend(intent()), first)
 
 
 async def test_a_key_is_taken_when_it_has_a_file_and_the_request_has_an_idempotency_key(ledger: Ledger) -> None:
@@ -66,7 +66,7 @@ async def test_a_key_is_taken_when_it_has_a_file_and_the_request_has_an_idempote
 
 
 @pytest.mark.parametrize("multipart", [False, True])
-async def test_a_key_is_free_again_when_everything_was_taken_back(ledger: Ledger, multipart: bool) -> None:
+async def test_a_key_is_free_again_when_the_file_was_removed_everywhere(ledger: Ledger, multipart: bool) -> None:
     first = intent(part_size=8 if multipart else None)
     assert await ledger.intend(first) is None
     if multipart:
@@ -75,9 +75,9 @@ async def test_a_key_is_free_again_when_everything_was_taken_back(ledger: Ledger
     assert await ledger.intend(intent()) is None
 
 
-async def test_the_first_receipt_comes_back_when_the_idempotency_key_is_repeated(ledger: Ledger) -> None:
-    told = await done(ledger, intent("k1", idempotency_key="once"))
-    assert same(await ledger.intend(intent("k2", idempotency_key="once")), told)
+async def test_the_first_receipt_is_returned_when_the_idempotency_key_is_repeated(ledger: Ledger) -> None:
+    first = await done(ledger, intent("k1", idempotency_key="once"))
+    assert same(await ledger.intend(intent("k2", idempotency_key="once")), first)
     assert await ledger.intend(intent("k3", idempotency_key="once", who="somebody else")) is None
 
 
@@ -87,19 +87,17 @@ async def test_the_idempotency_key_is_busy_when_its_first_upload_is_under_way(le
         await ledger.intend(intent("k2", idempotency_key="once"))
 
 
-async def test_the_idempotency_key_is_refused_when_the_name_is_another(ledger: Ledger) -> None:
-    await done(ledger, intent("k1", idempotency_key="once"))
+@pytest.mark.parametrize("key_is_chosen", [False, True])
+async def test_the_idempotency_key_is_refused_when_the_name_or_the_chosen_key_differs(
+    ledger: Ledger, key_is_chosen: bool
+) -> None:
+    await done(ledger, intent("k1", idempotency_key="once", key_is_chosen=key_is_chosen))
+    changes = {"key_is_chosen": True} if key_is_chosen else {"name": "another"}
     with pytest.raises(IdempotencyKeyReusedError):
-        await ledger.intend(intent("k2", idempotency_key="once", name="another"))
+        await ledger.intend(intent("k2", idempotency_key="once", **changes))
 
 
-async def test_the_idempotency_key_is_refused_when_the_sender_chose_another_key(ledger: Ledger) -> None:
-    await done(ledger, intent("2025/name.txt", idempotency_key="once", key_is_chosen=True))
-    with pytest.raises(IdempotencyKeyReusedError):
-        await ledger.intend(intent("2026/name.txt", idempotency_key="once", key_is_chosen=True))
-
-
-async def test_the_idempotency_key_is_no_obstacle_when_its_first_upload_failed(ledger: Ledger) -> None:
+async def test_the_idempotency_key_is_free_again_when_its_first_upload_failed(ledger: Ledger) -> None:
     first = intent("k1", idempotency_key="once")
     assert await ledger.intend(first) is None
     assert await ledger.conclude(receipt(first, gone="ABC"))
@@ -107,15 +105,15 @@ async def test_the_idempotency_key_is_no_obstacle_when_its_first_upload_failed(l
 
 
 async def test_nothing_is_claimed_when_a_certain_file_is_expected(ledger: Ledger) -> None:
-    told = await done(ledger, intent(idempotency_key="once"))
+    first = await done(ledger, intent(idempotency_key="once"))
     for key in (None, "once"):
-        assert same(await ledger.intend(intent(expected_id=told.id, idempotency_key=key)), told)
+        assert same(await ledger.intend(intent(expected_id=first.id, idempotency_key=key)), first)
         with pytest.raises(ConditionFailedError):
             await ledger.intend(intent(expected_id="another", idempotency_key=key))
     with pytest.raises(KeyTakenError):
-        await ledger.intend(intent(expected_id=told.id, idempotency_key="twice"))
+        await ledger.intend(intent(expected_id=first.id, idempotency_key="twice"))
     with pytest.raises(ConditionFailedError):
-        await ledger.intend(intent("free", expected_id=told.id))
+        await ledger.intend(intent("free", expected_id=first.id))
     assert await ledger.intend(intent("free")) is None
 
 
@@ -123,9 +121,9 @@ async def test_a_pending_account_is_recorded_when_it_has_the_file_later(ledger: 
     first = intent()
     await done(ledger, first, behind="B")
     assert await ledger.follow(first.id, stored(first.places[1]))
-    told = await ledger.intend(intent())
-    assert told is not None
-    assert told.acknowledged
+    found = await ledger.intend(intent())
+    assert found is not None
+    assert found.acknowledged
 
 
 async def test_a_pending_account_is_recorded_when_it_does_not_get_the_file(ledger: Ledger) -> None:
@@ -135,7 +133,7 @@ async def test_a_pending_account_is_recorded_when_it_does_not_get_the_file(ledge
     assert await ledger.follow(first.id, pending(first.places[1], code="access_refused", retryable=False))
 
 
-async def test_a_pending_account_may_publish_until_it_has_told_what_became_of_it(ledger: Ledger) -> None:
+async def test_a_pending_account_may_publish_until_its_outcome_is_recorded(ledger: Ledger) -> None:
     first, other = intent(), intent("another")
     assert await ledger.intend(other) is None
     await done(ledger, first, behind="B")

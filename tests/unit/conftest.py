@@ -1,7 +1,4 @@
-"""What the tests of the settings share: one account's JSON, and `manage.py` run as its users run it.
-
-A run sees only what the test says: no .env file of whoever runs the tests, and nothing of their environment.
-"""
+"""An account's JSON, settings, and runs of `manage.py` that see no .env file and only the variables of the test."""
 
 import json
 import subprocess
@@ -19,7 +16,7 @@ Run = subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def account_json() -> Callable[..., str]:
-    """The JSON of an account without a fault; keywords change it, None takes a key out."""
+    """The JSON of a valid account; keywords change it, None removes a key."""
 
     def write(**changes: Any) -> str:
         account = {
@@ -35,7 +32,7 @@ def account_json() -> Callable[..., str]:
 
 @pytest.fixture
 def read(account_json: Callable[..., str]) -> Callable[..., ProjectSettings]:
-    """The settings of a service that has one account without a fault, and what the keywords say."""
+    """The settings of a service with one valid account; keywords are further variables."""
 
     def settings(**changes: str) -> ProjectSettings:
         return read_settings({"DEBUG": "true", "AWS_ACCOUNT_A": account_json(), **changes})
@@ -46,8 +43,8 @@ def read(account_json: Callable[..., str]) -> Callable[..., ProjectSettings]:
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., Run]:
     def run(*arguments: str, **environment: str) -> Run:
-        told = {"DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3", **environment}
-        return processes.run_python(*arguments, **told)
+        database = {"DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3"}
+        return processes.run_python(*arguments, **{**database, **environment})
 
     return run
 

@@ -1,4 +1,4 @@
-"""With `DEBUG` on, an error page tells nobody a password or a setting, and details to clients on loopback only."""
+"""With `DEBUG` on, no error page shows a password or a setting, and only clients on loopback see details."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SECRETS = (PASSWORD, "DATABASES", "INSTALLED_APPS", "UploadSettings", "127.0.0.1
 
 @pytest.fixture(scope="module")
 def service(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """With `DEBUG` on; its database is gone since it started."""
+    """With `DEBUG` on; its database was dropped after the start."""
     name = f"gone_{uuid4().hex[:8]}"
     postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE template_of_tests")
     url = postgres_server.url(name).replace("postgres@", f"postgres:{PASSWORD}@")
@@ -64,10 +64,10 @@ def test_no_page_is_shown_when_the_host_is_foreign(service: ServiceProcess) -> N
 
 def test_no_secret_is_in_the_log_when_the_database_is_down(service: ServiceProcess) -> None:
     ask(service)
-    told = service.log.read_text()
-    (*_, line) = [line for line in map(json.loads, told.splitlines()[1:]) if line.get("logger") == "django.request"]
+    log = service.log.read_text()
+    (*_, line) = [line for line in map(json.loads, log.splitlines()[1:]) if line.get("logger") == "django.request"]
     assert "OperationalError" in line["exception"]
-    assert not [secret for secret in SECRETS if secret in told]
+    assert not [secret for secret in SECRETS if secret in log]
 
 
 ADDRESSES = {
@@ -76,9 +76,9 @@ ADDRESSES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("address", "is_told"), ADDRESSES.items())
+@pytest.mark.parametrize(("address", "is_shown"), ADDRESSES.items())
 @override_settings(DEBUG=True)
-def test_details_are_shown_when_the_client_is_on_loopback(address: str, is_told: bool) -> None:
+def test_details_are_shown_when_the_client_is_on_loopback(address: str, is_shown: bool) -> None:
     request = RequestFactory().get("/admin/", REMOTE_ADDR=address, HTTP_ACCEPT="text/html", HTTP_HOST="localhost")
     secret = "-".join(("variable", "of", "a", "frame"))  # not in the lines of code
     try:
@@ -86,13 +86,13 @@ def test_details_are_shown_when_the_client_is_on_loopback(address: str, is_told:
     except ZeroDivisionError as error:
         page = technical_500_response(request, ZeroDivisionError, error, error.__traceback__).content.decode()
         mail = Reporter(request, ZeroDivisionError, error, error.__traceback__, is_email=True).get_traceback_text()
-    assert ("ZeroDivisionError" in page) is is_told
+    assert ("ZeroDivisionError" in page) is is_shown
     assert "ZeroDivisionError" in mail
-    for told in (page, mail):
-        assert secret not in told
-        assert "UploadSettings" not in told
-        assert "INSTALLED_APPS" not in told
+    for shown in (page, mail):
+        assert secret not in shown
+        assert "UploadSettings" not in shown
+        assert "INSTALLED_APPS" not in shown
     assert "Request Method" in mail
     not_found = PlainNotFound(lambda request: HttpResponse()).process_exception(request, Http404())
-    assert (not_found is None) is is_told
+    assert (not_found is None) is is_shown
     assert not_found is None or not_found.status_code == 404

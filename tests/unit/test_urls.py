@@ -1,4 +1,4 @@
-"""Django's pages behind the API: the front page tells how to upload, and nothing about the accounts."""
+"""Django's pages behind the API: the front page explains uploads, and shows nothing about the accounts."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Figures made of turns: medians, spreads, what a GB costs; and their shape as JSON."""
+"""Figures of turns: medians, spreads, the cost of a GB; and their form as JSON."""
 
 import json
 
@@ -10,21 +10,20 @@ from bench.targets import Target
 from tests.unit.bench.turns import row, scenario, turn
 
 
-def test_the_spread_is_the_middle_and_the_ends_when_there_are_several() -> None:
-    assert Spread.of([5.0, 1.0, 3.0]) == Spread(3.0, 1.0, 5.0)
-
-
-def test_there_is_no_spread_when_there_is_nothing() -> None:
-    assert Spread.of([]) is None
+@pytest.mark.parametrize(("values", "spread"), [([5.0, 1.0, 3.0], Spread(3.0, 1.0, 5.0)), ([], None)])
+def test_the_spread_is_the_median_and_the_ends_when_there_are_values(
+    values: list[float], spread: Spread | None
+) -> None:
+    assert Spread.of(values) == spread
 
 
 def test_speed_and_cost_are_by_the_bytes_received_when_a_turn_is_counted() -> None:
     seen = row("ours", turn(operations=200, seconds=2.0, size=5_000_000, cpu_seconds=0.5, peak_bytes=100 * MiB))
-    assert seen.median("mb_per_second") == pytest.approx(500)
-    assert seen.median("uploads_per_second") == pytest.approx(100)
-    assert seen.median("cpu_seconds_per_gb") == pytest.approx(0.5)
-    assert seen.median("cpu_ms_per_upload") == pytest.approx(2.5)
-    assert seen.median("peak_mib") == pytest.approx(100)
+    expected = {
+        "mb_per_second": 500, "uploads_per_second": 100, "cpu_seconds_per_gb": 0.5, "cpu_ms_per_upload": 2.5,
+        "peak_mib": 100,
+    }  # fmt: skip
+    assert {name: seen.median(name) for name in expected} == pytest.approx(expected)
     assert seen.median("p50_ms") is None
 
 
@@ -34,7 +33,7 @@ def test_only_the_memory_counts_when_nothing_was_finished() -> None:
     assert seen.spread("peak_mib") == Spread(2.0, 1.0, 3.0)
 
 
-def test_a_result_has_its_shape_when_it_is_written_as_json() -> None:
+def test_a_result_has_its_documented_form_when_it_is_written_as_json() -> None:
     measured = scenario(
         "sizes", 5 * MiB, 4, row("ours", turn(p50=0.1), turn(p50=0.3)), row("rclone", failed="it did not start")
     )

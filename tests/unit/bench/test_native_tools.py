@@ -1,4 +1,4 @@
-"""The null S3 answers as S3 would, and the load generator counts what it was answered."""
+"""The null S3 answers like S3, and the load generator counts the answers."""
 
 import socket
 import threading
@@ -34,7 +34,7 @@ def port_of(account: StoreAccount) -> int:
 
 
 def ask(account: StoreAccount, request: bytes) -> bytes:
-    """The answer to a request as it stands, with `Connection: close` behind it on our side."""
+    """All answers to these bytes, after which our side of the connection is closed."""
     with socket.create_connection(("127.0.0.1", port_of(account)), timeout=10) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
@@ -45,7 +45,7 @@ def ask(account: StoreAccount, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("tool", ["nulls3", "load"])
-def test_the_compiler_has_nothing_to_say(native: Native, tool: str) -> None:
+def test_the_compiler_has_no_warnings(native: Native, tool: str) -> None:
     cc = compiler()
     assert cc is not None  # `native` was built
     command = [cc, *FLAGS, "-Werror", "-o", "/dev/null", str(NATIVE / f"{tool}.c")]
@@ -53,25 +53,14 @@ def test_the_compiler_has_nothing_to_say(native: Native, tool: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_object_has_its_size_and_no_md5_when_it_was_put(null_store: NullStoreOf) -> None:
-    account = null_store("A")
-    client, bucket = account.boto3(), account.s3_bucket_name
-    put = client.put_object(Bucket=bucket, Key="one", Body=b"x" * 5000)
-    assert put["ETag"].endswith('-1"')
-    assert client.head_object(Bucket=bucket, Key="one")["ContentLength"] == 5000
-
-
-def test_head_is_404_when_nothing_was_put(null_store: NullStoreOf) -> None:
-    account = null_store("A")
-    with pytest.raises(ClientError) as refused:
-        account.boto3().head_object(Bucket=account.s3_bucket_name, Key="none")
-    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
-
-
-def test_an_object_is_gone_when_it_was_deleted(null_store: NullStoreOf) -> None:
+def test_an_object_exists_from_its_put_to_its_delete(null_store: NullStoreOf) -> None:
     account = null_store("A")
     client, place = account.boto3(), {"Bucket": account.s3_bucket_name, "Key": "one"}
-    client.put_object(**place, Body=b"x")
+    with pytest.raises(ClientError) as refused:
+        client.head_object(**place)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+    assert client.put_object(**place, Body=b"x" * 5000)["ETag"].endswith('-1"')  # no MD5
+    assert client.head_object(**place)["ContentLength"] == 5000
     client.delete_object(**place)
     with pytest.raises(ClientError):
         client.head_object(**place)
@@ -81,12 +70,10 @@ def test_the_parts_are_one_object_when_a_multipart_upload_is_completed(null_stor
     account = null_store("A")
     client, place = account.boto3(), {"Bucket": account.s3_bucket_name, "Key": "large"}
     upload_id = client.create_multipart_upload(**place)["UploadId"]
-    etags = [
-        client.upload_part(**place, UploadId=upload_id, PartNumber=number, Body=bytes(MiB))["ETag"] for number in (1, 2)
-    ]
+    sent = [client.upload_part(**place, UploadId=upload_id, PartNumber=n, Body=bytes(MiB)) for n in (1, 2)]
     with pytest.raises(ClientError):
         client.head_object(**place)
-    parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    parts = [{"PartNumber": number, "ETag": part["ETag"]} for number, part in enumerate(sent, 1)]
     client.complete_multipart_upload(**place, UploadId=upload_id, MultipartUpload={"Parts": parts})
     assert client.head_object(**place)["ContentLength"] == 2 * MiB
 
@@ -98,14 +85,14 @@ def test_nothing_is_listed_when_a_bucket_is_asked(null_store: NullStoreOf) -> No
     assert account.boto3().list_objects_v2(Bucket=account.s3_bucket_name)["KeyCount"] == 0
 
 
-def test_the_next_request_is_answered_when_a_chunked_body_went_before(null_store: NullStoreOf) -> None:
+def test_the_next_request_is_answered_when_the_previous_body_was_chunked(null_store: NullStoreOf) -> None:
     chunked = b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nabcde\r\n0\r\n\r\n"
     answer = ask(null_store("A"), chunked + b"HEAD /b/k HTTP/1.1\r\nHost: h\r\n\r\n")
     assert answer.count(b"HTTP/1.1 200 OK") == 2
     assert answer.endswith(b"Content-Length: 8\r\n\r\n")
 
 
-def test_the_client_is_told_to_go_on_when_it_waits_for_that(null_store: NullStoreOf) -> None:
+def test_the_client_gets_a_100_when_it_waits_for_it(null_store: NullStoreOf) -> None:
     with socket.create_connection(("127.0.0.1", port_of(null_store("A"))), timeout=10) as connection:
         connection.sendall(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -124,7 +111,7 @@ def test_answers_do_not_wait_for_each_other_when_they_are_delayed(null_store: Nu
     assert seconds < 20 * 0.1
 
 
-def test_bodies_take_their_time_when_a_rate_is_given(null_store: NullStoreOf, native: Native) -> None:
+def test_bodies_are_read_slowly_when_a_rate_is_given(null_store: NullStoreOf, native: Native) -> None:
     account = null_store("A", bytes_per_second=1_000_000)
     load = run_load(native["load"], port_of(account), "/b/", work(250_000, 2))
     assert load.operations == 2
@@ -135,10 +122,9 @@ def test_bodies_take_their_time_when_a_rate_is_given(null_store: NullStoreOf, na
 def test_every_upload_is_counted_when_all_are_answered(null_store: NullStoreOf, native: Native, is_form: bool) -> None:
     load = run_load(native["load"], port_of(null_store("A")), "/b/k", work(100 * KiB, 30, at_once=3), is_form=is_form)
     assert (load.operations, load.refused, load.lost, load.unfinished, load.first_bad) == (30, 0, 0, 0, "")
-    assert load.p50 is not None
-    assert load.p99 is not None
-    assert load.max is not None
-    assert 0 < load.p50 <= load.p99 <= load.max <= load.seconds
+    times = [time for time in (load.p50, load.p99, load.max) if time is not None]
+    assert len(times) == 3
+    assert 0 < times[0] <= times[1] <= times[2] <= load.seconds
 
 
 def test_every_upload_has_a_key_and_a_length_of_its_own_when_they_are_put(
@@ -151,7 +137,7 @@ def test_every_upload_has_a_key_and_a_length_of_its_own_when_they_are_put(
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Takes every other upload, and says why not."""
+    """Accepts every other upload."""
 
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, str, bytes]]
@@ -185,28 +171,24 @@ def refusing() -> Iterator[tuple[int, list[tuple[str, str, bytes]]]]:
             serving.join()
 
 
-def test_the_first_answer_that_was_not_2xx_is_shown_when_some_were_not(native: Native) -> None:
+def test_the_first_refusal_is_shown_and_the_exit_code_is_1_when_an_answer_is_not_2xx(native: Native) -> None:
     with refusing() as (port, _):
         load = run_load(native["load"], port, "/k", work(100, 6, at_once=1))
+        options = ["--port", str(port), "--path", "/k", "--size", "9", "--requests", "2"]
+        assert run_process([native["load"], *options], capture_output=True).returncode == 1
     assert (load.operations, load.refused) == (3, 3)
     assert load.first_bad.startswith("HTTP/1.1 503")
     assert load.first_bad.endswith('{"code": "busy"}')
 
 
-def test_the_exit_code_is_1_when_an_answer_was_not_2xx(native: Native) -> None:
-    with refusing() as (port, _):
-        options = ["--port", str(port), "--path", "/k", "--size", "9", "--requests", "2"]
-        assert run_process([native["load"], *options], capture_output=True).returncode == 1
-
-
-def test_headers_and_bodies_arrive_as_told_when_they_are_uploaded(native: Native) -> None:
+def test_headers_and_bodies_arrive_when_they_are_uploaded(native: Native) -> None:
     with refusing() as (port, seen):
         run_load(native["load"], port, "/k", work(2 * MiB, 2, at_once=1), headers=("X-Told: yes",))
     assert [(path, told, len(body)) for path, told, body in seen] == [("/k0", "yes", 2 * MiB), ("/k1", "yes", 2 * MiB)]
     assert seen[0][2][:MiB] == seen[0][2][MiB:]
 
 
-def test_a_form_has_its_file_in_it_when_it_is_posted(native: Native) -> None:
+def test_a_form_contains_its_file_when_it_is_posted(native: Native) -> None:
     with refusing() as (port, seen):
         run_load(native["load"], port, "/upload", work(50, 1, at_once=1), headers=("X-Told: yes",), is_form=True)
     path, _, body = seen[0]
@@ -217,7 +199,9 @@ def test_a_form_has_its_file_in_it_when_it_is_posted(native: Native) -> None:
     assert len(rest) == 50 + len(b"\r\n--the-boundary-of-the-load--\r\n")
 
 
-def test_what_has_no_answer_in_time_is_given_up_when_there_is_a_limit(null_store: NullStoreOf, native: Native) -> None:
+def test_uploads_without_an_answer_are_unfinished_when_the_time_limit_ends(
+    null_store: NullStoreOf, native: Native
+) -> None:
     account = null_store("A", delay_ms=60_000)
     load = run_load(native["load"], port_of(account), "/b/k", work(10, 3, at_once=3, limit_seconds=0.3))
     assert (load.operations, load.unfinished, load.refused, load.lost) == (0, 3, 0, 0)
@@ -230,7 +214,7 @@ def test_an_option_is_refused_when_it_is_no_number(native: Native, name: str) ->
     assert "many" in done.stderr
 
 
-def test_one_line_says_so_when_there_is_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_says_so_when_there_is_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchError, match="no C compiler"):
         build("nulls3", tmp_path / "native")

@@ -1,4 +1,4 @@
-"""What the kernel counts of a contestant's processes, children too; and that none is left."""
+"""CPU time and memory of a contestant's processes, with their children; none remains."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from bench.processes import (
     wait_until,
 )
 
-# Works for a moment in a child that ends, holds memory in a child that stays, and says when.
+# One child uses CPU time and ends; another holds memory, prints `ready` and stays.
 FAMILY = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.3: pass"])
@@ -51,7 +51,7 @@ def test_children_count_when_they_live_and_when_they_have_died(log: Path) -> Non
     assert memory_bytes(family) == 0
 
 
-def test_a_peak_is_seen_when_the_memory_is_given_back(log: Path) -> None:
+def test_a_peak_is_seen_when_the_memory_was_freed(log: Path) -> None:
     code = "held = bytearray(80 << 20); del held; print('ready', flush=True); import signal; signal.pause()"
     process = start_process([sys.executable, "-c", code], log)
     try:
@@ -62,17 +62,17 @@ def test_a_peak_is_seen_when_the_memory_is_given_back(log: Path) -> None:
         stop_process(process)
 
 
-def test_its_last_line_is_the_reason_when_a_process_ends_at_its_start(log: Path) -> None:
+def test_the_last_line_is_the_reason_when_a_process_ends_at_its_start(log: Path) -> None:
     process = start_process([sys.executable, "-c", "import sys; sys.exit('no such thing')"], log)
     with pytest.raises(ContestantError, match="no such thing"):
         wait_until(lambda: False, process, log)
 
 
-def test_nothing_happens_when_a_process_is_stopped_that_never_was() -> None:
+def test_nothing_happens_when_no_process_is_stopped() -> None:
     stop_process(None)
 
 
-def test_it_is_killed_when_it_does_not_end(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_killed_when_it_does_not_end(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.processes._STOP_SECONDS", 0.2)
     code = "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
     process = start_process([sys.executable, "-c", code], log)
@@ -81,17 +81,19 @@ def test_it_is_killed_when_it_does_not_end(log: Path, monkeypatch: pytest.Monkey
     assert process.returncode == -9
 
 
-def test_a_gone_process_has_nothing_when_it_is_asked() -> None:
+def test_a_process_that_ended_has_no_time_and_no_memory() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     assert tree([process.pid]) == []
     assert (cpu_seconds([process.pid]), memory_bytes([process.pid]), highest_memory_bytes(process.pid)) == (0, 0, 0)
 
 
-def test_no_account_and_no_proxy_is_handed_on_when_a_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCOUNT_A", "UPLOAD_TOKENS", "RCLONE_CONFIG", "https_proxy"):
+def test_no_account_and_no_proxy_is_in_the_environment_when_a_process_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = {"AWS_ACCOUNT_A", "UPLOAD_TOKENS", "RCLONE_CONFIG", "https_proxy"}
+    for name in names:
         monkeypatch.setenv(name, "x")
     environment = clean_environment(ADDED="1")
-    assert not {"AWS_ACCOUNT_A", "UPLOAD_TOKENS", "RCLONE_CONFIG", "https_proxy"} & set(environment)
-    assert environment["ADDED"] == "1"
-    assert environment["PATH"] == os.environ["PATH"]
+    assert not names & set(environment)
+    assert (environment["ADDED"], environment["PATH"]) == ("1", os.environ["PATH"])

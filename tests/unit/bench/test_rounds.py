@@ -1,31 +1,44 @@
-"""The rounds: who comes when, who is out, and that everybody is stopped."""
+"""The rounds: the order of contestants, which of them are left out, and that all are stopped."""
 
 import pytest
 
 from bench.contestants.contestant import Contestant
 from bench.errors import ContestantError
-from bench.figures import Load, MiB, Work
+from bench.figures import Load, MiB, Scenario, Work
 from bench.rounds import reason_in, run_scenario
 from tests.unit.bench.turns import scenario
 
 
-class Recorded(Contestant):
-    """Does as it is told, and writes down what was asked of it."""
+@pytest.fixture
+def diary() -> list[str]:
+    """What the contestants did, in order."""
+    return []
 
-    def __init__(self, name: str, diary: list[str], *, loads: list[Load | BaseException] | None = None) -> None:
+
+class Recorded(Contestant):
+    """Writes each call into the diary."""
+
+    def __init__(
+        self,
+        name: str,
+        diary: list[str],
+        *loads: Load | BaseException,
+        starts: bool = True,
+        most_size: int | None = None,
+    ) -> None:
         self.name = name
         self._diary = diary
-        self._loads = iter(loads or [])
-        self.refuses_to_start = False
-        self.takes_at_most: int | None = None
+        self._loads = iter(loads)
+        self._starts = starts
+        self._most_size = most_size
 
     @property
     def most_size(self) -> int | None:
-        return self.takes_at_most
+        return self._most_size
 
     def start(self) -> None:
-        if self.refuses_to_start:
-            raise ContestantError("it does not want to")
+        if not self._starts:
+            raise ContestantError("it did not start")
         self._diary.append(f"start {self.name}")
 
     def stop(self) -> None:
@@ -35,7 +48,7 @@ class Recorded(Contestant):
         return []
 
     def warm_up(self, work: Work) -> None:
-        if self._diary[-1] != f"warm up {self.name}":  # it is done twice: one small upload, then like the turn's
+        if self._diary[-1] != f"warm up {self.name}":  # it is done twice: a small upload, then one like the turn's
             self._diary.append(f"warm up {self.name}")
 
     def upload(self, work: Work) -> Load:
@@ -46,78 +59,64 @@ class Recorded(Contestant):
         return load
 
 
+def run(*contestants: Recorded, size: int = MiB) -> Scenario:
+    measured = scenario("sizes", size, 1)
+    run_scenario(measured, contestants, lambda line: None)
+    return measured
+
+
 def uploads_in(diary: list[str]) -> list[str]:
     return [line.removeprefix("upload ") for line in diary if line.startswith("upload ")]
 
 
-def test_the_order_turns_round_when_a_round_is_over() -> None:
-    diary: list[str] = []
-    measured = scenario("sizes", MiB, 1)
-    run_scenario(measured, [Recorded(name, diary) for name in "abc"], lambda line: None)
+def test_the_order_is_reversed_when_a_round_is_over(diary: list[str]) -> None:
+    measured = run(*(Recorded(name, diary) for name in "abc"))
     assert uploads_in(diary) == ["a", "b", "c", "c", "b", "a"]
     assert [len(row.turns) for row in measured.rows] == [2, 2, 2]
     assert diary[-3:] == ["stop c", "stop b", "stop a"]
     assert diary.index("warm up c") < diary.index("upload a")
 
 
-def test_the_others_go_on_when_one_does_not_start() -> None:
-    diary: list[str] = []
-    contestants = [Recorded(name, diary) for name in "ab"]
-    contestants[0].refuses_to_start = True
-    measured = scenario("sizes", MiB, 1)
-    run_scenario(measured, contestants, lambda line: None)
+def test_the_others_continue_when_one_does_not_start(diary: list[str]) -> None:
+    measured = run(Recorded("a", diary, starts=False), Recorded("b", diary))
     assert uploads_in(diary) == ["b", "b"]
-    assert [row.failed for row in measured.rows] == ["it does not want to", None]
+    assert [row.failed for row in measured.rows] == ["it did not start", None]
+
+
+NO_PAGE = Load(operations=0, seconds=0, refused=1, first_bad="HTTP/1.1 500 No\r\nA: b\r\n\r\n<a>\n<b>")
 
 
 @pytest.mark.parametrize(
-    ("load", "reason"),
-    [
-        (ContestantError("gone"), "gone"),
-        (
-            Load(operations=0, seconds=0, refused=1, first_bad="HTTP/1.1 500 No\r\nA: b\r\n\r\n<a>\n<b>"),
-            "HTTP/1.1 500 No <a> <b>",
-        ),
-    ],
+    ("load", "reason"), [(ContestantError("gone"), "gone"), (NO_PAGE, "HTTP/1.1 500 No <a> <b>")], ids=["gone", "500"]
 )
-def test_the_others_go_on_when_one_fails_in_its_turn(load: Load | BaseException, reason: str) -> None:
-    diary: list[str] = []
-    measured = scenario("sizes", MiB, 1)
-    run_scenario(measured, [Recorded("a", diary, loads=[load]), Recorded("b", diary)], lambda line: None)
+def test_the_others_continue_when_one_fails_in_its_turn(
+    load: Load | BaseException, reason: str, diary: list[str]
+) -> None:
+    measured = run(Recorded("a", diary, load), Recorded("b", diary))
     assert uploads_in(diary) == ["a", "b", "b"]
     assert [row.failed for row in measured.rows] == [reason, None]
 
 
-def test_one_is_started_anew_when_it_was_left_with_uploads() -> None:
-    diary: list[str] = []
-    slow = Recorded("a", diary, loads=[Load(operations=1, seconds=1.0, unfinished=3)])
-    run_scenario(scenario("sizes", MiB, 1), [slow], lambda line: None)
+def test_a_contestant_is_restarted_when_uploads_remained(diary: list[str]) -> None:
+    run(Recorded("a", diary, Load(operations=1, seconds=1.0, unfinished=3)))
     assert diary == ["start a", "warm up a", "upload a", "stop a", "start a", "warm up a", "upload a", "stop a"]
 
 
-def test_it_is_said_so_when_one_never_finishes_anything() -> None:
-    nothing: list[Load | BaseException] = [Load(operations=0, seconds=0, unfinished=4)] * 2
-    measured = scenario("sizes", MiB, 1)
-    run_scenario(measured, [Recorded("a", [], loads=nothing)], lambda line: None)
-    assert measured.rows[0].failed == "nothing was finished in time"
-    assert len(measured.rows[0].turns) == 2
+def test_the_row_says_so_when_a_contestant_never_finishes_an_upload(diary: list[str]) -> None:
+    nothing = Load(operations=0, seconds=0, unfinished=4)
+    [row] = run(Recorded("a", diary, nothing, nothing)).rows
+    assert (row.failed, len(row.turns)) == ("nothing was finished in time", 2)
 
 
-def test_one_is_not_asked_when_the_file_is_too_large_for_it() -> None:
-    diary: list[str] = []
-    contestant = Recorded("a", diary)
-    contestant.takes_at_most = MiB
-    measured = scenario("sizes", 2 * MiB, 1)
-    run_scenario(measured, [contestant], lambda line: None)
+def test_a_contestant_has_no_turn_when_the_file_is_too_large_for_it(diary: list[str]) -> None:
+    [row] = run(Recorded("a", diary, most_size=MiB), size=2 * MiB).rows
     assert uploads_in(diary) == []
-    assert measured.rows[0].failed == "not asked: it takes files of at most 1 MiB"
+    assert row.failed == "not asked: it takes files of at most 1 MiB"
 
 
-def test_all_are_stopped_when_the_run_is_interrupted() -> None:
-    diary: list[str] = []
-    contestants = [Recorded("a", diary), Recorded("b", diary, loads=[KeyboardInterrupt()])]
+def test_all_are_stopped_when_the_run_is_interrupted(diary: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_scenario(scenario("sizes", MiB, 1), contestants, lambda line: None)
+        run(Recorded("a", diary), Recorded("b", diary, KeyboardInterrupt()))
     assert diary[-2:] == ["stop b", "stop a"]
 
 

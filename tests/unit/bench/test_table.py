@@ -1,4 +1,4 @@
-"""What is printed: the tables with their ratios, and the speed to reach."""
+"""The printed tables with their ratios, and the targets."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from bench.targets import Target, target_lines, targets_of
 from tests.unit.bench.turns import row, scenario, turn
 
 
-def test_columns_stand_under_each_other_when_lines_are_aligned() -> None:
+def test_columns_have_one_width_when_lines_are_aligned() -> None:
     assert aligned([["a", "speed"], ["longer", "7"]]) == ["  a       speed", "  longer      7"]
 
 
@@ -29,39 +29,31 @@ def test_a_size_is_named_by_its_unit_when_it_is_shown(size: int, name: str) -> N
 
 def test_each_peer_has_its_ratio_and_its_reason_when_a_scenario_is_shown() -> None:
     measured = scenario(
-        "sizes",
-        5 * MiB,
-        4,
+        *("sizes", 5 * MiB, 4),
         row("ours", turn(operations=30), turn(operations=50)),
         row("rclone", turn(operations=10)),
         row("first design", failed="it did not start"),
         row("boto3", turn(operations=20, refused=2, first_bad="HTTP/1.1 503 Busy\r\nA: b\r\n\r\nlater")),
     )
     lines = tables([measured])
-    ours = next(line for line in lines if line.startswith("  ours"))
-    rclone = next(line for line in lines if line.startswith("  rclone"))
+    ours, rclone, boto3 = (
+        next(line for line in lines if line.startswith(f"  {name}")) for name in ("ours", "rclone", "boto3")
+    )
     assert "210 (157..262)" in ours
     assert rclone.endswith("x 4.00")
-    assert next(line for line in lines if line.startswith("  boto3")).endswith("x 2.00")
+    assert boto3.endswith("x 2.00")
     assert "    first design: it did not start" in lines
     assert "    boto3: 2 uploads failed, first HTTP/1.1 503 Busy later" in lines
 
 
 def test_a_peer_is_compared_with_its_counterpart_when_there_is_one() -> None:
-    measured = scenario(
-        "accounts",
-        5 * MiB,
-        1,
-        *(
-            row(accounts_name(who, count), turn(operations=operations))
-            for who, count, operations in (("ours", 1, 90), ("ours", 8, 60), ("rclone", 8, 20))
-        ),
-    )
-    assert tables([measured])[-1].endswith("x 3.00")
+    measured = (("ours", 1, 90), ("ours", 8, 60), ("rclone", 8, 20))
+    rows = [row(accounts_name(who, count), turn(operations=operations)) for who, count, operations in measured]
+    assert tables([scenario("accounts", 5 * MiB, 1, *rows)])[-1].endswith("x 3.00")
 
 
 def fast() -> list[Scenario]:
-    """Everything is met, by little."""
+    """Every target is just met."""
     small, large = 4 * KiB, 5 * MiB
     counts = {"ours": 160, "rclone": 100, SPARED: 105, "first design": 2, "boto3 kept, threads": 40}
     return [
@@ -103,7 +95,7 @@ def judged(targets: list[Target], words: str) -> tuple[float | None, bool | None
         ("5,000,000 files in the ledger", 0.95),
     ],
 )
-def test_a_line_is_met_when_its_figure_is_within(words: str, figure: float) -> None:
+def test_a_target_is_met_when_its_figure_is_within(words: str, figure: float) -> None:
     seen, is_met = judged(targets_of(fast()), words)
     assert seen == pytest.approx(figure)
     assert is_met
@@ -115,7 +107,7 @@ def test_the_factors_over_the_first_design_are_stated_when_they_were_measured() 
     assert judged(targets, "uploads/s over boto3 kept") == (4, None)
 
 
-def test_a_line_is_missed_when_its_figure_is_not_within() -> None:
+def test_a_target_is_missed_when_its_figure_is_not_within() -> None:
     scenarios = [
         scenario("memory", 64 * MiB, 64, row("ours", turn(peak_bytes=390 * MiB), idle_bytes=90 * MiB)),
         scenario("delay", 4 * KiB, 1, row("ours", turn(p50=0.061, size=4 * KiB))),
@@ -129,6 +121,6 @@ def test_a_line_is_missed_when_its_figure_is_not_within() -> None:
     assert any("peak memory" in line and line.endswith(" met") for line in lines)
 
 
-def test_a_line_is_neither_when_it_was_not_measured() -> None:
+def test_a_target_is_neither_met_nor_missed_when_it_was_not_measured() -> None:
     assert {target.is_met for target in targets_of([])} == {None}
     assert all("not measured" in line for line in target_lines(targets_of([]))[1:])

@@ -1,8 +1,6 @@
-"""What the fuzzer draws: the same for the same seed, and everything that it knows."""
+"""The fuzzer's cases: the same for the same seed, and with everything that it knows."""
 
 from collections import Counter
-
-import pytest
 
 from fuzz import oddities
 from fuzz.cases import Cases, Ending
@@ -43,9 +41,8 @@ def test_the_digest_of_what_is_sent_is_known_when_a_put_is_intact() -> None:
     assert all(case.methods is not None for case in cases if case.contents)
 
 
-@pytest.mark.parametrize("value", [b"0" * 4_400, b"9" * 4_400])
-def test_lengths_of_more_digits_than_an_integer_has_are_tried(value: bytes) -> None:
-    assert value in oddities.NUMBERS
+def test_lengths_with_more_digits_than_python_accepts_are_tried() -> None:
+    assert {b"0" * 4_400, b"9" * 4_400} <= set(oddities.NUMBERS)
 
 
 def test_a_body_is_framed_in_pieces_of_these_sizes_and_the_rest_in_one() -> None:

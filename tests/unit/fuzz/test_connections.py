@@ -1,4 +1,4 @@
-"""What the fuzzer takes for a hang: a service that answers its health check, and a client never."""
+"""A hang, for the fuzzer: the service answers its health check, but not a client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 @asynccontextmanager
 async def serving(others: bytes) -> AsyncIterator[int]:
-    """The health check is answered, and everything else with `others`; only the health check's connection is closed."""
+    """Answers the health check and closes its connection; answers everything else with `others` and closes nothing."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -42,11 +42,11 @@ async def wrong(others: bytes, ending: Ending) -> str:
     return exchange.wrong
 
 
-async def test_it_is_a_hang_when_nothing_comes_while_health_is_answered() -> None:
+async def test_a_hang_is_found_when_only_health_is_answered() -> None:
     assert await wrong(b"", Ending.ANSWERED) == "no answer and no end while /_/health was answered 3 times"
 
 
-async def test_it_is_a_hang_when_a_connection_stays_open_that_is_to_be_closed() -> None:
+async def test_a_hang_is_found_when_a_connection_stays_open_that_must_be_closed() -> None:
     assert await wrong(ANSWER, Ending.CLOSED) == "not closed after 1 answers while /_/health was answered 3 times"
 
 
@@ -54,7 +54,7 @@ async def test_nothing_is_wrong_when_an_answer_comes() -> None:
     assert await wrong(ANSWER, Ending.ANSWERED) == ""
 
 
-async def test_it_is_told_when_what_comes_is_no_answer() -> None:
+async def test_the_bytes_are_wrong_when_they_are_no_answer() -> None:
     assert (await wrong(b"<html>", Ending.ANSWERED)).startswith("not HTTP: ")
 
 

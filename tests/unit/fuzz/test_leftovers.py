@@ -1,4 +1,4 @@
-"""What the fuzzer finds in the accounts when something was left there, or has gone."""
+"""The fuzzer finds objects that remained in the accounts, and those that disappeared."""
 
 import asyncio
 
@@ -12,7 +12,9 @@ from tests.buckets import s3_buckets
 from tests.serving import running
 
 
-async def test_each_thing_is_told_when_it_is_left_or_has_gone(accounts: dict[str, StoreAccount]) -> None:
+async def test_each_finding_is_reported_when_an_object_remained_or_disappeared(
+    accounts: dict[str, StoreAccount],
+) -> None:
     chosen = {name: accounts[name] for name in ("A", "B")}
     async with s3_buckets(*chosen.values()) as buckets, running(buckets) as service, service.client() as client:
         for key in ("right", "gone", "erased"):
@@ -20,10 +22,9 @@ async def test_each_thing_is_told_when_it_is_left_or_has_gone(accounts: dict[str
         only_a = await client.put("/files/only-a", content=b"x", headers={"upload-accounts": "A"})
         assert only_a.status_code == 201
         erased = (await client.delete("/files/erased")).json()["id"]
-        asking = Asking(service.url, TOKEN)
 
         def look(*acknowledged: str) -> leftovers.State:
-            return compare(chosen, asking, acknowledged, {erased})
+            return compare(chosen, Asking(service.url, TOKEN), acknowledged, {erased})
 
         before = await asyncio.to_thread(look, erased)
         assert (before.findings, before.files, len(before.expected)) == ([], 3, 5)
@@ -32,10 +33,6 @@ async def test_each_thing_is_told_when_it_is_left_or_has_gone(accounts: dict[str
         store.put_object(Bucket=bucket, Key="stray", Body=b"x")
         store.create_multipart_upload(Bucket=bucket, Key="open")
         after = await asyncio.to_thread(look, erased, "an-id-that-nothing-knows")
-    assert [(finding.kind, finding.account) for finding in after.findings] == [
-        (LEFT, "A"),
-        (LOST, "A"),
-        (LEFT, "A"),
-        (LOST, None),
-    ]
+    found = [(finding.kind, finding.account) for finding in after.findings]
+    assert found == [(LEFT, "A"), (LOST, "A"), (LEFT, "A"), (LOST, None)]
     assert len(after.expected) == 4

@@ -1,4 +1,4 @@
-"""What the fuzzer finds in the service's log while that is written."""
+"""The fuzzer reads the service's log while the service writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,43 +25,39 @@ def log(path: Path) -> Iterator[ServiceLog]:
     log.close()
 
 
-def test_requests_are_counted_by_their_id_when_their_line_is_whole(log: ServiceLog, path: Path) -> None:
+def append(path: Path, text: bytes) -> None:
     with path.open("ab") as out:
-        out.write(LINE + LINE[:20])
+        out.write(text)
+
+
+def test_requests_are_counted_by_their_id_when_their_line_is_whole(log: ServiceLog, path: Path) -> None:
+    append(path, LINE + LINE[:20])
     assert list(log.read()) == []
     assert log.lines == {"fuzz-7-1": 2}
-    with path.open("ab") as out:
-        out.write(LINE[20:])
+    append(path, LINE[20:])
     assert list(log.read()) == []
     assert log.lines == {"fuzz-7-1": 3}
 
 
+CRASHED = b'"request_crashed","exception":"Traceback\\n File \\"a.py\\", line 1, in f\\nE: x"'
+
+
 @pytest.mark.parametrize(
-    "line",
-    [
-        LINE.replace(b"200", b"500"),
-        LINE.replace(b"info", b"error"),
-        LINE.replace(
-            b'"request"', b'"request_crashed","exception":"Traceback\\n File \\"a.py\\", line 1, in f\\nE: x"'
-        ),
-    ],
+    "line", [LINE.replace(b"200", b"500"), LINE.replace(b"info", b"error"), LINE.replace(b'"request"', CRASHED)]
 )
 def test_the_case_is_named_when_its_request_crashed(log: ServiceLog, path: Path, line: bytes) -> None:
-    with path.open("ab") as out:
-        out.write(line)
+    append(path, line)
     [finding] = log.read()
     assert finding.number == 7
 
 
 def test_it_is_one_finding_when_a_traceback_is_not_of_the_logs_form(log: ServiceLog, path: Path) -> None:
-    with path.open("ab") as out:
-        out.write(b"Exception in thread\nTraceback (most recent call last):\nValueError: odd\n" + LINE)
+    append(path, b"Exception in thread\nTraceback (most recent call last):\nValueError: odd\n" + LINE)
     [finding] = log.read()
     assert "ValueError: odd" in finding.text
 
 
 def test_a_file_is_known_to_be_erased_when_a_delete_names_it(log: ServiceLog, path: Path) -> None:
-    with path.open("ab") as out:
-        out.write(LINE.replace(b'"GET"', b'"DELETE","id":"the-id"'))
+    append(path, LINE.replace(b'"GET"', b'"DELETE","id":"the-id"'))
     assert list(log.read()) == []
     assert log.erased == {"the-id"}

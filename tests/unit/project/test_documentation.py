@@ -32,7 +32,7 @@ def pages() -> list[str]:
 
 
 def exists(path: str) -> bool:
-    """A dotted name of a test (`tests/x.py::test`) has its file; a path without its ending is a module or a folder."""
+    """A path without its ending is a module or a folder."""
     return path.startswith(NOT_IN_GIT) or (ROOT / path).exists() or (ROOT / f"{path}.py").exists()
 
 

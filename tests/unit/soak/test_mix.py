@@ -1,7 +1,8 @@
-"""What the soak draws can be drawn again."""
+"""The soak's uploads: the same for the same seed, and of every kind."""
 
 import random
 from collections import Counter
+from itertools import product
 
 from soak.mix import LARGEST, PART_BYTES, Deck, Mix
 from soak.oracle import number_in
@@ -15,19 +16,17 @@ def test_the_same_seed_gives_the_same_uploads() -> None:
     assert first.content(plans[0]) == second.content(plans[0])
 
 
-def test_every_kind_of_upload_is_among_them() -> None:
+def test_every_kind_of_upload_occurs() -> None:
     mix = Mix(3)
     plans = [mix.plan() for _ in range(3000)]
-    assert {(plan.form, plan.ack) for plan in plans} == {
-        (f, a) for f in (True, False) for a in ("all", "quorum", "any")
-    }
+    assert {(plan.form, plan.ack) for plan in plans} == set(product((True, False), ("all", "quorum", "any")))
     assert {plan.size > PART_BYTES for plan in plans} == {True, False}
     assert max(plan.size for plan in plans) <= LARGEST
     for wish in ("idempotent", "leaves", "waits", "repeats", "deletes", "tries_again"):
         assert {bool(getattr(plan, wish)) for plan in plans} == {True, False}, wish
 
 
-def test_what_is_wanted_large_is_large_once() -> None:
+def test_large_files_come_as_often_as_they_are_requested() -> None:
     mix = Mix(4)
     mix.large_wanted = 2
     assert [mix.plan().large, mix.plan().large] == [True, True]

@@ -1,4 +1,4 @@
-"""The driver's own judgement: what it was told against what lies in the accounts, and what it must not let pass."""
+"""The soak's judgement: the service's answers compared with the content of the accounts."""
 
 from collections.abc import Sequence
 
@@ -27,38 +27,31 @@ def wrong(verdict: Verdict) -> list[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.UNKNOWN, State.DELETE_UNKNOWN])
-def test_a_file_that_every_account_has_is_still_to_be_read_when_it_may_be_there(state: State) -> None:
+def test_a_file_is_to_be_read_when_every_account_has_it(state: State) -> None:
     found = verdict(record(state), [OBJECT], [OBJECT], told=True)
     assert wrong(found) == []
     assert [(account, held) for account, _, held in found.expected] == [("A", OBJECT), ("B", OBJECT)]
 
 
 @pytest.mark.parametrize("state", [State.REFUSED, State.UNKNOWN, State.DELETED, State.DELETE_UNKNOWN])
-def test_nothing_is_wrong_when_no_account_has_what_need_not_be_there(state: State) -> None:
-    found = verdict(record(state), [], [])
-    assert (wrong(found), found.expected) == ([], [])
-
-
-@pytest.mark.parametrize("state", [State.REFUSED, State.UNKNOWN, State.DELETED, State.DELETE_UNKNOWN])
-def test_nobody_knows_an_object_when_its_file_is_refused_or_deleted_or_not_told(state: State) -> None:
+def test_an_object_is_left_over_when_its_file_is_refused_or_deleted_or_unknown(state: State) -> None:
+    nothing = verdict(record(state), [], [])
+    assert (wrong(nothing), nothing.expected) == ([], [])
     assert wrong(verdict(record(state), [OBJECT], [])) == [(LEFT, "A")]
 
 
-def test_a_file_is_lost_when_an_account_lacks_it() -> None:
-    assert wrong(verdict(record(State.ACKNOWLEDGED), [OBJECT], [])) == [(LOST, "B")]
+@pytest.mark.parametrize(("state", "told"), [(State.ACKNOWLEDGED, False), (State.UNKNOWN, True)])
+def test_a_file_is_lost_when_it_is_acknowledged_or_listed_and_an_account_lacks_it(state: State, told: bool) -> None:
+    assert wrong(verdict(record(state), [OBJECT], [], told=told)) == [(LOST, "B")]
 
 
-def test_a_file_of_unknown_outcome_is_lost_when_the_service_tells_it_and_an_account_lacks_it() -> None:
-    assert wrong(verdict(record(State.UNKNOWN), [OBJECT], [], told=True)) == [(LOST, "B")]
-
-
-@pytest.mark.parametrize("held", [PART, MARKER, Held(KEY, "v2", 10), Held("of-somebody", "null", 3)])
-def test_nobody_knows_what_lies_beside_a_file(held: Held) -> None:
+@pytest.mark.parametrize("held", [PART, MARKER, Held(KEY, "v2", 10), Held("of-another", "null", 3)])
+def test_an_object_is_left_over_when_it_does_not_belong_to_a_file(held: Held) -> None:
     found = verdict(record(State.ACKNOWLEDGED), [OBJECT, held], [OBJECT])
     assert (wrong(found), len(found.expected)) == ([(LEFT, "A")], 2)
 
 
-def test_nobody_knows_an_object_under_another_key_than_was_told() -> None:
+def test_an_object_is_left_over_when_its_key_is_not_the_acknowledged_one() -> None:
     assert wrong(verdict(record(State.ACKNOWLEDGED, key=f"1-{KEY}"), [OBJECT], [OBJECT])) == [(LEFT, "A"), (LEFT, "B")]
 
 
@@ -66,7 +59,7 @@ def test_a_file_is_damaged_when_its_size_is_another() -> None:
     assert wrong(verdict(record(State.ACKNOWLEDGED), [Held(KEY, "null", 9)], [OBJECT])) == [(LOST, "A")]
 
 
-def test_what_the_stores_themselves_leave_at_their_start_is_nobodys_fault() -> None:
+def test_the_objects_with_which_stores_start_are_no_findings() -> None:
     assert wrong(verdict(record(State.REFUSED), [Held(".ready-1", "null", 5)], [])) == []
 
 
@@ -81,7 +74,9 @@ def test_what_the_stores_themselves_leave_at_their_start_is_nobodys_fault() -> N
         (201, {"id": "0194"}, "another id than before: 0194, not 0193"),
     ],
 )
-def test_a_receipt_that_cannot_be_true_is_told(status: int, changes: dict[str, str], complaint: str | None) -> None:
+def test_a_receipt_is_reported_when_it_contradicts_the_upload(
+    status: int, changes: dict[str, str], complaint: str | None
+) -> None:
     statuses = {name: changes.get(name, "stored") for name in ACCOUNTS}
     receipt = {"id": ID, "size": 10, "sha256": "digest", **changes}
     receipt |= {"accounts": {name: {"status": status} for name, status in statuses.items()}}
