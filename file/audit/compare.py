@@ -1,8 +1,8 @@
-"""What an account shows of one replica, compared with what the ledger says: good, missing, or something else.
+"""Compares a replica in an account with the ledger: it is good, missing, or different.
 
 One HEAD gives our file's id, the size, and the CRC64NVME that S3 keeps. The object is read and hashed in three cases:
-the store shows no checksum and the ETag is another one; the replica was found to be replaced before; or `deep` is asked
-for. Wrong bytes may have been damaged on the way: they are read again before they count. Only `mark` changes anything.
+the store shows no checksum and the ETag differs; the replica was already found replaced; or `deep` is given. Wrong
+bytes may have been damaged on the way: they are read again before they count. Only `mark` changes anything.
 """
 
 from collections.abc import Awaitable, Callable
@@ -36,8 +36,8 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`stored`: the object under the key, if there is one. `is_ours`: it carries the file's id, or is exactly what
-    was stored. `why` in words.
+    """`stored`: the object under the key, if there is one. `is_ours`: it has the file's id, or is exactly what
+    was stored. `why`: a text.
     """
 
     result: Result
@@ -52,7 +52,7 @@ class Comparison:
 
 
 async def compare(recorded: Recorded, storage: StorageAccount, *, deep: bool = False) -> Comparison:
-    """Raises `AccountError` if the account does not say."""
+    """Raises `AccountError` if the account does not answer."""
     account = storage.account
     if recorded.bucket != account.s3_bucket_name:  # objects in this bucket say nothing about that one
         raise BucketMissingError(account.name, "head", f"no longer has the bucket {recorded.bucket} configured")
@@ -79,7 +79,7 @@ async def mark(
     dry_run: bool = False,
     gone: frozenset[str] = frozenset(),
 ) -> Finding:
-    """Mark in the ledger a replica that is not good. `gone`: accounts that a dry run found to lack the file."""
+    """Mark a wrong replica in the ledger. `gone`: the accounts that lack the file according to a dry run."""
     demotion = await verification.demote(recorded, seen.code, dry_run=dry_run, gone=gone)
     return finding_of(recorded, seen.code, demotion.change.value, seen.why, good_copies=demotion.good_copies)
 
@@ -98,12 +98,12 @@ def finding_of(recorded: Recorded, code: str, became: str, detail: str, *, good_
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again, if it may help, before an account is said not to answer. Raises `AccountError`."""
+    """Retry temporary errors. Raises `AccountError`."""
     return await retried(ask, attempts=_ATTEMPTS, first_seconds=_PAUSE_SECONDS, longest_seconds=_PAUSE_SECONDS)
 
 
 async def digests_of_object(storage: StorageAccount, stored: Stored, file_id: str, size: int) -> Digests:
-    """Reads it whole. Raises `AccountError`."""
+    """Reads the object. Raises `AccountError`."""
     async with storage.read(stored, file_id=file_id, start=0, stop=size, size=size) as pieces:
         return await digests_of(pieces)
 
@@ -125,14 +125,14 @@ def _has_to_be_read(recorded: Recorded, found: FoundObject) -> bool:
 
 
 def _is_same(recorded: Recorded, found: FoundObject) -> bool:
-    """Exactly what was stored, also where the store lost the metadata."""
+    """Whether it is exactly what was stored, also without metadata."""
     if recorded.version_id is not None:
         return found.stored.version_id == recorded.version_id
     return bool(recorded.etag) and found.stored.etag.strip('"') == (recorded.etag or "").strip('"')
 
 
 async def _read_through(recorded: Recorded, stored: Stored, storage: StorageAccount) -> Comparison:
-    """Raises `ReplicaMissingError` if it is not there any more."""
+    """Raises `ReplicaMissingError` if it no longer exists."""
     read = partial(digests_of_object, storage, stored, recorded.file_id, recorded.digests.size)
     for _ in range(_READINGS):
         if await patiently(read) == recorded.digests:

@@ -13,11 +13,11 @@ SHOWN = 100  # findings, and unknown objects, that are listed singly; all are co
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong.
+    """One fault.
 
-    `account` is empty if it is not about one account. `key`: the object's key; of a rebuild, the file's. `became`: what
-    was done about it, or would be in a dry run; a rebuild leaves it empty. `good_copies`: how many other accounts have
-    the file, as far as the ledger knows; None if it is not about a replica.
+    `account` is empty if it is not about one account. `key`: the object's key; in a rebuild, the file's. `became`: what
+    was done, or would be done in a dry run; empty in a rebuild. `good_copies`: the number of other accounts that have
+    the file, according to the ledger; None if it is not about a replica.
     """
 
     code: str
@@ -33,7 +33,7 @@ class Finding:
 class UnknownObject:
     """An object or an open upload that is not ours, or an owner's own copy of ours.
 
-    `installation`: the one that wrote it, if it says so.
+    `installation`: the one that wrote it, if known.
     """
 
     account: str
@@ -44,12 +44,12 @@ class UnknownObject:
 
 @dataclass
 class AccountFindings:
-    """Of one account. With an `error` it was not asked to the end. `reached`: from 0 to 1.
+    """The counts of one account. With an `error` they are incomplete. `reached`: from 0 to 1.
 
-    Of replicas: `asked`, `good`, `missing`, `differs`, and `unanswered`, of which the account said nothing.
-    Of a listing, if `is_listed`: all `objects`; `ours`, which a rebuild takes for files; `unknown`, which are not ours;
-    `left_behind`, of files that were erased or given up; `not_in_ledger`, which name a file that the ledger does not
-    know, and are or may be this installation's; `open_uploads`, and `uploads_left_open`, which nothing continues.
+    Replicas: `asked`, `good`, `missing`, `differs`, and `unanswered`, about which the account did not answer.
+    A listing, if `is_listed`: all `objects`; `ours`, which a rebuild restores; `unknown`, which are not ours;
+    `left_behind`, of files that were erased or never acknowledged; `not_in_ledger`, of files that the ledger does not
+    have and that may be this installation's; `open_uploads`, and `uploads_left_open`, which nothing continues.
     """
 
     asked: int = 0
@@ -78,7 +78,7 @@ class AccountFindings:
 
 @dataclass
 class Findings:
-    """What was found and done so far."""
+    """Findings and changes so far."""
 
     accounts: dict[str, AccountFindings]
     problems: list[Finding] = field(default_factory=list)
@@ -105,13 +105,13 @@ class Findings:
 
     @property
     def is_right(self) -> bool:
-        """Whether every account was asked for everything, and nothing was wrong."""
+        """Whether every account was examined completely, without a fault."""
         return all(account.is_right for account in self.accounts.values())
 
 
 @dataclass
 class RebuildFindings(Findings):
-    """In addition, what a rebuild restored."""
+    """Also what a rebuild restored."""
 
     stored: int = 0  # files restored, every account has them
     partial: int = 0  # files restored, some account does not
@@ -127,7 +127,7 @@ class RebuildFindings(Findings):
     foreign: int = 0  # files, restored or not, that name no account that is known
 
     def count(self, files: Sequence[RestoredFile], *, settled: int) -> None:
-        """Files that are restored, or would be in a dry run; and replicas that were pending and are there."""
+        """Files that are, or would be, restored; and pending replicas that exist."""
         self.settled += settled
         for file in files:
             if file.missing:
@@ -139,11 +139,11 @@ class RebuildFindings(Findings):
 
     @property
     def is_whole(self) -> bool:
-        """Every object of ours in the accounts is understood, and every account was asked."""
+        """Every object of ours is understood, and every account was examined."""
         unclear = self.problem_count or self.unknown_accounts
         return not unclear and all(account.error is None for account in self.accounts.values())
 
     @property
     def is_level(self) -> bool:
-        """It is whole, and nothing is being received that an older copy of the ledger would take for a dead upload."""
+        """It is whole, and no upload is under way that an older copy of the ledger would treat as dead."""
         return self.is_whole and not self.received

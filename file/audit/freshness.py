@@ -1,10 +1,10 @@
-"""Freshness: whether the ledger is as new as the objects in the accounts, or an older copy that took its place.
+"""Freshness: detects that the ledger is older than the objects in the accounts, because a copy replaced it.
 
-Listing everything would show it for certain, and cost too much. So at the start, and a few times a day, three pages of
-each account's listing are looked at: the first page, the page behind the last file that the ledger knows (keys that we
-make begin with the time), and the page behind a random file. An object that carries our installation's id, of a file
-that the ledger does not know, was acknowledged by a later state of the ledger. This is logged as an error and marked in
-the ledger, so that nothing is cleaned any more.
+A complete listing would cost too much. So at the start, and a few times a day, three pages of each account's listing
+are examined: the first page, the page after the last file in the ledger (keys that we make begin with the time), and
+the page after a random file. An object with our installation's id, of a file that the ledger does not have, was
+acknowledged by a later state of the ledger. This is logged as an error and marked in the ledger; from then on nothing
+is cleaned.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _AT_FIRST_SECONDS = 10.0
 
 @dataclass(eq=False, slots=True)
 class Freshness:
-    """`first_seconds`: the first look is taken within this time."""
+    """`first_seconds`: the first look is within this time."""
 
     known_objects: KnownObjects
     installations: Installations
@@ -50,7 +50,7 @@ class Freshness:
                 group.create_task(self._watch(name))
 
     async def look_everywhere(self) -> None:
-        """One look into each account, within a few seconds; an account that does not answer by then is left out."""
+        """One look into each account; an account that does not answer within some seconds is omitted."""
         looks = {asyncio.create_task(self._look_safely(name)) for name in self.registry.names}
         _, late = await asyncio.wait(looks, timeout=_AT_FIRST_SECONDS)
         for look in late:
@@ -78,7 +78,7 @@ class Freshness:
             _log.exception("freshness_crashed", account=account)
 
     async def look(self, account: StorageAccount) -> bool:
-        """Whether the ledger seems as new as the account. Raises `AccountError`, `LedgerUnavailableError`."""
+        """Whether the ledger seems up to date. Raises `AccountError`, `LedgerUnavailableError`."""
         ownership = await self.installations.read()
         last = await self.known_objects.last_begun()
         found = await self._unknown(account, last)
@@ -96,7 +96,7 @@ class Freshness:
         return not lost
 
     async def _unknown(self, account: StorageAccount, last: datetime | None) -> list[tuple[str, FoundObject]]:
-        """Objects with a file's id that the ledger does not know, of a few pages."""
+        """Objects on a few pages whose file is not in the ledger."""
         prefix = account.account.prefix
         chosen = await self.replicas.one(account.account.name)
         if chosen is not None:
@@ -111,7 +111,7 @@ class Freshness:
         return [(key, seen) for key, seen in sorted(found.items()) if seen.metadata[FILE_ID] not in fates]
 
     async def _unknown_of(self, account: StorageAccount, object_keys: Sequence[str]) -> dict[str, FoundObject]:
-        """Of one page: what carries a file's id, under keys that the ledger does not know."""
+        """Objects on one page that have a file's id and no key of the ledger."""
         known = await self.known_objects.known(account.account, object_keys)
         prefix = account.account.prefix
         keys = [key for key in object_keys if key not in known and can_be_ours(key.removeprefix(prefix))]
@@ -123,7 +123,7 @@ class Freshness:
         return found
 
     async def _seen(self, account: StorageAccount, object_key: str) -> FoundObject | None:
-        """None also if the account refuses to show this object: it may show others."""
+        """None also if the account refuses access to this object only."""
         try:
             return await account.look(object_key)
         except AccountError as error:

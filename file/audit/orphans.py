@@ -1,11 +1,11 @@
 """Orphans: objects and open uploads in an account that belong to no replica in the ledger.
 
-The account is listed first, then the ledger is asked about each key.
+The account is listed first; then each key is looked up in the ledger.
 - An object without a file's id, one of another installation, and an owner's own copy of ours is reported as an unknown
-  object, and never touched.
-- An object of a file that the ledger recorded as erased or given up was left behind: `clean` removes it, by that id.
-- An object that this installation wrote, of a file that the ledger does not know, was acknowledged by a later state of
-  the ledger: it is reported and never removed, and from then on nothing else is removed either.
+  object, and never removed.
+- An object of a file that was erased or never acknowledged was left behind: `clean` removes it by that file's id.
+- An object of this installation, of a file that the ledger does not have, was acknowledged by a later state of the
+  ledger: it is reported and never removed, and from then on nothing else is removed.
 Leaves to others: replicas (`verify.py`).
 """
 
@@ -28,14 +28,14 @@ _AT_ONCE = 16  # looks per account
 
 
 class CleaningRefusedError(CommandRefusedError):
-    """The ledger is older than the accounts, so that nothing may be removed."""
+    """The ledger is older than the accounts, so nothing may be removed."""
 
     message = "The ledger is older than the accounts."
 
 
 @dataclass(eq=False, slots=True)
 class Orphans:
-    """`clean`: remove what was left behind. `findings` has the accounts; one that failed before is not listed."""
+    """`clean`: remove what was left behind. Accounts that have an error in `findings` are not listed."""
 
     known_objects: KnownObjects
     installations: Installations
@@ -47,7 +47,7 @@ class Orphans:
     progress: Callable[[], None] = lambda: None
 
     async def check(self) -> None:
-        """Raises `CleaningRefusedError` if nothing may be removed, for the ledger is known to be behind."""
+        """Raises `CleaningRefusedError` if the ledger is known to be behind."""
         if self.clean and (await self.installations.read()).behind_at is not None:
             raise CleaningRefusedError
 
@@ -78,7 +78,7 @@ class Orphans:
 
 
 class _Walk:
-    """Through the listing of one account. `ours`: the installations whose objects are ours."""
+    """Reads the listing of one account. `ours`: the installations whose objects are ours."""
 
     def __init__(self, orphans: Orphans, bucket: StorageAccount, ours: frozenset[str]) -> None:
         self._known_objects = orphans.known_objects
@@ -143,7 +143,7 @@ class _Walk:
             carrying.append((object_key, found))
 
     def _not_in_ledger(self, object_key: str, found: FoundObject) -> bool:
-        """It names a file that the ledger does not know. Returns whether this shows that the ledger is behind."""
+        """Reports an object without a file in the ledger. Returns whether it shows that the ledger is behind."""
         is_sign = False
         file_id, installation = found.metadata[FILE_ID], found.metadata.get(FILE_INSTALLATION)
         if installation is None:
@@ -166,21 +166,21 @@ class _Walk:
         )
 
     async def _left(self, object_key: str, file_id: str) -> None:
-        """Raises `AccountError` if the account does not answer any more."""
+        """Raises `AccountError` if the account no longer answers."""
         self._own.left_behind += 1
         became, why_not = await self._removed(lambda: self._bucket.remove(object_key, file_id))
         why = f"is of a file that was erased or given up{why_not and f'; not removed: {why_not}'}"
         self._tell(object_key, "left_behind", became, why, file_id)
 
     async def _left_open(self, judged: JudgedUpload) -> None:
-        """Raises `AccountError` if the account does not answer any more."""
+        """Raises `AccountError` if the account no longer answers."""
         self._own.uploads_left_open += 1
         became, why_not = await self._removed(lambda: self._abort(judged))
         why = f"an upload of ours is open: {judged.upload.upload_id}{why_not and f'; not aborted: {why_not}'}"
         self._tell(judged.upload.object_key, "upload_left_open", became, why)
 
     async def _removed(self, remove: Callable[[], Awaitable[object]]) -> tuple[str, str]:
-        """What became of an object or upload that was left, and why the account refused to remove it."""
+        """Removes what was left behind. Returns the result, and why the account refused."""
         if not self._clean or self._findings.is_behind:
             return "left", ""
         if not self._dry_run:

@@ -1,12 +1,12 @@
-"""Rebuild: files and replicas are restored from the objects in the accounts, by what each object says of itself.
+"""Rebuild: restores files and replicas from the objects in the accounts and their metadata.
 
-What the ledger has is never changed, except that a `pending` replica of an acknowledged file which is there becomes
-`stored`. So this may run on an older copy of the ledger, beside the service, and again. A file that an account lacks is
-`partial`, that account's replica `pending` and due. Reported and not restored are:
+Rows of the ledger never change, except that a `pending` replica of an acknowledged file becomes `stored` if its object
+exists. So a rebuild may run on an older copy of the ledger, beside the service, and again. A file that an account lacks
+is `partial`, and that replica is `pending` and due. Reported and not restored are:
 - contradictions: copies that differ, two files under one key, one file under several keys;
 - objects of other installations, unless they are to be adopted;
 - a file that lacks a copy in an account whose name cannot be found, unless it may go without that copy.
-Leaves to others: finding the objects (`inventory.py`), what they say (`restore.py`), and bringing copies (catch-up).
+Leaves to others: finding the objects (`inventory.py`), their metadata (`restore.py`), and making copies (catch-up).
 """
 
 import asyncio
@@ -37,12 +37,12 @@ _MAY_BE_UNDER_WAY = timedelta(days=3)
 
 
 class Rebuild:
-    """`alias` is the database's; None if there is no ledger yet, for a dry run. `progress` gets the growing findings.
+    """`alias`: the database's; None if a dry run has no ledger yet. `progress` gets the growing findings.
 
-    `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects that carry no id.
-    `older_copy`: the ledger is a copy that took the place of a later one; what was being received when it was made may
-    have been acknowledged since.
-    `hashes`: find accounts among the names of those that are configured, those that the ledger names, and `former`.
+    `adopted`: installations whose objects become ours; `NO_INSTALLATION` for objects without an id.
+    `older_copy`: the ledger is a copy that replaced a later one; uploads that were under way when it was made may have
+    been acknowledged since.
+    `hashes`: find accounts among the configured names, the names in the ledger, and `former`.
     `without_unknown`: restore also files that name other accounts, without those copies.
     """
 
@@ -71,7 +71,7 @@ class Rebuild:
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def run(self) -> RebuildFindings:
-        """Raises `LedgerUnavailableError`, and `sqlite3.Error` of the scratch file; what was restored stays."""
+        """Raises `LedgerUnavailableError`, and `sqlite3.Error` of the scratch file; restored files stay."""
         threads = ReadingThreads(self._alias or "", count=1)
         try:
             ledger = None if self._alias is None else Restoration(threads, self._alias, self._registry)
@@ -128,7 +128,7 @@ class Rebuild:
             self._findings.count(ready, settled=len(there))
 
     async def _write(self, ledger: Restoration, files: Sequence[RestoredFile], there: Sequence[FoundCopy]) -> None:
-        """Another process may have taken a key since we asked."""
+        """Another process may have used a key meanwhile."""
         written, settled = await ledger.write(files, [(copy.file_id, copy_of(copy)) for copy in there])
         for file in files:
             if file.id not in written:
@@ -137,7 +137,7 @@ class Rebuild:
         self._findings.count([file for file in files if file.id in written], settled=settled)
 
     def _pending_that_are_there(self, known: Known, copies: Copies) -> Iterator[FoundCopy]:
-        """Of a file that the ledger has."""
+        """For a file in the ledger."""
         file_id = copies[0].file_id
         file, replicas = known.files[file_id], known.replicas.get(file_id, {})
         if file.state not in ACKNOWLEDGED:
@@ -156,7 +156,7 @@ class Rebuild:
                 yield copy
 
     def _leave_to_others(self, copies: Copies, inventory: Inventory) -> None:
-        """Of another installation; the ledger does not have it."""
+        """A file of another installation that is not in the ledger."""
         if any(map(inventory.is_ours, copies)):
             self._tell("installations_differ", copies[0], "has copies of this installation and of another one")
         for copy in copies:
@@ -164,7 +164,7 @@ class Rebuild:
             self._findings.others[copy.installation] += 1
 
     def _may_be_restored(self, wanted: Wanted) -> bool:
-        """Without the name of an account that lacks a copy, that copy would be forgotten."""
+        """A copy in an account without a known name would never be made."""
         self._findings.foreign += wanted.is_foreign
         if wanted.unknown and self._without_unknown:
             self._findings.without_accounts += 1
@@ -173,7 +173,7 @@ class Rebuild:
         return self._without_unknown or not wanted.unknown
 
     async def _make(self, copies: Copies, wanted: Wanted, refusals: dict[tuple[str, str], str]) -> RestoredFile | None:
-        """A new file. None: it is reported why not."""
+        """A new file. None: the reason is reported."""
         failed: dict[str, str] = {}
         begun = begun_at(copies[0].file_id)
         if begun is not None and begun > datetime.now(UTC) - _MAY_BE_UNDER_WAY:
@@ -202,7 +202,7 @@ class Rebuild:
         return found is not None and found.metadata.get(FILE_ID) == copy.file_id
 
     async def _digests(self, copies: Copies) -> Digests | None:
-        """As the objects say; if they do not say all of it, of the bytes of one of them."""
+        """From the metadata of the objects; if that is incomplete, from the bytes of one object."""
         size = copies[0].found.size
         sha256, checksum = digests_in(copies)
         if sha256 is not None and checksum is not None:
@@ -236,7 +236,7 @@ class Rebuild:
 
 
 def _batches(files: Iterator[Copies]) -> Iterator[Sequence[Copies]]:
-    """By copies: what is asked of a database in one query is bounded, however often a file was copied."""
+    """Batches by copies: a query is limited for any number of copies of a file."""
     batch: list[Copies] = []
     for copies in files:
         batch.append(copies)

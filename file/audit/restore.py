@@ -1,8 +1,8 @@
-"""What the objects of one file say about it: its row in the ledger, its accounts, and contradictions.
+"""Derives from the objects of one file its row in the ledger, its accounts, and contradictions.
 
-Who sent the file, the ack that was asked for, the idempotency key, the size of the parts and S3's request ids cannot be
-restored: they are in no metadata. Objects carry a keyed hash of each account's name; those of earlier releases carry
-the names themselves. Pure: neither asks nor writes.
+The sender, the requested ack, the idempotency key, the size of the parts and S3's request ids cannot be restored,
+because the metadata does not contain them. Objects have a keyed hash of each account's name; those of earlier releases
+have the names. Pure: no requests, no writes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -29,10 +29,10 @@ _LONGEST_ACCOUNT = 64
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The accounts that shall have a file.
+    """The accounts that should have a file.
 
-    `unknown`: how many accounts besides lack the file, and are named by hashes that stand for no name that is known.
-    `is_foreign`: an object of it has no other hashes.
+    `unknown`: the number of further accounts, without the file, whose hashes belong to no known name.
+    `is_foreign`: one of its objects has only such hashes.
     """
 
     names: frozenset[str]
@@ -41,18 +41,18 @@ class Wanted:
 
 
 class WantedAccounts:
-    """Finds the accounts that shall have a file, among the names that it knows."""
+    """Finds the accounts that should have a file, among the known names."""
 
     def __init__(self, hashes: AccountHashes, names: Iterable[str]) -> None:
         self._hashes = hashes
         self._names = set(names)
 
     def know(self, names: Iterable[str]) -> None:
-        """Adds the names of accounts: hashes may stand for them, too."""
+        """Adds names of accounts to compare with hashes."""
         self._names.update(names)
 
     def of(self, copies: Sequence[FoundCopy]) -> Wanted:
-        """`copies`: of one file."""
+        """`copies` are of one file."""
         names: set[str] = set()
         unknown, is_foreign = 0, False
         carrying: dict[frozenset[str], set[str]] = {}
@@ -73,9 +73,9 @@ class WantedAccounts:
 
 
 def contradiction(copies: Sequence[FoundCopy], known: Known, rivals: Collection[str]) -> tuple[str, str] | None:
-    """Code and detail of what forbids to restore a file that the ledger does not have.
+    """Code and detail of the reason why a file cannot be restored.
 
-    `rivals`: the ids of files of ours that were seen under the file's key.
+    `rivals`: the ids of our files that were found under the file's key.
     """
     first = copies[0]
     keys = sorted({copy.key for copy in copies})
@@ -99,7 +99,7 @@ def contradiction(copies: Sequence[FoundCopy], known: Known, rivals: Collection[
 def restored(
     copies: Sequence[FoundCopy], digests: Digests, named: Collection[str], why_missing: Callable[[str], str]
 ) -> RestoredFile:
-    """The record of a file. `named`: the accounts that shall have it; `why_missing`: the error code for one of them."""
+    """The record of a file. `named`: the accounts that should have it. `why_missing`: an error code per account."""
     first = copies[0]
     begun = begun_at(first.file_id)
     assert begun is not None  # or it would be an unknown object
@@ -125,13 +125,13 @@ def copy_of(copy: FoundCopy) -> Copy:
 
 
 def digests_in(copies: Sequence[FoundCopy]) -> tuple[bytes | None, int | None]:
-    """SHA-256 and CRC64NVME of a file, if one of its objects shows them."""
+    """SHA-256 and CRC64NVME of a file, if one of its objects has them."""
     sha256 = next((known for copy in copies if (known := _sha256(copy))), None)
     return sha256, next((copy.found.crc64nvme for copy in copies if copy.found.crc64nvme is not None), None)
 
 
 def _sha256(copy: FoundCopy) -> bytes | None:
-    """None if it was not known when the object was begun."""
+    """None if it was unknown when the upload began."""
     try:
         digest = bytes.fromhex(copy.found.metadata.get(FILE_SHA256, ""))
     except ValueError:
@@ -140,13 +140,13 @@ def _sha256(copy: FoundCopy) -> bytes | None:
 
 
 def _content_headers(copy: FoundCopy) -> dict[str, str]:
-    """Those that were sent with the file, without what the store shows besides."""
+    """The headers that were sent with the file, without those that the store added."""
     names = copy.found.metadata.get(FILE_HEADERS, "").split(",")
     return {name: value for name, value in copy.found.content_headers.items() if name in names}
 
 
 def _name(copy: FoundCopy) -> str:
-    """As its sender gave it; the key's last segment if that cannot be read."""
+    """The sender's name; the last segment of the key if that cannot be read."""
     try:
         name = unquote(copy.found.metadata.get(FILE_NAME, ""), errors="strict")
     except UnicodeDecodeError:
@@ -155,6 +155,6 @@ def _name(copy: FoundCopy) -> str:
 
 
 def _plain(copy: FoundCopy) -> set[str]:
-    """The names of accounts as earlier releases wrote them."""
+    """The names of accounts that earlier releases wrote."""
     names = (name.strip() for name in copy.found.metadata.get(FILE_ACCOUNTS, "").split(","))
     return {name for name in names if 0 < len(name) <= _LONGEST_ACCOUNT}

@@ -1,8 +1,8 @@
 """Scrub: verifies a random sample of replicas of each account every day by HEAD, while the service runs.
 
-The sample is spread over the day, so that nothing must be remembered across restarts. Of some rows after a random place
-in the ledger, it takes the replica that was verified the longest ago. Wrong replicas are logged, and marked as by
-`manage.py verify`. Accounts are independent of each other; one that is down is paused.
+The sample is spread over the day, so that no state must survive a restart. Among some rows after a random place in the
+ledger, scrub chooses the replica with the oldest verification. Wrong replicas are logged, and marked as by
+`manage.py verify`. Accounts are independent of each other; an account that is down is paused.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Scrub:
                 _log.exception("sampling_crashed")
 
     async def verify_one(self, account: str) -> Result | None:
-        """One random replica. None: there is none, or its account did not answer. Raises `LedgerUnavailableError`."""
+        """Verifies a random replica; None without one or without an answer. Raises `LedgerUnavailableError`."""
         recorded = await self.replicas.one(account)
         if recorded is None:
             return None

@@ -1,9 +1,9 @@
-"""Verify: every account is asked for every replica that the ledger says it has; what is wrong is reported and marked.
+"""Verify: checks every replica in the ledger in its account; wrong replicas are reported and marked.
 
-A missing replica becomes `pending`, so that catch-up brings it. A replica that is something else becomes `blocked`, and
-a person decides. The last good replica of a file stays `stored`. An account that does not answer changes nothing, and
-delays no other account. Memory is bounded: replicas are read from the ledger a window at a time.
-Leaves to others: what is not in the ledger (`orphans.py`), and how a replica is compared (`compare.py`).
+A missing replica becomes `pending`, so that catch-up copies the file again. A replica that differs becomes `blocked`,
+and a person decides. The last good replica of a file stays `stored`. An account that does not answer changes nothing,
+and delays no other account. Memory is limited: replicas are read from the ledger in batches.
+Leaves to others: objects that are not in the ledger (`orphans.py`), and the comparison of a replica (`compare.py`).
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _REMEMBERED = 100_000  # files for which a dry run remembers which accounts lack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is verified, and what may be changed. `sample`: the number of replicas per account; None: all."""
+    """What to verify, and what may be changed. `sample`: the number of replicas per account; None: all."""
 
     deep: bool = False
     prefix: str = ""
@@ -53,9 +53,9 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 @dataclass(eq=False, slots=True)
 class Verify:
-    """`findings` has the accounts. `progress` is called each time when they have grown.
+    """Verifies the accounts in `findings`. `progress` is called each time when they have grown.
 
-    `registry` has all accounts; the others are asked, too, before a damaged copy is removed.
+    `registry`: all accounts. Before a damaged copy is removed, the others are asked, too.
     """
 
     replicas: Replicas
@@ -67,13 +67,13 @@ class Verify:
     bad: dict[str, set[str]] = field(default_factory=dict, init=False)  # in a dry run: accounts by file
 
     async def run(self) -> None:
-        """Raises `LedgerUnavailableError`; what was found until then stays."""
+        """Raises `LedgerUnavailableError`; earlier findings stay."""
         await together(
             [self._verify_account(s) for s in self.registry.storages if s.account.name in self.findings.accounts]
         )
 
     async def look_for_others(self) -> None:
-        """Accounts that have replicas, as the ledger says, and are not configured: they cannot be asked."""
+        """Finds accounts with replicas in the ledger that are not configured: they cannot be asked."""
         for name, count in (await self.replicas.elsewhere(list(self.findings.accounts))).items():
             error = AccountUnreachableError(name, "head", "has replicas, and is not configured")
             self.findings.accounts[name] = AccountFindings(unanswered=count, reached=1.0, error=error)
@@ -110,7 +110,7 @@ class Verify:
 
 
 class _Account:
-    """One account's replicas, a batch at a time."""
+    """The replicas of one account, in batches."""
 
     def __init__(self, verify: Verify, bucket: StorageAccount) -> None:
         self.last_error: AccountError | None = None
@@ -172,7 +172,7 @@ class _Account:
         self._findings.add(problem)
 
     def _remember(self, recorded: Recorded) -> frozenset[str]:
-        """For a dry run, before the ledger is asked: two accounts at once would each count the other as good."""
+        """For a dry run: otherwise two accounts at once would each count the other's replica as good."""
         if recorded.file_id not in self._bad and len(self._bad) >= _REMEMBERED:
             return frozenset()
         bad = self._bad.setdefault(recorded.file_id, set())
@@ -210,7 +210,7 @@ class _Account:
             self._differs(recorded, "removed", seen.why)
 
     async def _remove(self, recorded: Recorded) -> bool:
-        """Examines it again under the claim. Returns whether it was removed. Raises `AccountError`."""
+        """Compares again under the claim. Returns whether it was removed. Raises `AccountError`."""
         seen = await compare(recorded, self._bucket)
         if seen.result is not Result.DIFFERS or not seen.is_ours:
             return False
@@ -224,7 +224,7 @@ class _Account:
         return True
 
     async def _is_elsewhere(self, recorded: Recorded) -> bool:
-        """Whether another account shows the file now; the ledger's word is not enough."""
+        """Whether another account has the file now, independent of the ledger."""
         others = await self._verification.elsewhere(recorded)
         checksum = checksum_text(recorded.digests.crc64nvme)
         return await is_shown(others, recorded.file_id, checksum, self._registry)

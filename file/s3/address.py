@@ -1,9 +1,9 @@
 """The address of an account's bucket: scheme, host and path.
 
-Promises the addresses that botocore would use, for every partition and region, without botocore at run time. On AWS
-the bucket is part of the host (`virtual`) unless its name cannot be, or has a dot, which no wildcard certificate
-covers; at an `endpoint_url` it is the first segment of the path (`path`), unless the account says otherwise, or the
-host is that of S3 Transfer Acceleration, which knows a bucket in its name only.
+The addresses are those of botocore, for every partition and region, without botocore at run time. On AWS the bucket is
+part of the host (`virtual`), unless its name is not valid there or has a dot, which no wildcard certificate covers. At
+an `endpoint_url` it is the first segment of the path (`path`), unless the account's JSON says otherwise, or the host is
+that of S3 Transfer Acceleration, which finds the bucket only in the host.
 Leaves to others: whether plain HTTP is allowed (accounts), and refusing keys with dot segments, which HTTP clients
 collapse.
 """
@@ -41,7 +41,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`host` is the Host header as it is sent and signed; `root` comes before each key and is encoded already."""
+    """`host`: the Host header, as sent and signed. `root`: the encoded path before each key."""
 
     scheme: str
     host: str
@@ -59,7 +59,7 @@ class Address:
 
 
 def address_of(account: Account) -> Address:
-    """Raises ValueError, naming the variable's key and never its value, for what cannot be an address."""
+    """Raises ValueError if there is no address. The error names the key in the JSON, never its value."""
     scheme, host, port, base_path = _endpoint(account)
     bucket = account.s3_bucket_name
     if account.addressing not in (None, "virtual", "path"):
@@ -106,7 +106,7 @@ def _aws_host(region: str) -> str:
 
 
 def _can_be_in_host(bucket: str, scheme: str, host: str) -> bool:
-    """As botocore: even where `virtual` is asked for, not if TLS or the name system could only fail."""
+    """Like botocore: not if TLS or DNS would always fail, also if `virtual` is configured."""
     if host.startswith("[") or re.fullmatch(r"[\d.]+", host):
         return False
     if scheme == "https":

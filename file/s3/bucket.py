@@ -139,7 +139,7 @@ class S3Bucket:
 
     @contained("probe")
     async def probe(self) -> None:
-        """One cheap question: may these credentials list this bucket? Raises `AccountError`."""
+        """A cheap request: may these credentials list this bucket? Raises `AccountError`."""
         await self.client.brief(calls.probe())
 
     def _key(self, description: ObjectDescription) -> str:

@@ -23,7 +23,7 @@ SentPart = tuple[int, str, str | None]  # number, ETag, and CRC64NVME of a part,
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `key` None asks the bucket itself; statuses in `tolerate` are answers, not errors."""
+    """One request. `key` None means the bucket; statuses in `tolerate` are answers, not errors."""
 
     operation: str
     method: str
@@ -35,7 +35,7 @@ class Call:
 
     @property
     def wants(self) -> str | None:
-        """The account's option because of which a HEAD asks for more than the object."""
+        """The account's option because of which a HEAD requests more than the object."""
         if self.method != "HEAD":
             return None
         if any(name == "versionId" for name, _ in self.query):
@@ -47,7 +47,7 @@ class Call:
 
 
 def put(account: Account, key: str, description: ObjectDescription, part: Part) -> Call:
-    """PutObject: the whole file in one request. Overwrites nothing, where the store knows conditions."""
+    """PutObject: the whole file in one request. Overwrites nothing if the store supports conditions."""
     headers = {**_object_headers(account, description), **_integrity(account, part), **_condition(account)}
     return Call("put", "PUT", key, headers=headers, body=part.body)
 
@@ -76,7 +76,7 @@ def complete(account: Account, key: str, upload_id: str, parts: Sequence[SentPar
 
 
 def get(account: Account, stored: Stored, start: int, stop: int, size: int) -> Call:
-    """GetObject: these bytes of what was stored, if it is still there. There is no range of nothing: HEAD asks then."""
+    """GetObject: these bytes of the stored object, if it exists. For no bytes HEAD, because ranges cannot be empty."""
     headers = {"if-match": f'"{bare_etag(stored.etag)}"'} if stored.etag else {}
     if 0 < stop - start < size:
         headers["range"] = f"bytes={start}-{stop - 1}"
@@ -95,7 +95,7 @@ def list_parts(key: str, upload_id: str, tolerate: Sequence[int] = (404,)) -> Ca
 
 
 def head(key: str, *, version_id: str | None = None, checksum: bool = False, tolerate: Sequence[int] = (404,)) -> Call:
-    """HeadObject, of a version or of the object under the key now; with `checksum` it asks for the CRC64NVME."""
+    """HeadObject, of a version or of the current object; with `checksum` it requests the CRC64NVME."""
     headers = {"x-amz-checksum-mode": "ENABLED"} if checksum else {}
     return Call("head", "HEAD", key, query=_version(version_id), headers=headers, tolerate=tolerate)
 

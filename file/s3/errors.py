@@ -1,8 +1,8 @@
-"""What goes wrong in an account, as our errors: one table from S3's error codes (first) and statuses (second).
+"""Turns refusals of an account into our errors, by one table of S3's error codes (first) and statuses (second).
 
-The words are for the operator of the account: they name the key of `AWS_ACCOUNT_<name>` to look at and end with S3's
-code. Nothing else that a store wrote gets into them, no free text: only a code that the table knows or that looks like
-one, and a region's name. The reason why there is no connection is given in the same way. Pure.
+The texts are for the operator of the account: they name the key of `AWS_ACCOUNT_<name>` to check and end with S3's
+code. They contain no free text of a store: only a code that the table has or that has the form of one, and the name of
+a region. The reason for a failed connection is given in the same way. Pure.
 Leaves to others: retrying, clock skew, and what a 404 or 412 means to the caller.
 """
 
@@ -189,8 +189,8 @@ def account_error(
 ) -> AccountError:
     """The error for an answer that is not a success.
 
-    `region` is the bucket's region according to S3, `lacks` the account's key because of which we sent what is refused.
-    `is_far_off`: its clock differs from ours by more than `MAX_SKEW`.
+    `region`: the bucket's region according to S3. `lacks`: the option because of which we sent what is refused.
+    `is_far_off`: the account's clock differs from ours by more than `MAX_SKEW`.
     """
     if code not in _BY_CODE:
         is_code = code is not None and CODE.fullmatch(code) is not None and not Secrets(account).are_in(code)
@@ -229,9 +229,9 @@ def account_error(
 
 
 def unreachable(account: str, operation: str, causes: Sequence[str], *, is_late: bool) -> AccountUnreachableError:
-    """A connection that never came about has changed nothing; after one that was lost it is not known.
+    """Without a connection nothing has changed; after a lost connection the result is unknown.
 
-    `causes`: what the HTTP client says, from the outermost to the innermost; it has one error class for both.
+    `causes`: the HTTP client's errors, the outermost first. It has one error class for both cases.
     """
     if _CONNECTING not in causes:
         return AccountUnreachableError(account, operation, "dropped the connection before it answered", unanswered=True)
@@ -241,9 +241,9 @@ def unreachable(account: str, operation: str, causes: Sequence[str], *, is_late:
 
 
 def _cure(account: Account, operation: str, status: int, code: str | None, lacks: str | None) -> str | None:
-    """What to write into the account's JSON, or that the store cannot be used, where the answer makes it plain.
+    """The option to change in the account's JSON, or that the store cannot be used, if the answer shows it.
 
-    AWS has all that we ask for; there, these codes mean a value.
+    On AWS these codes are about a value, because AWS supports all requests.
     """
     if is_on_aws(account):
         return None
@@ -286,7 +286,7 @@ def _by_status(operation: str, status: int) -> tuple[type[AccountError], str | N
 
 
 def _denied(account: Account, operation: str) -> str:
-    """Every setting that S3 may have meant: its one word for all of them is AccessDenied."""
+    """Every possible cause, because S3 answers AccessDenied for all of them."""
     actions = _ACTIONS.get(operation)
     what = f"do {actions} on bucket" if actions else "use bucket"
     reasons = [f"they may not {what} {account.s3_bucket_name}"]

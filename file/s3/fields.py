@@ -1,9 +1,9 @@
-"""What is taken from a store's answers: the form and the greatest length of each value that is kept or shown.
+"""The form and the maximum length of each value from a store's answers that is kept or shown.
 
-A store is not ours. What it writes gets into receipts, the ledger, logs and our next requests. So each value is taken
-only if it looks as S3's do, and never if it has a part of a secret in it: a store that reflects our headers would put
-a session token or a signature into all of them. Pure.
-Leaves to others: what to do without a value that was not taken.
+Values of a store go into receipts, the ledger, logs and our next requests. So a value is accepted only if it has the
+form of S3's values, and never if it contains a part of a secret: a store that reflects our headers would put a session
+token or a signature into all of them. Pure.
+Leaves to others: what to do without a value that was not accepted.
 """
 
 import re
@@ -54,7 +54,7 @@ NEEDED = ("etag", "x-amz-version-id")
 
 
 class Secrets:
-    """The secrets with which an account's requests are signed. The access key's id is none: each signed link has it."""
+    """The secrets of an account's signatures. The access key's id is no secret: each signed link has it."""
 
     __slots__ = ("_known",)
 
@@ -66,7 +66,7 @@ class Secrets:
         return "Secrets()"
 
     def are_in(self, text: str, signature: str = "") -> bool:
-        """Whether `text` has one of them, or the request's `signature`; or is itself a piece of one."""
+        """Whether `text` contains a secret or the request's `signature`, or is a part of a secret."""
         if signature and signature in text:
             return True
         is_long = len(text) >= _SECRET_CHARACTERS
@@ -76,10 +76,10 @@ class Secrets:
 def taken(
     names: Iterable[str], value_of: Callable[[str], str | None], secrets: Secrets, signature: str
 ) -> tuple[dict[str, str], bool, bool]:
-    """Returns three things: the headers that we know and that look as S3's do; whether a header that is needed does
-    not; and whether there is metadata, taken or not.
+    """Returns the known headers with valid values, whether a required header is not valid, and whether there is
+    metadata, accepted or not.
 
-    `value_of` raises `ValueError` for one that is not ASCII.
+    `value_of` raises `ValueError` for a value that is not ASCII.
     """
     headers: dict[str, str] = {}
     unfit = shows_metadata = False
@@ -113,12 +113,12 @@ def _is_metadata(name: str, value: str) -> bool:
 
 
 def is_key(key: str) -> bool:
-    """Whether it can be the key of an object, also of one that is not ours."""
+    """Whether any object can have this key, also one that is not ours."""
     return 0 < len(key) <= MAX_LISTED_KEY_BYTES and len(key.encode(errors="replace")) <= MAX_LISTED_KEY_BYTES
 
 
 def moment_of_header(text: str) -> datetime | None:
-    """The moment in `Date` or `Last-Modified`; None for text that is no date, or a date that no clock shows."""
+    """The moment in `Date` or `Last-Modified`; None if the text is no date, or an impossible one."""
     if len(text) > _MAX_DATE:
         return None
     try:
@@ -128,7 +128,7 @@ def moment_of_header(text: str) -> datetime | None:
 
 
 def moment_of_listing(text: str | None) -> datetime | None:
-    """The moment in an element of a listing; None for text that is no date, or a date that no clock shows."""
+    """The moment in an element of a listing; None if the text is no date, or an impossible one."""
     if text is None or len(text) > _MAX_DATE:
         return None
     try:
@@ -138,6 +138,6 @@ def moment_of_listing(text: str | None) -> datetime | None:
 
 
 def _possible(moment: datetime) -> datetime | None:
-    """In UTC; a moment without a zone counts as UTC."""
+    """In UTC, also if it has no zone."""
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment if _EARLIEST <= moment < _LATEST else None

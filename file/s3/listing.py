@@ -57,8 +57,8 @@ class Pages:
     def go_on(self, markers: Markers, *, is_empty: bool, has_removed: bool = False) -> None:
         """Moves on after a page that is not the last. Raises `EndlessListingError` for a listing that does not advance.
 
-        Where something of a page was removed, the same page is asked for once more: the next one begins behind its last
-        entry, which may be one that is gone, and stores differ in what they do then.
+        If an entry of the page was removed, the same page is requested again: the next page begins after the last
+        entry, and stores behave differently if that entry no longer exists.
         """
         self._asked += 1
         if self._most is not None and self._asked > self._most:
@@ -91,7 +91,7 @@ async def object_pages(client: S3Client, prefix: str, pause_seconds: float) -> A
 
 
 async def keys_behind(client: S3Client, object_key: str, pause_seconds: float) -> Sequence[str]:
-    """One page of keys under the account's prefix, from behind `object_key`. Raises `AccountError`."""
+    """One page of keys under the account's prefix, after `object_key`. Raises `AccountError`."""
     query = [("list-type", "2"), ("prefix", client.account.prefix)]
     query += [("start-after", object_key)] if object_key else []
     return (await patiently(lambda: _object_page(client, query), pause_seconds)).entries
@@ -146,9 +146,9 @@ async def _object_page(client: S3Client, query: Sequence[tuple[str, str]]) -> Pa
 
 
 async def listed(client: S3Client, call: Call, parse: Callable[[bytes], Page[Entry]]) -> tuple[Page[Entry], Answer]:
-    """What `parse` makes of the page, and the answer without its body.
+    """The page, parsed by `parse`, and the answer without its body.
 
-    Raises `AccountError`, from `UnreadableAnswerError` if the page is not what S3 sends.
+    Raises `AccountError`, from `UnreadableAnswerError` if it is not a page of S3.
     """
     async with AsyncExitStack() as large:
         answer = await client.brief(call, large)

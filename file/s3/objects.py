@@ -1,13 +1,13 @@
-"""The objects and uploads under one key of an account: whose they are, and removing ours.
+"""The objects and uploads under one key of an account: their owners, and the removal of ours.
 
-Every object of ours carries its file's id as metadata. A store, or a gateway before it, may lose the metadata: then the
-version or the ETag that the account gave when it stored the object shows that it is ours. An object is unknown if
-nothing shows whose it is, or if it equals ours without an id in an account that gives metadata back: it is not removed,
-and not called removed. What belongs to others is left alone.
+Every object of ours has its file's id as metadata. A store, or a gateway in front, may lose the metadata: then the
+version or the ETag from the answer to our write shows that the object is ours. The owner of an object is unknown if
+nothing shows it, or if the object equals ours without an id in an account that returns metadata: it is neither removed
+nor called removed. Objects of others are never changed.
 
-A delete always names a version (`null` where the bucket keeps none), with the ETag that was seen as its condition.
-Listings match by prefix, so that keys are compared exactly here. The versions and uploads of one key are walked through
-page by page, one page in memory, and within bounds: a listing without an end is the account's failure.
+A delete always names a version (`null` if the bucket keeps none), on the condition that its ETag is unchanged. Listings
+match by prefix, so keys are compared exactly here. The versions and uploads of one key are read page by page, one page
+in memory, within limits: a listing without an end counts as a failure of the account.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ def file_id_of(client: S3Client, found: Answer) -> str | None:
 
 
 def owner_of(client: S3Client, found: Answer, written: Written, version_id: str | None = None) -> Owner:
-    """The owner, by `found`: the answer to HEAD for `version_id`, or for the current object under the key."""
+    """The owner by `found`, the answer to HEAD for `version_id` or for the current object under the key."""
     shown = file_id_of(client, found)
     if shown == written.file_id:
         return Owner.OURS
@@ -94,7 +94,7 @@ def owner_of(client: S3Client, found: Answer, written: Written, version_id: str 
 
 
 def _is_older(found: Answer, file_id: str) -> bool:
-    """Whether the object was there before the file began to arrive; by the account's clock, if it shows it."""
+    """Whether the object is older than the upload of the file, by the account's clock if it shows it."""
     begun = begun_at(file_id)
     modified = moment_of_header(found.headers.get("last-modified", ""))
     if begun is None or modified is None:
@@ -104,7 +104,7 @@ def _is_older(found: Answer, file_id: str) -> bool:
 
 
 def stored_object(account: Account, key: str, answer: Answer, etag: str | None = None) -> Stored:
-    """The account's description of the object that it stored or has."""
+    """The account's description of the object."""
     # Cloudflare R2 gives an id with a put, and knows no versions.
     version_id = answer.headers.get("x-amz-version-id") if account.versions else None
     return Stored(
@@ -166,11 +166,11 @@ def _checksum(text: str) -> int | None:
 
 
 async def remove_versions(client: S3Client, key: str, written: Written) -> int:
-    """Delete every version of `key` that is what we wrote. Returns how many others there are. Raises `AccountError`.
+    """Delete every version of `key` that is ours. Returns the number of others. Raises `AccountError`.
 
-    The rest is removed also when one version is locked, or may be ours and does not show it: its error is raised at the
-    end. So is an error where a bucket keeps versions and does not let us list them, or where the listing has no end:
-    there may be versions that cannot be seen.
+    A version that is locked, or may be ours, does not stop the removal of the rest: its error is raised at the end. It
+    is also an error if a bucket keeps versions but does not list them, or if the listing has no end: there may be
+    further versions.
     """
     if not client.account.versions:
         written = replace(written, version_id=None)  # the id that a put was given is no version then
@@ -180,7 +180,7 @@ async def remove_versions(client: S3Client, key: str, written: Written) -> int:
 
 
 class _Removal:
-    """Removes what we wrote under one key, page by page of its versions."""
+    """Removes what we wrote under one key, page after page of versions."""
 
     def __init__(self, client: S3Client, key: str, written: Written) -> None:
         self._client = client
@@ -248,7 +248,7 @@ class _Removal:
 
 
 async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
-    """Abort until the upload is gone: a part that was in flight may outlive the first abort. Raises `AccountError`."""
+    """Abort until the upload is gone: parts under way may survive the first abort. Raises `AccountError`."""
     for _ in range(_ABORT_ROUNDS):
         await client.brief(calls.abort(key, upload_id))
         if (await client.brief(calls.list_parts(key, upload_id))).status == 404:
@@ -259,7 +259,7 @@ async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
 async def abort_uploads_between(client: S3Client, key: str, since: datetime, until: datetime) -> None:
     """Abort the open uploads under exactly `key` begun between two moments of our clock. Raises `AccountError`.
 
-    An upload says when it began by the account's clock, so that it is compared with the listing's own date.
+    The start of an upload is by the account's clock, so it is compared with the date of the listing.
     """
     pages = Pages(client.account.name, "list_uploads", most=MAX_PAGES)
     async with _walk(client, "list_uploads"):
@@ -328,7 +328,7 @@ async def _remove_if_ours(client: S3Client, key: str, version_id: str | None, fo
 
 
 def _refuse_versions(account: Account, answer: Answer, *, is_shown: bool = False) -> None:
-    """What would be called deleted would still be there, behind a marker. An id is a version if HEAD shows it."""
+    """Only a delete marker would be added, and the object would stay. An id is a version if HEAD shows it."""
     version_id = answer.headers.get("x-amz-version-id", "null") if is_shown else "null"
     if not account.versions and (version_id != "null" or answer.headers.get("x-amz-delete-marker") == "true"):
         raise PartRefusedError(account.name, "delete", 'keeps versions, although its "versions" is false')

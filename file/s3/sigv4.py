@@ -44,7 +44,7 @@ def encode_query(pairs: Sequence[tuple[str, str]]) -> str:
 
 @lru_cache(256)
 def _signed_names(sent: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """Of headers in lower case, and Host: the names that are signed, in order. Requests of a kind have the same."""
+    """The signed names among these headers and Host, in order. Cached: most requests have the same headers."""
     names = tuple(sorted(name for name in ("host", *sent) if name not in _NEVER_SIGNED))
     return names, ";".join(names)
 

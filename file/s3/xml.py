@@ -1,10 +1,10 @@
-"""What S3 answers, made into values. Pure: bytes in, values out.
+"""Parses the answers of S3. Pure: bytes in, values out.
 
-XML is read without document types, so that there are no entities to expand or to fetch, and only up to a size and a
-number of tags; every value in it has a form and a length (`fields.py`). A listing or a result that cannot be read
-raises `UnreadableAnswerError`: an empty list would be wrong. An error body that cannot be read (a proxy's page, or
-none) has no code, and the status must suffice. Stores differ in namespaces and in the root element's name: an answer is
-known by its root, or by elements that no other answer has.
+XML with a document type is refused, so that there are no entities to expand or to fetch. The size, the number of tags,
+and the form and length of every value (`fields.py`) are limited. A listing or a result that cannot be parsed raises
+`UnreadableAnswerError`, because an empty list would be wrong. An error body that cannot be parsed (a proxy's page, or
+none) has no code; then only the status counts. Stores use different namespaces and root elements: an answer is
+recognised by its root, or by elements that only this answer has.
 Leaves to others: sending, and what a code means (`errors.py`).
 """
 
@@ -43,7 +43,7 @@ class UnreadableAnswerError(UploadError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """What an error body said. Foreign text: only `account_error` decides what of it may be shown."""
+    """The content of an error body. Foreign text: only `account_error` decides what may be shown."""
 
     code: str | None = None
     region: str | None = None
@@ -52,7 +52,7 @@ class ErrorAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """CompleteMultipartUpload's answer. With a `code` it failed, whatever the status said."""
+    """The answer to CompleteMultipartUpload. With a `code` it failed, for every status."""
 
     code: str | None = None
     etag: str | None = None
@@ -86,20 +86,20 @@ Entry = TypeVar("Entry", bound=Version | OpenUpload | str)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Entry]):
-    """Of a listing, in the store's order. `next_markers` are the query's pairs for the next page; empty on the last."""
+    """A page of a listing, in the store's order. `next_markers`: the query of the next page; empty on the last."""
 
     entries: tuple[Entry, ...]
     next_markers: Markers
 
     @property
     def texts(self) -> Iterator[str]:
-        """All values of the account in it."""
+        """All values that the account sent."""
         for entry in self.entries:
             yield from (entry,) if isinstance(entry, str) else entry.texts
 
 
 def parse_error(body: bytes) -> ErrorAnswer:
-    """What an error body says; nothing if it is no error body of S3's. Never raises."""
+    """The content of an error body; empty if it is not one of S3. Never raises."""
     try:
         root = _read(body)
     except UnreadableAnswerError:
@@ -113,7 +113,7 @@ def parse_error(body: bytes) -> ErrorAnswer:
 
 
 def upload_id(body: bytes) -> str:
-    """The id that CreateMultipartUpload gave. Raises UnreadableAnswerError."""
+    """The id of the new upload. Raises UnreadableAnswerError."""
     root = _read(body)
     # Whatever the root is called, nothing else has this element; some stores wrap the result once more.
     if _error_in(root) is None and (found := root.findtext(".//{*}UploadId")):
@@ -134,7 +134,7 @@ def complete_request(parts: Sequence[tuple[int, str, str | None]]) -> bytes:
 
 
 def complete_answer(body: bytes) -> Completed:
-    """CompleteMultipartUpload's answer to a 200, which may be an error. Raises UnreadableAnswerError."""
+    """The body of a 200, which may contain an error. Raises UnreadableAnswerError."""
     root = _read(body)
     if (error := _error_in(root)) is not None:
         return Completed(code=_needed(error, "Code"))
@@ -228,7 +228,7 @@ def _read_listing(body: bytes) -> ElementTree.Element:
 
 
 def _read(body: bytes, limit: int = MAX_ANSWER_BYTES, tags: int = _MAX_TAGS) -> ElementTree.Element:
-    """Piece by piece, so that a thread that reads much lets the others run meanwhile."""
+    """Parses in pieces, so that other threads run meanwhile."""
     if len(body) > limit or body.count(b"<") > tags:
         raise UnreadableAnswerError("the answer is too large")
     # Any document type is refused: what it declares could be expanded without end. Nor can it hide in another
@@ -248,7 +248,7 @@ def _read(body: bytes, limit: int = MAX_ANSWER_BYTES, tags: int = _MAX_TAGS) -> 
 
 
 class _WithoutAttributes(ElementTree.TreeBuilder):
-    """Nothing of S3's stands in them."""
+    """S3 uses no attributes."""
 
     def start(self, tag: str, attributes: dict[str, str], /) -> ElementTree.Element:
         return super().start(tag, {})
@@ -262,7 +262,7 @@ def _entries(root: ElementTree.Element, *names: str) -> list[ElementTree.Element
 
 
 def _texts(entry: ElementTree.Element) -> Mapping[str, str]:
-    """The texts of an entry's elements, without those that are empty; of a repeated one the first."""
+    """Name to text of an entry's elements, except empty ones; the first of repeated ones."""
     return {_name(element): element.text for element in reversed(entry) if element.text}
 
 
@@ -286,17 +286,17 @@ def _fitting(text: str, pattern: re.Pattern[str], name: str) -> str:
 
 
 def _error_in(root: ElementTree.Element) -> ElementTree.Element | None:
-    """The error, where the answer is one. Some stores wrap it as AWS's older interfaces do."""
+    """The error, if the answer is one. Some stores wrap it like AWS's older interfaces."""
     if _name(root) == "Error":
         return root
     return root.find("{*}Error") if _name(root) == "ErrorResponse" else None
 
 
 def _know(root: ElementTree.Element, names: Sequence[str], signs: Sequence[str]) -> None:
-    """Raises UnreadableAnswerError for another answer than that of these `names`, which stores end in several ways.
+    """Raises UnreadableAnswerError unless the root has one of `names`, with any of the endings that stores use.
 
-    Under any other name it needs one of the `signs`, the elements that only this answer has: a store that does not
-    know the question answers another one, in which nothing would be found.
+    A root with any other name needs one of `signs`, the elements that only this answer has. A store that does not know
+    the request answers another one, and its answer has none of our entries.
     """
     name = _name(root)
     if any(name == known + ending for known in names for ending in _ENDINGS):
@@ -307,12 +307,12 @@ def _know(root: ElementTree.Element, names: Sequence[str], signs: Sequence[str])
 
 
 def _name(element: ElementTree.Element) -> str:
-    """Without the namespace: stores differ in it."""
+    """Without the namespace, which differs."""
     return element.tag.rpartition("}")[2]
 
 
 def _text(element: ElementTree.Element, name: str) -> str | None:
-    """A child's text; None if there is none, or an empty one."""
+    """The text of a child; None if it is absent or empty."""
     return element.findtext(f"{{*}}{name}") or None
 
 
@@ -324,5 +324,5 @@ def _needed(element: ElementTree.Element, name: str) -> str:
 
 
 def _decoder(root: ElementTree.Element) -> Callable[[str], str]:
-    """Keys are encoded only where the answer says so: a store may not know `encoding-type=url`."""
+    """Decodes only if the answer says so: a store may not know `encoding-type=url`."""
     return unquote_plus if (_text(root, "EncodingType") or "").lower() == "url" else str

@@ -1,9 +1,9 @@
-"""The checks of a check-up: the table `CHECKS`, and the questions that stand in it.
+"""The checks of a check-up: the table `CHECKS`, and its questions.
 
-A question sends requests as the service does and compares the answers. It raises `DeniedError`, another
-`AccountError`, or `WrongAnswerError` for an answer that is not what it has to be; or it returns, in words, what works
-and should be looked at. Later questions use what earlier ones made. docs/operations.md has the policy of exactly the
-actions that stand here. Leaves to others: which questions are asked, and the results (`checkup.py`).
+A question sends requests like the service and compares the answers. It raises `DeniedError`, another `AccountError`, or
+`WrongAnswerError` for an incorrect answer; or it returns a text about what works but needs attention. Later questions
+use what earlier ones made. The policy in docs/operations.md has exactly the actions of this table.
+Leaves to others: which questions are asked, and the results (`checkup.py`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -43,7 +43,7 @@ Question = Callable[[Probe], Awaitable[str | None]]
 
 
 class WrongAnswerError(UploadError):
-    """S3 allowed the request, and its answer is wrong. `detail` says how. `cure`: the account's key to switch off."""
+    """S3 allowed the request, but its answer is wrong. `detail`: how. `cure`: the option to switch off."""
 
     def __init__(self, text: str, *, cure: str | None = None) -> None:
         self.cure = cure
@@ -51,7 +51,7 @@ class WrongAnswerError(UploadError):
 
 
 def is_encrypted(account: Account) -> bool:
-    """With a key that has permissions of its own."""
+    """With a key that has its own permissions."""
     return (account.server_side_encryption or "").startswith("aws:kms")
 
 
@@ -148,7 +148,7 @@ async def _list_uploads(probe: Probe) -> str | None:
 
 
 async def _conditional_complete(probe: Probe) -> None:
-    """Under the key that the put has."""
+    """Under the key of the put."""
     answer = await probe.complete(probe.upload, tolerate=(412, 501))
     if answer.status != 412:
         raise WrongAnswerError(_UNCONDITIONAL, cure="conditional_writes")
@@ -203,7 +203,7 @@ async def _delete(probe: Probe) -> None:
 
 
 async def _look(probe: Probe, tail: str = "") -> str | None:
-    """By what it shows here, the service finds its own files again and verifies them."""
+    """The service needs this answer to find and verify its files."""
     answer = await probe.ask(calls.head(probe.key + tail, checksum=probe.account.checksums, tolerate=()))
     probe.client.etag_of("head", answer)
     probe.loses_metadata |= not probe.is_marked(answer)
@@ -234,7 +234,7 @@ def _unlisted(probe: Probe, keys: Sequence[str]) -> str | None:
 
 
 def _is_refused_as_damaged(probe: Probe, operation: str, answer: Answer) -> None:
-    """Raises if it is not."""
+    """Raises if it is accepted."""
     if answer.status != 400:
         if not probe.account.checksums:
             raise WrongAnswerError(_UNCHECKED_MD5)
@@ -249,12 +249,12 @@ def _is_refused_as_damaged(probe: Probe, operation: str, answer: Answer) -> None
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`name`: as it is shown. `ask`: its question; None: known from the first answer, or at the end.
+    """`name`: as it is shown. `ask`: its question; None if the first answer or the end shows the result.
 
-    `needs`: the checks that must have passed before. `action`: the IAM action without which it is denied; `why` is
-    said behind it. `unless`: the key of the account's JSON that switches it off. `without`: the keys that may be
-    switched off for a store that refuses it. `like`: a check that needs the same action of S3: if that one passed and
-    this one is denied, the key that encrypts denies it. `required`: a store that does not know it cannot be used.
+    `needs`: the checks that must have passed before. `action`: the IAM action that it needs, followed by `why` in the
+    text. `unless`: the option in the account's JSON that switches it off. `without`: the options that may be switched
+    off for a store that refuses it. `like`: a check that needs the same action of S3: if that one passed and this one
+    is denied, the encryption key denies it. `required`: a store that does not support it cannot be used.
     """
 
     name: str

@@ -64,8 +64,8 @@ class CheckUp:
     async def run(self, progress: Callable[[], None] = lambda: None) -> None:
         """`progress` is called after each check. Never raises `AccountError`.
 
-        If it is interrupted, it waits for the request under way, and removes what it made: the result of a request that
-        is cut off would be unknown.
+        If it is interrupted, it waits for the request under way, whose result would otherwise be unknown, and removes
+        what it made.
         """
         self._progress = progress
         running = asyncio.ensure_future(self._run())
@@ -113,7 +113,7 @@ class CheckUp:
             self._tell(check.name, CheckState.WARNED if warning else CheckState.OK, warning or "")
 
     async def _is_cured(self, check: Check, ask: Question, error: AccountError) -> bool:
-        """Whether it works without an option that can be switched off. Later checks then omit this option, too."""
+        """Whether the check passes without one of its options. Later checks then omit this option, too."""
         before = self._probe.account
         for change in diagnosis.cures(check, before, error):
             self._probe.assume(replace(before, **change))  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ class CheckUp:
             self._tell("owner", CheckState.FAILED, "the bucket belongs to another than its expected_bucket_owner")
 
     async def _first_answer(self) -> Answer:
-        """The answer to a request that meets every refusal of S3. A wrong clock is reported and followed."""
+        """The answer to the first question, also a refusal. A wrong clock is reported and corrected."""
         asked = datetime.now(UTC)
         answer = await self._question(*_ANY_REFUSAL)
         self._add(diagnosis.clock(answer.date, asked, datetime.now(UTC)))
@@ -196,7 +196,7 @@ class CheckUp:
         return await self._probe.ask(call, (client or self._client).brief)
 
     async def _is_of_another_owner(self) -> bool:
-        """S3 says of a wrong owner what it says of a missing permission; without naming the owner it is allowed."""
+        """A wrong owner and a missing permission have the same error; without the owner the request is allowed."""
         if self.account.expected_bucket_owner is None:
             return False
         client = assuming(self._client, replace(self.account, expected_bucket_owner=None))
@@ -205,7 +205,7 @@ class CheckUp:
         return False
 
     def _tell_rest(self) -> None:
-        """What is known only now if the first question was denied: was anything allowed? And what was not asked."""
+        """Adds the results that the first question left open, and the checks that were not asked."""
         if self.account.expected_bucket_owner is None:
             self._tell("owner", CheckState.NOT_ASKED, '"expected_bucket_owner" is not set')
         if self._probe.answered:

@@ -1,7 +1,7 @@
-"""What a failed check means: the IAM action to allow, the line to write into the account's JSON, or that nothing helps.
+"""What a failed check means: the IAM action to allow, the line for the account's JSON, or that nothing helps.
 
-An operator reads these words. They name the action and where to allow it, or the key of `AWS_ACCOUNT_<name>` to look
-at, and nothing that a store wrote. Pure. Leaves to others: asking (`checks.py`), and trying a cure (`checkup.py`).
+The texts are for an operator. They name the action and where to allow it, or the key of `AWS_ACCOUNT_<name>` to check,
+and contain no text of a store. Pure. Leaves to others: asking (`checks.py`), and trying a cure (`checkup.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`check` is one of `CHECKS`, `action` the IAM action that is missing, `detail` what is wrong and what to do."""
+    """`check`: one of `CHECKS`. `action`: the missing IAM action. `detail`: the fault and what to do."""
 
     check: str
     state: CheckState
@@ -62,7 +62,7 @@ def _missing_action(
 
 
 def denied(account: Account, check: Check, error: DeniedError, results: Mapping[str, CheckResult]) -> CheckResult:
-    """Names the IAM action that is missing: the one that S3 named, or what follows from the `results` so far."""
+    """Names the missing IAM action: the one that S3 named, or the one that follows from the `results`."""
     if error.locked:
         detail = "an object lock keeps what was written: nothing can be taken back"
         return CheckResult(check.name, CheckState.FAILED, detail=detail)
@@ -81,7 +81,7 @@ def denied(account: Account, check: Check, error: DeniedError, results: Mapping[
 
 
 def clock(date: datetime | None, asked: datetime, answered: datetime) -> CheckResult:
-    """What the account's clock, in whole seconds, says of ours."""
+    """Compares the account's clock, in whole seconds, with ours."""
     if date is None:
         return CheckResult("clock", CheckState.NOT_ASKED, detail="the account does not tell its time")
     ahead = date + timedelta(seconds=0.5) - (asked + (answered - asked) / 2)
@@ -97,7 +97,7 @@ def clock(date: datetime | None, asked: datetime, answered: datetime) -> CheckRe
 
 
 def check_of(error: AccountError) -> str:
-    """Which of the first checks an account has failed that refuses the first question."""
+    """The check that failed, by the error of the first question."""
     if isinstance(error, WrongRegionError):
         return "region"
     if isinstance(error, BucketMissingError):
@@ -113,9 +113,9 @@ def check_of(error: AccountError) -> str:
 
 
 def cures(check: Check, account: Account, error: AccountError) -> Iterator[dict[str, bool]]:
-    """Changes of the account's JSON with which the same question may be answered, the smallest first.
+    """Changes of the account's JSON with which the question may be answered, the smallest first.
 
-    A store that does not know a header refuses it in many ways. Only trying shows which header it was.
+    Stores refuse an unknown header in many ways. Only a trial shows which header it was.
     """
     if is_on_aws(account) or not (isinstance(error, PartRefusedError) or error.s3_code in _ODD_CODES):
         return  # AWS has all that we ask for
@@ -126,18 +126,18 @@ def cures(check: Check, account: Account, error: AccountError) -> Iterator[dict[
 
 
 def as_json_lines(keys: Sequence[str]) -> str:
-    """As they stand in the account's JSON."""
+    """As in the account's JSON."""
     return ", ".join(f'"{key}": false' for key in keys)
 
 
 def cured(error: AccountError, keys: Sequence[str]) -> str:
-    """In words: what was refused, and what to write."""
+    """The text: what was refused, and what to write."""
     what = "does not know this question" if "versions" in keys else "refuses what we send"
     return f"it {what} ({error.s3_code or 'no code'}), and works without: set {as_json_lines(keys)}"
 
 
 def failed(account: Account, check: Check, error: AccountError, *, keeps_versions: bool) -> tuple[str, bool]:
-    """In words, and whether the store can be used all the same."""
+    """The text, and whether the store can still be used."""
     lacks = UNKNOWN_QUESTIONS.get(error.operation, "")
     if lacks and lacks in error.detail:
         if check.required:

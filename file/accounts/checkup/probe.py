@@ -1,9 +1,9 @@
 """The objects and uploads of one check-up in an account, under keys of its own, and their removal.
 
-Every key begins with `<prefix>mentum-check-<uuid>`, so that nothing of others is overwritten or removed. What a request
-may make is noted before it is sent, for its answer may be lost. An object of a check-up carries no file's id: if it
-has to stay, it is an unknown object to the ledger.
-Leaves to others: what to ask, and what an answer means (`checks.py`).
+Every key begins with `<prefix>mentum-check-<uuid>`, so that no object of others is overwritten or removed. An object is
+recorded before its request is sent, because the answer may be lost. An object of a check-up has no file's id: if it
+cannot be removed, it is an unknown object.
+Leaves to others: the questions, and what an answer means (`checks.py`).
 """
 
 import copy
@@ -40,14 +40,14 @@ Codes = Sequence[int]
 
 
 class DeniedError(AccessRefusedError):
-    """These credentials may not do it. `action`: the one that S3 named. `locked`: an object lock denies it."""
+    """The credentials do not allow it. `action`: the one that S3 named. `locked`: an object lock denies it."""
 
     action: str | None = None
     locked = False
 
 
 def assuming(client: S3Client, account: Account) -> S3Client:
-    """The same connections, used as if the account's JSON were another one."""
+    """The same connections with another JSON of the account."""
     other = copy.copy(client)
     other.account = account
     return other
@@ -77,22 +77,22 @@ class Probe:
 
     @property
     def versioned(self) -> bool | None:
-        """Whether the bucket keeps versions, by the answer to a put; None before the first put."""
+        """Whether the bucket keeps versions, according to a put; None before the first put."""
         return self._keeps_versions and self.account.versions
 
     @property
     def is_put(self) -> bool:
-        """The object under `key` is there, or may be."""
+        """Whether `key` has, or may have, an object."""
         return self.key in self._made
 
     def assume(self, account: Account) -> None:
-        """Sends requests from now on as if the account's JSON were this one."""
+        """Uses this JSON of the account from now on."""
         self.account, self.client = account, assuming(self.client, account)
 
     async def ask(self, call: Call, send: Callable[[Call], Awaitable[Answer]] | None = None) -> Answer:
-        """Send one request, and again if it failed for the moment. Raises `AccountError`.
+        """Send one request, and retry temporary errors. Raises `AccountError`.
 
-        A write that may have landed is not repeated: S3 would refuse its condition.
+        A write that may have taken effect is not repeated: S3 would refuse its condition.
         """
         send = send or self._send
 
@@ -107,13 +107,13 @@ class Probe:
     async def put(
         self, tail: str = "", *, body: Body = BODY, announced: Body = b"", plain: bool = False, tolerate: Codes = ()
     ) -> Answer:
-        """PutObject. `announced`: the bytes that the checksum is of, if others than those that are sent."""
+        """PutObject. `announced`: the bytes of the checksum, if they differ from the body."""
         account = replace(self.account, server_side_encryption=None, kms_key_id=None) if plain else self.account
         call = calls.put(account, self.key + tail, self._description, _part(announced or body))
         return await self._making(replace(call, body=body, tolerate=tolerate))
 
     async def begin(self, tail: str = "") -> str:
-        """CreateMultipartUpload: the upload's id."""
+        """CreateMultipartUpload: the new upload's id."""
         key = self.key + tail
         self._begun.add(key)
         try:
@@ -126,7 +126,7 @@ class Probe:
         return begun
 
     async def send(self, id: str) -> None:
-        """UploadPart: the only one, so that it may be small."""
+        """UploadPart: the only one, so it may be small."""
         call = calls.send(self.account, self._uploads[id], id, _part(BODY))
         answer = await self.ask(call)
         self._parts[id] = 1, self.client.etag_of("part", answer), call.headers.get(calls.CHECKSUM)
@@ -147,13 +147,13 @@ class Probe:
         return answer
 
     async def abort(self, id: str) -> Answer:
-        """AbortMultipartUpload; one that is gone already is no error."""
+        """AbortMultipartUpload; an upload that is gone is no error."""
         answer = await self.ask(calls.abort(self._uploads.get(id, self.key), id))
         self._uploads.pop(id, None)
         return answer
 
     async def delete(self, key: str, version: str | None = None) -> Answer:
-        """DeleteObject, of a version or without naming one. An object that is not there is no error."""
+        """DeleteObject, with or without a version. A missing object is no error."""
         answer = await self.ask(calls.delete(key, version))
         marker = answer.headers.get("x-amz-version-id")
         if version is None and marker is not None and answer.headers.get("x-amz-delete-marker") == "true":
@@ -161,23 +161,23 @@ class Probe:
         return answer
 
     async def list_versions(self, key: str | None = None) -> list[xml.Version]:
-        """Those of all our keys or of this one, delete markers too."""
+        """The versions of all our keys or of `key`, also markers."""
         call = Call("list_versions", "GET", None, query=[("versions", ""), ("prefix", self.key)])
         page = self.client.understood("list_versions", xml.versions, await self.ask(call))
         return [v for v in page.entries if (v.key.startswith(self.key) if key is None else v.key == key)]
 
     async def list_uploads(self) -> list[xml.OpenUpload]:
-        """Those under all our keys."""
+        """All under our keys."""
         call = Call("list_uploads", "GET", None, query=[("uploads", ""), ("prefix", self.key)])
         page = self.client.understood("list_uploads", xml.uploads, await self.ask(call))
         return [upload for upload in page.entries if upload.key.startswith(self.key)]
 
     def version(self) -> str:
-        """The version under `key` that is known, or what S3 calls the only one."""
+        """The known version under `key`, or S3's name for the only one."""
         return next(iter(self._made.get(self.key, ())), NO_VERSION)
 
     def is_marked(self, answer: Answer) -> bool:
-        """Whether an object shows the metadata that was stored with it."""
+        """Whether an answer has the metadata of the check-up's object."""
         return answer.headers.get(METADATA + _MARK) == self._description.metadata[_MARK]
 
     async def remove_probes(self) -> list[str] | None:
@@ -196,7 +196,7 @@ class Probe:
         return sorted(left)
 
     async def _end_uploads(self) -> set[str]:
-        """The keys of those that may be open still. One that may not be aborted is completed, and deleted later."""
+        """The keys of uploads that may be open. An upload that cannot be aborted is completed, then deleted."""
         listed = await _answer_of(self.list_uploads())
         found = self._uploads | {upload.upload_id: upload.key for upload in listed or ()}
         left = self._begun - set(found.values()) if listed is None and self._unanswered else set()
@@ -209,7 +209,7 @@ class Probe:
         return left
 
     async def _is_removed(self, key: str) -> bool:
-        """Not if it cannot be known."""
+        """False if this is unknown."""
         listed = await _answer_of(self.list_versions(key))
         if key not in self._made and not listed:
             return True
@@ -268,7 +268,7 @@ def _part(body: Body) -> Part:
 
 
 async def _answer_of(request: Awaitable[T]) -> T | None:
-    """None if it failed."""
+    """None after an error."""
     with suppress(AccountError):
         return await request
     return None
