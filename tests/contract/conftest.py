@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,7 @@ LARGE = bytes_of(PART_BYTES + 1)
 
 @dataclass(frozen=True)
 class Found:
-    """An object as it lies in the bucket."""
+    """An object in the bucket."""
 
     body: bytes
     content_type: str
@@ -29,36 +29,15 @@ class Found:
     content_headers: dict[str, str] = field(default_factory=dict)
 
 
-class Inside(Protocol):
-    """A bucket and direct access to it. Keys include the account's prefix."""
-
-    bucket: StorageAccount
-
-    def listed(self, key: str) -> str:
-        """How the store spells the key in its listings."""
-
-    def objects(self) -> dict[str, Found]:
-        """The current object of every key."""
-
-    def open_uploads(self) -> list[str]:
-        """The keys of the open multipart uploads."""
-
-    def put(self, key: str, body: bytes) -> None:
-        """Store an object that is not ours."""
-
-    def begin(self, key: str) -> None:
-        """Open a multipart upload that is not ours."""
-
-    def delete(self, key: str) -> None:
-        """Delete as an owner does: without a version."""
-
-
 class InsideMemory:
+    """The memory bucket, and direct access to it. Keys include the account's prefix."""
+
     def __init__(self) -> None:
         self._bucket = MemoryBucket("A", prefix=PREFIX)
         self.bucket: StorageAccount = self._bucket
 
     def listed(self, key: str) -> str:
+        """The key as the store lists it."""
         return key
 
     def objects(self) -> dict[str, Found]:
@@ -71,16 +50,21 @@ class InsideMemory:
         return sorted(upload.key for upload in self._bucket.uploads.values())
 
     def put(self, key: str, body: bytes) -> None:
+        """Store an object that is not ours."""
         self._bucket.objects[key] = MemoryObject(body, {}, "text/plain")
 
     def begin(self, key: str) -> None:
+        """Open a multipart upload that is not ours."""
         self._bucket.uploads[f"a stranger's for {key}"] = OpenUpload(key, datetime.now(UTC))
 
     def delete(self, key: str) -> None:
+        """Delete as an owner does: without a version."""
         del self._bucket.objects[key]
 
 
 class InsideS3:
+    """The same for a real bucket, with boto3."""
+
     def __init__(self, bucket: StorageAccount, account: StoreAccount) -> None:
         self.bucket, self._account, self._client = bucket, account, account.boto3()
         self._where = {"Bucket": account.s3_bucket_name}
@@ -109,6 +93,9 @@ class InsideS3:
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         content_headers = {name: headers[name] for name in CONTENT_HEADERS if name in headers}
         return Found(answer["Body"].read(), answer["ContentType"], answer["Metadata"], content_headers)
+
+
+Inside = InsideMemory | InsideS3
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +134,9 @@ async def begun(bucket: StorageAccount, description: ObjectDescription, body: by
     return upload
 
 
-async def put(inside: Inside, content: bytes = b"content", key: str = "k") -> tuple[Stored, str]:
-    """What the put returned, and the id of the file."""
-    description = described(key)
-    return await inside.bucket.put(description, part_of(content)), description.file_id
+async def put(
+    inside: Inside, content: bytes = b"content", key: str = "k", **changes: Any
+) -> tuple[Stored, ObjectDescription]:
+    """A file in one put: what the bucket returned, and the description that it got."""
+    description = described(key, **changes)
+    return await inside.bucket.put(description, part_of(content)), description

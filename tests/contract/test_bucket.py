@@ -10,7 +10,7 @@ from file.logic.errors import KeyOccupiedError, PartRefusedError
 from file.logic.naming import new_file_id
 from file.logic.ports import StorageAccount
 from file.logic.values import ObjectDescription, Stored
-from tests.contract.conftest import KEYS, LARGE, PREFIX, Found, Inside, begun
+from tests.contract.conftest import KEYS, LARGE, PREFIX, Found, Inside, begun, put
 from tests.files import PART_BYTES, bytes_of, described, digests_of, part_of, parts_of
 
 
@@ -29,8 +29,8 @@ def assert_describes(stored: Stored, bucket: StorageAccount, description: Object
 
 @pytest.mark.parametrize("key", KEYS)
 async def test_object_has_bytes_type_and_metadata_when_it_is_put(inside: Inside, key: str) -> None:
-    description = described(key)
-    assert_describes(await inside.bucket.put(description, part_of(b"content")), inside.bucket, description)
+    stored, description = await put(inside, key=key)
+    assert_describes(stored, inside.bucket, description)
     assert inside.objects() == found(description, b"content", inside.listed(PREFIX + key))
 
 
@@ -45,8 +45,7 @@ CONTENT_HEADERS = {
 
 async def test_object_has_its_content_headers_when_it_is_put(inside: Inside) -> None:
     body = gzip.compress(b"content" * 1000)
-    description = described(content_headers=CONTENT_HEADERS)
-    stored = await inside.bucket.put(description, part_of(body))
+    stored, description = await put(inside, body, content_headers=CONTENT_HEADERS)
     assert inside.objects() == found(description, body)
     looked = await inside.bucket.look(PREFIX + description.key)
     assert looked is not None
@@ -63,8 +62,7 @@ async def test_object_has_its_content_headers_when_it_comes_in_parts(inside: Ins
 
 
 async def test_object_has_no_content_headers_when_an_empty_file_without_any_is_put(inside: Inside) -> None:
-    description = described()
-    await inside.bucket.put(description, part_of(b""))
+    _, description = await put(inside, b"")
     assert inside.objects() == found(description, b"")
     looked = await inside.bucket.look(PREFIX + description.key)
     assert looked is not None
@@ -72,18 +70,16 @@ async def test_object_has_no_content_headers_when_an_empty_file_without_any_is_p
 
 
 async def test_our_own_object_is_found_when_a_put_is_repeated(inside: Inside) -> None:
-    description = described()
-    first = await inside.bucket.put(description, part_of(b"content"))
+    first, description = await put(inside)
     again = await inside.bucket.put(description, part_of(b"content"))
     assert (again.etag, again.version_id) == (first.etag, first.version_id)
     assert inside.objects() == found(description, b"content")
 
 
 async def test_put_is_refused_when_the_key_has_another_file_of_ours(inside: Inside) -> None:
-    description = described()
-    await inside.bucket.put(description, part_of(b"content"))
+    _, description = await put(inside)
     with pytest.raises(KeyOccupiedError):
-        await inside.bucket.put(described(), part_of(b"content"))
+        await put(inside)
     assert inside.objects() == found(description, b"content")
 
 
@@ -94,7 +90,7 @@ async def test_put_and_begin_are_refused_when_the_key_has_an_object_of_another_o
     inside.put(f"{PREFIX}k", body)
     before = inside.objects()
     with pytest.raises(KeyOccupiedError):
-        await inside.bucket.put(described(), part_of(b"equal"))
+        await put(inside, b"equal")
     with pytest.raises(KeyOccupiedError):
         await inside.bucket.begin(described())
     assert inside.objects() == before
@@ -180,9 +176,8 @@ async def test_object_stays_when_its_upload_is_aborted_after_it_was_completed(in
 
 @pytest.mark.parametrize("key", KEYS)
 async def test_our_object_is_gone_when_it_is_removed(inside: Inside, key: str) -> None:
-    description = described(key)
     inside.put(f"{PREFIX}{key}2", b"of another owner")
-    await inside.bucket.put(description, part_of(b"content"))
+    _, description = await put(inside, key=key)
     await inside.bucket.remove(PREFIX + key, description.file_id)
     await inside.bucket.remove(PREFIX + key, description.file_id)
     assert list(inside.objects()) == [inside.listed(f"{PREFIX}{key}2")]
@@ -197,8 +192,7 @@ async def test_object_of_many_parts_is_gone_when_it_is_removed(inside: Inside) -
 
 async def test_objects_of_others_stay_when_ours_under_their_key_is_removed(inside: Inside) -> None:
     inside.put(f"{PREFIX}k", b"content")
-    other = described("of another file of ours")
-    await inside.bucket.put(other, part_of(b"content"))
+    _, other = await put(inside, key="of another file of ours")
     before = inside.objects()
     await inside.bucket.remove(PREFIX + other.key, new_file_id())  # here the account shows the metadata of ours
     await inside.bucket.remove(f"{PREFIX}k", new_file_id())

@@ -14,8 +14,8 @@ from tests.files import described, digests_of, part_of
 
 @pytest.mark.parametrize("key", KEYS)
 async def test_our_object_is_found_when_it_is_there(inside: Inside, key: str) -> None:
-    stored, file_id = await put(inside, key=key)
-    found = await inside.bucket.find(PREFIX + key, file_id)
+    stored, description = await put(inside, key=key)
+    found = await inside.bucket.find(PREFIX + key, description.file_id)
     assert found is not None
     assert found.request_id
     assert dataclasses.replace(found, request_id=stored.request_id) == stored
@@ -40,9 +40,9 @@ async def test_nothing_is_found_when_the_key_has_no_object_or_that_of_another_ow
 
 
 async def test_nothing_is_found_when_the_owner_deleted_it(inside: Inside) -> None:
-    _, file_id = await put(inside)
+    _, description = await put(inside)
     inside.delete(f"{PREFIX}k")
-    assert await inside.bucket.find(f"{PREFIX}k", file_id) is None
+    assert await inside.bucket.find(f"{PREFIX}k", description.file_id) is None
 
 
 async def test_upload_is_gone_when_it_is_aborted_by_its_id_once_or_twice(inside: Inside) -> None:

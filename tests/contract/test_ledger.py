@@ -78,7 +78,7 @@ async def test_a_key_is_free_again_when_the_file_was_removed_everywhere(ledger: 
 async def test_the_first_receipt_is_returned_when_the_idempotency_key_is_repeated(ledger: Ledger) -> None:
     first = await done(ledger, intent("k1", idempotency_key="once"))
     assert same(await ledger.intend(intent("k2", idempotency_key="once")), first)
-    assert await ledger.intend(intent("k3", idempotency_key="once", who="somebody else")) is None
+    assert await ledger.intend(intent("k3", idempotency_key="once", who="another")) is None
 
 
 async def test_the_idempotency_key_is_busy_when_its_first_upload_is_under_way(ledger: Ledger) -> None:

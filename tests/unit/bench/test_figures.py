@@ -42,11 +42,11 @@ def test_a_result_has_its_documented_form_when_it_is_written_as_json() -> None:
     assert (result["form"], result["kind"], result["machine"], result["failed"]) == (
         1, "quick", {"cpu": "one"}, {"slow": "why"},
     )  # fmt: skip
-    told = result["scenarios"][0]
-    assert {name: told[name] for name in ("part", "server", "accounts", "size", "at_once", "rounds")} == {
+    shown = result["scenarios"][0]
+    assert {name: shown[name] for name in ("part", "server", "accounts", "size", "at_once", "rounds")} == {
         "part": "sizes", "server": "null S3", "accounts": 3, "size": 5 * MiB, "at_once": 4, "rounds": 2,
     }  # fmt: skip
-    ours, rclone = told["rows"]
+    ours, rclone = shown["rows"]
     assert ours["figures"]["p50_ms"] == {"median": pytest.approx(200), "min": 100, "max": pytest.approx(300)}
     assert (ours["operations"], ours["failed"]) == (20, None)
     assert (rclone["figures"], rclone["failed"]) == ({}, "it did not start")

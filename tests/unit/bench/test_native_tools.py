@@ -144,7 +144,7 @@ class Refusing(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.seen.append((self.path, self.headers["x-told"], body))
+        self.seen.append((self.path, self.headers["x-test"], body))
         answer = b'{"code": "busy"}'
         self.send_response(201 if len(self.seen) % 2 else 503)
         self.send_header("content-length", str(len(answer)))
@@ -183,14 +183,17 @@ def test_the_first_refusal_is_shown_and_the_exit_code_is_1_when_an_answer_is_not
 
 def test_headers_and_bodies_arrive_when_they_are_uploaded(native: Native) -> None:
     with refusing() as (port, seen):
-        run_load(native["load"], port, "/k", work(2 * MiB, 2, at_once=1), headers=("X-Told: yes",))
-    assert [(path, told, len(body)) for path, told, body in seen] == [("/k0", "yes", 2 * MiB), ("/k1", "yes", 2 * MiB)]
+        run_load(native["load"], port, "/k", work(2 * MiB, 2, at_once=1), headers=("X-Test: yes",))
+    assert [(path, header, len(body)) for path, header, body in seen] == [
+        ("/k0", "yes", 2 * MiB),
+        ("/k1", "yes", 2 * MiB),
+    ]
     assert seen[0][2][:MiB] == seen[0][2][MiB:]
 
 
 def test_a_form_contains_its_file_when_it_is_posted(native: Native) -> None:
     with refusing() as (port, seen):
-        run_load(native["load"], port, "/upload", work(50, 1, at_once=1), headers=("X-Told: yes",), is_form=True)
+        run_load(native["load"], port, "/upload", work(50, 1, at_once=1), headers=("X-Test: yes",), is_form=True)
     path, _, body = seen[0]
     assert path == "/upload"
     assert body.startswith(b'--the-boundary-of-the-load\r\nContent-Disposition: form-data; name="file"')

@@ -1,7 +1,7 @@
 """`AWS_ACCOUNT_*`: what is an account, what is a fault; no fault shows a value."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -120,66 +120,58 @@ def test_a_fault_does_not_repeat_an_unknown_key_when_it_may_be_a_secret(account_
     assert "Xk29" not in fault_of(account_json(**{"Xk29secretSECRET/+": "x"}))
 
 
+BUCKET_IN_HOST = [
+    *("https://files-a.region.provider", "https://FILES-A.region.provider:8443/"),
+    *("https://files-a.s3.eu-central-1.amazonaws.com", "https://files-a.s3-accelerate.amazonaws.com"),
+]
+BUCKET_IN_PATH = [
+    *("https://host/files-a", "https://host:8443/base/files-a/", "https://s3.eu-central-1.amazonaws.com/files-a"),
+]
+FAULTY: list[tuple[str, str, Sequence[object]]] = [
+    ("access_key_id", "is empty", [""]),
+    ("prefix", "is empty", [""]),
+    ("secret_access_key", "must be text", [12]),
+    ("session_token", "must be text", [["x"]]),
+    ("allow_http", "true or false", ["true"]),
+    ("checksums", "true or false", [0]),
+    ("access_key_id", "slashes", ["AKIA/X"]),
+    ("secret_access_key", "without spaces", ["with space ", "line\nbreak"]),
+    ("region_name", "region", ["eu central"]),
+    ("region_name", "lower case", ["EU-CENTRAL-1"]),
+    ("expected_bucket_owner", "12 digits", ["12345", "１２３４５６７８９０１２"]),
+    ("expected_bucket_owner", "must be text", [123456789012]),
+    ("server_side_encryption", "AES256", ["aes256"]),
+    ("kms_key_id", "server_side_encryption", ["alias/x"]),
+    ("storage_class", "storage class", ["cold"]),
+    ("addressing", "virtual or path", ["Path"]),
+    ("s3_bucket_name", "bucket", ["ab", "Files", "a..b", "10.0.0.1", "arn:aws:s3:::files"]),
+    ("s3_bucket_name", "general purpose", ["xn--files", "files--use1-az4--x-s3"]),
+    ("prefix", "slash", ["/in"]),
+    ("prefix", "segment", ["a/../b", "./a"]),
+    ("prefix", "control", ["a\u0000b", "a\u0085b"]),
+    ("prefix", "surrogate", ["\ud800"]),
+    ("prefix", "512 bytes", ["ü" * 257]),
+    ("endpoint_url", "https://", ["ftp://host", "127.0.0.1:9000"]),
+    ("endpoint_url", "allow_http", ["http://host:9000"]),
+    ("endpoint_url", "password", ["https://user:pass@host", "https://@host"]),
+    ("endpoint_url", "query", ["https://host/?x=1"]),
+    ("endpoint_url", "fragment", ["https://host/#"]),
+    ("endpoint_url", "path", ["https://host/../x"]),
+    ("endpoint_url", "host", ["https://", "https://[::1"]),
+    ("endpoint_url", "port", ["https://host:99999"]),
+    ("endpoint_url", "spaces", ["https://ho st"]),
+    ("endpoint_url", "characters", ["https://höst"]),
+    ("endpoint_url", "not https://bucket.region.provider", BUCKET_IN_HOST),
+    ("endpoint_url", "not https://host/bucket", BUCKET_IN_PATH),
+    ("versions", "cannot be false on AWS", [False]),
+]
+
+
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("access_key_id", "", "is empty"),
-        ("prefix", "", "is empty"),
-        ("secret_access_key", 12, "must be text"),
-        ("session_token", ["x"], "must be text"),
-        ("allow_http", "true", "true or false"),
-        ("checksums", 0, "true or false"),
-        ("access_key_id", "AKIA/X", "slashes"),
-        ("secret_access_key", "with space ", "without spaces"),
-        ("secret_access_key", "line\nbreak", "without spaces"),
-        ("region_name", "eu central", "region"),
-        ("region_name", "EU-CENTRAL-1", "lower case"),
-        ("expected_bucket_owner", "12345", "12 digits"),
-        ("expected_bucket_owner", "１２３４５６７８９０１２", "12 digits"),
-        ("expected_bucket_owner", 123456789012, "must be text"),
-        ("server_side_encryption", "aes256", "AES256"),
-        ("kms_key_id", "alias/x", "server_side_encryption"),
-        ("storage_class", "cold", "storage class"),
-        ("addressing", "Path", "virtual or path"),
-        ("s3_bucket_name", "ab", "bucket"),
-        ("s3_bucket_name", "Files", "bucket"),
-        ("s3_bucket_name", "a..b", "bucket"),
-        ("s3_bucket_name", "10.0.0.1", "bucket"),
-        ("s3_bucket_name", "xn--files", "general purpose"),
-        ("s3_bucket_name", "files--use1-az4--x-s3", "general purpose"),
-        ("s3_bucket_name", "arn:aws:s3:::files", "bucket"),
-        ("prefix", "/in", "slash"),
-        ("prefix", "a/../b", "segment"),
-        ("prefix", "./a", "segment"),
-        ("prefix", "a\u0000b", "control"),
-        ("prefix", "a\u0085b", "control"),
-        ("prefix", "\ud800", "surrogate"),
-        ("prefix", "ü" * 257, "512 bytes"),
-        ("endpoint_url", "ftp://host", "https://"),
-        ("endpoint_url", "127.0.0.1:9000", "https://"),
-        ("endpoint_url", "http://host:9000", "allow_http"),
-        ("endpoint_url", "https://user:pass@host", "password"),
-        ("endpoint_url", "https://@host", "password"),
-        ("endpoint_url", "https://host/?x=1", "query"),
-        ("endpoint_url", "https://host/#", "fragment"),
-        ("endpoint_url", "https://host/../x", "path"),
-        ("endpoint_url", "https://", "host"),
-        ("endpoint_url", "https://host:99999", "port"),
-        ("endpoint_url", "https://[::1", "host"),
-        ("endpoint_url", "https://ho st", "spaces"),
-        ("endpoint_url", "https://höst", "characters"),
-        ("endpoint_url", "https://files-a.region.provider", "not https://bucket.region.provider"),
-        ("endpoint_url", "https://FILES-A.region.provider:8443/", "not https://bucket.region.provider"),
-        ("endpoint_url", "https://files-a.s3.eu-central-1.amazonaws.com", "not https://bucket.region.provider"),
-        ("endpoint_url", "https://files-a.s3-accelerate.amazonaws.com", "not https://bucket.region.provider"),
-        ("endpoint_url", "https://host/files-a", "not https://host/bucket"),
-        ("endpoint_url", "https://host:8443/base/files-a/", "not https://host/bucket"),
-        ("endpoint_url", "https://s3.eu-central-1.amazonaws.com/files-a", "not https://host/bucket"),
-        ("versions", False, "cannot be false on AWS"),
-    ],
+    ("key", "says", "value"), [(key, says, value) for key, says, values in FAULTY for value in values]
 )
-def test_a_fault_names_variable_and_key_when_a_value_cannot_work(
-    key: str, value: object, says: str, account_json: Write
+def test_a_fault_names_variable_and_key_when_a_value_is_not_valid(
+    key: str, says: str, value: object, account_json: Write
 ) -> None:
     fault = fault_of(account_json(**{key: value}))
     assert fault.startswith(f"AWS_ACCOUNT_A: the key {key!r} ")

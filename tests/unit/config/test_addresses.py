@@ -6,6 +6,7 @@ import pytest
 from django.http.request import host_validation_re, split_domain_port, validate_host
 
 from mentumfileupload.config.uploadsettings import ProjectSettings
+from tests.unit.config.tables import each
 
 Read = Callable[..., ProjectSettings]
 
@@ -26,18 +27,16 @@ def test_a_database_s_url_is_a_fault_when_its_password_is_not_encoded(password: 
 
 
 @pytest.mark.parametrize(
-    ("url", "name"),
+    "url",
     [
-        ("postgres://me:p%40ss%2Fw%23r%3Fd@db.example:5432/mentum", "mentum"),
-        ("postgres://me:p:s[s]+!$&*@db.example/mentum?sslmode=require&connect_timeout=5", "mentum"),
-        ("postgres://db.example/mentum", "mentum"),
-        ("postgres:///mentum", "mentum"),
+        *("postgres://me:p%40ss%2Fw%23r%3Fd@db.example:5432/mentum", "postgres://db.example/mentum"),
+        *("postgres://me:p:s[s]+!$&*@db.example/mentum?sslmode=require&connect_timeout=5", "postgres:///mentum"),
     ],
 )
-def test_a_database_s_url_is_accepted_when_it_is_encoded(url: str, name: str, read: Read) -> None:
+def test_a_database_s_url_is_accepted_when_it_is_encoded(url: str, read: Read) -> None:
     project = read(DATABASE_URL=url)
     assert project.faults == ()
-    assert project.database["NAME"] == name
+    assert project.database["NAME"] == "mentum"
     assert project.database["HOST"] in ("db.example", "")
 
 
@@ -85,23 +84,20 @@ def test_each_entry_is_a_fault_when_it_has_quotes(name: str, text: str, places: 
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
-    [
-        ("https://files.example.com", "has a scheme"),
-        ("http://localhost:8000", "has a scheme"),
-        ("//files.example.com", "has a path"),
-        ("files.example.com/", "has a path"),
-        ("files.example.com:8000", "has a port"),
-        ("[::1]:8000", "has a port"),
-        (".example.com:443", "has a port"),
-        ("::1", "IPv6 address without brackets"),
-        ("*.example.com", "write .example.com"),
-        ("files.example.com.", "ends in a dot"),
-        ("files example.com", "separate the entries by commas"),
-        ("my_host", "is not a host"),
-        ("müller.example", "xn--"),
-        ("user@host", "is not a host"),
-    ],
+    ("says", "entry"),
+    each(
+        {
+            "has a scheme": ["https://files.example.com", "http://localhost:8000"],
+            "has a path": ["//files.example.com", "files.example.com/"],
+            "has a port": ["files.example.com:8000", "[::1]:8000", ".example.com:443"],
+            "IPv6 address without brackets": ["::1"],
+            "write .example.com": ["*.example.com"],
+            "ends in a dot": ["files.example.com."],
+            "separate the entries by commas": ["files example.com"],
+            "is not a host": ["my_host", "user@host"],
+            "xn--": ["müller.example"],
+        }
+    ),
 )
 def test_an_allowed_host_is_a_fault_when_it_could_match_nothing(entry: str, says: str, read: Read) -> None:
     project = read(ALLOWED_HOSTS=f"good.example,{entry}")
@@ -133,22 +129,19 @@ def test_an_allowed_host_is_accepted_when_django_can_match_it(pattern: str, host
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
-    [
-        ("a.example", "has no scheme"),
-        ("null", "has no scheme"),
-        ("*", "has no scheme"),
-        ("ftp://a.example", "must begin with https:// or http://"),
-        ("HTTPS://a.example", "lower case"),
-        ("https://a.example/", "has a path, or a slash at its end"),
-        ("https://a.example/app", "has a path"),
-        ("https://*.a.example", "has a *"),
-        ("https://A.example", "has capital letters"),
-        ("https://a.example:443", "has the usual port of its scheme"),
-        ("http://a.example:80", "has the usual port of its scheme"),
-        ("https://a.example:99999", "is not an origin"),
-        ("https://", "is not an origin"),
-    ],
+    ("says", "entry"),
+    each(
+        {
+            "has no scheme": ["a.example", "null", "*"],
+            "must begin with https:// or http://": ["ftp://a.example"],
+            "lower case": ["HTTPS://a.example"],
+            "has a path, or a slash at its end": ["https://a.example/", "https://a.example/app"],
+            "has a *": ["https://*.a.example"],
+            "has capital letters": ["https://A.example"],
+            "has the usual port of its scheme": ["https://a.example:443", "http://a.example:80"],
+            "is not an origin": ["https://a.example:99999", "https://"],
+        }
+    ),
 )
 def test_an_origin_is_a_fault_when_no_browser_sends_it(entry: str, says: str, read: Read) -> None:
     project = read(CORS_ORIGINS=f"https://good.example,{entry}")

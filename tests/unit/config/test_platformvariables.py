@@ -10,6 +10,7 @@ from mentumfileupload.config.accounts import read_accounts
 from mentumfileupload.config.platformvariables import is_service_link
 from mentumfileupload.config.uploadsettings import TABLE, ProjectSettings
 from testkit.serviceprocess import SECRET_KEY
+from tests.unit.config.tables import each
 
 Write = Callable[..., str]
 Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -64,24 +65,21 @@ def test_there_is_no_note_when_the_platform_set_nothing(faults_and_notes: Read) 
     assert faults_and_notes(quiet) == ((), ())
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("UPLOAD_PORT", "8000"),
-        ("UPLOAD_PORT", "tcp://SECRET:8000"),
-        ("UPLOAD_PORT", "http://10.0.0.1:8000"),
-        ("UPLOAD_METRICS_PORT", "9100"),
-        ("UPLOAD_HOST", "10.0.0.1"),
-        ("UPLOAD_SERVICE_HOST", "SECRET.example.com"),
-        ("UPLOAD_SERVICE_HOST", ""),
-        ("UPLOAD_SERVICE_PORT", "8000"),
-        ("UPLOAD_PORT_8000_TCP_PROTO", "http"),
-        ("UPLOAD_PORT_8000_TCP_PORT", "8001"),
-        ("UPLOAD_PORT_8000_TCP_ADDR", "SECRET"),
-        ("upload_service_host", "10.0.0.1"),
-        ("UPLOAD_MEMROY", "tcp://10.0.0.1:8000"),
-    ],
-)
+NO_SETTINGS = {
+    "UPLOAD_PORT": ["8000", "tcp://SECRET:8000", "http://10.0.0.1:8000"],
+    "UPLOAD_METRICS_PORT": ["9100"],
+    "UPLOAD_HOST": ["10.0.0.1"],
+    "UPLOAD_SERVICE_HOST": ["SECRET.example.com", ""],
+    "UPLOAD_SERVICE_PORT": ["8000"],
+    "UPLOAD_PORT_8000_TCP_PROTO": ["http"],
+    "UPLOAD_PORT_8000_TCP_PORT": ["8001"],
+    "UPLOAD_PORT_8000_TCP_ADDR": ["SECRET"],
+    "upload_service_host": ["10.0.0.1"],
+    "UPLOAD_MEMROY": ["tcp://10.0.0.1:8000"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), each(NO_SETTINGS))
 def test_a_setting_that_does_not_exist_is_a_fault_when_it_only_looks_like_a_service(
     name: str, value: str, faults_and_notes: Read
 ) -> None:
@@ -103,23 +101,12 @@ def test_a_variable_of_the_table_is_a_setting_when_it_has_a_platform_s_value(fau
 @pytest.mark.parametrize(
     ("ending", "value"),
     [
-        ("ALIAS", "my-company-prod"),
-        ("ALIAS", ""),
-        ("ALIAS", "'my-company-prod'"),
-        ("NUMBER", "123456789012"),
-        ("NAME", "My Company, Production"),
-        ("EMAIL", "aws@example.com"),
-        ("OWNER", "team-a/platform"),
-        ("REGION", "eu-central-1"),
-        ("PROD_NAME", "prod"),
-        ("PROD", "123456789012"),
-        ("DEV", "1234-5678-9012"),
-        ("IDS", "123456789012,210987654321"),
-        ("ALL", "123456789012 210987654321"),
-        ("ROLE_ARN", "arn:aws:iam::123456789012:role/deploy"),
-        ("ROOT", "arn:aws-us-gov:iam::123456789012:root"),
+        *(("ALIAS", "my-company-prod"), ("ALIAS", ""), ("ALIAS", "'my-company-prod'"), ("NUMBER", "123456789012")),
+        *(("NAME", "My Company, Production"), ("EMAIL", "aws@example.com"), ("OWNER", "team-a/platform")),
+        *(("REGION", "eu-central-1"), ("PROD_NAME", "prod"), ("PROD", "123456789012"), ("DEV", "1234-5678-9012")),
+        *(("IDS", "123456789012,210987654321"), ("ALL", "123456789012 210987654321"), ("EU-WEST", "123456789012")),
+        *(("ROLE_ARN", "arn:aws:iam::123456789012:role/deploy"), ("ROOT", "arn:aws-us-gov:iam::123456789012:root")),
         ("CONTACT", "aws+prod@example.co.uk"),
-        ("EU-WEST", "123456789012"),
     ],
 )
 def test_a_variable_that_describes_an_account_is_no_account_when_its_value_is_no_json(
@@ -131,27 +118,23 @@ def test_a_variable_that_describes_an_account_is_no_account_when_its_value_is_no
     assert notes == (f"{name}: describes an AWS account, is not the JSON of an account, and is not read",)
 
 
-@pytest.mark.parametrize(
-    ("ending", "value"),
-    [
-        ("NAME", '{"access_key_id": "SECRET"'),
-        ("NAME", '"access_key_id": "SECRET"'),
-        ("NAME", "access_key_id: SECRET, secret_access_key: SECRET"),
-        ("NAME", "'access_key_id': 'SECRET'"),
-        ("ALIAS", "AKIASECRETSECRETSECR"),
-        ("OWNER", "SECRETSECRETSECRETSECRETSECRET/234567890"),
-        ("NUMBER", "eyJSECRETSECRETSECRETSECRET"),
-        ("ID", '{"access_key_id": "SECRET"}'),
-        ("B", "SECRET"),
-        ("B", ""),
-        ("B", "eu-files"),
-        ("B", "12345678901"),
-        ("B", "1234567890123"),
-        ("EU", "[123456789012]"),
-        ("B_FILE", "/run/secrets/SECRET"),
-        ("NUMBER_FILE", "/run/secrets/SECRET"),
+MISTAKES = {
+    "NAME": [
+        *('{"access_key_id": "SECRET"', '"access_key_id": "SECRET"', "'access_key_id': 'SECRET'"),
+        "access_key_id: SECRET, secret_access_key: SECRET",
     ],
-)
+    "ALIAS": ["AKIASECRETSECRETSECR"],
+    "OWNER": ["SECRETSECRETSECRETSECRETSECRET/234567890"],
+    "NUMBER": ["eyJSECRETSECRETSECRETSECRET"],
+    "ID": ['{"access_key_id": "SECRET"}'],
+    "B": ["SECRET", "", "eu-files", "12345678901", "1234567890123"],
+    "EU": ["[123456789012]"],
+    "B_FILE": ["/run/secrets/SECRET"],
+    "NUMBER_FILE": ["/run/secrets/SECRET"],
+}
+
+
+@pytest.mark.parametrize(("ending", "value"), each(MISTAKES))
 def test_a_mistake_in_an_account_is_a_fault_when_it_looks_like_one(
     ending: str, value: str, faults_and_notes: Read
 ) -> None:

@@ -11,33 +11,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCT = ("file", "mentumfileupload")
 
-# Names of Python, Django, and the protocols, and English words that mean here what they mean everywhere.
+# Names of Python, Django, and the protocols, and English words with their usual meaning. Sorted.
 PLAIN_WORDS = frozenset(
     """
-    address addresses admin api app application asgi auth
-    background backup batches body
-    call check checkpoint client command commit
-    compare conditions config conflicts connection content
-    database delete diagnosis
-    endpoint environment error
-    fields figures file form
-    get
-    handle hashes hashing headers holding
-    in
-    known
-    leaving list listener listing log login
-    make management memory metadata metrics migrate migrations models multiple
-    naming
-    open opening
-    pages parameters paths platform private put
-    queries
-    read reading records renaming reports request responses restoration restore results rows rules run
-    s3 security server service serving setting sqlite statements states sub
-    terminal texts threads timeouts
-    upload urls
-    values variables verification
-    writer
-    xml
+    address addresses admin api app application asgi auth background backup batches body call check checkpoint
+    client command commit compare conditions config conflicts connection content database delete diagnosis endpoint
+    environment error fields figures file form get handle hashes hashing headers holding in known leaving list
+    listener listing log login make management memory metadata metrics migrate migrations models multiple naming
+    open opening pages parameters paths platform private put queries read reading records renaming reports request
+    responses restoration restore results rows rules run s3 security server service serving setting sqlite
+    statements states sub terminal texts threads timeouts upload urls values variables verification writer xml
     """.split()
 )
 # Words that were replaced: what to say instead.

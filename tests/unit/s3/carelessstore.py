@@ -1,7 +1,6 @@
-"""A small S3 store that looks at no condition and no checksum, and denies what a test says.
+"""A small S3 store in memory, without versions: it ignores conditions and checksums, and denies what a test says.
 
-Everything is kept in memory, a body a key, without versions. For what no real server at hand does: a store that ignores
-what it does not know, and permissions that only AWS has.
+No real server at hand ignores what it does not know, or has all permissions of AWS.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ def no_body(status: str, *headers: str) -> bytes:
 
 @dataclass(frozen=True)
 class Request:
-    """`head` is the whole of it in small letters."""
+    """`head` is in lower case."""
 
     operation: str
     key: str
@@ -41,9 +40,9 @@ class Request:
 
 @dataclass
 class CarelessStore:
-    """`denies(operation, head)` is asked of every request; `refuses` answers in the store's place, or gives None.
+    """`denies(operation, head)` is called for every request; `refuses` returns an answer, or None.
 
-    `headers` stand in every answer to a put; `renames` are pieces of the answers' XML, and what takes their place.
+    `headers`: of every answer to a put. `renames`: parts of the answers' XML, and their replacements.
     """
 
     denies: Denies = lambda operation, head: False
@@ -64,7 +63,7 @@ class CarelessStore:
             yield self
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request a connection: so none waits for another when the test ends."""
+        """One request per connection, so that none is open when the test ends."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"^content-length: (\d+)", head, re.MULTILINE | re.IGNORECASE)
         body = await reader.readexactly(int(length[1]) if length else 0)
@@ -108,25 +107,22 @@ class CarelessStore:
             case "delete":
                 self.objects.pop(key, None)
                 return no_body("204 No Content")
-        return self._told(operation, key)
+        return self._shown(operation, key)
 
-    def _told(self, operation: str, key: str) -> bytes:
+    def _shown(self, operation: str, key: str) -> bytes:
         if operation in ("head", "get"):
             if (found := self.objects.get(key)) is None:
                 return no_body("404 Not Found")
             checksum = f"x-amz-checksum-crc64nvme: {checksum_text(crc64nvme(found))}"
             answer = ok(found, 'ETag: "e"', checksum, *self.metadata[key])
             return answer if operation == "get" else answer.removesuffix(found)
-        keys = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in self.objects)
-        versions = keys.replace("Contents>", "Version>")
-        uploads = "".join(
-            f"<Upload><Key>{escape(key)}</Key><UploadId>{upload}</UploadId></Upload>"
-            for upload, key in self.uploads.items()
-        )
-        pages = {
-            "list": f"<ListBucketResult>{keys}</ListBucketResult>",
-            "list_versions": f"<ListVersionsResult>{versions}</ListVersionsResult>",
-            "list_uploads": f"<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>",
-            "list_parts": "<ListPartsResult/>",
-        }
-        return ok(pages[operation].encode())
+        keys = [f"<Key>{escape(key)}</Key>" for key in self.objects]
+        uploads = [f"<Key>{escape(key)}</Key><UploadId>{upload}</UploadId>" for upload, key in self.uploads.items()]
+        root, element, entries = {
+            "list": ("ListBucketResult", "Contents", keys),
+            "list_versions": ("ListVersionsResult", "Version", keys),
+            "list_uploads": ("ListMultipartUploadsResult", "Upload", uploads),
+            "list_parts": ("ListPartsResult", "Part", []),
+        }[operation]
+        page = "".join(f"<{element}>{entry}</{element}>" for entry in entries)
+        return ok(f"<{root}>{page}</{root}>".encode())

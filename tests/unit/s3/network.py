@@ -1,6 +1,6 @@
-"""What may lie between the service and an account: TLS before a store, and a proxy that is asked to CONNECT.
+"""Between the service and an account: TLS in front of a store, and a proxy for CONNECT.
 
-All of it runs in the test's own loop, and no connection outlives the block that it was made in.
+Both run in the test's event loop; no connection outlives its block.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def listening(connected: Connected, context: ssl.SSLContext | None = None)
         assert task is not None
         conversations.add(task)
         try:
-            # The other end has had enough, or the block ends.
+            # The other end closed the connection, or the block ends.
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await connected(reader, writer)
                 writer.close()
@@ -49,22 +49,19 @@ async def listening(connected: Connected, context: ssl.SSLContext | None = None)
 
 @asynccontextmanager
 async def tls_before(port: int, certificate: trustme.LeafCert) -> AsyncIterator[int]:
-    """The port of a server that speaks TLS with this certificate, and passes on what it hears to `port` in clear."""
+    """The port of a TLS server with this certificate, which forwards everything to `port` without TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _join(reader, writer, port)
-
-    async with listening(connected, context) as tls_port:
+    async with listening(lambda reader, writer: _join(reader, writer, port), context) as tls_port:
         yield tls_port
 
 
 @dataclass
 class ConnectProxy:
-    """`asked` are the targets of the CONNECTs; all of them are led to `port`, so that their names need not exist.
+    """`asked`: the targets of the CONNECTs. All are connected to `port`, so that their hosts need not exist.
 
-    `wants` is the user and password without which it answers 407.
+    `wants`: the user and password without which it answers 407.
     """
 
     port: int
@@ -95,12 +92,10 @@ class ConnectProxy:
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
-    """Pass bytes on in both directions until either side has had enough."""
+    """Forward bytes in both directions until either side closes the connection."""
     other_reader, other_writer = await asyncio.open_connection("127.0.0.1", port)
-    passing = [
-        asyncio.ensure_future(_pass_on(reader, other_writer)),
-        asyncio.ensure_future(_pass_on(other_reader, writer)),
-    ]
+    ways = ((reader, other_writer), (other_reader, writer))
+    passing = [asyncio.ensure_future(_pass_on(source, target)) for source, target in ways]
     try:
         await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
     finally:

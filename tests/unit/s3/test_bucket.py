@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from file.logic.errors import AccessRefusedError, BucketMissingError, KeyOccupiedError, PartRefusedError
-from file.logic.values import FILE_ID, checksum_text
+from file.logic.values import checksum_text
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
@@ -172,13 +172,3 @@ async def test_the_options_of_the_account_are_sent_when_a_file_is_put_or_begun(
         assert {name: seen.headers.get(name) for name in names} == {name: options[key] for name, key in names.items()}
         signed = seen.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
         assert {*names, "host"} <= set(signed)
-
-
-async def test_file_is_under_the_prefix_when_the_account_has_one(
-    account: StoreAccount, open_bucket: OpenBucket
-) -> None:
-    bucket = await open_bucket(account, prefix="ours/ü ", storage_class="STANDARD_IA")
-    description = described("a b")
-    assert (await bucket.put(description, part_of(SMALL))).object_key == "ours/ü a b"
-    found = head(account, "ours/ü a b")
-    assert (found["StorageClass"], found["Metadata"][FILE_ID]) == ("STANDARD_IA", description.file_id)

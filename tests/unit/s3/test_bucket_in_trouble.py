@@ -1,7 +1,6 @@
-"""Requests that S3 refuses early, damages, answers with nonsense or does not answer.
+"""Requests that are refused early, damaged, answered with nonsense or not answered, by a fault proxy or a raw server.
 
-A fault proxy is in front of a real server, or a server of nonsense replaces it. Only what is stored may be called
-stored, and an error says if the request may have taken effect.
+Only what is stored may be called stored, and an error says if the request may have taken effect.
 """
 
 import asyncio

@@ -6,7 +6,6 @@ A real store is behind TLS with a certificate of the test; boto3 examines the st
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,29 +28,19 @@ UNKNOWN_HOST = "https://store.example"  # no name server knows it: only a proxy 
 KEY = "certificate expired, connection refused: dns error.txt"  # a key says nothing about the connection
 
 
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def another() -> trustme.CA:
-    return trustme.CA()
-
-
-@dataclass
-class Tls:
-    """`account` is account A behind TLS, with a certificate for localhost and store.example."""
-
-    account: StoreAccount
-    port: int
+AUTHORITY, ANOTHER = trustme.CA(), trustme.CA()
 
 
 @pytest.fixture
-async def tls(account: StoreAccount, authority: trustme.CA) -> AsyncIterator[Tls]:
-    certificate = authority.issue_cert("localhost", "store.example")
+async def tls_port(account: StoreAccount) -> AsyncIterator[int]:
+    """Account A behind TLS, with a certificate of `AUTHORITY` for localhost and store.example."""
+    certificate = AUTHORITY.issue_cert("localhost", "store.example")
     async with tls_before(port_of(account), certificate) as port:
-        yield Tls(account.at(f"https://localhost:{port}"), port)
+        yield port
+
+
+def behind_tls(account: StoreAccount, port: int) -> StoreAccount:
+    return account.at(f"https://localhost:{port}")
 
 
 def port_of(account: StoreAccount) -> int:
@@ -68,17 +57,13 @@ def keys(account: StoreAccount) -> list[str]:
     return [key for key, _ in account.contents().versions]
 
 
-@pytest.mark.parametrize("places", [(0,), (0, 1), (1, 0)], ids=["alone", "first", "last"])
+@pytest.mark.parametrize(
+    "trusted", [(AUTHORITY,), (AUTHORITY, ANOTHER), (ANOTHER, AUTHORITY)], ids=["alone", "first", "last"]
+)
 async def test_file_is_stored_when_the_authority_is_among_the_trusted(
-    places: tuple[int, ...],
-    tls: Tls,
-    account: StoreAccount,
-    authority: trustme.CA,
-    another: trustme.CA,
-    open_bucket: OpenBucket,
+    trusted: tuple[trustme.CA, ...], tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    trusted = pem(*((authority, another)[place] for place in places))
-    bucket = await open_bucket(tls.account, network=Network(ca_pem=trusted))
+    bucket = await open_bucket(behind_tls(account, tls_port), network=Network(ca_pem=pem(*trusted)))
     await bucket.put(described("k"), part_of(b"x"))
     assert keys(account) == ["k"]
 
@@ -91,12 +76,11 @@ async def refused(open_bucket: OpenBucket, account: StoreAccount, network: Netwo
     return error
 
 
-@pytest.mark.parametrize("has_authorities", [False, True])
+@pytest.mark.parametrize("network", [Network(), Network(ca_pem=pem(ANOTHER))], ids=["default", "another authority"])
 async def test_nothing_is_sent_when_the_certificate_is_not_trusted(
-    has_authorities: bool, tls: Tls, account: StoreAccount, another: trustme.CA, open_bucket: OpenBucket
+    network: Network, tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    network = Network(ca_pem=pem(another)) if has_authorities else Network()
-    error = await refused(open_bucket, tls.account, network)
+    error = await refused(open_bucket, behind_tls(account, tls_port), network)
     assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
     assert keys(account) == []
 
@@ -110,15 +94,10 @@ async def test_nothing_is_sent_when_the_certificate_is_not_trusted(
     ids=["another host", "expired"],
 )
 async def test_nothing_is_sent_when_the_certificate_is_for_another_host_or_has_expired(
-    host: str,
-    not_after: datetime | None,
-    why: str,
-    account: StoreAccount,
-    authority: trustme.CA,
-    open_bucket: OpenBucket,
+    host: str, not_after: datetime | None, why: str, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    async with tls_before(port_of(account), authority.issue_cert(host, not_after=not_after)) as port:
-        error = await refused(open_bucket, account.at(f"https://localhost:{port}"), Network(ca_pem=pem(authority)))
+    async with tls_before(port_of(account), AUTHORITY.issue_cert(host, not_after=not_after)) as port:
+        error = await refused(open_bucket, behind_tls(account, port), Network(ca_pem=pem(AUTHORITY)))
     assert str(error) == f"Account A cannot be reached: {why}."
     assert keys(account) == []
 
@@ -135,15 +114,15 @@ async def test_the_error_says_why_when_the_connection_is_refused_or_the_host_unk
 
 
 async def test_file_goes_through_the_proxy_when_there_is_one(
-    tls: Tls, account: StoreAccount, authority: trustme.CA, open_bucket: OpenBucket
+    tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    async with ConnectProxy(tls.port).running() as proxy:
-        network = Network(https_proxy=proxy.url, no_proxy="localhost", ca_pem=pem(authority))
+    async with ConnectProxy(tls_port).running() as proxy:
+        network = Network(https_proxy=proxy.url, no_proxy="localhost", ca_pem=pem(AUTHORITY))
         bucket = await open_bucket(account.at(UNKNOWN_HOST), network=network)
         await bucket.put(described("through"), part_of(b"x"))
         assert proxy.asked == ["CONNECT store.example:443"]
         # Plain HTTP does not use it, nor do connections to the hosts of NO_PROXY.
-        for key, around in (("around", tls.account), ("plain", account)):
+        for key, around in (("around", behind_tls(account, tls_port)), ("plain", account)):
             bucket = await open_bucket(around, network=network)
             await bucket.put(described(key), part_of(b"x"))
         assert proxy.asked == ["CONNECT store.example:443"]
@@ -151,19 +130,19 @@ async def test_file_goes_through_the_proxy_when_there_is_one(
 
 
 async def test_certificate_is_checked_when_there_is_a_proxy(
-    tls: Tls, account: StoreAccount, open_bucket: OpenBucket
+    tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    async with ConnectProxy(tls.port).running() as proxy:
+    async with ConnectProxy(tls_port).running() as proxy:
         error = await refused(open_bucket, account.at(UNKNOWN_HOST), Network(https_proxy=proxy.url))
     assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
     assert keys(account) == []
 
 
 async def test_only_the_proxy_gets_its_credentials_when_it_requires_them(
-    tls: Tls, account: StoreAccount, authority: trustme.CA, open_bucket: OpenBucket
+    tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    beyond, trusted = account.at(UNKNOWN_HOST), pem(authority)
-    async with ConnectProxy(tls.port, wants="user:the pass").running() as proxy:
+    beyond, trusted = account.at(UNKNOWN_HOST), pem(AUTHORITY)
+    async with ConnectProxy(tls_port, wants="user:the pass").running() as proxy:
         right = Network(https_proxy=proxy.url.replace("//", "//user:the%20pass@"), ca_pem=trusted)
         bucket = await open_bucket(beyond, network=right)
         await bucket.put(described("k"), part_of(b"x"))
@@ -177,14 +156,14 @@ async def test_only_the_proxy_gets_its_credentials_when_it_requires_them(
 
 
 async def test_the_connections_follow_the_settings_when_the_service_is_started_with_them(
-    tls: Tls, accounts: dict[str, StoreAccount], authority: trustme.CA, another: trustme.CA, tmp_path: Path
+    tls_port: int, accounts: dict[str, StoreAccount], tmp_path: Path
 ) -> None:
     authorities = tmp_path / "authorities.pem"
-    authorities.write_bytes(pem(another, authority))
+    authorities.write_bytes(pem(ANOTHER, AUTHORITY))
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(ConnectProxy(tls.port).running())
-        port = await stack.enter_async_context(tls_before(port_of(accounts["B"]), authority.issue_cert("localhost")))
-        reached = [accounts["A"].at(UNKNOWN_HOST), accounts["B"].at(f"https://localhost:{port}")]
+        proxy = await stack.enter_async_context(ConnectProxy(tls_port).running())
+        port = await stack.enter_async_context(tls_before(port_of(accounts["B"]), AUTHORITY.issue_cert("localhost")))
+        reached = [accounts["A"].at(UNKNOWN_HOST), behind_tls(accounts["B"], port)]
         network = {"HTTPS_PROXY": proxy.url, "NO_PROXY": "127.0.0.1, localhost", "SSL_CERT_FILE": str(authorities)}
         service = ServiceProcess(tmp_path, reached, network)
         await asyncio.to_thread(service.start)

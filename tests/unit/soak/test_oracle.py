@@ -18,8 +18,8 @@ def record(state: State, *, key: str | None = KEY) -> Record:
     return Record(7, KEY, 10, "digest", "any", large=False, key=key, id=ID, state=state)
 
 
-def verdict(file: Record, a: Sequence[Held], b: Sequence[Held], *, told: bool = False) -> Verdict:
-    return judge({7: file}, {"A": a, "B": b}, {7} if told else set())
+def verdict(file: Record, a: Sequence[Held], b: Sequence[Held], *, listed: bool = False) -> Verdict:
+    return judge({7: file}, {"A": a, "B": b}, {7} if listed else set())
 
 
 def wrong(verdict: Verdict) -> list[tuple[str, str | None]]:
@@ -28,7 +28,7 @@ def wrong(verdict: Verdict) -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.UNKNOWN, State.DELETE_UNKNOWN])
 def test_a_file_is_to_be_read_when_every_account_has_it(state: State) -> None:
-    found = verdict(record(state), [OBJECT], [OBJECT], told=True)
+    found = verdict(record(state), [OBJECT], [OBJECT], listed=True)
     assert wrong(found) == []
     assert [(account, held) for account, _, held in found.expected] == [("A", OBJECT), ("B", OBJECT)]
 
@@ -40,9 +40,9 @@ def test_an_object_is_left_over_when_its_file_is_refused_or_deleted_or_unknown(s
     assert wrong(verdict(record(state), [OBJECT], [])) == [(LEFT, "A")]
 
 
-@pytest.mark.parametrize(("state", "told"), [(State.ACKNOWLEDGED, False), (State.UNKNOWN, True)])
-def test_a_file_is_lost_when_it_is_acknowledged_or_listed_and_an_account_lacks_it(state: State, told: bool) -> None:
-    assert wrong(verdict(record(state), [OBJECT], [], told=told)) == [(LOST, "B")]
+@pytest.mark.parametrize(("state", "listed"), [(State.ACKNOWLEDGED, False), (State.UNKNOWN, True)])
+def test_a_file_is_lost_when_it_is_acknowledged_or_listed_and_an_account_lacks_it(state: State, listed: bool) -> None:
+    assert wrong(verdict(record(state), [OBJECT], [], listed=listed)) == [(LOST, "B")]
 
 
 @pytest.mark.parametrize("held", [PART, MARKER, Held(KEY, "v2", 10), Held("of-another", "null", 3)])
