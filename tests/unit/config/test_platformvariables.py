@@ -10,7 +10,7 @@ from mentumfileupload.config.accounts import read_accounts
 from mentumfileupload.config.platformvariables import is_service_link
 from mentumfileupload.config.uploadsettings import TABLE, ProjectSettings
 from testkit.serviceprocess import SECRET_KEY
-from tests.unit.config.tables import each
+from tests.unit.config.cases import each
 
 Write = Callable[..., str]
 Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
