@@ -23,6 +23,12 @@ def read(environment: Mapping[str, str]) -> tuple[tuple[Account, ...], tuple[str
     return read_accounts(environment, read_nothing)
 
 
+def accounts_of(environment: Mapping[str, str]) -> tuple[Account, ...]:
+    accounts, faults = read(environment)
+    assert faults == ()
+    return accounts
+
+
 def fault_of(text: str) -> str:
     accounts, (fault,) = read({"AWS_ACCOUNT_A": text})
     assert not accounts
@@ -31,8 +37,7 @@ def fault_of(text: str) -> str:
 
 def test_every_variable_is_an_account_when_it_has_the_prefix(account_json: Write) -> None:
     texts = {f"AWS_ACCOUNT_{name}": account_json(s3_bucket_name=f"files-{name.lower()}") for name in ("B", "A", "EU1")}
-    accounts, faults = read({**texts, "AWS_REGION": "x", "HOME": "/"})
-    assert faults == ()
+    accounts = accounts_of({**texts, "AWS_REGION": "x", "HOME": "/"})
     assert [account.name for account in accounts] == ["A", "B", "EU1"]
     assert accounts[2].s3_bucket_name == "files-eu1"
     assert accounts[0].secret_access_key == "$ecret/with+signs="
@@ -40,9 +45,8 @@ def test_every_variable_is_an_account_when_it_has_the_prefix(account_json: Write
 
 def test_the_sdk_s_own_variables_are_no_accounts_when_they_are_set(account_json: Write) -> None:
     of_sdk = {"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "preferred"}
-    accounts, faults = read({**of_sdk, "AWS_ACCOUNT_A": account_json()})
+    accounts = accounts_of({**of_sdk, "AWS_ACCOUNT_A": account_json()})
     assert [account.name for account in accounts] == ["A"]
-    assert faults == ()
 
 
 def test_at_least_one_account_is_required_when_there_is_none() -> None:
@@ -68,8 +72,7 @@ def test_all_keys_arrive_when_all_are_given(account_json: Write) -> None:
     }
     text = account_json(**optional)
     assert set(json.loads(text)) == set(KEYS)
-    (account,), faults = read({"AWS_ACCOUNT_A": text})
-    assert faults == ()
+    (account,) = accounts_of({"AWS_ACCOUNT_A": text})
     assert {key: getattr(account, key) for key in optional} == optional
 
 
@@ -79,8 +82,7 @@ def test_all_keys_arrive_when_all_are_given(account_json: Write) -> None:
 def test_an_account_is_read_when_docker_did_not_remove_the_quotes(
     quote: Callable[[str], str], account_json: Write
 ) -> None:
-    (account,), faults = read({"AWS_ACCOUNT_A": quote(account_json(prefix="in/"))})
-    assert faults == ()
+    (account,) = accounts_of({"AWS_ACCOUNT_A": quote(account_json(prefix="in/"))})
     assert (account.access_key_id, account.prefix) == ("AKIAEXAMPLE", "in/")
 
 
@@ -196,8 +198,7 @@ def test_a_fault_names_variable_and_key_when_a_value_is_not_valid(
 def test_an_endpoint_is_accepted_when_it_does_not_contain_the_bucket_s_name(
     changes: dict[str, object], account_json: Write
 ) -> None:
-    accounts, faults = read({"AWS_ACCOUNT_A": account_json(**changes)})
-    assert (len(accounts), faults) == (1, ())
+    assert len(accounts_of({"AWS_ACCOUNT_A": account_json(**changes)})) == 1
 
 
 @pytest.mark.parametrize(
@@ -295,8 +296,7 @@ def test_there_are_two_faults_when_one_of_two_accounts_has_the_bucket_in_its_end
 def test_the_likely_region_is_named_when_aws_cannot_have_the_one_that_is_given(
     region: str, likely: str | None, endpoint: str | None, account_json: Write
 ) -> None:
-    accounts, faults = read({"AWS_ACCOUNT_A": account_json(region_name=region, endpoint_url=endpoint)})
-    assert faults == ()
+    accounts = accounts_of({"AWS_ACCOUNT_A": account_json(region_name=region, endpoint_url=endpoint)})
     (doubt,) = doubts(accounts)
     assert doubt.startswith("AWS_ACCOUNT_A: the key 'region_name' is not a name that a region of AWS can have; ")
     assert doubt.endswith(f"{likely} is probably meant" if likely else "the bucket's properties tell it")

@@ -1,7 +1,7 @@
 """Variables that a platform sets are no faults; misspelt settings are."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from subprocess import CompletedProcess
 
 import pytest
@@ -10,10 +10,10 @@ from mentumfileupload.config.accounts import read_accounts
 from mentumfileupload.config.platformvariables import is_service_link
 from mentumfileupload.config.uploadsettings import TABLE, ProjectSettings
 from testkit.serviceprocess import SECRET_KEY
-from tests.unit.config.cases import each
+from tests.unit.config.cases import assert_fault, each
 
 Write = Callable[..., str]
-Read = Callable[[Mapping[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
+Read = Callable[..., ProjectSettings]
 
 
 def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str, str]:
@@ -31,38 +31,28 @@ def of_service(stem: str, host: str = "10.96.0.7", port: int = 8000) -> dict[str
     }
 
 
-@pytest.fixture
-def faults_and_notes(read: Callable[..., ProjectSettings]) -> Read:
-    def found(environment: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        project = read(**environment)
-        return project.faults, project.notes
-
-    return found
-
-
 @pytest.mark.parametrize(
     "stem", "UPLOAD UPLOAD_WEB UPLOAD_MAX UPLOAD_OPEN UPLOAD_METRICS UPLOAD_2 AWS_ACCOUNT_A AWS_ACCOUNT_EU".split()
 )
 @pytest.mark.parametrize("host", ["10.96.0.7", "fd00:10:96::7"])
-def test_there_is_no_fault_and_one_note_when_kubernetes_names_a_service(
-    stem: str, host: str, faults_and_notes: Read
-) -> None:
+def test_there_is_no_fault_and_one_note_when_kubernetes_names_a_service(stem: str, host: str, read: Read) -> None:
     variables = of_service(stem, host)
-    faults, notes = faults_and_notes(variables)
-    assert faults == ()
-    (note,) = notes
+    project = read(**variables)
+    assert project.faults == ()
+    (note,) = project.notes
     assert note.startswith(f"{stem}_PORT, {stem}_PORT_8000_TCP, ")
     assert "and 4 more: set by Kubernetes for a Service" in note
     assert "enableServiceLinks: false" in note
     assert host not in note
     for name, value in variables.items():
         if not name.startswith(f"{stem}_SERVICE_PORT"):  # a number alone may be a setting
-            assert faults_and_notes({name: value})[0] == (), name
+            assert read(**{name: value}).faults == (), name
 
 
-def test_there_is_no_note_when_the_platform_set_nothing(faults_and_notes: Read) -> None:
+def test_there_is_no_note_when_the_platform_set_nothing(read: Read) -> None:
     quiet = {"AWS_ACCOUNT_ID": "123456789012", "UPLOAD_MAX_UPLOADS": "5", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    assert faults_and_notes(quiet) == ((), ())
+    project = read(**quiet)
+    assert (project.faults, project.notes) == ((), ())
 
 
 NO_SETTINGS = {
@@ -80,19 +70,15 @@ NO_SETTINGS = {
 
 
 @pytest.mark.parametrize(("name", "value"), each(NO_SETTINGS))
-def test_a_setting_that_does_not_exist_is_a_fault_when_it_only_looks_like_a_service(
-    name: str, value: str, faults_and_notes: Read
-) -> None:
-    (fault,), notes = faults_and_notes({name: value})
-    assert fault.startswith(f"{name}: there is no such setting")
-    assert "SECRET" not in fault
-    assert notes == ()
+def test_an_unknown_setting_is_a_fault_when_it_only_looks_like_a_service(name: str, value: str, read: Read) -> None:
+    project = read(**{name: value})
+    assert_fault(project, name, "there is no such setting")
+    assert project.notes == ()
 
 
-def test_a_variable_of_the_table_is_a_setting_when_it_has_a_platform_s_value(faults_and_notes: Read) -> None:
-    (fault,), notes = faults_and_notes({"UPLOAD_OPEN": "tcp://10.0.0.1:8000"})
-    assert fault == "UPLOAD_OPEN: must be true or false"
-    assert notes == ()
+def test_a_variable_of_the_table_is_a_setting_when_it_has_a_platform_s_value(read: Read) -> None:
+    project = read(UPLOAD_OPEN="tcp://10.0.0.1:8000")
+    assert (project.faults, project.notes) == (("UPLOAD_OPEN: must be true or false",), ())
     for row in TABLE:
         for value in ("10.0.0.1", "8000", "tcp://10.0.0.1:8000", "tcp"):
             assert not is_service_link(row.name, {row.name: value})
@@ -110,12 +96,12 @@ def test_a_variable_of_the_table_is_a_setting_when_it_has_a_platform_s_value(fau
     ],
 )
 def test_a_variable_that_describes_an_account_is_no_account_when_its_value_is_no_json(
-    ending: str, value: str, faults_and_notes: Read
+    ending: str, value: str, read: Read
 ) -> None:
     name = f"AWS_ACCOUNT_{ending}"
-    faults, notes = faults_and_notes({name: value})
-    assert faults == ()
-    assert notes == (f"{name}: describes an AWS account, is not the JSON of an account, and is not read",)
+    project = read(**{name: value})
+    note = f"{name}: describes an AWS account, is not the JSON of an account, and is not read"
+    assert (project.faults, project.notes) == ((), (note,))
 
 
 MISTAKES = {
@@ -135,13 +121,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("ending", "value"), each(MISTAKES))
-def test_a_mistake_in_an_account_is_a_fault_when_it_looks_like_one(
-    ending: str, value: str, faults_and_notes: Read
-) -> None:
-    (fault,), notes = faults_and_notes({f"AWS_ACCOUNT_{ending}": value})
-    assert fault.startswith(f"AWS_ACCOUNT_{ending}: ")
-    assert "SECRET" not in fault
-    assert notes == ()
+def test_a_mistake_in_an_account_is_a_fault_when_it_looks_like_one(ending: str, value: str, read: Read) -> None:
+    project = read(**{f"AWS_ACCOUNT_{ending}": value})
+    assert_fault(project, f"AWS_ACCOUNT_{ending}")
+    assert project.notes == ()
 
 
 def test_an_account_may_be_named_like_a_platform_s_variable_when_it_is_json(account_json: Write) -> None:

@@ -20,24 +20,17 @@ ALLOWED = [
 ]
 
 
-Faults = Callable[[str, str], tuple[str, ...]]
-
-
-@pytest.fixture
-def faults(account_json: Callable[..., str]) -> Faults:
-    """The faults of an account whose endpoint has this scheme and host."""
-
-    def find(scheme: str, host: str) -> tuple[str, ...]:
-        text = account_json(endpoint_url=f"{scheme}://{host}", allow_http=scheme == "http")
-        return read_accounts({"AWS_ACCOUNT_A": text}, str)[1]
-
-    return find
+def faults(account_json: Callable[..., str], scheme: str, host: str) -> tuple[str, ...]:
+    text = account_json(endpoint_url=f"{scheme}://{host}", allow_http=scheme == "http")
+    return read_accounts({"AWS_ACCOUNT_A": text}, str)[1]
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
 @pytest.mark.parametrize("host", FORBIDDEN)
-def test_an_endpoint_is_a_fault_when_it_leads_to_credentials(host: str, scheme: str, faults: Faults) -> None:
-    (fault,) = faults(scheme, host)
+def test_an_endpoint_is_a_fault_when_it_leads_to_credentials(
+    host: str, scheme: str, account_json: Callable[..., str]
+) -> None:
+    (fault,) = faults(account_json, scheme, host)
     assert fault.startswith("AWS_ACCOUNT_A")
     assert "endpoint_url" in fault
     assert "link-local" in fault
@@ -45,5 +38,5 @@ def test_an_endpoint_is_a_fault_when_it_leads_to_credentials(host: str, scheme: 
 
 
 @pytest.mark.parametrize("host", ALLOWED)
-def test_an_endpoint_is_no_fault_when_a_store_may_be_there(host: str, faults: Faults) -> None:
-    assert faults("https", host) == ()
+def test_an_endpoint_is_no_fault_when_a_store_may_be_there(host: str, account_json: Callable[..., str]) -> None:
+    assert faults(account_json, "https", host) == ()
