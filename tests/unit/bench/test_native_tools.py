@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,14 +100,12 @@ def test_the_client_gets_a_100_when_it_waits_for_it(null_store: NullStoreOf) -> 
 
 
 def test_answers_do_not_wait_for_each_other_when_they_are_delayed(null_store: NullStoreOf, native: Native) -> None:
-    account = null_store("A", delay_ms=100)
-    began = time.monotonic()
+    account = null_store("A", delay_ms=500)
     load = run_load(native["load"], port_of(account), "/b/", work(100, 20, at_once=20))
-    seconds = time.monotonic() - began
     assert load.operations == 20
     assert load.p50 is not None
-    assert load.p50 >= 0.1
-    assert seconds < 20 * 0.1
+    assert load.p50 >= 0.5
+    assert load.seconds < 20 * 0.5  # one after the other they would take longer
 
 
 def test_bodies_are_read_slowly_when_a_rate_is_given(null_store: NullStoreOf, native: Native) -> None:
