@@ -61,9 +61,10 @@ async def test_object_has_its_content_headers_when_it_comes_in_parts(inside: Ins
     assert inside.objects() == found(description, LARGE)
 
 
-async def test_object_has_no_content_headers_when_an_empty_file_without_any_is_put(inside: Inside) -> None:
-    _, description = await put(inside, b"")
-    assert inside.objects() == found(description, b"")
+@pytest.mark.parametrize("body", [b"", b"content"])
+async def test_object_has_no_content_headers_when_none_were_sent(inside: Inside, body: bytes) -> None:
+    _, description = await put(inside, body)
+    assert inside.objects() == found(description, body)
     looked = await inside.bucket.look(PREFIX + description.key)
     assert looked is not None
     assert looked.content_headers == {}

@@ -134,15 +134,16 @@ async def test_bucket_is_missing_when_it_was_deleted(kept_bucket: NewBucket, ope
 # --- options in the account's JSON
 
 
-async def test_md5_is_sent_when_an_account_has_no_checksums(
+async def test_md5_and_the_storage_class_are_sent_when_an_account_has_no_checksums(
     proxy: FaultProxy, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    bucket = await open_bucket(proxy.account, checksums=False)
+    bucket = await open_bucket(proxy.account, checksums=False, storage_class="STANDARD_IA")
     stored = [await bucket.put(described("one"), part_of(SMALL)), await upload(bucket, described("many"))]
     assert [each.checked_by for each in stored] == ["md5", "md5"]
     assert all("content-md5" in seen.headers for seen in [*proxy.seen("put"), *proxy.seen("part")])
     assert not any("checksum" in name for seen in proxy.requests for name in seen.headers)
-    assert head(account, "many")["ContentLength"] == len(LARGE)
+    found = head(account, "many")
+    assert (found["ContentLength"], found["StorageClass"]) == (len(LARGE), "STANDARD_IA")
 
 
 async def test_the_options_of_the_account_are_sent_when_a_file_is_put_or_begun(
