@@ -14,6 +14,7 @@ from testkit.serviceprocess import TOKEN
 
 BOUND_SECONDS = 10.0
 BOUNDARY = "the-boundary"
+CHUNKED = "transfer-encoding: chunked"
 
 
 class Listening(Protocol):
@@ -120,9 +121,14 @@ async def put(service: Listening, key: str | bytes, content: bytes = b"x", *fiel
     return await exchange(service, first + raw + rest, content)
 
 
-async def post_form(service: Listening, *parts: bytes) -> Answer:
+async def put_in_chunks(service: Listening, key: str, content: bytes, size: int, *fields: str) -> Answer:
+    return await exchange(service, head("PUT", f"/files/{key}", CHUNKED, *fields), *in_chunks(content, size))
+
+
+async def post_form(service: Listening, *parts: bytes, fields: Iterable[str] = ()) -> Answer:
+    """`fields`: further headers of the request."""
     body = form(*parts)
-    return await exchange(service, form_head(f"content-length: {len(body)}"), body)
+    return await exchange(service, form_head(f"content-length: {len(body)}", *fields), body)
 
 
 def head(method: str, target: str, *fields: str | bytes) -> bytes:
@@ -131,7 +137,7 @@ def head(method: str, target: str, *fields: str | bytes) -> bytes:
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n"
 
 
-def form_head(*fields: str) -> bytes:
+def form_head(*fields: str | bytes) -> bytes:
     return head("POST", "/upload", f"content-type: multipart/form-data; boundary={BOUNDARY}", *fields)
 
 

@@ -1,4 +1,4 @@
-"""The whole service, Django behind the API: what has no path of ours gets one clear answer and one line in the log."""
+"""The whole service, with Django behind the API: an unknown path gets one clear answer and one line in the log."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""One request, typed: what its path and its head say, and that nothing of it stays when it has ended."""
+"""One request: its path and its head, and that it is freed when it has ended."""
 
 import gc
 import weakref
