@@ -131,9 +131,9 @@ async def post_form(service: Listening, *parts: bytes, fields: Iterable[str] = (
     return await exchange(service, form_head(f"content-length: {len(body)}", *fields), body)
 
 
-def head(method: str, target: str, *fields: str | bytes) -> bytes:
+def head(method: str, target: str, *fields: str | bytes, host: str = "x", token: str = TOKEN) -> bytes:
     """Request line and headers, with a host and the token."""
-    lines = [f"{method} {target} HTTP/1.1", "host: x", f"authorization: Bearer {TOKEN}", *fields]
+    lines = [f"{method} {target} HTTP/1.1", f"host: {host}", f"authorization: Bearer {token}", *fields]
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n"
 
 

@@ -80,9 +80,7 @@ def test_pages_are_djangos_and_one_line_when_they_exist(service: ServiceProcess,
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/"])
-def test_a_page_is_a_problem_and_one_line_when_its_host_is_not_listed(
-    service: ServiceProcess, client: httpx.Client, path: str
-) -> None:
+def test_a_page_is_refused_when_its_host_is_unlisted(service: ServiceProcess, client: httpx.Client, path: str) -> None:
     answer = client.get(path, headers={"host": "unlisted.example"})
     assert_problem(answer, 400, "malformed_request")
     assert "ALLOWED_HOSTS" in answer.json()["detail"]

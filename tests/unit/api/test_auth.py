@@ -35,9 +35,7 @@ def request(method: str, target: str, *fields: bytes) -> bytes:
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_endpoint_refuses_when_the_token_is_missing_or_wrong(
-    shared: Shared, field: bytes, code: str
-) -> None:
+async def test_endpoints_refuse_when_the_token_is_missing_or_wrong(shared: Shared, field: bytes, code: str) -> None:
     for method, target in ENDPOINTS:
         answer = await exchange(shared, request(method, target, field))
         assert_problem(answer, 401, code)

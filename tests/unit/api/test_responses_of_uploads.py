@@ -34,9 +34,7 @@ TAKEN = Failed(account="B", bucket="b", object_key="k", error=KeyOccupiedError("
         ([STORED, TAKEN], 409, "key_taken"),
     ],
 )
-def test_the_status_says_what_became_of_the_file_when_an_upload_is_answered(
-    outcomes: list[Outcome], status: int, word: str
-) -> None:
+def test_the_outcomes_decide_when_an_upload_is_answered(outcomes: list[Outcome], status: int, word: str) -> None:
     answer = receipt_response(receipt_of("k", b"content", outcomes), repeated_status=HTTPStatus.OK)
     content = json.loads(bytes(answer.body))
     assert (answer.status_code, content.get("code") or content["status"]) == (status, word)

@@ -79,9 +79,7 @@ async def test_the_field_names_the_file_when_it_is_sent(shared: Shared, parts: l
         ([form_part("document", b"content", filename="f.txt")], "file_missing"),
     ],
 )
-async def test_the_form_is_refused_when_name_or_file_cannot_be_used(
-    shared: Shared, parts: list[bytes], code: str
-) -> None:
+async def test_a_form_is_refused_when_name_or_file_is_unusable(shared: Shared, parts: list[bytes], code: str) -> None:
     assert_problem(await post_form(shared, *parts), 422, code)
     shared.assert_nothing_left()
 
@@ -98,9 +96,7 @@ CONTROL_CHARACTERS = ("a\0b", "a\x1fb", "a\x7f", "a\x85b", "a\tb", "  ", "a\ufff
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\\b", "..", ".", *CONTROL_CHARACTERS])
-async def test_the_name_is_refused_when_it_is_a_path_or_has_control_characters(
-    shared: Shared, named: Named, name: str
-) -> None:
+async def test_a_name_is_refused_when_it_is_a_path_or_has_controls(shared: Shared, named: Named, name: str) -> None:
     answer = await post_form(shared, *named(name))
     assert_problem(answer, 422, "filename_refused")
     assert name.strip(" .") not in answer.json()["detail"] or not name.strip(" .")

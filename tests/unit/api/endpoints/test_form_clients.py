@@ -129,9 +129,7 @@ CLIENTS: dict[str, tuple[str, str, *tuple[Lines, ...]]] = {
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_the_name_is_the_one_that_the_client_means_when_a_well_known_client_sends_it(
-    shared: Shared, client: str
-) -> None:
+async def test_the_name_is_the_intended_one_when_a_well_known_client_sends_it(shared: Shared, client: str) -> None:
     name, kind, *fields = CLIENTS[client]
     boundary = re.findall(r'boundary="?([^";]+)', kind)[0]
     assert_stored(shared, await post(shared, kind, form_of(boundary, *fields)), name)
@@ -175,9 +173,7 @@ async def test_the_form_is_refused_when_pythons_email_package_encodes_its_values
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.parametrize("options", [[], ["--form-escape"]])
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_name_is_kept_when_curl_sends_it(
-    shared: Shared, tmp_path: Path, name: str, options: list[str]
-) -> None:
+async def test_a_name_is_kept_when_curl_sends_it(shared: Shared, tmp_path: Path, name: str, options: list[str]) -> None:
     (tmp_path / "sent").write_bytes(CONTENT)
     quoted = name.replace('"', '\\"')
     curl = await asyncio.create_subprocess_exec(
@@ -208,9 +204,7 @@ async def post_fields(shared: Shared, *fields: Lines) -> Answer:
     ],
 )
 @pytest.mark.parametrize("where", ["file", "filename", "note"])
-async def test_an_encoded_value_is_refused_when_the_form_says_so(
-    shared: Shared, where: str, coding: str, taken: bool
-) -> None:
+async def test_a_value_is_refused_when_it_is_encoded(shared: Shared, where: str, coding: str, taken: bool) -> None:
     fields: dict[str, Lines] = {"note": (f"{FORM_DATA}name=note", "x"), "filename": (NAME, "f.txt"), "file": FILE}
     fields[where] = (f"content-transfer-encoding: {coding}", *fields[where])
     for order in (fields.values(), reversed(fields.values())):
@@ -234,9 +228,7 @@ async def test_an_encoded_value_is_refused_when_the_form_says_so(
         ("application/octet-stream", "ü.txt".encode(), "ü.txt"),
     ],
 )
-async def test_the_name_is_decoded_when_its_field_declares_a_charset(
-    shared: Shared, kind: str, value: bytes, name: str
-) -> None:
+async def test_the_name_is_decoded_when_it_has_a_charset(shared: Shared, kind: str, value: bytes, name: str) -> None:
     assert_stored(shared, await post_fields(shared, (NAME, f"Content-Type: {kind}", value), FILE), name)
 
 
@@ -250,9 +242,7 @@ async def test_the_name_is_decoded_when_its_field_declares_a_charset(
         ("text/plain; charset=us-ascii", 422, "filename_refused"),
     ],
 )
-async def test_the_name_is_refused_when_its_field_cannot_be_read(
-    shared: Shared, kind: str, status: int, code: str
-) -> None:
+async def test_the_name_is_refused_when_it_cannot_be_read(shared: Shared, kind: str, status: int, code: str) -> None:
     field = (NAME, f"Content-Type: {kind}", '"ü+AOQ-.txt"')
     for order in ([field, FILE], [FILE, field]):
         answer = await post_fields(shared, *order)
@@ -287,9 +277,7 @@ async def test_the_form_is_read_when_its_boundary_has_signs(shared: Shared, kind
         ("multipart/form-data; boundary=b; charset=utf-16", "encoding_refused"),
     ],
 )
-async def test_the_form_is_refused_when_its_type_cannot_be_read_to_its_end(
-    shared: Shared, kind: str, code: str
-) -> None:
+async def test_the_form_is_refused_when_its_type_cannot_be_read(shared: Shared, kind: str, code: str) -> None:
     answer = await post(shared, kind, form_of("b", FILE))
     assert_problem(answer, 415, code)
     assert any(word in answer.json()["detail"] for word in ("Content-Type", "charset"))

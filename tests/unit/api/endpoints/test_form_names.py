@@ -61,9 +61,7 @@ FILE = file_part('; name="file"; filename="f.txt"')
         ('; name="file"; filename="日本語.txt"', "日本語.txt"),
     ],
 )
-async def test_the_name_is_the_one_that_was_sent_when_its_header_can_be_read(
-    shared: Shared, parameters: str | bytes, name: str
-) -> None:
+async def test_the_name_is_kept_when_its_header_can_be_read(shared: Shared, parameters: str | bytes, name: str) -> None:
     receipt = shared.assert_stored(await post_form(shared, file_part(parameters)), b"content")
     assert receipt["name"] == name
 
@@ -104,9 +102,7 @@ async def test_the_name_is_the_one_that_was_sent_when_its_header_can_be_read(
         b'; name="file"; filename="r\xe9sum\xe9.pdf"',
     ],
 )
-async def test_the_form_is_refused_when_the_header_with_the_name_cannot_be_read_to_its_end(
-    shared: Shared, parameters: str | bytes
-) -> None:
+async def test_the_form_is_refused_when_the_name_cannot_be_read(shared: Shared, parameters: str | bytes) -> None:
     answer = await post_form(shared, file_part(parameters))
     assert_problem(answer, 400, "malformed_form")
     assert re.search(r"Content-Disposition|filename[*]|filename of the field `file`", answer.json()["detail"])
@@ -154,9 +150,7 @@ async def test_the_name_is_refused_when_what_it_says_is_no_name(shared: Shared, 
     ],
 )
 @pytest.mark.parametrize("field_first", [True, False])
-async def test_the_field_wins_when_the_other_name_cannot_be_used(
-    shared: Shared, parameters: str | bytes, field_first: bool
-) -> None:
+async def test_the_field_wins_when_it_is_there(shared: Shared, parameters: str | bytes, field_first: bool) -> None:
     parts = [FIELD, file_part(parameters)]
     answer = await post_form(shared, *(parts if field_first else reversed(parts)))
     assert shared.assert_stored(answer, b"content")["name"] == "field.txt"
@@ -172,9 +166,7 @@ async def test_the_form_is_refused_when_the_header_of_another_field_cannot_be_re
 
 
 @pytest.mark.parametrize("fields", [[], [FIELD]])
-async def test_no_file_was_chosen_when_its_field_has_neither_name_nor_bytes(
-    shared: Shared, fields: list[bytes]
-) -> None:
+async def test_no_file_was_chosen_when_its_field_has_no_name_or_bytes(shared: Shared, fields: list[bytes]) -> None:
     nothing = file_part('; name="file"; filename=""', "Content-Type: application/octet-stream", content=b"")
     for parts in ([*fields, nothing], [nothing, *fields]):
         answer = await post_form(shared, *parts)

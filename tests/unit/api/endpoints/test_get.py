@@ -60,9 +60,7 @@ async def test_get_and_head_describe_the_file_when_it_is_there(reader: Reader) -
         ("'it''s'", "filename=\"'it''s'\"; filename*=UTF-8''%27it%27%27s%27"),
     ],
 )
-async def test_the_name_is_one_to_save_when_it_has_what_a_header_cannot_carry(
-    reader: Reader, name: str, disposition: str
-) -> None:
+async def test_the_name_can_be_saved_when_a_header_cannot_carry_it(reader: Reader, name: str, disposition: str) -> None:
     await reader.store("k", SMALL, name=name)
     answer = await reader.get("/files/k")
     assert answer.headers["content-disposition"] == f"attachment; {disposition}"
@@ -82,13 +80,8 @@ async def test_nothing_is_sent_when_the_file_is_empty(reader: Reader, method: st
 @pytest.mark.parametrize(
     ("spelt", "key"),
     [
-        ("a%20b", "a b"),
-        ("a+b", "a+b"),
-        ("%C3%BC/%E7%A9%BA", "ü/空"),
-        ("what%3Fnow%23then", "what?now#then"),
-        ("a//b", "a//b"),
-        ("50%25", "50%"),
-        ("a%2Fb", "a/b"),
+        *[("a%20b", "a b"), ("a+b", "a+b"), ("%C3%BC/%E7%A9%BA", "ü/空"), ("what%3Fnow%23then", "what?now#then")],
+        *[("a//b", "a//b"), ("50%25", "50%"), ("a%2Fb", "a/b")],
     ],
 )
 async def test_the_file_is_found_when_its_key_is_awkward(reader: Reader, spelt: str, key: str) -> None:
@@ -96,29 +89,18 @@ async def test_the_file_is_found_when_its_key_is_awkward(reader: Reader, spelt: 
     assert (await reader.get(f"/files/{spelt}")).content == SMALL
 
 
-@pytest.mark.parametrize("spelt", ["%ff", "%zz", "a%00b", "a/..%2fb", "k?versionId=1", ""])
+@pytest.mark.parametrize("spelt", ["%ff", "%zz", "a%00b", "a%0Ab", "a/..%2fb", "k?versionId=1", ""])
 async def test_the_request_is_refused_when_its_path_is_no_key(reader: Reader, spelt: str) -> None:
     await reader.store("k", SMALL)
     assert_problem(await reader.get(f"/files/{spelt}"), 400, "key_refused")
 
 
-async def test_there_is_no_such_file_when_nothing_was_acknowledged_under_the_key(
-    reader: Reader, buckets: list[MemoryBucket]
-) -> None:
+async def test_a_file_is_not_found_when_it_was_never_acknowledged(reader: Reader, buckets: list[MemoryBucket]) -> None:
     await reader.store("k", SMALL)
     reader.records.receipts.clear()
     assert_problem(await reader.get("/files/k"), 404, "file_not_found")
     assert (await reader.get("/files/k", "HEAD")).status_code == 404
     assert asked(buckets) == ""
-
-
-@pytest.mark.parametrize("path", ["/files/k", "/files", "/receipts/x"])
-async def test_a_read_is_refused_when_it_has_no_token_or_a_wrong_one(reader: Reader, path: str) -> None:
-    await reader.store("k", SMALL)
-    async with reader.client(headers={}) as client:
-        assert_problem(await client.get(path), 401, "token_missing")
-        wrong = await client.get(path, headers={"authorization": "Bearer wrong"})
-        assert_problem(wrong, 401, "token_refused")
 
 
 async def test_all_methods_are_named_when_another_is_used(reader: Reader) -> None:

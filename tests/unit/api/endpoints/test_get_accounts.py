@@ -66,7 +66,7 @@ async def test_the_accounts_are_asked_in_order_when_the_first_ones_fail() -> Non
             buckets[1].objects.clear()
 
 
-async def test_an_account_is_not_asked_when_it_does_not_have_the_file_yet(
+async def test_an_account_is_not_asked_when_it_does_not_have_the_file(
     reader: Reader, buckets: list[MemoryBucket]
 ) -> None:
     pending = Pending(account="A", bucket="bucket-a", object_key="k")
@@ -76,7 +76,7 @@ async def test_an_account_is_not_asked_when_it_does_not_have_the_file_yet(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_the_reason_of_each_account_is_in_the_answer_when_none_can_give_the_file(
+async def test_every_reason_is_given_when_no_account_can_read(
     reader: Reader, buckets: list[MemoryBucket], method: str
 ) -> None:
     await reader.store("k", CONTENT)

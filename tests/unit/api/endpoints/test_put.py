@@ -27,9 +27,7 @@ SMALL, LARGE = b"small", b"x" * (3 * PART + 1)
 
 @pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 3 * PART, 3 * PART + 1])
-async def test_every_account_has_the_bytes_when_the_size_is_around_a_part(
-    shared: Shared, size: int, chunked: bool
-) -> None:
+async def test_accounts_have_the_bytes_when_the_size_is_around_a_part(shared: Shared, size: int, chunked: bool) -> None:
     content = hashlib.shake_256(str(size).encode()).digest(size)
     answer = await (put_in_chunks(shared, "k", content, 1000) if chunked else put(shared, "k", content))
     receipt = shared.assert_stored(answer, content)

@@ -73,7 +73,7 @@ async def test_the_digest_decides_when_it_is_declared_of_the_file(
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("header", HEADERS)
-async def test_the_digest_is_of_the_whole_form_when_the_request_declares_it(
+async def test_the_digest_is_of_the_form_when_the_request_declares_it(
     shared: Shared, header: str, content: bytes
 ) -> None:
     name = header.partition(":")[0]
@@ -106,9 +106,7 @@ async def test_form_and_file_are_both_checked_when_both_are_declared(shared: Sha
         ("Trailer: Content-Digest", "Trailer"),
     ],
 )
-async def test_it_is_refused_before_the_first_byte_when_a_digest_cannot_be_checked(
-    shared: Shared, field: str, told: str
-) -> None:
+async def test_it_is_refused_early_when_a_digest_cannot_be_checked(shared: Shared, field: str, told: str) -> None:
     announced = "content-length: 100000"
     for request in (head("PUT", "/files/k", announced, field), form_head(announced, field)):
         answer = await exchange(shared, request)
