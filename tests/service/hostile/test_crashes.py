@@ -36,7 +36,7 @@ from tests.service.conftest import (
 from tests.service.receipts import statuses
 from tests.serving import Running, running
 
-NO_HEADER = "\ud800"  # cannot be encoded: it stands for a mistake that no rule about settings or answers prevents
+NO_HEADER = "\ud800"  # cannot be encoded: a mistake that no rule about settings or answers prevents
 FAILING = AccountFailingError.code
 SETTINGS: dict[str, Any] = {"part_size": PART_BYTES, "max_request_bytes": 0, "settle_seconds": 0.1}
 

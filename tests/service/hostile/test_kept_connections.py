@@ -69,16 +69,15 @@ async def answered_and_closed(service: Listening, status: int, code: str | None,
         assert await connection.ended(), code
 
 
-async def gone(service: Listening, *pieces: bytes) -> None:
-    """Send this, and break off."""
+async def send_and_leave(service: Listening, *pieces: bytes) -> None:
     async with connected(service) as connection:
         await connection.send(*pieces)
-        await asyncio.sleep(0.2)  # so that the service is in the midst of it
+        await asyncio.sleep(0.2)  # so that the service has begun to answer
         await connection.cut()
 
 
 def sockets_of(service: ServiceProcess) -> int:
-    """The number of open ones, connections and those that listen. Linux tells."""
+    """The number of open sockets, also of those that listen; read from /proc."""
     count = 0
     for descriptor in Path(f"/proc/{service.process_id}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed in between
@@ -149,6 +148,6 @@ async def test_no_connection_is_kept_when_clients_go(tmp_path: Path) -> None:
                     (head("GET", "/files/large"),),
                     (head("GET", "/files/nothing"),),
                 ):
-                    group.create_task(gone(service, *numbered(pieces, number)))
-        await gone(service, put("gone-later", 2 * PART - MiB), b"x" * (PART + MiB))
+                    group.create_task(send_and_leave(service, *numbered(pieces, number)))
+        await send_and_leave(service, put("gone-later", 2 * PART - MiB), b"x" * (PART + MiB))
         await assert_nothing_is_kept(service, before)

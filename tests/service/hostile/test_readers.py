@@ -24,7 +24,7 @@ from tests.service.receipts import receipt_when
 from tests.service.services import client_of
 from tests.service.services import service as new_service
 from tests.serving import Running, running
-from tests.unit.api.expectations import assert_problem
+from tests.unit.api.expectations import assert_problem, until
 from tests.unit.api.rawhttp import Listening, head
 
 HOSTILE = "the-token-of-a-hostile-client"
@@ -100,7 +100,7 @@ async def store(service: Running, key: str, body: bytes) -> None:
 async def until_logged(logs: list[Any], event: str, **fields: str) -> None:
     async with asyncio.timeout(30):
         while not any(line["event"] == event and fields.items() <= line.items() for line in logs):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # a log has no signal
+            await asyncio.sleep(0.05)  # a log has no event
 
 
 # --- many who read nothing
@@ -154,7 +154,7 @@ async def test_a_reader_is_broken_off_when_it_reads_nothing(proxied: Proxied) ->
         with capture_logs() as logs, idle_readers(service, 1, "/files/large", TOKEN) as [reader]:
             await until_logged(logs, "request", code="reader_too_slow")
             await proxy.wait_until("get", ended=True)
-            assert not service.application.readings.places.held
+            await until(lambda: not service.application.readings.places.held)
             assert await broken_off(reader, len(LARGE))
     assert metrics.SLOW_READERS._value.get() == before + 1
 

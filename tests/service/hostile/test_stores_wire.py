@@ -121,7 +121,7 @@ async def test_a_listing_of_everything_ends_when_it_goes_in_a_circle(store: Host
 
 
 class ManyVersions:
-    """Of one key, two a page. A marker that names one that is gone is refused, as some store may do."""
+    """Of one key, two per page. A marker of a deleted version is refused, as a store may do."""
 
     def __init__(self, store: HostileStore, *version_ids: str) -> None:
         self.left = list(version_ids)
@@ -139,7 +139,7 @@ class ManyVersions:
 
     def shown(self, asked: Asked) -> bytes:
         named = asked.query["versionId"]
-        file_id = FILE.file_id if named in self.ours else "somebody's"
+        file_id = FILE.file_id if named in self.ours else "of-another"
         return answer("200 OK", 'ETag: "e"', f"x-amz-version-id: {named}", f"x-amz-meta-mentum-file-id: {file_id}")
 
     def deleted(self, asked: Asked) -> bytes:
@@ -219,17 +219,15 @@ async def test_only_an_account_error_comes_out_when_moments_lie_at_the_end_of_ti
     ["u" * 100_000, "u" * 2049, "a b", "&#10;", "ü", TOKEN, f"x{TOKEN}", TOKEN[:100]],
     ids=["100,000", "2,049", "a space", "a line", "not ASCII", "the token", "a token in it", "a piece of the token"],
 )
-async def test_an_upload_is_refused_when_its_id_is_invalid(
-    store: HostileStore, bucket: S3Bucket, upload_id: str
-) -> None:
+async def test_an_upload_fails_when_its_id_is_invalid(store: HostileStore, bucket: S3Bucket, upload_id: str) -> None:
     store.says["begin"] = lambda asked: begun(upload_id)
     with pytest.raises(AccountFailingError) as raised:
         await bucket.begin(FILE)
-    assert raised.value.unanswered  # so that it is looked for
+    assert raised.value.unanswered  # so that the upload is searched for
     assert upload_id not in str(raised.value)
 
 
-async def test_an_upload_is_refused_when_its_id_is_our_signature(store: HostileStore, bucket: S3Bucket) -> None:
+async def test_an_upload_fails_when_its_id_is_our_signature(store: HostileStore, bucket: S3Bucket) -> None:
     store.says["begin"] = lambda asked: begun(asked.signature)
     with pytest.raises(AccountFailingError):
         await bucket.begin(FILE)
@@ -286,7 +284,7 @@ async def test_a_listing_is_read_when_a_key_has_the_id_of_the_access_key(store: 
 
 @pytest.mark.parametrize("metadata", ["x-amz-meta-author: J\xf6rg", f"x-amz-meta-note: {'n' * 3000}"])
 async def test_an_equal_object_stays_when_it_has_metadata(store: HostileStore, bucket: S3Bucket, metadata: str) -> None:
-    """It shows some, so that it would show ours if it were ours."""
+    """An object with other metadata would have our file id if it were ours."""
     store.says |= {
         "head": lambda asked: answer("200 OK", 'ETag: "e"', metadata),
         "list_versions": lambda asked: version_page(version("k", "null")),

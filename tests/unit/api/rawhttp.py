@@ -1,6 +1,6 @@
 """HTTP/1.1 byte by byte: requests that no well-behaved client sends, and what the service answers to them.
 
-A `Connection` writes exactly what it is told and reads one answer after the other. Everything has a bound.
+A `Connection` writes exactly the given bytes and reads one answer after the other. Everything has a time limit.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ CHUNKED = "transfer-encoding: chunked"
 
 
 class Listening(Protocol):
-    """A service, or what stands in front of one."""
+    """A service, or a proxy in front of one."""
 
     @property
     def url(self) -> str: ...
@@ -26,7 +26,7 @@ class Listening(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """Status 0 stands for a connection that ended without an answer. The names are httpx's."""
+    """Status 0: the connection ended without an answer. The names are those of httpx."""
 
     status_code: int
     headers: dict[str, str]
@@ -54,7 +54,7 @@ class Connection:
             return
 
     async def answer(self, *, to_head: bool = False) -> Answer:
-        """Of a request with the method HEAD there is no body, whatever its length."""
+        """The answer to HEAD has no body, but may have a length."""
         try:
             async with asyncio.timeout(BOUND_SECONDS):
                 head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -115,7 +115,7 @@ async def exchange(service: Listening, *pieces: bytes, end: bool = False) -> Ans
 
 
 async def put(service: Listening, key: str | bytes, content: bytes = b"x", *fields: str | bytes) -> Answer:
-    """The key stands in the request line as it is given."""
+    """The request line has the key as it is given."""
     raw = key.encode() if isinstance(key, str) else key
     first, _, rest = head("PUT", "/files/@", f"content-length: {len(content)}", *fields).partition(b"@")
     return await exchange(service, first + raw + rest, content)

@@ -96,11 +96,8 @@ async def keep_sending(connection: Connection, piece: bytes, pause_seconds: floa
 
 @pytest.mark.parametrize(
     ("seconds", "silence_seconds", "piece"),
-    [
-        (0.6, 1000.0, PIECE),
-        (1000.0, 0.3, b""),
-        (1000.0, 0.3, b"x"),  # slower than the least rate
-    ],
+    [(0.6, 1000.0, PIECE), (1000.0, 0.3, b""), (1000.0, 0.3, b"x")],
+    ids=["time", "silence", "rate"],
 )
 async def test_reading_on_ends_when_a_bound_is_met(seconds: float, silence_seconds: float, piece: bytes) -> None:
     discarding = Discarding(seconds=seconds, silence_seconds=silence_seconds)
@@ -134,9 +131,8 @@ async def test_an_upload_finds_a_place_when_the_body_of_another_is_read_on() -> 
     """The 502 comes from an upload that had the only place, and memory."""
     settings = {"max_request_bytes": 0, "max_uploads": 1}
     async with memory_service(three(refuses_begin=1), **settings) as service, connected(service) as connection:
-        await connection.send(
-            head("PUT", "/files/k", "transfer-encoding: chunked"), *(b"%x\r\n%s\r\n" % (MiB, PIECE) for _ in range(10))
-        )
+        await connection.send(head("PUT", "/files/k", "transfer-encoding: chunked"))
+        await connection.send(*(b"%x\r\n%s\r\n" % (MiB, PIECE) for _ in range(10)))
         assert_problem(await connection.answer(), 502, "accounts_failed")
         discarding = service.service.application.discarding
         await until(lambda: discarding.under_way == 1)

@@ -32,14 +32,12 @@ def lines() -> Iterator[list[Line]]:
 
 async def line_of(lines: list[Line], target: str) -> Line:
     """The line of the one request for this path: it is written just after the answer."""
-    found: list[Line] = []
 
-    def is_written() -> bool:
-        found[:] = [line for line in lines if line["event"] == "request" and line["path"] == target]
-        return bool(found)
+    def found() -> list[Line]:
+        return [line for line in lines if line["event"] == "request" and line["path"] == target]
 
-    await until(is_written)
-    (line,) = found
+    await until(lambda: bool(found()))
+    (line,) = found()
     return line
 
 

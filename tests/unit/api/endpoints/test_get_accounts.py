@@ -14,6 +14,7 @@ from testkit.memorybucket import PIECE, MemoryBucket
 from tests.files import bytes_of
 from tests.readers import TOKEN, Reader, reading
 from tests.unit.api.expectations import asked, assert_problem, until
+from tests.unit.api.rawhttp import head
 
 CONTENT = bytes_of(2 * PIECE + 100)
 SMALL = b"content"
@@ -179,9 +180,9 @@ async def test_little_is_read_ahead_when_the_reader_is_slow(leaves: bool) -> Non
     bucket, content = MemoryBucket("A"), bytes(64 * MiB)
     async with reading([bucket]) as reader:
         await reader.store("k", content)
-        host, _, port = reader.url.removeprefix("http://").partition(":")
-        incoming, outgoing = await asyncio.open_connection(host, int(port), limit=PIECE)
-        outgoing.write(f"GET /files/k HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        url = httpx.URL(reader.url)
+        incoming, outgoing = await asyncio.open_connection(url.host, url.port, limit=PIECE)
+        outgoing.write(head("GET", "/files/k", token=TOKEN))
         taken = -1
         while taken != bucket.given or not taken:  # until nothing more is taken
             taken = bucket.given

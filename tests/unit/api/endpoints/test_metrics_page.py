@@ -65,7 +65,7 @@ def test_every_metric_is_on_the_page_when_it_is_exported_and_no_other(exported: 
     for name, (kind, labels, scope, together, meaning) in found.items():
         family = ours[name]
         assert kind == family.type, name
-        # A label's name stands before a colon, or in a list of names; a value may be written so, too.
+        # A label's name is before a colon, or in a list of names; a value may look the same.
         assert labels_of(family) <= set(re.findall(r"`(\w+)`", labels)), name
         assert scope in ("process", "ledger")
         assert together
