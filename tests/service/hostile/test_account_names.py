@@ -48,7 +48,7 @@ async def test_no_account_gets_the_name_of_another_one_when_files_come(accounts:
         assert form.status_code == 201
         late = await client.put("/files/late", content=content(ONE_PART), headers={"upload-ack": "any"})
         assert late.status_code in (201, 202)
-        await receipt_when(client, late.json()["id"], lambda told: set(statuses(told).values()) == {"stored"})
+        await receipt_when(client, late.json()["id"], lambda receipt: set(statuses(receipt).values()) == {"stored"})
         assert (await client.get("/files/one")).status_code == 200
         assert (await client.delete("/files/large")).status_code == 200
     for account, proxy in zip(accounts.values(), proxies.values(), strict=True):
@@ -86,7 +86,7 @@ async def test_an_account_that_lost_its_objects_gets_them_when_the_ledger_was_re
         files = await files_in(new)
         async with serving(*among, database=new, **QUICK) as service, service.client() as client:
             for file in files.values():
-                await receipt_when(client, str(file.pk), lambda told: told["status"] == "stored")
+                await receipt_when(client, str(file.pk), lambda receipt: receipt["status"] == "stored")
     bodies = {name: {key for key, _ in account.contents().versions} for name, account in accounts.items()}
     assert bodies == {"A": {"all", "two"}, "B": {"all", "two"}, "C": {"all"}}
 

@@ -80,5 +80,5 @@ async def curl(service: Listening, size: int, early: Early, folder: Path) -> tup
     )
     output, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
-    told = json.loads(output)
-    return told["status"], told["code"]
+    answer = json.loads(output)
+    return answer["status"], answer["code"]

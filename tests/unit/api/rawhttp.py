@@ -142,8 +142,8 @@ def form_head(*fields: str | bytes) -> bytes:
 
 
 def form_part(name: str, content: bytes, *, filename: str | None = None) -> bytes:
-    told = "" if filename is None else f'; filename="{filename}"'
-    disposition = f'content-disposition: form-data; name="{name}"{told}'
+    parameter = "" if filename is None else f'; filename="{filename}"'
+    disposition = f'content-disposition: form-data; name="{name}"{parameter}'
     return f"--{BOUNDARY}\r\n{disposition}\r\n\r\n".encode() + content + b"\r\n"
 
 

@@ -81,7 +81,7 @@ async def test_the_attempts_are_counted_when_an_account_had_to_be_asked_again(li
     async with running(three(fails_put=2)) as service:
         assert (await put(service, "k")).status_code == 201
         line = await line_of(lines, "/files/k")
-    attempts = {name: told["attempts"] for name, told in accounts_of(lines, line["request_id"]).items()}
+    attempts = {name: line["attempts"] for name, line in accounts_of(lines, line["request_id"]).items()}
     assert attempts == {"A": 1, "B": 3, "C": 1}
 
 
@@ -112,7 +112,7 @@ async def test_each_line_has_its_own_id_when_requests_run_at_once(lines: list[Li
         for number, answer in enumerate(answers):
             assert answer.headers["x-request-id"] == f"id-{number}"
             assert (await line_of(lines, f"/files/{number}"))["request_id"] == f"id-{number}"
-            assert {told["key"] for told in accounts_of(lines, f"id-{number}").values()} == {f"{number}"}
+            assert {line["key"] for line in accounts_of(lines, f"id-{number}").values()} == {f"{number}"}
 
 
 async def test_the_line_has_the_code_when_a_request_is_refused(lines: list[Line]) -> None:

@@ -52,11 +52,11 @@ def test_nothing_stays_in_memory_when_the_scope_has_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "told"),
+    ("path", "query", "reason"),
     [(b"/%66iles/k", b"", "percent-encoded"), (b"/files/k", b"a=b", "%3F"), (b"/files/kkkk", b"", "longer")],
 )
-def test_the_key_is_refused_when_the_path_has_another_form(path: bytes, query: bytes, told: str) -> None:
-    with pytest.raises(KeyRefusedError, match=told):
+def test_the_key_is_refused_when_the_path_has_another_form(path: bytes, query: bytes, reason: str) -> None:
+    with pytest.raises(KeyRefusedError, match=reason):
         request(scope_of(path=path, query=query)).key(longest_prefix_bytes=1021)
 
 

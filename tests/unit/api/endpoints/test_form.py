@@ -28,7 +28,7 @@ async def test_the_file_is_stored_when_it_comes_alone(shared: Shared, content: b
     receipt = shared.assert_stored(answer, content)
     assert (receipt["name"], receipt["size"]) == ("f.txt", len(content))
     assert receipt["sha256"] == hashlib.sha256(content).hexdigest()
-    assert {name: told["status"] for name, told in receipt["accounts"].items()} == dict.fromkeys("ABC", "stored")
+    assert {name: each["status"] for name, each in receipt["accounts"].items()} == dict.fromkeys("ABC", "stored")
 
 
 async def test_the_file_is_stored_when_each_byte_of_the_form_is_a_chunk(shared: Shared) -> None:

@@ -110,7 +110,7 @@ async def test_the_form_is_refused_when_the_name_cannot_be_read(shared: Shared, 
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "word"),
     [
         ('; name="file"; filename="a%0Ab.txt"', "%0A"),
         ('; name="file"; filename="a%0D%0Ab.txt"', "%0D"),
@@ -129,10 +129,10 @@ async def test_the_form_is_refused_when_the_name_cannot_be_read(shared: Shared, 
         ),
     ],
 )
-async def test_the_name_is_refused_when_what_it_says_is_no_name(shared: Shared, parameters: str, told: str) -> None:
+async def test_the_name_is_refused_when_its_value_is_no_name(shared: Shared, parameters: str, word: str) -> None:
     answer = await post_form(shared, file_part(parameters))
     assert_problem(answer, 422, "filename_refused")
-    assert told in answer.json()["detail"]
+    assert word in answer.json()["detail"]
     assert "the field `file`" in answer.json()["detail"]
     shared.assert_nothing_left()
 

@@ -9,15 +9,7 @@ import pytest
 
 from file.logic.values import MAX_KEY_BYTES, MiB
 from testkit.memorybucket import MemoryBucket
-from tests.unit.api.expectations import (
-    BOUND_SECONDS,
-    PART,
-    Shared,
-    assert_everywhere,
-    assert_problem,
-    memory_service,
-    three,
-)
+from tests.unit.api.expectations import PART, Shared, assert_everywhere, assert_problem, memory_service, three
 from tests.unit.api.rawhttp import exchange, head, put, put_in_chunks
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,7 +34,7 @@ async def test_the_file_is_empty_when_the_request_has_no_body(shared: Shared) ->
 async def test_the_first_part_leaves_when_the_last_byte_has_not_arrived() -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * (9 * MiB)
-        async with asyncio.timeout(BOUND_SECONDS):
+        async with asyncio.timeout(10):
             for bucket in service.buckets:
                 await bucket.first_part.wait()
         yield b"last"
@@ -119,7 +111,7 @@ async def test_type_and_metadata_are_kept_when_they_are_sent(shared: Shared) -> 
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "word"),
     [
         ("x-amz-meta-a: " + "v" * 2048, "bytes, names and values together"),
         ("x-amz-meta-mentum-file-id: 1", "reserved"),
@@ -131,11 +123,11 @@ async def test_type_and_metadata_are_kept_when_they_are_sent(shared: Shared) -> 
 )
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 async def test_metadata_is_refused_when_stores_would_not_keep_it(
-    shared: Shared, field: str | bytes, told: str, content: bytes
+    shared: Shared, field: str | bytes, word: str, content: bytes
 ) -> None:
     answer = await put(shared, "k", content, field)
     assert_problem(answer, 400, "metadata_refused")
-    assert told in answer.json()["detail"]
+    assert word in answer.json()["detail"]
     shared.assert_nothing_left()
 
 
@@ -161,7 +153,7 @@ async def test_one_wins_when_two_uploads_go_to_one_key_at_once(content: bytes) -
     async with memory_service(three(stalls_at_put=1, stalls_at_begin=1), part_size=PART) as service:
         slow = service.buckets[1]
         first = asyncio.ensure_future(put(service, "k", content))
-        await asyncio.wait_for(slow.stalled.wait(), BOUND_SECONDS)
+        await asyncio.wait_for(slow.stalled.wait(), 10)
         refused = await put(service, "k", b"other")
         assert_problem(refused, 409, "key_busy")
         assert refused.headers["retry-after"]

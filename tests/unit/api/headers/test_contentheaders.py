@@ -92,7 +92,7 @@ async def test_lines_are_one_list_when_a_list_comes_in_several(shared: Shared) -
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "words"),
     [
         ([f"content-disposition: inline; filename={'x' * MAX_CONTENT_HEADERS_BYTES}"], ["Content-Disposition", "1536"]),
         ([f"cache-control: {'x' * 800}", f"content-language: {'x' * 700}"], ["Cache-Control", "1536"]),
@@ -110,10 +110,12 @@ async def test_lines_are_one_list_when_a_list_comes_in_several(shared: Shared) -
         (["content-type: text/plain", "content-type: text/html"], ["Content-Type", "more than once"]),
     ],
 )
-async def test_a_header_is_refused_when_stores_may_change_it(shared: Shared, lines: list[str], told: list[str]) -> None:
+async def test_a_header_is_refused_when_stores_may_change_it(
+    shared: Shared, lines: list[str], words: list[str]
+) -> None:
     answer = await put(shared, "k", SMALL, *lines)
     assert_problem(answer, 400, "header_refused")
-    assert all(word in answer.json()["detail"] for word in told), answer.json()
+    assert all(word in answer.json()["detail"] for word in words), answer.json()
     shared.assert_nothing_left()
 
 

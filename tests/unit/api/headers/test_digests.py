@@ -99,7 +99,7 @@ MANY = 10_000 * "a"
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "word"),
     [
         *[
             ([f"content-digest: {value}"], "Content-Digest")
@@ -150,10 +150,10 @@ MANY = 10_000 * "a"
         ([f"x-amz-content-sha256: {SHA256.hex()}", f"x-amz-checksum-sha256: {text(OTHER)}"], "x-amz-checksum-sha256"),
     ],
 )
-def test_the_header_is_named_when_its_digest_cannot_be_checked(headers: list[str], told: str) -> None:
+def test_the_header_is_named_when_its_digest_cannot_be_checked(headers: list[str], word: str) -> None:
     with pytest.raises(DigestRefusedError) as refused:
         read(*headers)
-    assert re.search(rf"(?<![\w-]){re.escape(told)}", refused.value.detail)
+    assert re.search(rf"(?<![\w-]){re.escape(word)}", refused.value.detail)
     assert len(refused.value.detail) < 300
 
 

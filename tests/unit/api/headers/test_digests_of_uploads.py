@@ -52,9 +52,9 @@ def file_part(content: bytes, *fields: str, name: str = "file") -> bytes:
     return b"\r\n".join((first, *(field.encode() for field in fields))) + b"\r\n\r\n" + rest
 
 
-def assert_refused(shared: Shared, answer: Answer, status: int, code: str, told: str) -> None:
+def assert_refused(shared: Shared, answer: Answer, status: int, code: str, word: str) -> None:
     assert_problem(answer, status, code)
-    assert told in answer.json()["detail"]
+    assert word in answer.json()["detail"]
     shared.assert_nothing_left()
     assert not any(bucket.calls["put"] or bucket.calls["complete"] for bucket in shared.buckets)
 
@@ -95,7 +95,7 @@ async def test_form_and_file_are_both_checked_when_both_are_declared(shared: Sha
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "word"),
     [
         ("Content-Digest: sha-256=:YWJj:", "Content-Digest"),
         ("Content-Digest: unixsum=30637", "Content-Digest"),
@@ -106,12 +106,12 @@ async def test_form_and_file_are_both_checked_when_both_are_declared(shared: Sha
         ("Trailer: Content-Digest", "Trailer"),
     ],
 )
-async def test_it_is_refused_early_when_a_digest_cannot_be_checked(shared: Shared, field: str, told: str) -> None:
+async def test_it_is_refused_early_when_a_digest_cannot_be_checked(shared: Shared, field: str, word: str) -> None:
     announced = "content-length: 100000"
     for request in (head("PUT", "/files/k", announced, field), form_head(announced, field)):
         answer = await exchange(shared, request)
-        assert_refused(shared, answer, 400, "digest_refused", told)
-    assert_refused(shared, await send_form(shared, SMALL, field), 400, "digest_refused", told)
+        assert_refused(shared, answer, 400, "digest_refused", word)
+    assert_refused(shared, await send_form(shared, SMALL, field), 400, "digest_refused", word)
     shared.assert_not_asked()
 
 

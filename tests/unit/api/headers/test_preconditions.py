@@ -121,7 +121,7 @@ async def test_a_form_is_judged_as_a_new_key_when_it_has_conditions(shared: Shar
         shared.assert_nothing_left()
 
 
-async def test_other_faults_are_told_first_when_a_condition_fails_too(shared: Shared) -> None:
+async def test_other_faults_are_answered_first_when_a_condition_fails_too(shared: Shared) -> None:
     """RFC 9110, 13.2.1."""
     await store(shared)
     condition = "if-none-match: *"
