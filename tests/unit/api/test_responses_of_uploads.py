@@ -6,23 +6,14 @@ from http import HTTPStatus
 import pytest
 
 from file.api.responses import problem, receipt_response
-from file.logic.errors import (
-    AccountUnreachableError,
-    BusyError,
-    IdempotencyKeyBusyError,
-    KeyBusyError,
-    KeyOccupiedError,
-    KeyTakenError,
-    LedgerUnavailableError,
-    UploadError,
-)
+from file.logic import errors
 from file.logic.values import Failed, Outcome, Pending, Stored
 from tests.readers import receipt_of
 
 STORED = Stored(account="A", bucket="a", object_key="k", etag='"e"', version_id=None, request_id="r")
 PENDING = Pending(account="B", bucket="b", object_key="k")
-FAILED = Failed(account="B", bucket="b", object_key="k", error=AccountUnreachableError("B", "put"))
-TAKEN = Failed(account="B", bucket="b", object_key="k", error=KeyOccupiedError("B", "put"))
+FAILED = Failed(account="B", bucket="b", object_key="k", error=errors.AccountUnreachableError("B", "put"))
+TAKEN = Failed(account="B", bucket="b", object_key="k", error=errors.KeyOccupiedError("B", "put"))
 
 
 @pytest.mark.parametrize(
@@ -53,14 +44,16 @@ def test_the_answer_says_so_when_it_repeats_an_earlier_one(outcomes: list[Outcom
 @pytest.mark.parametrize(
     ("error", "status", "comes_back"),
     [
-        (KeyBusyError(), 409, True),
-        (IdempotencyKeyBusyError(), 409, True),
-        (KeyTakenError(), 409, False),
-        (BusyError(), 503, True),
-        (LedgerUnavailableError(), 503, True),
+        (errors.KeyBusyError(), 409, True),
+        (errors.IdempotencyKeyBusyError(), 409, True),
+        (errors.KeyTakenError(), 409, False),
+        (errors.BusyError(), 503, True),
+        (errors.LedgerUnavailableError(), 503, True),
     ],
 )
-def test_the_answer_has_retry_after_when_waiting_helps(error: UploadError, status: int, comes_back: bool) -> None:
+def test_the_answer_has_retry_after_when_waiting_helps(
+    error: errors.UploadError, status: int, comes_back: bool
+) -> None:
     answer = problem(error)
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == comes_back

@@ -47,15 +47,9 @@ async def test_the_first_part_leaves_when_the_last_byte_has_not_arrived() -> Non
 @pytest.mark.parametrize(
     ("raw", "key"),
     [
-        ("a//b", "a//b"),
-        ("a+b%2Bc", "a+b+c"),
-        ("a%2Fb", "a/b"),
-        ("a%20b", "a b"),
+        *[("a//b", "a//b"), ("a+b%2Bc", "a+b+c"), ("a%2Fb", "a/b"), ("a%20b", "a b"), ("ü/空", "ü/空")],
+        *[("a%5Cb", "a\\b"), ("...", "..."), ("a/.b/..c", "a/.b/..c")],
         ("%C3%BC/%c3%b1%20%E7%A9%BA%20+&%3F=%2541%23x", "ü/ñ 空 +&?=%41#x"),
-        ("ü/空", "ü/空"),
-        ("a%5Cb", "a\\b"),
-        ("...", "..."),
-        ("a/.b/..c", "a/.b/..c"),
         ("k" * MAX_KEY_BYTES, "k" * MAX_KEY_BYTES),
         (quote("ü" * (MAX_KEY_BYTES // 2)), "ü" * (MAX_KEY_BYTES // 2)),
     ],
