@@ -1,4 +1,4 @@
-"""A service in a process of its own with one account and two tokens: for what clients do to each other."""
+"""A service process with one account and two tokens: clients affect each other."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ TWO_TOKENS = json.dumps({"tests": TOKEN, "other": OTHER})
 async def serving(
     folder: Path, *, command: Sequence[str] = ("manage.py",), **environment: str
 ) -> AsyncIterator[ServiceProcess]:
-    """Its account refuses what has `refused` in its key, and gives back nothing whose key has `unreadable`."""
+    """Its account refuses keys with `refused`, and reads of keys with `unreadable`."""
 
     def denies(operation: str, asked: str) -> bool:
         return "/refused" in asked or (operation == "get" and "/unreadable" in asked)
@@ -26,11 +26,7 @@ async def serving(
     account = {"access_key_id": "id", "secret_access_key": "secret", "region_name": "eu-central-1", "allow_http": True}
     async with CarelessStore(denies=denies).running() as store:
         account |= {"s3_bucket_name": "bucket-a", "endpoint_url": store.url, "conditional_writes": False}
-        settings = {
-            "UPLOAD_TOKENS": TWO_TOKENS,
-            "UPLOAD_VERIFY_SAMPLE": "0",
-            "AWS_ACCOUNT_A": json.dumps(account),
-        }
+        settings = {"UPLOAD_TOKENS": TWO_TOKENS, "UPLOAD_VERIFY_SAMPLE": "0", "AWS_ACCOUNT_A": json.dumps(account)}
         service = ServiceProcess(folder, (), {**settings, **environment}, command=command)
         try:
             await asyncio.to_thread(service.start)

@@ -1,17 +1,18 @@
-"""A malicious S3 server: it keeps objects as S3 does, until a test tells it what to answer in place of that.
+"""A malicious S3 server: it keeps objects as S3 does, until a test sets another answer.
 
 `says[operation]` is asked first, for every request of that operation (`testkit/operations.py` has their names): it
-gives the bytes of an answer, or None for the honest one. The server has a thread and a loop of its own, so that it
-serves a service in another process and tests of any kind; its connections are kept alive. Ready-made lies stand below.
+gives the bytes of an answer, or None for the honest one. Ready-made lies are at the end of this module.
 """
 
 import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
+from itertools import count
 from typing import Self
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -62,26 +63,27 @@ class HostileStore:
     objects: dict[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
     uploads: dict[str, tuple[str, Sequence[str]]] = field(default_factory=dict)
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    port: int = 0
 
-    def __post_init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._ended: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="hostile store", daemon=True)
-        self.port = 0
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """In a thread and a loop of its own, so that it serves tests of any kind. Its connections are kept alive."""
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._started.wait(30):
-            raise TimeoutError("the hostile store did not start")
-        return self
+        async def serve() -> None:
+            ended = asyncio.Event()
+            async with listening(self._converse) as self.port:
+                started.set_result((asyncio.get_running_loop(), ended))
+                await ended.wait()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._ended is not None
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(30)
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), name="hostile store", daemon=True)
+        thread.start()
+        loop, ended = started.result(30)
+        try:
+            yield self
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+            thread.join(30)
 
     @property
     def account(self) -> StoreAccount:
@@ -103,35 +105,13 @@ class HostileStore:
         self.says.clear()
         self.asked.clear()
 
-    # --- in its own thread
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._ended = asyncio.Event()
-        async with listening(self._converse) as self.port:
-            self._started.set()
-            await self._ended.wait()
-
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            await self._one(reader, writer)
-
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
-        method, target, _ = first.split(" ", 2)
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        operation = recognise(method, target)
-        query = dict(parse_qsl(target.partition("?")[2], keep_blank_values=True))
-        asked = Asked(operation.name, method, operation.key, query, headers, body)
-        self.asked[asked.operation] += 1
-        says = self.says.get(asked.operation)
-        writer.write((says(asked) if says is not None else None) or self._honest(asked))
-        await writer.drain()
+            asked = await _read(reader)
+            self.asked[asked.operation] += 1
+            says = self.says.get(asked.operation)
+            writer.write((says(asked) if says is not None else None) or self._honest(asked))
+            await writer.drain()
 
     def _honest(self, asked: Asked) -> bytes:
         key, upload = asked.key, asked.query.get("uploadId", "")
@@ -161,7 +141,7 @@ class HostileStore:
                 return self._shown(asked)
             case "list_parts" if upload not in self.uploads:
                 return refusal("404 Not Found", "NoSuchUpload")
-        return answer(body=self._listed(asked.operation))
+        return self._listed(asked.operation)
 
     def _shown(self, asked: Asked) -> bytes:
         if asked.key not in self.objects:
@@ -172,19 +152,24 @@ class HostileStore:
         return shown if asked.method == "GET" else shown.removesuffix(body)
 
     def _listed(self, operation: str) -> bytes:
-        keys = [f"<Key>{escape(key)}</Key>" for key in sorted(self.objects)]
-        versions = "".join(f"<Version>{key}<VersionId>v1</VersionId></Version>" for key in keys)
-        uploads = "".join(
-            f"<Upload><Key>{escape(key)}</Key><UploadId>{upload}</UploadId></Upload>"
-            for upload, (key, _) in self.uploads.items()
-        )
-        pages = {
-            "list": f"<ListBucketResult>{''.join(f'<Contents>{key}</Contents>' for key in keys)}</ListBucketResult>",
-            "list_versions": f"<ListVersionsResult>{versions}</ListVersionsResult>",
-            "list_uploads": f"<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>",
-            "list_parts": "<ListPartsResult/>",
-        }
-        return pages[operation].encode()
+        match operation:
+            case "list":
+                return key_page(*sorted(self.objects))
+            case "list_versions":
+                return version_page("".join(version(key, "v1") for key in sorted(self.objects)))
+            case "list_uploads":
+                return upload_page("".join(upload(key, id_) for id_, (key, _) in self.uploads.items()))
+        return answer(body=b"<ListPartsResult/>")
+
+
+async def _read(reader: asyncio.StreamReader) -> Asked:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    operation, query = recognise(method, target), dict(parse_qsl(target.partition("?")[2], keep_blank_values=True))
+    return Asked(operation.name, method, operation.key, query, headers, body)
 
 
 # --- lies
@@ -194,6 +179,20 @@ def begun(upload_id: str) -> bytes:
     """Of CreateMultipartUpload."""
     id_ = f"<UploadId>{upload_id}</UploadId>"
     return answer(body=f"<InitiateMultipartUploadResult>{id_}</InitiateMultipartUploadResult>".encode())
+
+
+def key_page(*keys: str, more: str = "") -> bytes:
+    contents = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in keys)
+    return answer(body=f"<ListBucketResult>{more}{contents}</ListBucketResult>".encode())
+
+
+def upload(key: str, upload_id: str, further: str = "") -> str:
+    return f"<Upload><Key>{escape(key)}</Key><UploadId>{upload_id}</UploadId>{further}</Upload>"
+
+
+def upload_page(entries: str, *headers: str) -> bytes:
+    body = f"<ListMultipartUploadsResult>{entries}</ListMultipartUploadsResult>"
+    return answer("200 OK", *headers, body=body.encode())
 
 
 def version(key: str, version_id: str, kind: str = "Version") -> str:
@@ -211,30 +210,28 @@ def version_page(entries: str, *marker: str) -> bytes:
 
 
 def endless_versions(entries: int, *, kind: str = "DeleteMarker") -> Says:
-    """Each page has so many entries of the key that is asked for, and leads to one more."""
-    pages = 0
+    """Each page has this number of entries of the key that is asked for, and leads to one more."""
+    pages = count(1)
 
     def says(asked: Asked) -> bytes:
-        nonlocal pages
-        pages += 1
-        key = asked.query["prefix"]
-        listed = "".join(version(key, f"{pages}-{number}-{'v' * 32}", kind) for number in range(entries))
-        return version_page(listed, key, f"marker-{pages}")
+        page, key = next(pages), asked.query["prefix"]
+        listed = "".join(version(key, f"{page}-{number}-{'v' * 32}", kind) for number in range(entries))
+        return version_page(listed, key, f"marker-{page}")
 
     return says
 
 
 def large(size: int, tag: bytes = b"<a/>") -> Says:
-    """A good answer of so many bytes, of such tags."""
-    told = answer("200 OK", 'ETag: "e"', body=b"<r>" + tag * (size // len(tag)) + b"</r>")
-    return lambda asked: told
+    """A good answer of this size, filled with this tag."""
+    page = answer("200 OK", 'ETag: "e"', body=b"<r>" + tag * (size // len(tag)) + b"</r>")
+    return lambda asked: page
 
 
 def reflecting(header: str, value: Callable[[Asked], str]) -> Says:
     """A good answer to a write, in which one header has what the request had."""
 
     def says(asked: Asked) -> bytes:
-        told = {"ETag": '"e"', "x-amz-version-id": "v1", "x-amz-request-id": "R1"} | {header: value(asked)}
-        return answer("200 OK", *(f"{name}: {text}" for name, text in told.items()))
+        headers = {"ETag": '"e"', "x-amz-version-id": "v1", "x-amz-request-id": "R1"} | {header: value(asked)}
+        return answer("200 OK", *(f"{name}: {text}" for name, text in headers.items()))
 
     return says

@@ -1,4 +1,4 @@
-"""The owner of one account reads all that the service sends to it, and learns no other account's name from it."""
+"""An owner reads everything that the service sends to the account, and does not find the name of another account."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ QUICK: dict[str, Any] = {"lease_seconds": 1.0, "grace_seconds": 0.2}
 
 
 def shown_to(account: StoreAccount) -> str:
-    """All that the account's owner can see of the objects, in small letters."""
+    """Everything that the account's owner can see of the objects, in small letters."""
     client, bucket = asking(account), account.s3_bucket_name
     objects = client.list_objects_v2(Bucket=bucket)["Contents"]
     heads = [client.head_object(Bucket=bucket, Key=each["Key"]) for each in objects]
@@ -37,7 +37,7 @@ def shown_to(account: StoreAccount) -> str:
     return json.dumps([objects, heads, tags], default=str).lower()
 
 
-async def test_no_account_is_told_the_name_of_another_one_when_files_come(accounts: Accounts, proxied: Proxied) -> None:
+async def test_no_account_gets_the_name_of_another_one_when_files_come(accounts: Accounts, proxied: Proxied) -> None:
     proxies = {name: proxied(name) for name in NAMES}
     named = [replace(proxy.account, name=NAMES[name]) for name, proxy in proxies.items()]
     proxies["B"].add(Fault.refuses("InternalError", operation="put", key="late", times=4))
@@ -48,7 +48,7 @@ async def test_no_account_is_told_the_name_of_another_one_when_files_come(accoun
         assert form.status_code == 201
         late = await client.put("/files/late", content=content(ONE_PART), headers={"upload-ack": "any"})
         assert late.status_code in (201, 202)
-        await receipt_when(client, late.json()["id"], lambda told: set(statuses(told).values()) == {"stored"})
+        await receipt_when(client, late.json()["id"], lambda receipt: set(statuses(receipt).values()) == {"stored"})
         assert (await client.get("/files/one")).status_code == 200
         assert (await client.delete("/files/large")).status_code == 200
     for account, proxy in zip(accounts.values(), proxies.values(), strict=True):
@@ -81,13 +81,12 @@ async def test_an_account_that_lost_its_objects_gets_them_when_the_ledger_was_re
     async with new_ledger(tmp_path / "new.sqlite3") as new:
         findings = await rebuilt(new, among, lost)
         assert (findings.partial, findings.is_whole, findings.foreign) == (2, True, 0)
-        assert {name: each.missing for name, each in findings.accounts.items()} == {
-            "clinic_north": 0, "clinic_south": 2, "archive_ltd": 0
-        }  # fmt: skip
+        missing = {name: each.missing for name, each in findings.accounts.items()}
+        assert missing == {"clinic_north": 0, "clinic_south": 2, "archive_ltd": 0}
         files = await files_in(new)
         async with serving(*among, database=new, **QUICK) as service, service.client() as client:
             for file in files.values():
-                await receipt_when(client, str(file.pk), lambda told: told["status"] == "stored")
+                await receipt_when(client, str(file.pk), lambda receipt: receipt["status"] == "stored")
     bodies = {name: {key for key, _ in account.contents().versions} for name, account in accounts.items()}
     assert bodies == {"A": {"all", "two"}, "B": {"all", "two"}, "C": {"all"}}
 
@@ -107,7 +106,7 @@ async def test_the_command_restores_no_less_than_there_was_when_the_secret_key_i
     former = json.dumps(["not this one", settings.SECRET_KEY])
 
     async def rebuild(ledger: str, *options: str, **changes: str) -> tuple[int, str]:
-        """Exit code, and what is told."""
+        """Exit code and output."""
         command = ("ledger", "rebuild", "--adopt", lost, *options)
         url = sqlite_url(tmp_path / ledger)
         run = await asyncio.to_thread(run_manage, url, *command, **environment, **other, **changes)
@@ -123,6 +122,6 @@ async def test_the_command_restores_no_less_than_there_was_when_the_secret_key_i
     assert "Restored 2 files, 0 of them partial" in text
     assert "Restored 1 files without an account" in text
     code, text = await rebuild("new.sqlite3", "--json", SECRET_KEY_FALLBACKS=former)
-    told = json.loads(text)
-    assert (code, told["restored"], told["accounts"]["B"]["missing"]) == (0, {"stored": 0, "partial": 1}, 1)
-    assert told["unknown_accounts"] == {"not_restored": 0, "restored_without": 0, "none_known": 0}
+    report = json.loads(text)
+    assert (code, report["restored"], report["accounts"]["B"]["missing"]) == (0, {"stored": 0, "partial": 1}, 1)
+    assert report["unknown_accounts"] == {"not_restored": 0, "restored_without": 0, "none_known": 0}

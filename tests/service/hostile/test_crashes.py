@@ -1,4 +1,4 @@
-"""An account whose every request meets a mistake of ours: the upload, the reading and the work of the others go on."""
+"""An account whose every request meets a mistake of ours: uploads, reads and the work of the others go on."""
 
 import asyncio
 import dataclasses
@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 
 from file.audit.findings import AccountFindings, Findings
@@ -16,18 +15,30 @@ from file.ledger.audit.replicas import Replicas
 from file.ledger.audit.verification import Verification
 from file.ledger.database.threads import ReadingThreads
 from file.logic.errors import AccountFailingError
-from file.logic.values import Ack, Digests, KiB, MiB, ObjectDescription, Part, Stored
+from file.logic.values import Ack, Digests, Stored
 from file.s3.bucket import S3Bucket, S3Upload
 from file.s3.client import Network, S3Client
 from testkit.account import StoreAccount
 from tests.buckets import account_of, registry_of, s3_buckets
-from tests.service.conftest import Accounts, assert_nothing_left, assert_stored, content, put, serving
+from tests.files import described, part_of
+from tests.service.conftest import (
+    MANY_PARTS,
+    ONE_PART,
+    PART_BYTES,
+    Accounts,
+    assert_nothing_left,
+    assert_stored,
+    assert_told,
+    content,
+    put,
+    serving,
+)
+from tests.service.receipts import statuses
 from tests.serving import Running, running
 
-ONE_PART = 5 * KiB
-MANY_PARTS = 5 * MiB + 256 * KiB
-NO_HEADER = "\ud800"  # cannot be encoded: it stands for a mistake that no rule about settings or answers prevents
-SETTINGS: dict[str, Any] = {"part_size": 5 * MiB, "max_request_bytes": 0, "settle_seconds": 0.1}
+NO_HEADER = "\ud800"  # cannot be encoded: a mistake that no rule about settings or answers prevents
+FAILING = AccountFailingError.code
+SETTINGS: dict[str, Any] = {"part_size": PART_BYTES, "max_request_bytes": 0, "settle_seconds": 0.1}
 
 
 @asynccontextmanager
@@ -50,16 +61,10 @@ async def crashing_first(accounts: Accounts, **settings: Any) -> AsyncIterator[R
         yield await stack.enter_async_context(running([bad, *good], **{**SETTINGS, **settings}))
 
 
-def codes_of(answer: httpx.Response) -> dict[str, str | None]:
-    return {name: (told.get("error") or {}).get("code") for name, told in answer.json()["accounts"].items()}
-
-
 @pytest.mark.parametrize("size", [ONE_PART, MANY_PARTS])
 async def test_an_upload_that_needs_the_account_is_refused_with_every_outcome(accounts: Accounts, size: int) -> None:
     async with crashing_first(accounts) as service:
-        answer = await put(service, size)
-        assert answer.status_code == 502
-        assert codes_of(answer)["A"] == AccountFailingError.code
+        assert_told(await put(service, size), 502, {"A": FAILING, "B": "taken_back", "C": "taken_back"})
     assert_nothing_left([accounts["B"], accounts["C"]])
 
 
@@ -68,51 +73,41 @@ async def test_an_upload_that_does_not_need_the_account_is_stored(accounts: Acco
     async with crashing_first(accounts, ack=Ack("2")) as service:
         answer = await put(service, size)
         assert answer.status_code == 202, answer.text
-        states = {name: told["status"] for name, told in answer.json()["accounts"].items()}
-        assert states == {"A": "pending", "B": "stored", "C": "stored"}
+        assert statuses(answer.json()) == {"A": "pending", "B": "stored", "C": "stored"}
     assert_stored([accounts["B"], accounts["C"]], {"k": content(size)})
 
 
-async def test_a_file_is_read_from_another_account_told_of_and_erased_there(
-    accounts: Accounts, sqlite_database: str
-) -> None:
+@pytest.fixture
+async def stored(accounts: Accounts, sqlite_database: str) -> str:
+    """The database of a ledger with a file, which all accounts have."""
     async with serving(*accounts.values(), database=sqlite_database) as service:
         assert (await put(service, ONE_PART)).status_code == 201
-    async with (
-        crashing_first(accounts, database=sqlite_database) as service,
-        service.client() as client,
-    ):
+    return sqlite_database
+
+
+async def test_a_file_is_read_from_another_account_and_erased_there(accounts: Accounts, stored: str) -> None:
+    async with crashing_first(accounts, database=stored) as service, service.client() as client:
         assert (await client.get("/files/k")).content == content(ONE_PART)
-        told = (await client.get("/_/accounts")).json()["accounts"]
-        assert {name: state.get("error", {}).get("code") for name, state in told.items()} == {
-            "A": AccountFailingError.code,
-            "B": None,
-            "C": None,
-        }
+        assert_told(await client.get("/_/accounts"), 200, {"A": FAILING, "B": None, "C": None})
         answer = await client.delete("/files/k")
         assert answer.status_code == 202, answer.text
-        states = {name: told["status"] for name, told in answer.json()["accounts"].items()}
-        assert states == {"A": "erasing", "B": "erased", "C": "erased"}
+        assert statuses(answer.json()) == {"A": "erasing", "B": "erased", "C": "erased"}
     assert_nothing_left([accounts["B"], accounts["C"]])
 
 
-async def test_verifying_tells_of_the_account_and_looks_into_the_others(
-    accounts: Accounts, sqlite_database: str
-) -> None:
-    async with serving(*accounts.values(), database=sqlite_database) as service:
-        assert (await put(service, ONE_PART)).status_code == 201
+async def test_verifying_reports_the_account_and_examines_the_others(accounts: Accounts, stored: str) -> None:
     findings = Findings({name: AccountFindings() for name in accounts})
-    threads = ReadingThreads(sqlite_database, count=1)
+    threads = ReadingThreads(stored, count=1)
     async with crashing(accounts["A"]) as bad, s3_buckets(accounts["B"], accounts["C"]) as good:
-        parts = Replicas(threads, sqlite_database), Verification(threads, sqlite_database)
+        parts = Replicas(threads, stored), Verification(threads, stored)
         await Verify(*parts, registry_of([bad, *good]), Plan(), findings).run()
     await threads.close()
     assert isinstance(findings.accounts["A"].error, AccountFailingError)
     assert (findings.accounts["B"].good, findings.accounts["C"].good) == (1, 1)
 
 
-DESCRIPTION = ObjectDescription(key="k", file_id="0" * 36, content_type="a/b", metadata={})
-PART = Part(1, b"x", 0)
+FILE = described("k")
+PART = part_of(b"x")
 STORED = Stored(
     account="A", bucket="b", object_key="k", etag='"e"', version_id=None, request_id=None, checked_by="crc64nvme"
 )
@@ -131,8 +126,8 @@ async def walk(pages: Any) -> None:
 
 NOW = datetime.now(UTC)
 CALLS: dict[str, Callable[[S3Bucket], Awaitable[object]]] = {
-    "put": lambda bucket: bucket.put(DESCRIPTION, PART),
-    "begin": lambda bucket: bucket.begin(DESCRIPTION),
+    "put": lambda bucket: bucket.put(FILE, PART),
+    "begin": lambda bucket: bucket.begin(FILE),
     "find": lambda bucket: bucket.find("k", "i"),
     "remove": lambda bucket: bucket.remove("k", "i"),
     "abort": lambda bucket: bucket.abort("k", "u"),
@@ -143,9 +138,9 @@ CALLS: dict[str, Callable[[S3Bucket], Awaitable[object]]] = {
     "keys_behind": lambda bucket: bucket.keys_behind("k"),
     "look": lambda bucket: bucket.look("k"),
     "probe": lambda bucket: bucket.probe(),
-    "upload.send": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").send(PART),
-    "upload.complete": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").complete(Digests(1, b"", 0)),
-    "upload.abort": lambda bucket: S3Upload(bucket, DESCRIPTION, "u").abort(),
+    "upload.send": lambda bucket: S3Upload(bucket, FILE, "u").send(PART),
+    "upload.complete": lambda bucket: S3Upload(bucket, FILE, "u").complete(Digests(1, b"", 0)),
+    "upload.abort": lambda bucket: S3Upload(bucket, FILE, "u").abort(),
 }
 
 
@@ -158,8 +153,7 @@ async def test_no_call_of_an_account_raises_anything_else(call: str, accounts: A
         assert isinstance(caught.value.__cause__, UnicodeEncodeError)
 
 
-def test_every_call_is_here() -> None:
-    """A method that is added to a bucket or an upload is tried here, too."""
+def test_every_method_of_a_bucket_and_an_upload_is_called() -> None:
     offered = {name for name in vars(S3Bucket) if not name.startswith("_")}
     offered |= {f"upload.{name}" for name in vars(S3Upload) if not name.startswith("_")}
     offered -= {"has_room", "repeats"}  # they ask the account nothing

@@ -1,4 +1,4 @@
-"""After an erasure the files of the ledger have nothing left of the file but what docs/privacy.md says."""
+"""After an erasure the files of the ledger keep only what docs/privacy.md lists."""
 
 import asyncio
 import sqlite3
@@ -16,8 +16,7 @@ from file.ledger.database.privatefiles import ledger_file
 from testkit.memorybucket import MemoryBucket
 from testkit.processes import run_process
 from testkit.serviceprocess import TOKEN
-from tests.serving import running
-from tests.unit.api.expectations import ALWAYS, three
+from tests.unit.api.expectations import ALWAYS, memory_service
 
 BOUND_SECONDS = 60.0
 FILES = 8
@@ -32,14 +31,10 @@ class Ledger:
     client: httpx.AsyncClient
     buckets: list[MemoryBucket]
 
-    @property
-    def log(self) -> Path:
-        return self.path.with_name(f"{self.path.name}-wal")
-
     def has(self, text: str) -> bool:
-        """Read by another process: a file of SQLite's that we close ourselves loses the locks that we have on it."""
-        read = run_process(["cat", self.path, self.log], capture_output=True, check=True, timeout=30)
-        return text.encode() in read.stdout
+        """Another process reads: if we closed a file of SQLite ourselves, we would lose our locks on it."""
+        files = (self.path, f"{self.path}-wal")
+        return text.encode() in run_process(["cat", *files], capture_output=True, check=True, timeout=30).stdout
 
     async def until_forgotten(self, *texts: str) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
@@ -52,8 +47,8 @@ class Ledger:
             return [dict(row) for row in reading.execute(statement)]
 
     async def put(self, key: str) -> dict[str, Any]:
-        told = {**HEADERS, "idempotency-key": f"idempotency-of-anna-{key}"}
-        answer = await self.client.put(f"/files/{key}", content=key.encode(), headers=told)
+        headers = {**HEADERS, "idempotency-key": f"idempotency-of-anna-{key}"}
+        answer = await self.client.put(f"/files/{key}", content=key.encode(), headers=headers)
         assert answer.status_code == 201, answer.text
         receipt: dict[str, Any] = answer.json()
         return receipt
@@ -61,33 +56,28 @@ class Ledger:
 
 @pytest_asyncio.fixture
 async def ledger(sqlite_database: str) -> AsyncIterator[Ledger]:
-    buckets = three()
     path = ledger_file(sqlite_database)
     assert path is not None
-    async with (
-        running(
-            buckets, database=sqlite_database, tokens={WHO: TOKEN}, settle_seconds=0.1, lease_seconds=6.0
-        ) as service,
-        service.client(timeout=60) as client,
-    ):
-        yield Ledger(path, client, buckets)
+    settings: dict[str, Any] = {"tokens": {WHO: TOKEN}, "settle_seconds": 0.1, "lease_seconds": 6.0}
+    async with memory_service(database=sqlite_database, **settings) as service, service.client(timeout=60) as client:
+        yield Ledger(path, client, service.buckets)
 
 
 async def test_nothing_of_a_file_is_in_the_ledgers_files_when_it_was_erased(ledger: Ledger) -> None:
     keys = [f"letters/anna-{number:03d}-{'x' * (number % 7)}.pdf" for number in range(FILES)]
-    receipts = dict(zip(keys, await asyncio.gather(*map(ledger.put, keys)), strict=True))
-    for text in (*keys, *OF_EACH, receipts[keys[0]]["sha256"]):
+    receipts = await asyncio.gather(*map(ledger.put, keys))
+    for text in (*keys, *OF_EACH, receipts[0]["sha256"]):
         assert ledger.has(text)
     for erased in await asyncio.gather(*(ledger.client.delete(f"/files/{key}") for key in keys)):
         assert erased.status_code in (200, 202)  # a loaded machine may take longer than the answer waits
     await ledger.until_forgotten("anna")
-    for receipt in receipts.values():
-        assert not any(ledger.has(receipt[told]) for told in ("sha256", "crc64nvme"))
-    assert not any(ledger.has(account["object_key"]) for account in receipts[keys[0]]["accounts"].values())
+    for receipt in receipts:
+        assert not any(ledger.has(receipt[digest]) for digest in ("sha256", "crc64nvme"))
+    assert not any(ledger.has(account["object_key"]) for account in receipts[0]["accounts"].values())
 
-    # What stays, by design: that there was a file, how large it was, when, and what became of each account.
+    # These stay by design: the size and the times of the file, and the outcome of each account.
     files = ledger.rows("SELECT * FROM file_file")
-    assert {uuid.UUID(file["id"]) for file in files} == {uuid.UUID(receipt["id"]) for receipt in receipts.values()}
+    assert {uuid.UUID(file["id"]) for file in files} == {uuid.UUID(receipt["id"]) for receipt in receipts}
     kept = {"id", "key_hash", "size", "created_at", "stored_at", "erased_at", "state", "ack"}
     for file in files:
         assert {name for name, value in file.items() if value not in (None, "", 0, "{}")} == kept
@@ -106,7 +96,7 @@ async def test_the_key_alone_is_left_when_an_account_does_not_erase(ledger: Ledg
     ledger.buckets[1].faults["refuses_remove"] = ALWAYS
     assert (await ledger.client.delete(f"/files/{key}")).status_code == 202
     await ledger.until_forgotten(*OF_EACH)
-    assert ledger.has(key)  # it is needed to find the object
+    assert ledger.has(key)  # the removal of the object needs it
     ledger.buckets[1].faults.clear()
     await ledger.until_forgotten("anna")
 

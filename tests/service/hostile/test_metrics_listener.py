@@ -1,4 +1,4 @@
-"""The metrics' own address, where anybody in the network may connect: no thread, no hang, and scrapes go on."""
+"""The address of the metrics, which needs no token: no request there starts a thread or stops the scrapes."""
 
 import asyncio
 import gzip
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import pytest_asyncio
-from prometheus_client.parser import text_string_to_metric_families
 
 from file.api.endpoints.metricslistener import CONNECTIONS, HEAD_BYTES
 from testkit.ports import free_port
 from tests.serving import PLAIN, running
 from tests.unit.api.expectations import three
+from tests.unit.api.figures import parsed, series
 from tests.unit.api.rawhttp import Connection, connected, exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,10 +45,10 @@ async def test_a_scrape_is_answered_and_no_thread_is_made_when_half_requests_com
         for _ in range(3):
             answer = await exchange(listener, SCRAPE)
             assert answer.status_code == 200
-            assert "mentum_build_info" in {f.name for f in text_string_to_metric_families(answer.body.decode())}
+            assert series(parsed(answer.body.decode()), "mentum_build_info")
         assert threading.active_count() <= before
-        assert await begun[0].ended()  # it gave way
-        await begun[-1].send(SCRAPE[9:])  # and this one need not
+        assert await begun[0].ended()  # the oldest is closed
+        await begun[-1].send(SCRAPE[9:])  # and the latest is not
         assert (await begun[-1].answer()).status_code == 200
 
 
@@ -82,14 +82,14 @@ async def test_each_request_gets_an_answer_when_it_is_odd(listener: Address, req
         assert await connection.ended()
 
 
-async def test_the_answer_is_as_it_was_when_it_is_a_scrape(listener: Address) -> None:
-    async with httpx.AsyncClient(**PLAIN) as client:
-        plain = await client.get(f"{listener.url}/metrics", headers={"accept-encoding": "identity"})
+async def test_the_answer_has_the_format_that_the_scrape_accepts(listener: Address) -> None:
+    async with httpx.AsyncClient(base_url=listener.url, **PLAIN) as client:
+        plain = await client.get("/metrics", headers={"accept-encoding": "identity"})
         assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-        openmetrics = await client.get(f"{listener.url}/metrics", headers={"accept": "application/openmetrics-text"})
+        openmetrics = await client.get("/metrics", headers={"accept": "application/openmetrics-text"})
         assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         assert openmetrics.text.endswith("# EOF\n")
-        assert (await client.head(f"{listener.url}/metrics")).headers["content-type"] == plain.headers["content-type"]
+        assert (await client.head("/metrics")).headers["content-type"] == plain.headers["content-type"]
     zipped = await exchange(listener, SCRAPE[:-2] + b"accept-encoding: br, gzip;q=1\r\n\r\n")
     assert zipped.headers["content-encoding"] == "gzip"
     assert b"mentum_build_info" in gzip.decompress(zipped.body)

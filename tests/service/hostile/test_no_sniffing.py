@@ -1,4 +1,4 @@
-"""Every answer says that it is what its type says: a browser takes none for a page."""
+"""Every answer has `nosniff`: a browser does not guess another type."""
 
 import pytest
 

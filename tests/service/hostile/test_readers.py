@@ -1,12 +1,13 @@
-"""Clients that read slowly or not at all: they hold what they may, and no more; others read, and catch-up goes on."""
+"""Clients that read slowly or not at all: they hold their share and no more; others read, and catch-up goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -15,15 +16,16 @@ from file.logic.values import READER_BYTES, KiB, Limits, MiB
 from file.management.server.connections import can_be_seen
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
-from testkit.serviceprocess import TOKEN, ServiceProcess
+from testkit.serviceprocess import TOKEN
 from tests.buckets import s3_buckets
 from tests.processes import memory_of
 from tests.service.conftest import PATIENT, Accounts, Proxied, content
-from tests.service.hostile.readers import IdleReader, idle_readers, until_answered
 from tests.service.receipts import receipt_when
+from tests.service.services import client_of
 from tests.service.services import service as new_service
-from tests.serving import HEADERS, PLAIN, Running, running
-from tests.unit.api.expectations import assert_problem
+from tests.serving import Running, running
+from tests.unit.api.expectations import assert_problem, until
+from tests.unit.api.rawhttp import Listening, head
 
 HOSTILE = "the-token-of-a-hostile-client"
 SEVERAL = {"tests": TOKEN, "hostile": HOSTILE}
@@ -35,23 +37,70 @@ PATIENTLY = {"client_grace_seconds": 100.0}
 on_linux = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell what a client has taken")
 
 
+class IdleReader:
+    """A connection. The received bytes stay in the kernel: a look at them removes nothing."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def head(self) -> bytes:
+        """Of the answer; empty before it arrives, and after the connection broke."""
+        try:
+            arrived = self._connection.recv(4 * KiB, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (BlockingIOError, ConnectionError):
+            return b""
+        return arrived.partition(b"\r\n\r\n")[0]
+
+    def read_to_the_end(self) -> int:
+        """The number of bytes before the connection ends or breaks."""
+        self._connection.settimeout(10)
+        received = 0
+        with suppress(ConnectionError):
+            while piece := self._connection.recv(64 * KiB):
+                received += len(piece)
+        return received
+
+
+@contextmanager
+def idle_readers(service: Listening, number: int, path: str, token: str) -> Iterator[list[IdleReader]]:
+    """They have asked for the path, and read nothing."""
+    place = urlsplit(service.url)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for connection in connections:
+            # Small: the service does not hold what the client's kernel has taken.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * KiB)
+            connection.connect((place.hostname, place.port))
+            connection.sendall(head("GET", path, token=token))
+        yield [IdleReader(connection) for connection in connections]
+
+
+async def until_answered(readers: list[IdleReader], status: int, number: int) -> list[IdleReader]:
+    """Those that have an answer with this status, as soon as they are this number."""
+    line = b"HTTP/1.1 %d " % status
+    async with asyncio.timeout(30):
+        while len(found := [reader for reader in readers if reader.head().startswith(line)]) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # there is no event for the content of sockets
+    return found
+
+
 @asynccontextmanager
 async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[Running]:
-    """With as many reads an account as the service gives it for that memory."""
-    told = {**PATIENT, "memory": MEMORY, "wait_seconds": 1.0, **settings}
-    async with s3_buckets(*accounts, reads=READERS) as buckets, running(buckets, **told) as service:
+    """With the number of reads per account that the service has for this memory."""
+    settings = {**PATIENT, "memory": MEMORY, "wait_seconds": 1.0, **settings}
+    async with s3_buckets(*accounts, reads=READERS) as buckets, running(buckets, **settings) as service:
         yield service
 
 
-async def put(service: Running, key: str, body: bytes, **headers: str) -> httpx.Response:
+async def store(service: Running, key: str, body: bytes) -> None:
     async with service.client() as client:
-        return await client.put(f"/files/{key}", content=body, headers=headers)
+        assert (await client.put(f"/files/{key}", content=body)).status_code == 201
 
 
 async def until_logged(logs: list[Any], event: str, **fields: str) -> None:
     async with asyncio.timeout(30):
         while not any(line["event"] == event and fields.items() <= line.items() for line in logs):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # a log has no signal
+            await asyncio.sleep(0.05)  # a log has no event
 
 
 # --- many who read nothing
@@ -59,7 +108,7 @@ async def until_logged(logs: list[Any], event: str, **fields: str) -> None:
 
 async def test_others_read_when_one_token_has_many_connections_that_read_nothing(accounts: Accounts) -> None:
     async with serving(accounts["A"], accounts["B"], tokens=SEVERAL, **PATIENTLY) as service:
-        assert (await put(service, "large", LARGE)).status_code == 201
+        await store(service, "large", LARGE)
         with idle_readers(service, 3 * READERS, "/files/large", HOSTILE) as readers:
             await until_answered(readers, 200, READERS // 2)
             refused = await until_answered(readers, 503, len(readers) - READERS // 2)
@@ -73,14 +122,13 @@ async def test_others_read_when_one_token_has_many_connections_that_read_nothing
             assert service.application.readings.places.held == {"hostile": READERS // 2}
 
 
-async def test_catch_up_and_head_go_on_when_all_who_may_read_an_account_read_nothing(
-    accounts: Accounts, proxied: Proxied
-) -> None:
+async def test_catch_up_and_head_go_on_when_all_readers_are_idle(accounts: Accounts, proxied: Proxied) -> None:
     behind = proxied("B")
     behind.refuse_connections()
     quick = {"lease_seconds": 1.0, "grace_seconds": 0.2}
     async with serving(accounts["A"], behind.account, **PATIENTLY, **quick) as service:
-        stored = await put(service, "large", LARGE, **{"upload-ack": "any"})
+        async with service.client() as client:
+            stored = await client.put("/files/large", content=LARGE, headers={"upload-ack": "any"})
         assert stored.status_code == 202
         with idle_readers(service, 3 * READERS, "/files/large", TOKEN) as readers:
             await until_answered(readers, 200, OF_AN_ACCOUNT)
@@ -102,11 +150,11 @@ async def broken_off(reader: IdleReader, size: int) -> bool:
 async def test_a_reader_is_broken_off_when_it_reads_nothing(proxied: Proxied) -> None:
     proxy, before = proxied("A"), metrics.SLOW_READERS._value.get()
     async with serving(proxy.account, client_grace_seconds=0.5) as service:
-        assert (await put(service, "large", LARGE)).status_code == 201
+        await store(service, "large", LARGE)
         with capture_logs() as logs, idle_readers(service, 1, "/files/large", TOKEN) as [reader]:
             await until_logged(logs, "request", code="reader_too_slow")
             await proxy.wait_until("get", ended=True)
-            assert not service.application.readings.places.held
+            await until(lambda: not service.application.readings.places.held)
             assert await broken_off(reader, len(LARGE))
     assert metrics.SLOW_READERS._value.get() == before + 1
 
@@ -116,7 +164,7 @@ async def test_a_reader_gets_the_file_when_it_is_the_account_that_is_slow(proxie
     body = LARGE[: 512 * KiB]
     hasty = {"client_grace_seconds": 0.5, "min_bytes_per_second": 1024 * MiB}
     async with serving(proxy.account, **hasty) as service:
-        assert (await put(service, "k", body)).status_code == 201
+        await store(service, "k", body)
         proxy.add(Fault.slows(512 * KiB, operation="get"))
         async with service.client() as client:
             assert (await client.get("/files/k")).content == body
@@ -126,7 +174,7 @@ async def test_a_reader_gets_the_file_when_it_is_the_account_that_is_slow(proxie
 async def test_a_connection_is_ended_when_an_answer_is_not_taken_that_the_server_has_whole(accounts: Accounts) -> None:
     body = LARGE[: 450 * KiB]
     async with serving(accounts["A"], head_seconds=0.4) as service:
-        assert (await put(service, "k", body)).status_code == 201
+        await store(service, "k", body)
         with capture_logs() as logs, idle_readers(service, 1, "/files/k", TOKEN) as [reader]:
             await until_logged(logs, "request", path="/files/k", method="GET")
             await until_logged(logs, "untaken_answers_ended")
@@ -136,18 +184,13 @@ async def test_a_connection_is_ended_when_an_answer_is_not_taken_that_the_server
 # --- what they may hold
 
 
-@pytest.fixture
-def service(accounts: Accounts, tmp_path: Path) -> ServiceProcess:
-    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
-    told = {"UPLOAD_MEMORY": str(MEMORY), "UPLOAD_WAIT_SECONDS": "1", "UPLOAD_CLIENT_GRACE_SECONDS": "100"}
-    return new_service(tmp_path, url, accounts["A"], accounts["B"], **told)
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(service: ServiceProcess) -> None:
-    with service:
+async def test_memory_stays_under_the_formula_when_250_readers_read_nothing(accounts: Accounts, tmp_path: Path) -> None:
+    settings = {"UPLOAD_MEMORY": str(MEMORY), "UPLOAD_WAIT_SECONDS": "1", "UPLOAD_CLIENT_GRACE_SECONDS": "100"}
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    with new_service(tmp_path, url, accounts["A"], accounts["B"], **settings) as service:
         process_id = service.process_id
-        async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60, **PLAIN) as client:
+        async with client_of(service) as client:
             body = content(16 * MiB)  # more than a reader may hold
             assert (await client.put("/files/large", content=body)).status_code == 201
             assert (await client.get("/files/large")).content == body

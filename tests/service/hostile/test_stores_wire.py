@@ -1,6 +1,6 @@
-"""A malicious account at the wire: its listings end, its clock is not followed far, its answers are bounded.
+"""A malicious account: its endless listings end, its clock is not followed far, its answers are bounded.
 
-Whatever it says, what comes out of a call is an outcome or an `AccountError`, and the next call works again.
+The result of a call is always an outcome or an `AccountError`, and the next call works again.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import count
 
 import pytest
 
@@ -28,20 +29,24 @@ from tests.service.hostile.store import (
     answer,
     begun,
     endless_versions,
+    key_page,
     large,
     reflecting,
     refusal,
+    upload,
+    upload_page,
     version,
     version_page,
 )
 
 FILE = described("k")
 BODY = part_of(b"content")
+LIST = Call("list_objects", "GET", None, query=[("list-type", "2")])
 
 
 @pytest.fixture(scope="module")
 def running_store() -> Iterator[HostileStore]:
-    with HostileStore() as running:
+    with HostileStore().running() as running:
         yield running
 
 
@@ -64,7 +69,7 @@ async def bucket(store: HostileStore) -> AsyncIterator[S3Bucket]:
 
 def leading_to(marker: Callable[[int], str], entries: str = "") -> Says:
     """Pages of versions of other keys; the marker of each is made of its number."""
-    pages = iter(range(1_000_000))
+    pages = count()
     return lambda asked: version_page(entries, "k", marker(next(pages)))
 
 
@@ -92,17 +97,13 @@ async def test_a_removal_ends_and_takes_our_version_when_the_listing_has_no_end(
     assert await bucket.remove("k", FILE.file_id, stored.version_id, stored.etag) == 0
 
 
-async def test_looking_for_a_lost_upload_ends_when_the_listing_has_no_end(
-    store: HostileStore, bucket: S3Bucket
-) -> None:
-    pages = iter(range(1_000_000))
+async def test_looking_for_a_lost_upload_ends_when_the_list_has_no_end(store: HostileStore, bucket: S3Bucket) -> None:
+    pages = count()
 
     def says(asked: Asked) -> bytes:
         page = next(pages)
-        more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>{page}"
-        upload = f"<Upload><Key>a</Key><UploadId>{page}</UploadId></Upload>"
-        body = f"<ListMultipartUploadsResult>{more}</NextUploadIdMarker>{upload}</ListMultipartUploadsResult>"
-        return answer(body=body.encode())
+        more = "<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"
+        return upload_page(f"{more}<NextUploadIdMarker>{page}</NextUploadIdMarker>{upload('a', str(page))}")
 
     store.says["list_uploads"] = says
     now = datetime.now(UTC)
@@ -110,17 +111,9 @@ async def test_looking_for_a_lost_upload_ends_when_the_listing_has_no_end(
         await bucket.abort_lost("k", since=now, until=now)
 
 
-async def test_a_listing_of_everything_ends_when_it_goes_round_in_a_circle(
-    store: HostileStore, bucket: S3Bucket
-) -> None:
-    pages = iter(range(1_000_000))
-
-    def says(asked: Asked) -> bytes:
-        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{next(pages) % 5}</NextContinuationToken>"
-        body = f"<ListBucketResult>{more}<Contents><Key>a</Key></Contents></ListBucketResult>"
-        return answer(body=body.encode())
-
-    store.says["list"] = says
+async def test_a_listing_of_everything_ends_when_it_goes_in_a_circle(store: HostileStore, bucket: S3Bucket) -> None:
+    tokens = (f"<NextContinuationToken>{page % 5}</NextContinuationToken>" for page in count())
+    store.says["list"] = lambda asked: key_page("a", more=f"<IsTruncated>true</IsTruncated>{next(tokens)}")
     with pytest.raises(AccountFailingError, match="again and again"):
         async for _ in bucket.pages():
             pass
@@ -128,7 +121,7 @@ async def test_a_listing_of_everything_ends_when_it_goes_round_in_a_circle(
 
 
 class ManyVersions:
-    """Of one key, two a page. A marker that names one that is gone is refused, as some store may do."""
+    """Of one key, two per page. A marker of a deleted version is refused, as a store may do."""
 
     def __init__(self, store: HostileStore, *version_ids: str) -> None:
         self.left = list(version_ids)
@@ -146,7 +139,7 @@ class ManyVersions:
 
     def shown(self, asked: Asked) -> bytes:
         named = asked.query["versionId"]
-        file_id = FILE.file_id if named in self.ours else "somebody's"
+        file_id = FILE.file_id if named in self.ours else "of-another"
         return answer("200 OK", 'ETag: "e"', f"x-amz-version-id: {named}", f"x-amz-meta-mentum-file-id: {file_id}")
 
     def deleted(self, asked: Asked) -> bytes:
@@ -154,9 +147,7 @@ class ManyVersions:
         return answer("204 No Content")
 
 
-async def test_all_of_ours_goes_and_others_are_counted_once_when_versions_fill_several_pages(
-    store: HostileStore, bucket: S3Bucket
-) -> None:
+async def test_only_ours_goes_when_versions_fill_several_pages(store: HostileStore, bucket: S3Bucket) -> None:
     many = ManyVersions(store, *(f"v{number}" for number in range(9)))
     assert await bucket.remove("k", FILE.file_id) == 6
     assert many.left == ["v0", "v2", "v3", "v5", "v7", "v8"]
@@ -168,18 +159,12 @@ async def test_all_of_ours_goes_and_others_are_counted_once_when_versions_fill_s
 @pytest.mark.parametrize(
     "date",
     [
-        "Fri, 31 Dec 9999 23:59:59 GMT",
-        "Fri, 31 Dec 9999 23:59:59 -2300",
-        "Mon, 01 Jan 0001 00:00:00 +2300",
-        "Mon, 01 Jan 99999 00:00:00 GMT",
-        timedelta(days=8),
-        timedelta(days=-8),
-        "",
-        "9" * 10_000,
+        *["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2300", "Mon, 01 Jan 0001 00:00:00 +2300"],
+        *["Mon, 01 Jan 99999 00:00:00 GMT", timedelta(days=8), timedelta(days=-8), "", "9" * 10_000],
     ],
     ids=lambda date: str(date)[:40],
 )
-async def test_the_clock_is_not_followed_when_it_is_days_away(
+async def test_a_clock_is_ignored_when_it_is_days_away(
     store: HostileStore, bucket: S3Bucket, date: str | timedelta
 ) -> None:
     if isinstance(date, timedelta):
@@ -194,7 +179,7 @@ async def test_the_clock_is_not_followed_when_it_is_days_away(
     await bucket.put(FILE, BODY)
 
 
-async def test_the_clock_is_followed_when_it_is_hours_away(store: HostileStore, bucket: S3Bucket) -> None:
+async def test_a_clock_is_followed_when_it_is_hours_away(store: HostileStore, bucket: S3Bucket) -> None:
     away = datetime.now(UTC) + timedelta(hours=50)
 
     def says(asked: Asked) -> bytes | None:
@@ -211,9 +196,8 @@ async def test_the_clock_is_followed_when_it_is_hours_away(store: HostileStore, 
 async def test_only_an_account_error_comes_out_when_moments_lie_at_the_end_of_time(
     store: HostileStore, bucket: S3Bucket, moment: str, date: str
 ) -> None:
-    upload = f"<Upload><Key>k</Key><UploadId>u</UploadId><Initiated>{moment}</Initiated></Upload>"
-    body = f"<ListMultipartUploadsResult>{upload}</ListMultipartUploadsResult>".encode()
-    store.says["list_uploads"] = lambda asked: answer("200 OK", f"Date: {date}", body=body)
+    listed = upload("k", "u", f"<Initiated>{moment}</Initiated>")
+    store.says["list_uploads"] = lambda asked: upload_page(listed, f"Date: {date}")
     with suppress(AccountError):
         await bucket.abort_lost("k", since=datetime.now(UTC), until=datetime.now(UTC))
     assert [len(page) async for page in bucket.open_uploads()] == [1]
@@ -229,17 +213,15 @@ async def test_only_an_account_error_comes_out_when_moments_lie_at_the_end_of_ti
     ["u" * 100_000, "u" * 2049, "a b", "&#10;", "ü", TOKEN, f"x{TOKEN}", TOKEN[:100]],
     ids=["100,000", "2,049", "a space", "a line", "not ASCII", "the token", "a token in it", "a piece of the token"],
 )
-async def test_an_upload_is_not_begun_when_its_id_is_not_as_s3_gives_them(
-    store: HostileStore, bucket: S3Bucket, upload_id: str
-) -> None:
+async def test_an_upload_fails_when_its_id_is_invalid(store: HostileStore, bucket: S3Bucket, upload_id: str) -> None:
     store.says["begin"] = lambda asked: begun(upload_id)
     with pytest.raises(AccountFailingError) as raised:
         await bucket.begin(FILE)
-    assert raised.value.unanswered  # so that it is looked for
+    assert raised.value.unanswered  # so that the upload is searched for
     assert upload_id not in str(raised.value)
 
 
-async def test_an_upload_is_not_begun_when_its_id_is_our_signature(store: HostileStore, bucket: S3Bucket) -> None:
+async def test_an_upload_fails_when_its_id_is_our_signature(store: HostileStore, bucket: S3Bucket) -> None:
     store.says["begin"] = lambda asked: begun(asked.signature)
     with pytest.raises(AccountFailingError):
         await bucket.begin(FILE)
@@ -248,7 +230,8 @@ async def test_an_upload_is_not_begun_when_its_id_is_our_signature(store: Hostil
 # --- headers
 
 
-REFLECTED: list[Callable[[Asked], str]] = [
+Value = Callable[[Asked], str]
+REFLECTED: list[Value] = [
     lambda asked: asked.headers["x-amz-security-token"],
     lambda asked: asked.headers["x-amz-security-token"][:64],
     lambda asked: asked.headers["authorization"],
@@ -262,8 +245,8 @@ REFLECTED: list[Callable[[Asked], str]] = [
 
 @pytest.mark.parametrize("value", REFLECTED)
 @pytest.mark.parametrize("header", ["ETag", "x-amz-version-id"])
-async def test_nothing_is_stored_when_what_is_needed_is_not_as_s3_tells_it(
-    store: HostileStore, bucket: S3Bucket, header: str, value: Callable[[Asked], str]
+async def test_nothing_is_stored_when_etag_or_version_is_invalid(
+    store: HostileStore, bucket: S3Bucket, header: str, value: Value
 ) -> None:
     store.says["put"] = reflecting(header, value)
     with pytest.raises(AccountFailingError) as raised:
@@ -272,18 +255,14 @@ async def test_nothing_is_stored_when_what_is_needed_is_not_as_s3_tells_it(
 
 
 @pytest.mark.parametrize("value", REFLECTED)
-async def test_there_is_no_request_id_when_it_is_not_as_s3_gives_them(
-    store: HostileStore, bucket: S3Bucket, value: Callable[[Asked], str]
-) -> None:
+async def test_there_is_no_request_id_when_it_is_invalid(store: HostileStore, bucket: S3Bucket, value: Value) -> None:
     store.says["put"] = reflecting("x-amz-request-id", value)
     stored = await bucket.put(FILE, BODY)
     assert (stored.etag, stored.version_id, stored.request_id) == ('"e"', "v1", None)
 
 
 @pytest.mark.parametrize("code", [TOKEN, TOKEN[:40], "A" * 65, "a b", "<b/>"])
-async def test_the_status_has_to_do_when_an_error_code_is_not_as_s3_gives_them(
-    store: HostileStore, bucket: S3Bucket, code: str
-) -> None:
+async def test_the_status_counts_when_the_code_is_invalid(store: HostileStore, bucket: S3Bucket, code: str) -> None:
     store.says["put"] = lambda asked: refusal("500 Oops", code)
     with pytest.raises(AccountFailingError, match=r"\(status 500\)") as raised:
         await bucket.put(FILE, BODY)
@@ -291,18 +270,15 @@ async def test_the_status_has_to_do_when_an_error_code_is_not_as_s3_gives_them(
 
 
 async def test_a_listing_is_read_when_a_key_has_the_id_of_the_access_key(store: HostileStore, bucket: S3Bucket) -> None:
-    """It is in every signed link, so that everybody may name a file so; some stores let it be any name."""
+    """The id is in every signed link, and some stores let it be any name: a client may use it as a name."""
     key = f"{bucket.account.access_key_id}_keys.csv"
-    listing = f"<ListBucketResult><Contents><Key>{key}</Key></Contents></ListBucketResult>".encode()
-    store.says["list"] = lambda asked: answer("200 OK", body=listing)
+    store.says["list"] = lambda asked: key_page(key)
     assert [page async for page in bucket.pages()] == [(key,)]
 
 
 @pytest.mark.parametrize("metadata", ["x-amz-meta-author: J\xf6rg", f"x-amz-meta-note: {'n' * 3000}"])
-async def test_an_equal_object_stays_when_its_metadata_is_none_that_we_take(
-    store: HostileStore, bucket: S3Bucket, metadata: str
-) -> None:
-    """It shows some, so that it would show ours if it were ours."""
+async def test_an_equal_object_stays_when_it_has_metadata(store: HostileStore, bucket: S3Bucket, metadata: str) -> None:
+    """An object with other metadata would have our file id if it were ours."""
     store.says |= {
         "head": lambda asked: answer("200 OK", 'ETag: "e"', metadata),
         "list_versions": lambda asked: version_page(version("k", "null")),
@@ -311,13 +287,12 @@ async def test_an_equal_object_stays_when_its_metadata_is_none_that_we_take(
     assert store.asked["delete"] == 0
 
 
-async def test_metadata_and_headers_of_an_object_are_bounded_when_they_are_read_back(
-    store: HostileStore, bucket: S3Bucket
-) -> None:
-    many = [f"x-amz-meta-{number}: {'m' * 2000}" for number in range(20)]
-    told = ['ETag: "e"', "Last-Modified: Mon, 23 Nov 2026 12:00:00 GMT", f"Content-Type: {'t' * 60_000}"]
-    others = ["x-amz-meta-file: f", f"x-amz-meta-token: {TOKEN}", *many, f"Cache-Control: x{TOKEN}", "X-Else: y"]
-    store.says["head"] = lambda asked: answer("200 OK", *told, *others)
+async def test_metadata_and_headers_are_bounded_when_they_are_read_back(store: HostileStore, bucket: S3Bucket) -> None:
+    headers = ['ETag: "e"', "Last-Modified: Mon, 23 Nov 2026 12:00:00 GMT", f"Content-Type: {'t' * 60_000}"]
+    headers += ["x-amz-meta-file: f", f"x-amz-meta-token: {TOKEN}"]
+    headers += [f"x-amz-meta-{number}: {'m' * 2000}" for number in range(20)]
+    headers += [f"Cache-Control: x{TOKEN}", "X-Else: y"]
+    store.says["head"] = lambda asked: answer("200 OK", *headers)
     found = await bucket.look("k")
     assert found is not None
     assert found.metadata["file"] == "f"
@@ -326,31 +301,26 @@ async def test_metadata_and_headers_of_an_object_are_bounded_when_they_are_read_
     assert TOKEN not in repr(found)
 
 
-async def test_only_an_account_error_comes_out_when_a_length_is_no_number(
-    store: HostileStore, bucket: S3Bucket
-) -> None:
-    for length in (b"\xff", b"9" * 4400, b"-1", b"1, 2"):
-        store.says["head"] = lambda asked, length=length: (  # type: ignore[misc]
-            b"HTTP/1.1 200 OK\r\nETag: e\r\nConnection: close\r\nContent-Length: " + length + b"\r\n\r\n"
-        )
-        with suppress(AccountError):
-            await bucket.find("k", FILE.file_id)
+@pytest.mark.parametrize("length", [b"\xff", b"9" * 4400, b"-1", b"1, 2"], ids=["no text", "4,400", "-1", "two"])
+async def test_the_call_ends_when_a_length_is_no_number(store: HostileStore, bucket: S3Bucket, length: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nETag: e\r\nConnection: close\r\nContent-Length: " + length + b"\r\n\r\n"
+    store.says["head"] = lambda asked: head
+    with suppress(AccountError):
+        await bucket.find("k", FILE.file_id)
 
 
 # --- sizes
 
 
 @pytest.mark.parametrize("operation", ["put", "begin"])
-async def test_the_account_fails_when_its_answer_to_a_write_is_large(
-    store: HostileStore, bucket: S3Bucket, operation: str
-) -> None:
+async def test_an_account_fails_when_an_answer_is_large(store: HostileStore, bucket: S3Bucket, operation: str) -> None:
     store.says[operation] = large(65 * KiB)
     with pytest.raises(AccountFailingError, match="more than 65536 bytes") as raised:
         await (bucket.put(FILE, BODY) if operation == "put" else bucket.begin(FILE))
     assert raised.value.unanswered
 
 
-async def test_the_status_has_to_do_when_a_refusal_is_large(store: HostileStore, bucket: S3Bucket) -> None:
+async def test_the_status_counts_when_a_refusal_is_large(store: HostileStore, bucket: S3Bucket) -> None:
     page = b"<Error><Code>AccessDenied</Code>" + b" " * 65 * KiB + b"</Error>"
     store.says["put"] = lambda asked: answer("503 Slow", body=page)
     with pytest.raises(AccountError, match=r"\(status 503\)"):
@@ -371,8 +341,8 @@ async def test_xml_is_refused_before_it_is_read_when_it_has_too_many_tags_or_too
 
 async def test_the_loop_goes_on_when_a_large_listing_is_parsed(store: HostileStore, bucket: S3Bucket) -> None:
     """The parsing does not end before the loop has turned: it waits for that."""
-    keys = "".join(f"<Contents><Key>{number:05}{'k&amp;' * 250}</Key></Contents>" for number in range(1000))
-    store.says["list"] = lambda asked: answer(body=f"<ListBucketResult>{keys}</ListBucketResult>".encode())
+    page = key_page(*(f"{number:05}{'k&' * 250}" for number in range(1000)))
+    store.says["list"] = lambda asked: page
     begun, turned = threading.Event(), threading.Event()
 
     def parse(body: bytes):  # type: ignore[no-untyped-def]
@@ -385,17 +355,14 @@ async def test_the_loop_goes_on_when_a_large_listing_is_parsed(store: HostileSto
             await asyncio.sleep(0.01)
         turned.set()
 
-    call = Call("list_objects", "GET", None, query=[("list-type", "2")])
-    (page, rest), _ = await asyncio.gather(listed(bucket.client, call, parse), turn())
-    assert len(page.entries) == 1000
+    (found, rest), _ = await asyncio.gather(listed(bucket.client, LIST, parse), turn())
+    assert len(found.entries) == 1000
     assert rest.body == b""
 
 
-async def test_one_large_listing_is_held_at_a_time_when_many_are_asked_for(
-    store: HostileStore, bucket: S3Bucket
-) -> None:
-    keys = "".join(f"<Contents><Key>{number:05}{'k' * 200}</Key></Contents>" for number in range(1000))
-    store.says["list"] = lambda asked: answer(body=f"<ListBucketResult>{keys}</ListBucketResult>".encode())
+async def test_one_large_listing_is_held_at_a_time_when_many_are_asked(store: HostileStore, bucket: S3Bucket) -> None:
+    page = key_page(*(f"{number:05}{'k' * 200}" for number in range(1000)))
+    store.says["list"] = lambda asked: page
     held = most = 0
     lock = threading.Lock()
 
@@ -410,16 +377,14 @@ async def test_one_large_listing_is_held_at_a_time_when_many_are_asked_for(
             with lock:
                 held -= 1
 
-    call = Call("list_objects", "GET", None, query=[("list-type", "2")])
-    pages = await asyncio.gather(*(listed(bucket.client, call, parse) for _ in range(12)))
-    assert [len(page.entries) for page, _ in pages] == [1000] * 12
+    pages = await asyncio.gather(*(listed(bucket.client, LIST, parse) for _ in range(12)))
+    assert [len(found.entries) for found, _ in pages] == [1000] * 12
     assert most == 1
 
 
 async def test_a_listing_is_refused_when_it_has_our_session_token_in_it(store: HostileStore, bucket: S3Bucket) -> None:
-    told = "".join(f"&#{ord(letter)};" for letter in TOKEN)
-    store.says["list"] = lambda asked: answer(
-        body=f"<ListBucketResult><Contents><Key>{told}</Key></Contents></ListBucketResult>".encode()
-    )
+    letters = "".join(f"&#{ord(letter)};" for letter in TOKEN)
+    page = f"<ListBucketResult><Contents><Key>{letters}</Key></Contents></ListBucketResult>".encode()
+    store.says["list"] = lambda asked: answer(body=page)
     with pytest.raises(AccountFailingError):
         await bucket.keys_behind("")

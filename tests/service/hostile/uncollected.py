@@ -1,7 +1,6 @@
-"""`manage.py` without Python's collector of cycles: what stays in one stays for good, and can be seen.
+"""`manage.py` without Python's collector of cycles. On SIGUSR1 it prints a line with the errors that are in cycles.
 
-Run by `python -m tests.service.hostile.uncollected runserver ...`. On SIGUSR1 it prints a line with the errors that are
-in cycles.
+Run by `python -m tests.service.hostile.uncollected runserver ...`.
 """
 
 import gc

@@ -1,19 +1,20 @@
-"""A service that the tests of one module share: starting one for each case would take longer than the cases."""
+"""Services that tests share: the start of one takes longer than a test."""
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from file.models import File
-from tests.serving import running
-from tests.unit.api.expectations import PART, Shared, three
+from testkit.memorybucket import MemoryBucket
+from tests.readers import Reader, reading
+from tests.unit.api.expectations import PART, Shared, memory_service, three
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_service() -> AsyncIterator[Shared]:
-    buckets = three()
-    async with running(buckets, part_size=PART) as service:
-        yield Shared(service, buckets)
+    async with memory_service(part_size=PART) as service:
+        yield service
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -26,3 +27,15 @@ async def shared(module_service: Shared) -> Shared:
         bucket.uploads.clear()
         bucket.calls.clear()
     return module_service
+
+
+@pytest.fixture
+def buckets() -> list[MemoryBucket]:
+    return three()
+
+
+@pytest.fixture
+async def reader(buckets: list[MemoryBucket]) -> AsyncIterator[Reader]:
+    """Serves files from `buckets`, and only reads."""
+    async with reading(buckets) as reader:
+        yield reader

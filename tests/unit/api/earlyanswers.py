@@ -40,8 +40,8 @@ class Early:
 
 
 EARLY = {
-    "401": Early(401, "token_refused", token="the token of somebody else"),
-    "401 chunked": Early(401, "token_refused", token="the token of somebody else", chunked=True),
+    "401": Early(401, "token_refused", token="an unknown token"),
+    "401 chunked": Early(401, "token_refused", token="an unknown token", chunked=True),
     "413 declared": Early(413, "request_too_large", limit=LIMIT),
     "413 chunked": Early(413, "request_too_large", limit=LIMIT, chunked=True),
     "502": Early(502, "accounts_failed", fault="refuses_begin"),
@@ -80,5 +80,5 @@ async def curl(service: Listening, size: int, early: Early, folder: Path) -> tup
     )
     output, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
-    told = json.loads(output)
-    return told["status"], told["code"]
+    answer = json.loads(output)
+    return answer["status"], answer["code"]

@@ -1,6 +1,6 @@
 """HTTP/1.1 byte by byte: requests that no well-behaved client sends, and what the service answers to them.
 
-A `Connection` writes exactly what it is told and reads one answer after the other. Everything has a bound.
+A `Connection` writes exactly the given bytes and reads one answer after the other. Everything has a time limit.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from testkit.serviceprocess import TOKEN
 
 BOUND_SECONDS = 10.0
 BOUNDARY = "the-boundary"
+CHUNKED = "transfer-encoding: chunked"
 
 
 class Listening(Protocol):
-    """A service, or what stands in front of one."""
+    """A service, or a proxy in front of one."""
 
     @property
     def url(self) -> str: ...
@@ -25,7 +26,7 @@ class Listening(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """Status 0 stands for a connection that ended without an answer. The names are httpx's."""
+    """Status 0: the connection ended without an answer. The names are those of httpx."""
 
     status_code: int
     headers: dict[str, str]
@@ -53,7 +54,7 @@ class Connection:
             return
 
     async def answer(self, *, to_head: bool = False) -> Answer:
-        """Of a request with the method HEAD there is no body, whatever its length."""
+        """The answer to HEAD has no body, but may have a length."""
         try:
             async with asyncio.timeout(BOUND_SECONDS):
                 head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -114,30 +115,35 @@ async def exchange(service: Listening, *pieces: bytes, end: bool = False) -> Ans
 
 
 async def put(service: Listening, key: str | bytes, content: bytes = b"x", *fields: str | bytes) -> Answer:
-    """The key stands in the request line as it is given."""
+    """The request line has the key as it is given."""
     raw = key.encode() if isinstance(key, str) else key
     first, _, rest = head("PUT", "/files/@", f"content-length: {len(content)}", *fields).partition(b"@")
     return await exchange(service, first + raw + rest, content)
 
 
-async def post_form(service: Listening, *parts: bytes) -> Answer:
+async def put_in_chunks(service: Listening, key: str, content: bytes, size: int, *fields: str) -> Answer:
+    return await exchange(service, head("PUT", f"/files/{key}", CHUNKED, *fields), *in_chunks(content, size))
+
+
+async def post_form(service: Listening, *parts: bytes, fields: Iterable[str] = ()) -> Answer:
+    """`fields`: further headers of the request."""
     body = form(*parts)
-    return await exchange(service, form_head(f"content-length: {len(body)}"), body)
+    return await exchange(service, form_head(f"content-length: {len(body)}", *fields), body)
 
 
-def head(method: str, target: str, *fields: str | bytes) -> bytes:
+def head(method: str, target: str, *fields: str | bytes, host: str = "x", token: str = TOKEN) -> bytes:
     """Request line and headers, with a host and the token."""
-    lines = [f"{method} {target} HTTP/1.1", "host: x", f"authorization: Bearer {TOKEN}", *fields]
+    lines = [f"{method} {target} HTTP/1.1", f"host: {host}", f"authorization: Bearer {token}", *fields]
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n"
 
 
-def form_head(*fields: str) -> bytes:
+def form_head(*fields: str | bytes) -> bytes:
     return head("POST", "/upload", f"content-type: multipart/form-data; boundary={BOUNDARY}", *fields)
 
 
 def form_part(name: str, content: bytes, *, filename: str | None = None) -> bytes:
-    told = "" if filename is None else f'; filename="{filename}"'
-    disposition = f'content-disposition: form-data; name="{name}"{told}'
+    parameter = "" if filename is None else f'; filename="{filename}"'
+    disposition = f'content-disposition: form-data; name="{name}"{parameter}'
     return f"--{BOUNDARY}\r\n{disposition}\r\n\r\n".encode() + content + b"\r\n"
 
 

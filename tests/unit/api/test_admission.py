@@ -1,4 +1,4 @@
-"""Admission: how many uploads run at once, in all and of one principal, and how they end with the service."""
+"""Admission: the number of uploads at once, in total and per principal, and their end with the service."""
 
 import asyncio
 

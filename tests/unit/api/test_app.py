@@ -1,4 +1,4 @@
-"""The whole service, Django behind the API: what has no path of ours gets one clear answer and one line in the log."""
+"""The whole service, with Django behind the API: an unknown path gets one clear answer and one line in the log."""
 
 import http.client
 import json
@@ -21,8 +21,8 @@ from tests.unit.api.processes import service_alone
 
 @pytest.fixture(scope="module", params=["false", "true"], ids=["", "debug"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    told = {"DEBUG": request.param, "UPLOAD_OPEN": "true", "UPLOAD_TOKENS": "", "ALLOWED_HOSTS": "127.0.0.1"}
-    with service_alone(tmp_path_factory.mktemp("unrouted"), **told) as running:
+    settings = {"DEBUG": request.param, "UPLOAD_OPEN": "true", "UPLOAD_TOKENS": "", "ALLOWED_HOSTS": "127.0.0.1"}
+    with service_alone(tmp_path_factory.mktemp("unrouted"), **settings) as running:
         yield running
 
 
@@ -80,9 +80,7 @@ def test_pages_are_djangos_and_one_line_when_they_exist(service: ServiceProcess,
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/"])
-def test_a_page_is_a_problem_and_one_line_when_its_host_is_not_listed(
-    service: ServiceProcess, client: httpx.Client, path: str
-) -> None:
+def test_a_page_is_refused_when_its_host_is_unlisted(service: ServiceProcess, client: httpx.Client, path: str) -> None:
     answer = client.get(path, headers={"host": "unlisted.example"})
     assert_problem(answer, 400, "malformed_request")
     assert "ALLOWED_HOSTS" in answer.json()["detail"]
@@ -118,8 +116,8 @@ def test_boto3_shows_the_sentence_when_it_is_pointed_at_the_service(service: Ser
         with pytest.raises(ClientError) as failed:
             client._make_api_call(operation, dict(arguments))
         assert str(failed.value) == sentence_of(operation)
-        told = failed.value.response["ResponseMetadata"]
-        assert (told["HTTPStatusCode"], bool(told["RequestId"]), told["RetryAttempts"]) == (501, True, 0)
+        metadata = failed.value.response["ResponseMetadata"]
+        assert (metadata["HTTPStatusCode"], bool(metadata["RequestId"]), metadata["RetryAttempts"]) == (501, True, 0)
     with pytest.raises(ClientError, match="501"):  # HEAD has no body to say more
         client.head_object(**where)
 

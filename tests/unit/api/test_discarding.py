@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,39 @@ import pytest
 from file.api.discarding import Discarding
 from file.logic.values import MiB
 from tests.processes import memory_of
-from tests.serving import running
-from tests.unit.api.earlyanswers import BOUND_SECONDS, EARLY, LIMIT, PIECE, Early, curl, each_early, pieces, write_first
-from tests.unit.api.expectations import assert_nothing_left, assert_problem, three, until
+from tests.serving import Running, running
+from tests.unit.api.earlyanswers import EARLY, LIMIT, PIECE, Early, curl, each_early, pieces, write_first
+from tests.unit.api.expectations import assert_problem, memory_service, three, until
 from tests.unit.api.processes import service_alone
-from tests.unit.api.rawhttp import Connection, Listening, connected, exchange, form_head, form_part, head, in_chunks
+from tests.unit.api.rawhttp import Connection, connected, exchange, form_head, form_part, head, in_chunks, put
 
 TOO_LARGE = head("PUT", "/files/k", f"content-length: {1 << 40}")
+
+
+@asynccontextmanager
+async def refusing(discarding: Discarding, **settings: Any) -> AsyncIterator[tuple[Running, Connection]]:
+    """A service, and a connection whose upload was refused because of its declared length."""
+    settings |= {"discarding": discarding, "max_request_bytes": LIMIT}
+    async with running(three(), **settings) as service, connected(service) as connection:
+        await be_refused(connection)
+        yield service, connection
+
+
+async def be_refused(connection: Connection) -> None:
+    await connection.send(TOO_LARGE)
+    assert_problem(await connection.answer(), 413, "request_too_large")
+
+
 each_size = pytest.mark.parametrize("size", [20 * MiB, 64 * MiB])
 
 
 @each_size
 @each_early
 async def test_the_answer_is_read_when_the_client_writes_everything_first(early: Early, size: int) -> None:
-    buckets = early.buckets()
-    async with running(buckets, max_request_bytes=early.limit) as service:
+    async with memory_service(early.buckets(), max_request_bytes=early.limit) as service:
         asking = (asyncio.to_thread(write_first, service, f"{number}", size, early) for number in range(3))
         assert await asyncio.gather(*asking) == [(early.status, early.code, "close")] * 3
-        assert_nothing_left(service, buckets)
+        service.assert_nothing_left()
 
 
 @each_size
@@ -38,11 +54,10 @@ async def test_the_answer_is_read_when_the_socket_is_written_first(size: int, ch
     async with running(three(), max_request_bytes=LIMIT) as service:
         length = "transfer-encoding: chunked" if chunked else f"content-length: {size}"
         body = b"".join(pieces(size))
-        sent = in_chunks(body) if chunked else [body]
-        assert_problem(await exchange(service, head("PUT", "/files/k", length), *sent), 413, "request_too_large")
         form = form_part("file", body, filename="f")
-        sent = in_chunks(form) if chunked else [form]
-        assert_problem(await exchange(service, form_head(length), *sent), 413, "request_too_large")
+        for first, content in ((head("PUT", "/files/k", length), body), (form_head(length), form)):
+            sent = in_chunks(content) if chunked else [content]
+            assert_problem(await exchange(service, first, *sent), 413, "request_too_large")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -81,28 +96,19 @@ async def keep_sending(connection: Connection, piece: bytes, pause_seconds: floa
 
 @pytest.mark.parametrize(
     ("seconds", "silence_seconds", "piece"),
-    [
-        (0.6, 1000.0, PIECE),
-        (1000.0, 0.3, b""),
-        (1000.0, 0.3, b"x"),  # slower than the least rate
-    ],
+    [(0.6, 1000.0, PIECE), (1000.0, 0.3, b""), (1000.0, 0.3, b"x")],
+    ids=["time", "silence", "rate"],
 )
 async def test_reading_on_ends_when_a_bound_is_met(seconds: float, silence_seconds: float, piece: bytes) -> None:
     discarding = Discarding(seconds=seconds, silence_seconds=silence_seconds)
-    settings: dict[str, Any] = {"max_request_bytes": LIMIT, "min_bytes_per_second": 1000}
-    async with running(three(), discarding=discarding, **settings) as service, connected(service) as connection:
-        await connection.send(TOO_LARGE)
-        assert_problem(await connection.answer(), 413, "request_too_large")
+    async with refusing(discarding, min_bytes_per_second=1000) as (_, connection):
         await keep_sending(connection, piece, 0.05)
         await until(lambda: discarding.under_way == 0)
 
 
 async def test_reading_on_goes_on_when_the_client_is_slow_but_steady() -> None:
     discarding = Discarding(seconds=1000.0, silence_seconds=1.0)
-    settings: dict[str, Any] = {"max_request_bytes": LIMIT, "min_bytes_per_second": 1000}
-    async with running(three(), discarding=discarding, **settings) as service, connected(service) as connection:
-        await connection.send(TOO_LARGE)
-        assert_problem(await connection.answer(), 413, "request_too_large")
+    async with refusing(discarding, min_bytes_per_second=1000) as (_, connection):
         for _ in range(15):
             await connection.send(b"x" * 1000)
             await asyncio.sleep(0.1)
@@ -115,8 +121,7 @@ async def test_the_oldest_gives_way_when_too_many_are_read_on() -> None:
         connections = []
         for number in range(3):
             connections.append(await stack.enter_async_context(connected(service)))
-            await connections[-1].send(TOO_LARGE)
-            assert_problem(await connections[-1].answer(), 413, "request_too_large")
+            await be_refused(connections[-1])
             await until(lambda number=number: discarding.under_way == min(number + 1, 2))  # type: ignore[misc]
         assert await connections[0].ended()
         assert discarding.under_way == 2
@@ -124,24 +129,21 @@ async def test_the_oldest_gives_way_when_too_many_are_read_on() -> None:
 
 async def test_an_upload_finds_a_place_when_the_body_of_another_is_read_on() -> None:
     """The 502 comes from an upload that had the only place, and memory."""
-    buckets = three(refuses_begin=1)
-    async with running(buckets, max_request_bytes=0, max_uploads=1) as service, connected(service) as connection:
+    settings = {"max_request_bytes": 0, "max_uploads": 1}
+    async with memory_service(three(refuses_begin=1), **settings) as service, connected(service) as connection:
         await connection.send(head("PUT", "/files/k", "transfer-encoding: chunked"))
         await connection.send(*(b"%x\r\n%s\r\n" % (MiB, PIECE) for _ in range(10)))
         assert_problem(await connection.answer(), 502, "accounts_failed")
-        await until(lambda: service.application.discarding.under_way == 1)
-        assert_nothing_left(service, buckets)
-        assert (await exchange(service, head("PUT", "/files/j", "content-length: 1"), b"x")).status_code == 201
-        assert service.application.discarding.under_way == 1
+        discarding = service.service.application.discarding
+        await until(lambda: discarding.under_way == 1)
+        service.assert_nothing_left()
+        service.assert_stored(await put(service, "j"), b"x")
+        assert discarding.under_way == 1
 
 
 async def test_bodies_are_left_when_the_service_ends_and_a_client_never_stops_sending() -> None:
     discarding = Discarding(seconds=1000.0)
-    async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(running(three(), discarding=discarding, max_request_bytes=LIMIT))
-        connection = await stack.enter_async_context(connected(service))
-        await connection.send(TOO_LARGE)
-        assert_problem(await connection.answer(), 413, "request_too_large")
+    async with refusing(discarding) as (service, connection):
         await until(lambda: discarding.under_way == 1)
         sending = asyncio.ensure_future(keep_sending(connection, b"x" * 1000, 0.05))
         began = time.monotonic()
@@ -156,8 +158,7 @@ async def test_the_process_ends_when_a_client_never_stops_sending(tmp_path: Path
     try:
         await asyncio.to_thread(process.start)
         async with connected(process) as connection:
-            await connection.send(TOO_LARGE)
-            assert_problem(await connection.answer(), 413, "request_too_large")
+            await be_refused(connection)
             sending = asyncio.ensure_future(keep_sending(connection, PIECE, 0.05))
             began = time.monotonic()
             assert await asyncio.to_thread(process.stop) == 0
@@ -167,24 +168,18 @@ async def test_the_process_ends_when_a_client_never_stops_sending(tmp_path: Path
         await asyncio.to_thread(process.kill)
 
 
-async def test_no_100_is_told_when_the_answer_is_final() -> None:
-    """The client waits for a 100 before it sends, and would send all of it for nothing."""
+async def test_there_is_no_100_before_the_answer_when_the_answer_is_final() -> None:
+    """The client waits for a 100 before it sends the body, and would send all of it for nothing."""
+    expecting = TOO_LARGE.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n")
 
-    async def told(service: Listening) -> bytes:
-        host, _, port = service.url.removeprefix("http://").partition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
-            writer.write(TOO_LARGE.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n"))
-            async with asyncio.timeout(BOUND_SECONDS):
-                return await reader.read()
-        finally:
-            writer.close()
+    async def refused() -> None:
+        async with connected(service) as connection:
+            await connection.send(expecting)
+            assert_problem(await connection.answer(), 413, "request_too_large")
+            assert await connection.ended()
 
-    discarding = Discarding(silence_seconds=0.3)
-    async with running(three(), discarding=discarding, max_request_bytes=LIMIT) as service:
-        for answer in await asyncio.gather(*(told(service) for _ in range(30))):
-            assert answer.startswith(b"HTTP/1.1 413 ")
-            assert answer.count(b"HTTP/1.1 ") == 1
+    async with running(three(), discarding=Discarding(silence_seconds=0.3), max_request_bytes=LIMIT) as service:
+        await asyncio.gather(*(refused() for _ in range(30)))
 
 
 async def test_the_answer_is_read_when_the_client_does_not_wait_for_its_100() -> None:

@@ -1,4 +1,4 @@
-"""The log: one line a request, one an account, tied together by the request's id, and no secret in any of them."""
+"""The log: one line per request and per account, connected by the id of the request, and no secret in any of them."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from testkit.memorybucket import MemoryBucket
 from testkit.processes import run_process
 from testkit.serviceprocess import TOKEN
 from tests.serving import Running, running
-from tests.unit.api.expectations import ALWAYS, PART, three, until
+from tests.unit.api.expectations import ALWAYS, PART, assert_problem, three, until
 from tests.unit.api.rawhttp import exchange, form_part, head, post_form, put
 
 Line = dict[str, Any]
@@ -45,9 +45,8 @@ def accounts_of(lines: list[Line], request_id: str) -> dict[str, Line]:
     return {line["account"]: line for line in lines if "account" in line and line["request_id"] == request_id}
 
 
-async def test_everything_is_told_when_a_file_is_stored(lines: list[Line]) -> None:
-    buckets = three()
-    async with running(buckets) as service:
+async def test_the_lines_have_everything_when_a_file_is_stored(lines: list[Line]) -> None:
+    async with running(three()) as service:
         answer = await put(service, "a/key", b"content", f"x-request-id: {GIVEN_ID}")
         assert answer.headers["x-request-id"] == GIVEN_ID
         line = await line_of(lines, "/files/a/key")
@@ -58,60 +57,49 @@ async def test_everything_is_told_when_a_file_is_stored(lines: list[Line]) -> No
     assert 0 < line["seconds"] < 10
     accounts = accounts_of(lines, GIVEN_ID)
     assert set(accounts) == {"A", "B", "C"}
-    for name, told in accounts.items():
-        assert told["event"] == "account_stored"
-        assert (told["id"], told["key"], told["bucket"]) == (receipt["id"], "a/key", f"bucket-{name.lower()}")
-        assert (told["attempts"], told["s3_request_id"]) == (1, "memory")
-        assert told["seconds"] >= 0
+    for name, line in accounts.items():
+        assert line["event"] == "account_stored"
+        assert (line["id"], line["key"], line["bucket"]) == (receipt["id"], "a/key", f"bucket-{name.lower()}")
+        assert (line["attempts"], line["s3_request_id"]) == (1, "memory")
+        assert line["seconds"] >= 0
 
 
-async def test_the_account_and_its_reason_are_told_when_one_fails(lines: list[Line]) -> None:
+async def test_the_lines_have_each_account_and_its_reason_when_one_fails(lines: list[Line]) -> None:
     async with running(three(refuses_put=ALWAYS)) as service:
         answer = await put(service, "k", b"content")
         line = await line_of(lines, "/files/k")
-    assert answer.status_code == 502
-    assert answer.json()["code"] == "accounts_failed"
+    assert_problem(answer, 502, "accounts_failed")
     assert (line["status"], line["stored"], line["size"]) == (502, False, 7)
     accounts = accounts_of(lines, line["request_id"])
-    assert {name: told["code"] for name, told in accounts.items()} == {
-        "A": "taken_back",
-        "B": "access_refused",
-        "C": "taken_back",
-    }
-    assert all(told["event"] == "account_failed" and told["log_level"] == "warning" for told in accounts.values())
-    assert {told["removal"] for told in accounts.values()} == {"removed"}
+    codes = {"A": "taken_back", "B": "access_refused", "C": "taken_back"}
+    assert {name: line["code"] for name, line in accounts.items()} == codes
+    for line in accounts.values():
+        assert (line["event"], line["log_level"], line["removal"]) == ("account_failed", "warning", "removed")
 
 
 async def test_the_attempts_are_counted_when_an_account_had_to_be_asked_again(lines: list[Line]) -> None:
     async with running(three(fails_put=2)) as service:
         assert (await put(service, "k")).status_code == 201
         line = await line_of(lines, "/files/k")
-    attempts = {name: told["attempts"] for name, told in accounts_of(lines, line["request_id"]).items()}
+    attempts = {name: line["attempts"] for name, line in accounts_of(lines, line["request_id"]).items()}
     assert attempts == {"A": 1, "B": 3, "C": 1}
 
 
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        (b"a", True),
-        (b"A-1._b" * 10, True),
-        (b"x" * 64, True),
-        (b"x" * 65, False),
-        (b"", False),
-        (b"two words", False),
-        (b'{"event":"forged"}', False),
-        (b"a\xc3\xbc", False),
-        (b"%0a", False),
+        *((given, True) for given in (b"a", b"A-1._b" * 10, b"x" * 64)),
+        *((given, False) for given in (b"x" * 65, b"", b"two words", b'{"event":"forged"}', b"a\xc3\xbc", b"%0a")),
     ],
 )
 async def test_the_clients_id_is_used_when_it_is_harmless(lines: list[Line], given: bytes, kept: bool) -> None:
     async with running([MemoryBucket("A")]) as service:
         answer = await exchange(service, head("GET", "/_/health", b"x-request-id: " + given))
         line = await line_of(lines, "/_/health")
-    told = answer.headers["x-request-id"]
-    assert told == line["request_id"]
-    assert (told.encode() == given) is kept
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", told)
+    request_id = answer.headers["x-request-id"]
+    assert request_id == line["request_id"]
+    assert (request_id.encode() == given) is kept
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", request_id)
 
 
 async def test_each_line_has_its_own_id_when_requests_run_at_once(lines: list[Line]) -> None:
@@ -124,10 +112,10 @@ async def test_each_line_has_its_own_id_when_requests_run_at_once(lines: list[Li
         for number, answer in enumerate(answers):
             assert answer.headers["x-request-id"] == f"id-{number}"
             assert (await line_of(lines, f"/files/{number}"))["request_id"] == f"id-{number}"
-            assert {told["key"] for told in accounts_of(lines, f"id-{number}").values()} == {f"{number}"}
+            assert {line["key"] for line in accounts_of(lines, f"id-{number}").values()} == {f"{number}"}
 
 
-async def test_the_code_is_told_when_a_request_is_refused(lines: list[Line]) -> None:
+async def test_the_line_has_the_code_when_a_request_is_refused(lines: list[Line]) -> None:
     async with running(three()) as service:
         requests = {
             "/files/a/../b": (400, "key_refused"),
@@ -155,21 +143,17 @@ async def ask_for_trouble(service: Running) -> None:
     await exchange(service, b"PUT /files/k HTTP/1.1\r\nhost: x\r\nauthorization: Bearer wrong-token\r\n\r\n")
 
 
-async def test_no_secret_is_told_when_requests_succeed_or_fail(lines: list[Line]) -> None:
+async def test_no_secret_is_logged_when_requests_succeed_or_fail(lines: list[Line]) -> None:
     for faults in ({}, {"refuses_put": ALWAYS, "refuses_part": ALWAYS, "refuses_remove": ALWAYS}):
         async with running(three(**faults), part_size=PART) as service:
             await ask_for_trouble(service)
             await until(lambda: sum(line["event"] == "request" and line["method"] != "GET" for line in lines) >= 9)
-            lines_before = len(lines)
-        assert lines_before
-        told = repr(lines)
-        assert TOKEN not in told
-        assert "wrong-token" not in told
-        assert "secret" not in told  # the secret key of the memory buckets' accounts
+        for secret in (TOKEN, "wrong-token", "secret"):  # the last one is the key of the memory buckets' accounts
+            assert secret not in repr(lines)
         lines.clear()
 
 
-async def test_nothing_inside_is_told_when_the_service_meets_an_error_of_its_own(lines: list[Line]) -> None:
+async def test_the_answer_has_no_details_when_the_service_has_an_error_of_its_own(lines: list[Line]) -> None:
     class Broken(MemoryBucket):
         async def probe(self) -> None:
             raise ZeroDivisionError("the text of a foreign exception")
@@ -177,9 +161,8 @@ async def test_nothing_inside_is_told_when_the_service_meets_an_error_of_its_own
     async with running([Broken("A")]) as service, service.client() as client:
         answer = await client.get("/_/accounts")
         line = await line_of(lines, "/_/accounts")
-    assert answer.status_code == 500
-    assert answer.json()["code"] == line["code"] == "internal_error"
-    assert answer.json()["request_id"] == line["request_id"]
+    assert_problem(answer, 500, "internal_error")
+    assert (line["code"], line["request_id"]) == ("internal_error", answer.json()["request_id"])
     assert "foreign" not in answer.text
     (crash,) = [line for line in lines if line["event"] == "request_crashed"]
     assert crash["request_id"] == line["request_id"]
@@ -206,19 +189,13 @@ asyncio.run(main())
 def test_each_line_is_one_json_object_when_the_log_is_configured() -> None:
     environment = {"PATH": "", "DEBUG": "true", "UPLOAD_ENV_FILE": "", "PYTHONPATH": str(ROOT)}
     environment["DJANGO_SETTINGS_MODULE"] = "mentumfileupload.settings"
-    ended = run_process(
-        [sys.executable, "-c", PROGRAM],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    # What the interpreter's own end says, and its exit code, are left to the tests of `runserver`.
-    told = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
-    ours = [line for line in told if line.get("path") != "/_/ready" and line.get("logger") != "httpx"]
+    options: dict[str, Any] = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 60}
+    ended = run_process([sys.executable, "-c", PROGRAM], **options)
+    # The interpreter's own output at its end, and its exit code, are left to the tests of `runserver`.
+    lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    ours = [line for line in lines if line.get("path") != "/_/ready" and line.get("logger") != "httpx"]
     assert [line["event"] for line in ours] == ["account_stored", "request", "its line"]
-    (request,) = [line for line in told if line.get("key") and line["event"] == "request"]
+    request = ours[1]
     assert (request["status"], request["key"], request["level"]) == (201, 'k\u00fc"', "info")
     assert request["timestamp"].endswith("Z")
     assert ended.stdout == ""

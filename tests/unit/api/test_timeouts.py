@@ -1,4 +1,4 @@
-"""One timer for many waits: a wait that takes too long ends, and a cancellation by another party stays one."""
+"""One timer for many waits: a wait that takes too long ends; a cancellation by another task stays one."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ def arrived() -> asyncio.Event:
     return event
 
 
-async def test_it_is_told_when_a_wait_is_too_long() -> None:
+async def test_a_wait_ends_when_it_takes_too_long() -> None:
     timeout, task = ReusableTimeout(), asyncio.current_task()
     assert task is not None
     for _ in range(2):  # also the next time
@@ -43,7 +43,7 @@ async def test_a_wait_has_its_own_time_when_the_timer_is_of_one_before() -> None
     assert loop.time() - began >= 0.2  # and not when the timer of the wait before was over
 
 
-async def test_nobody_is_interrupted_when_nobody_waits() -> None:
+async def test_the_task_is_not_interrupted_when_it_does_not_wait() -> None:
     timeout = ReusableTimeout()
     await wait(timeout, 0.01, arrived())
     await asyncio.sleep(0.05)
@@ -61,7 +61,7 @@ async def test_it_can_begin_again_when_it_was_closed() -> None:
 
 
 @pytest.mark.parametrize("at_the_same_time", [False, True])
-async def test_who_was_cancelled_stays_so(at_the_same_time: bool) -> None:
+async def test_a_cancelled_task_stays_cancelled(at_the_same_time: bool) -> None:
     timeout, loop = ReusableTimeout(), asyncio.get_running_loop()
     task = asyncio.create_task(wait(timeout, 0.01 if at_the_same_time else LONG, asyncio.Event()))
     await asyncio.sleep(0)

@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -11,19 +13,15 @@ from file.logic.values import MiB, Pending
 from testkit.memorybucket import PIECE, MemoryBucket
 from tests.files import bytes_of
 from tests.readers import TOKEN, Reader, reading
-from tests.unit.api.expectations import assert_problem, three, until
+from tests.unit.api.expectations import asked, assert_problem, until
+from tests.unit.api.rawhttp import head
 
 CONTENT = bytes_of(2 * PIECE + 100)
 SMALL = b"content"
 
 
-def asked(buckets: list[MemoryBucket]) -> str:
-    """The accounts that were asked for a file, once for each time."""
-    return "".join(bucket.account.name * bucket.calls["get"] for bucket in buckets)
-
-
 async def broken_off(reader: Reader, path: str) -> int:
-    """How many bytes came before the connection broke; a body that ends well is a failure."""
+    """The number of bytes before the connection breaks; a body that ends well is a failure."""
     received = 0
     async with reader.client() as client:
         try:
@@ -36,8 +34,13 @@ async def broken_off(reader: Reader, path: str) -> int:
     pytest.fail("The body ended well.")
 
 
-def _accounts(answer: httpx.Response) -> list[tuple[str, dict[str, dict[str, object]]]]:
-    return list(answer.json()["accounts"].items())
+@asynccontextmanager
+async def stalling() -> AsyncIterator[tuple[Reader, MemoryBucket]]:
+    """One account with a file, whose next read stalls in the middle."""
+    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
+    async with reading([bucket]) as reader:
+        await reader.store("k", CONTENT)
+        yield reader, bucket
 
 
 # --- which account
@@ -64,56 +67,53 @@ async def test_the_accounts_are_asked_in_order_when_the_first_ones_fail() -> Non
             buckets[1].objects.clear()
 
 
-async def test_an_account_is_not_asked_when_it_does_not_have_the_file_yet() -> None:
-    buckets = three()
+async def test_an_account_is_not_asked_when_it_does_not_have_the_file(
+    reader: Reader, buckets: list[MemoryBucket]
+) -> None:
     pending = Pending(account="A", bucket="bucket-a", object_key="k")
-    async with reading(buckets) as reader:
-        await reader.store("k", CONTENT, into=buckets[1:2], outcomes=(pending,))
-        assert (await reader.get("/files/k")).content == CONTENT
-        assert asked(buckets) == "B"
+    await reader.store("k", CONTENT, into=buckets[1:2], outcomes=(pending,))
+    assert (await reader.get("/files/k")).content == CONTENT
+    assert asked(buckets) == "B"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_every_accounts_reason_is_told_when_none_can_give_the_file(method: str) -> None:
-    buckets = three(refuses_get=1)
-    buckets[0].faults["drops_connection"] = 0
-    async with reading(buckets) as reader:
-        await reader.store("k", CONTENT)
-        del buckets[2].objects["k"]
-        buckets[0].faults["drops_connection"] = 1
-        answer = await reader.get("/files/k", method)
-        assert answer.status_code == 502
-        if method == "GET":
-            assert_problem(answer, 502, "file_unreadable")
-            told = {name: (each["error"]["code"], each["error"]["retryable"]) for name, each in _accounts(answer)}
-            assert told == {
-                "A": ("account_unreachable", True),
-                "B": ("access_refused", False),
-                "C": ("replica_missing", False),
-            }
-            assert answer.json()["retryable"] is True
-
-
-async def test_the_reason_is_told_when_no_account_that_has_the_file_is_configured() -> None:
-    elsewhere = MemoryBucket("Z")
-    async with reading(three()) as reader:
-        await reader.store("k", CONTENT, into=[elsewhere])
-        answer = await reader.get("/files/k")
+async def test_every_reason_is_given_when_no_account_can_read(
+    reader: Reader, buckets: list[MemoryBucket], method: str
+) -> None:
+    await reader.store("k", CONTENT)
+    buckets[0].faults["drops_connection"] = 1
+    buckets[1].faults["refuses_get"] = 1
+    del buckets[2].objects["k"]
+    answer = await reader.get("/files/k", method)
+    assert answer.status_code == 502
+    if method == "GET":
         assert_problem(answer, 502, "file_unreadable")
-        assert answer.json()["accounts"]["Z"]["error"]["detail"] == "Account Z is not configured any more."
+        accounts = answer.json()["accounts"].items()
+        assert {name: (each["error"]["code"], each["error"]["retryable"]) for name, each in accounts} == {
+            "A": ("account_unreachable", True),
+            "B": ("access_refused", False),
+            "C": ("replica_missing", False),
+        }
+        assert answer.json()["retryable"] is True
+
+
+async def test_the_answer_says_so_when_no_account_that_has_the_file_is_configured(reader: Reader) -> None:
+    await reader.store("k", CONTENT, into=[MemoryBucket("Z")])
+    answer = await reader.get("/files/k")
+    assert_problem(answer, 502, "file_unreadable")
+    assert answer.json()["accounts"]["Z"]["error"]["detail"] == "Account Z is not configured any more."
 
 
 # --- in the middle
 
 
-@pytest.mark.parametrize("wanted", [None, "bytes=7-"])
-async def test_another_account_goes_on_when_one_breaks_in_the_middle(wanted: str | None) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=7-"}], ids=["whole", "range"])
+async def test_another_account_goes_on_when_one_breaks_in_the_middle(headers: dict[str, str]) -> None:
     buckets = [MemoryBucket(name, faults={"breaks_in_the_middle": 1}) for name in "AB"]
     async with reading([*buckets, MemoryBucket("C")]) as reader:
         await reader.store("k", CONTENT)
-        headers = {} if wanted is None else {"Range": wanted}
         answer = await reader.get("/files/k", **headers)
-        assert answer.content == CONTENT[7 if wanted else 0 :]
+        assert answer.content == CONTENT[7 if headers else 0 :]
         assert [bucket.calls["get"] for bucket in buckets] == [1, 1]
 
 
@@ -126,9 +126,7 @@ async def test_an_account_is_asked_again_when_it_gave_something_and_no_other_is_
 
 
 async def test_the_connection_breaks_when_no_account_is_left_in_the_middle() -> None:
-    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
-    async with reading([bucket]) as reader:
-        await reader.store("k", CONTENT)
+    async with stalling() as (reader, bucket):
         with capture_logs() as logs:
             receiving = asyncio.ensure_future(broken_off(reader, "/files/k"))
             await asyncio.wait_for(bucket.stalled.wait(), 10)
@@ -138,10 +136,8 @@ async def test_the_connection_breaks_when_no_account_is_left_in_the_middle() -> 
             await until(lambda: any(line["event"] == "request" for line in logs))
         [line] = [line for line in logs if line["event"] == "request"]
         assert (line["code"], line["status"]) == ("file_unreadable", 200)
-        assert [line["code"] for line in logs if line["event"] == "read_failed"] == [
-            "account_unreachable",
-            "access_refused",
-        ]
+        failed = [line["code"] for line in logs if line["event"] == "read_failed"]
+        assert failed == ["account_unreachable", "access_refused"]
 
 
 async def test_the_connection_breaks_when_the_bytes_are_not_those_that_were_stored() -> None:
@@ -160,16 +156,14 @@ async def test_another_account_is_asked_when_damaged_bytes_were_not_handed_on_ye
         buckets[1].faults["damages_a_piece"] = 9
         answer = await reader.get("/files/k")
         assert_problem(answer, 502, "file_unreadable")
-        assert [each["error"]["code"] for _, each in _accounts(answer)] == ["account_failing"] * 2
+        assert [each["error"]["code"] for each in answer.json()["accounts"].values()] == ["account_failing"] * 2
 
 
 # --- readers who are slow, or leave, and a service that ends
 
 
 async def test_the_account_is_left_when_the_reader_leaves() -> None:
-    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
-    async with reading([bucket]) as reader:
-        await reader.store("k", CONTENT)
+    async with stalling() as (reader, bucket):
         with capture_logs() as logs:
             async with reader.client() as client, client.stream("GET", "/files/k") as answer:
                 assert answer.status_code == 200
@@ -186,9 +180,9 @@ async def test_little_is_read_ahead_when_the_reader_is_slow(leaves: bool) -> Non
     bucket, content = MemoryBucket("A"), bytes(64 * MiB)
     async with reading([bucket]) as reader:
         await reader.store("k", content)
-        host, _, port = reader.url.removeprefix("http://").partition(":")
-        incoming, outgoing = await asyncio.open_connection(host, int(port), limit=PIECE)
-        outgoing.write(f"GET /files/k HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        url = httpx.URL(reader.url)
+        incoming, outgoing = await asyncio.open_connection(url.host, url.port, limit=PIECE)
+        outgoing.write(head("GET", "/files/k", token=TOKEN))
         taken = -1
         while taken != bucket.given or not taken:  # until nothing more is taken
             taken = bucket.given
@@ -208,9 +202,7 @@ async def test_little_is_read_ahead_when_the_reader_is_slow(leaves: bool) -> Non
 
 
 async def test_reads_are_broken_off_when_the_time_to_drain_is_over() -> None:
-    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
-    async with reading([bucket]) as reader:
-        await reader.store("k", CONTENT)
+    async with stalling() as (reader, bucket):
         receiving = asyncio.ensure_future(broken_off(reader, "/files/k"))
         await asyncio.wait_for(bucket.stalled.wait(), 10)
         await asyncio.wait_for(reader.readings.drain(0.05), 10)
@@ -220,9 +212,7 @@ async def test_reads_are_broken_off_when_the_time_to_drain_is_over() -> None:
 
 
 async def test_reads_finish_when_the_service_drains() -> None:
-    bucket = MemoryBucket("A", faults={"stalls_in_the_middle": 1})
-    async with reading([bucket]) as reader:
-        await reader.store("k", CONTENT)
+    async with stalling() as (reader, bucket):
         receiving = asyncio.ensure_future(reader.get("/files/k"))
         await asyncio.wait_for(bucket.stalled.wait(), 10)
         draining = asyncio.ensure_future(reader.readings.drain(30))

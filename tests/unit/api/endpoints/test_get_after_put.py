@@ -1,4 +1,4 @@
-"""What an upload left is what a reader gets: the whole service, with its ledger, over real HTTP."""
+"""A reader gets what was uploaded: the whole service, with its ledger, over real HTTP."""
 
 from testkit.memorybucket import PIECE
 from tests.files import bytes_of
@@ -16,21 +16,21 @@ async def test_the_file_comes_back_when_it_was_uploaded_by_either_way() -> None:
             (await client.post("/upload", files={"file": ("Grüße.txt", CONTENT, "text/x-test")})).json(),
         ]
         for receipt in receipts:
-            told = await client.get(f"/files/{receipt['key']}")
-            assert (told.status_code, told.content) == (200, CONTENT)
-            assert told.headers["etag"] == f'"{receipt["sha256"]}"'
-            assert told.headers["content-type"] == "text/x-test"
-            assert (await client.get(f"/files/{receipt['key']}", headers={"range": "bytes=-9"})).content == CONTENT[-9:]
-            assert (await client.head(f"/files/{receipt['key']}")).headers["content-length"] == str(len(CONTENT))
+            path = f"/files/{receipt['key']}"
+            answer = await client.get(path)
+            assert (answer.status_code, answer.content) == (200, CONTENT)
+            assert answer.headers["etag"] == f'"{receipt["sha256"]}"'
+            assert answer.headers["content-type"] == "text/x-test"
+            assert (await client.get(path, headers={"range": "bytes=-9"})).content == CONTENT[-9:]
+            assert (await client.head(path)).headers["content-length"] == str(len(CONTENT))
             again = (await client.get(f"/receipts/{receipt['id']}")).json()
             assert again.pop("created_at") <= again.pop("stored_at")
             assert again == receipt
         assert (await client.get("/files/a/b%20c")).headers["x-amz-meta-colour"] == "blue"
         listed = (await client.get("/files")).json()
         assert listed["next"] is None
-        assert [file["id"] for file in listed["files"]] == [
-            receipt["id"] for receipt in sorted(receipts, key=lambda receipt: str(receipt["key"]))
-        ]
+        by_key = sorted(receipts, key=lambda receipt: str(receipt["key"]))
+        assert [file["id"] for file in listed["files"]] == [receipt["id"] for receipt in by_key]
         assert (await client.get("/files?limit=1")).json()["next"] == listed["files"][0]["key"]
 
 

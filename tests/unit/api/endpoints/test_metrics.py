@@ -1,78 +1,35 @@
-"""GET /_/metrics: who may read them, and that they say what happened."""
+"""GET /_/metrics: who may read them, and that they are true."""
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from file.api.endpoints.metrics import Metrics
 from file.ledger.read.records import Records, Unfinished
+from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Ack, ReplicaState
 from testkit.faults.faults import Fault
 from testkit.ports import free_port
 from tests.service.conftest import MANY_PARTS, ONE_PART, SHORT, Accounts, Proxied, content, serving
 from tests.service.receipts import answer_when
-from tests.serving import HEADERS, PLAIN, Running, running
-from tests.unit.api.expectations import assert_problem, three, until
-
-Figures = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def parsed(text: str) -> Figures:
-    """What is counted for the whole process is compared with what it was before: other tests count there, too."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+from tests.serving import PLAIN, Running, running
+from tests.unit.api.expectations import assert_problem, memory_service, three, until
+from tests.unit.api.figures import Figures, Series, figures_of, grown, growth, parsed, read, series, value
 
 
-async def read(client: httpx.AsyncClient) -> Figures:
-    answer = await client.get("/_/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    return parsed(answer.text)
+def requests_between(before: Figures, after: Figures) -> Series:
+    """Account, operation and result to the number of requests."""
+    return growth(before, after, "mentum_s3_requests_total", "account", "operation", "result")
 
 
-def value(figures: Figures, name: str, **labels: str) -> float:
-    return figures.get((name, tuple(sorted(labels.items()))), 0.0)
-
-
-def grown(before: Figures, after: Figures, name: str, **labels: str) -> float:
-    return value(after, name, **labels) - value(before, name, **labels)
-
-
-def requests_between(before: Figures, after: Figures) -> dict[tuple[str, str, str], float]:
-    """Account, operation and result to how many."""
-    counted = {}
-    for (name, labels), number in after.items():
-        if name == "mentum_s3_requests_total" and (more := number - before.get((name, labels), 0.0)):
-            of = dict(labels)
-            counted[of["account"], of["operation"], of["result"]] = more
-    return counted
-
-
-def each(accounts: Iterable[str], operations: Mapping[str, int]) -> dict[tuple[str, str, str], float]:
-    return {(name, operation, "ok"): number for name in accounts for operation, number in operations.items()}
-
-
-async def until_counted(client: httpx.AsyncClient, before: Figures, expected: Mapping[Any, float]) -> Figures:
+async def until_counted(client: httpx.AsyncClient, before: Figures, expected: Series) -> Figures:
+    """A request counts when it has ended; its client may have the answer a little earlier."""
     return await answer_when(lambda: read(client), lambda after: requests_between(before, after) == expected)
-
-
-async def test_a_token_is_needed_when_the_metrics_are_asked_for() -> None:
-    async with running(three()) as service, service.client(headers={}) as client:
-        assert_problem(await client.get("/_/metrics"), 401, "token_missing")
-        wrong = await client.get("/_/metrics", headers={"authorization": "Bearer of-a-stranger-to-us"})
-        assert_problem(wrong, 401, "token_refused")
-        text = (await client.get("/_/metrics", headers=HEADERS)).text
-    assert "mentum_uploads_total" in text
-    assert "python_info{" not in text
 
 
 async def test_no_token_is_needed_when_the_metrics_have_an_address_of_their_own() -> None:
@@ -93,8 +50,7 @@ async def test_no_token_is_needed_when_the_metrics_have_an_address_of_their_own(
 
 
 async def test_uploads_are_counted_by_outcome_when_they_end() -> None:
-    buckets = three()
-    async with running(buckets, max_uploads=1) as service, service.client() as client:
+    async with memory_service(max_uploads=1) as service, service.client() as client:
         before = await read(client)
         statuses = [
             (await client.put("/files/k", content=b"12345")).status_code,
@@ -103,12 +59,13 @@ async def test_uploads_are_counted_by_outcome_when_they_end() -> None:
             (await client.post("/upload", content=b"", headers={"content-type": "text/plain"})).status_code,
         ]
         assert statuses == [201, 200, 409, 415]
-        buckets[1].faults["refuses_put"] = 9
+        faults = service.buckets[1].faults
+        faults["refuses_put"] = 9
         assert (await client.put("/files/k2", content=b"x")).status_code == 502
         partial = await client.put("/files/k3", content=b"123", headers={"upload-ack": "any"})
         assert partial.status_code == 202
-        buckets[1].faults.clear()
-        after = await until_outcome_of_busy(service, client)
+        faults.clear()
+        after = await read_after_a_busy_answer(service.service, client)
         for outcome, number in {"stored": 2, "partial": 1, "repeated": 1, "refused": 1, "failed": 1, "busy": 1}.items():
             assert grown(before, after, "mentum_uploads_total", outcome=outcome) == number, outcome
         assert grown(before, after, "mentum_upload_bytes_total") == 5 + 3 + 1
@@ -118,8 +75,8 @@ async def test_uploads_are_counted_by_outcome_when_they_end() -> None:
         assert grown(before, after, "mentum_ledger_commit_seconds_count") > 0
 
 
-async def until_outcome_of_busy(service: Running, client: httpx.AsyncClient) -> Figures:
-    """One upload is held up, the next finds no room, and meanwhile the gauges show it."""
+async def read_after_a_busy_answer(service: Running, client: httpx.AsyncClient) -> Figures:
+    """One upload is held up, and the next one finds no room; the gauges show it meanwhile."""
     going_on = asyncio.Event()
 
     async def body() -> Any:
@@ -147,7 +104,8 @@ async def test_requests_are_counted_by_account_and_operation_when_all_is_well(ac
         assert (await client.put("/files/one", content=content(ONE_PART))).status_code == 201
         assert (await client.put("/files/many", content=content(MANY_PARTS))).status_code == 201
         after = await read(client)
-        made = each("ABC", {"put": 1, "head": 1, "begin": 1, "part": 2, "complete": 1})
+        operations = {"put": 1, "head": 1, "begin": 1, "part": 2, "complete": 1}
+        made: Series = {(name, each, "ok"): number for name in "ABC" for each, number in operations.items()}
         assert requests_between(before, after) == made
         for operation in ("put", "part"):
             labels = {"account": "B", "operation": operation}
@@ -159,20 +117,15 @@ async def test_requests_are_counted_by_account_and_operation_when_all_is_well(ac
         assert grown(after, read_too, "mentum_s3_request_seconds_count", account="A", operation="get") == 1
 
 
-async def test_requests_are_counted_by_what_went_wrong_when_an_account_is_in_trouble(
-    accounts: Accounts, proxied: Proxied
-) -> None:
+async def test_requests_are_counted_by_fault_when_an_account_fails(accounts: Accounts, proxied: Proxied) -> None:
     proxy = proxied("B")
     async with serving(proxy.account, accounts["C"], **SHORT) as service, service.client() as client:
         before = await read(client)
         proxy.add(Fault.refuses("SlowDown", operation="put", times=2))
         assert (await client.put("/files/retried", content=b"x")).status_code == 201
         after = await read(client)
-        assert requests_between(before, after) == {
-            ("B", "put", "account_throttled"): 2,
-            ("B", "put", "ok"): 1,
-            ("C", "put", "ok"): 1,
-        }
+        made = {("B", "put", "account_throttled"): 2, ("B", "put", "ok"): 1, ("C", "put", "ok"): 1}
+        assert requests_between(before, after) == made
         assert grown(before, after, "mentum_s3_retries_total", account="B", operation="publish") == 2
         proxy.add(Fault.damages_body(operation="put"))  # sent again below the lane: two requests all the same
         assert (await client.put("/files/damaged", content=b"x" * 99)).status_code == 201
@@ -186,15 +139,10 @@ async def test_requests_are_counted_by_what_went_wrong_when_an_account_is_in_tro
         proxy.add(Fault.refuses("AccessDenied", operation="get"))
         last = await read(client)
         assert (await client.get("/files/retried")).content == b"x"
-        assert requests_between(last, await read(client)) == {
-            ("B", "get", "access_refused"): 1,
-            ("C", "get", "ok"): 1,
-        }
+        await until_counted(client, last, {("B", "get", "access_refused"): 1, ("C", "get", "ok"): 1})
 
 
-async def test_pending_replicas_are_told_with_their_age_when_an_account_is_down(
-    accounts: Accounts, proxied: Proxied
-) -> None:
+async def test_pending_replicas_have_an_age_when_an_account_is_down(accounts: Accounts, proxied: Proxied) -> None:
     down = proxied("B")
     down.refuse_connections()
     settings: dict[str, Any] = {**SHORT, "ack": Ack("any"), "figures_seconds": 0.1}
@@ -209,27 +157,77 @@ async def test_pending_replicas_are_told_with_their_age_when_an_account_is_down(
         assert value(figures, "mentum_replicas", account="A", state="pending") == 0
 
 
-class CrashingRecords(Records):
-    """Meet a mistake of ours when they are read for the first time."""
+class ScriptedRecords(Records):
+    """Its `answer` may be replaced; `read` counts how often it was asked."""
 
-    read = 0
+    def __init__(self, answer: Callable[[], list[Unfinished]] = list) -> None:
+        super().__init__()
+        self.answer = answer
+        self.read = 0
 
     async def pending(self) -> list[Unfinished]:
         self.read += 1
-        if self.read == 1:
-            raise ZeroDivisionError
-        return [Unfinished(account="A", state=ReplicaState.PENDING, count=self.read, oldest_seconds=1.0)]
+        return self.answer()
 
     async def is_behind(self) -> bool:
         return False
 
+    async def until_read(self) -> None:
+        """Once more, to the end."""
+        before = self.read
+        await until(lambda: self.read > before + 1)
+
+
+def metrics_of(service: Running, records: Records, **options: Any) -> Metrics:
+    return Metrics(service.application.uploads, records, None, version="0", read_seconds=0.01, **options)
+
+
+def replicas(metrics: Metrics, name: str = "mentum_replicas") -> Series:
+    return series(figures_of(metrics.collect()), name, "account", "state")
+
+
+async def test_a_series_ends_at_zero_when_nothing_waits_any_more_in_an_account_that_is_not_configured() -> None:
+    waiting = Unfinished(account="OLD", state=ReplicaState.PENDING, count=4, oldest_seconds=2.5)
+    records = ScriptedRecords(lambda: [waiting])
+    async with running(three()) as service:
+        metrics = metrics_of(service, records)
+        async with metrics.serving(["A"]):
+            assert replicas(metrics)["OLD", "pending"] == 4  # before the first request for them
+            assert replicas(metrics, "mentum_replica_age_seconds")["OLD", "pending"] == 2.5
+            assert replicas(metrics)["A", "blocked"] == 0
+            records.answer = list
+            await records.until_read()
+            assert set(replicas(metrics).values()) == {0}
+            assert ("OLD", "pending") in replicas(metrics)
+
+
+def unread() -> list[Unfinished]:
+    raise LedgerUnavailableError
+
+
+async def test_no_number_is_exported_when_the_ledger_is_not_read_any_more() -> None:
+    records = ScriptedRecords(unread)
+    async with running(three()) as service:
+        metrics = metrics_of(service, records, stale_seconds=0.2)
+        with capture_logs():
+            async with metrics.serving(["A"]):
+                assert replicas(metrics) == {}
+                records.answer = list
+                await until(lambda: replicas(metrics).get(("A", "pending")) == 0)
+                records.answer = unread
+                await until(lambda: replicas(metrics) == {})
+                assert value(figures_of(metrics.collect()), "mentum_ledger_read_timestamp_seconds") > 1_700_000_000
+
 
 async def test_the_ledger_is_read_again_when_reading_it_crashed() -> None:
+    def crashing() -> list[Unfinished]:
+        records.answer = list
+        raise ZeroDivisionError
+
+    records = ScriptedRecords(crashing)
     async with running(three()) as service:
-        records = CrashingRecords()
-        figures = Metrics(service.application.uploads, records, None, version="0", read_seconds=0.01)
         with capture_logs() as logs:
-            async with figures.serving("A"):
+            async with metrics_of(service, records).serving("A"):
                 await until(lambda: records.read > 2)
         assert [line["event"] for line in logs if line["log_level"] == "error"] == ["metrics_crashed"]
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md and docs/prometheus-rules.yml name what is exported, and no more."""
+"""docs/metrics.md and docs/prometheus-rules.yml have every exported metric, and no other one."""
 
 import re
 import shutil
@@ -21,19 +21,18 @@ WORDS = frozenset("max sum count by on unless rate increase time".split())
 
 
 @pytest.fixture
-async def exported() -> list[Metric]:
-    with (asked := Figures("A")).counted("put"), asked.timed("put"):
-        pass  # memory buckets ask nobody
+async def exported() -> dict[str, Metric]:
+    """By name."""
+    with (figures := Figures("A")).counted("put"), figures.timed("put"):
+        pass  # memory buckets send no requests
     async with running(three()) as service, service.client() as client:
-        return families((await client.get("/_/metrics")).text)
+        text = (await client.get("/_/metrics")).text
+    families = text_string_to_metric_families(text)
+    return {name_of(family): family for family in families if not family.name.endswith("_created")}
 
 
-def families(text: str) -> list[Metric]:
-    return [each for each in text_string_to_metric_families(text) if not each.name.endswith("_created")]
-
-
-def names_of(family: Metric) -> str:
-    """As it is written in the text: the parser takes the ending of a counter off."""
+def name_of(family: Metric) -> str:
+    """As in the text: the parser removes the ending of a counter."""
     return f"{family.name}_total" if family.type == "counter" else family.name
 
 
@@ -51,7 +50,7 @@ def rows() -> dict[str, list[str]]:
 
 
 def expressions() -> Iterator[tuple[str | None, str]]:
-    """What each rule records, if it does, and its expression; each stands on one line."""
+    """The name that each rule records, if it does, and its expression, which is on one line."""
     rule = re.compile(r"- (record|alert): (\S+)\n +expr: (.+)\n")
     found = rule.findall(text := RULES.read_text(encoding="utf-8"))
     assert len(found) == text.count("expr:") > 10
@@ -59,14 +58,14 @@ def expressions() -> Iterator[tuple[str | None, str]]:
         yield name if kind == "record" else None, expression
 
 
-def test_every_metric_stands_on_the_page_when_it_is_exported_and_no_other(exported: list[Metric]) -> None:
-    ours = {names_of(family): family for family in exported if not family.name.startswith("process_")}
+def test_every_metric_is_on_the_page_when_it_is_exported_and_no_other(exported: dict[str, Metric]) -> None:
+    ours = {name: family for name, family in exported.items() if not name.startswith("process_")}
     found = rows()
     assert set(found) == set(ours)
     for name, (kind, labels, scope, together, meaning) in found.items():
         family = ours[name]
         assert kind == family.type, name
-        # A label's name stands before a colon, or in a list of names; a value may be written so, too.
+        # A label's name is before a colon, or in a list of names; a value may look the same.
         assert labels_of(family) <= set(re.findall(r"`(\w+)`", labels)), name
         assert scope in ("process", "ledger")
         assert together
@@ -76,8 +75,8 @@ def test_every_metric_stands_on_the_page_when_it_is_exported_and_no_other(export
         assert family.documentation.startswith("Deprecated: ") == ("**deprecated**" in meaning)
 
 
-def test_every_name_in_the_rules_is_exported_when_it_is_not_recorded_before(exported: list[Metric]) -> None:
-    labels = {names_of(family): labels_of(family) for family in exported}
+def test_every_name_in_the_rules_is_exported_when_it_is_not_recorded_before(exported: dict[str, Metric]) -> None:
+    labels = {name: labels_of(family) for name, family in exported.items()}
     recorded: dict[str, set[str]] = {}
     for record, expression in expressions():
         known = {**labels, **recorded}
@@ -95,7 +94,7 @@ def test_every_name_in_the_rules_is_exported_when_it_is_not_recorded_before(expo
 
 
 def test_the_ledger_s_figures_are_never_added_up_in_the_rules() -> None:
-    """They stand where the largest of the processes is recorded, and nowhere else."""
+    """They are only in the rules that record the largest value of all processes."""
     of_ledger = [name for name, row in rows().items() if row[2] == "ledger"]
     assert len(of_ledger) > 1
     for record, expression in expressions():

@@ -65,19 +65,14 @@ def test_a_digest_is_taken_when_it_can_be_checked(header: str, algorithm: str, d
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "header",
     [
-        [],
-        ["content-digest: "],
-        ["want-content-digest: sha-256=1"],
-        ["x-amz-content-sha256: UNSIGNED-PAYLOAD"],
-        ["x-amz-checksum-type: FULL_OBJECT"],
-        ["trailer: Server-Timing, Expires"],
-        ["trailer: "],
+        *["host: x", "content-digest: ", "want-content-digest: sha-256=1", "x-amz-content-sha256: UNSIGNED-PAYLOAD"],
+        *["x-amz-checksum-type: FULL_OBJECT", "trailer: Server-Timing, Expires", "trailer: "],
     ],
 )
-def test_nothing_is_taken_when_nothing_is_declared(headers: list[str]) -> None:
-    assert read(*headers) == {}
+def test_nothing_is_taken_when_nothing_is_declared(header: str) -> None:
+    assert read(header) == {}
 
 
 @pytest.mark.parametrize(
@@ -94,16 +89,17 @@ def test_nothing_is_taken_when_nothing_is_declared(headers: list[str]) -> None:
         ],
     ],
 )
-def test_all_headers_count_when_they_say_the_same(headers: list[str]) -> None:
-    assert read(*headers)["sha-256" if "SHA" in "".join(headers).upper() else "md5"]
-    assert all(digest in (SHA256, MD5) for digest in read(*headers).values())
+def test_all_headers_count_when_they_agree(headers: list[str]) -> None:
+    found = read(*headers)
+    assert "sha-256" in found
+    assert found.items() <= {"sha-256": SHA256, "md5": MD5}.items()
 
 
 MANY = 10_000 * "a"
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "word"),
     [
         *[
             ([f"content-digest: {value}"], "Content-Digest")
@@ -126,16 +122,8 @@ MANY = 10_000 * "a"
             ([f"digest: {value}"], "Digest")
             for value in (
                 *("sha-256", "sha-256=", f"sha-256=:{text(SHA256)}:", f"sha-256={SHA256.hex()}", "unixsum=30637"),
-                *(
-                    "crc32c=xyz",
-                    "crc32c=",
-                    "crc32c=123456789",
-                    "crc32c=-1",
-                    "crc32c=0x1",
-                    "adler32=1",
-                    "nonsense",
-                    "ü=1",
-                ),
+                *(f"crc32c={digits}" for digits in ("xyz", "", "123456789", "-1", "0x1")),
+                *("adler32=1", "nonsense", "ü=1"),
                 *(f"id-sha-256={text(SHA256)}", f"sha-256={text(SHA256)};a=1"),
                 f"sha-256={text(SHA256)},unixsum=30637",
             )
@@ -162,10 +150,10 @@ MANY = 10_000 * "a"
         ([f"x-amz-content-sha256: {SHA256.hex()}", f"x-amz-checksum-sha256: {text(OTHER)}"], "x-amz-checksum-sha256"),
     ],
 )
-def test_the_header_is_named_when_its_digest_cannot_be_checked(headers: list[str], told: str) -> None:
+def test_the_header_is_named_when_its_digest_cannot_be_checked(headers: list[str], word: str) -> None:
     with pytest.raises(DigestRefusedError) as refused:
         read(*headers)
-    assert re.search(rf"(?<![\w-]){re.escape(told)}", refused.value.detail)
+    assert re.search(rf"(?<![\w-]){re.escape(word)}", refused.value.detail)
     assert len(refused.value.detail) < 300
 
 
@@ -175,7 +163,7 @@ def test_the_header_is_named_when_its_digest_cannot_be_checked(headers: list[str
     ),
     st.lists(st.binary() | st.text(alphabet="sha-256md5crc=:;,?@%()\"'a1 \t").map(str.encode), max_size=3),
 )
-def test_it_is_read_or_refused_whatever_the_header_says(name: str, values: list[bytes]) -> None:
+def test_every_header_is_read_or_refused(name: str, values: list[bytes]) -> None:
     found: tuple[DeclaredDigest, ...] = ()
     detail = name
     try:

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+import pytest_asyncio
 
 from tests.readers import reading
-from tests.serving import Running, running
-from tests.unit.api.expectations import BOUND_SECONDS, PART, Shared, assert_everywhere, assert_problem, three
+from tests.unit.api.expectations import PART, Shared, assert_everywhere, assert_problem, memory_service, three
 from tests.unit.api.rawhttp import Answer, Connection, connected, exchange, form_head, form_part, head, post_form, put
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,27 +21,21 @@ BEFORE, AFTER = "Fri, 02 Jan 2015 03:04:04 GMT", "Fri, 02 Jan 2150 03:04:06 GMT"
 
 # Of a key with a file: these conditions fail.
 FAILING = [
-    [f"if-match: {OTHER_ETAG}"],
-    [f"if-match: W/{ETAG}"],
-    [f"if-match: {ETAG.strip(chr(34))}"],  # without quotes it is none
-    ["if-match: "],
+    *(
+        [f"if-match: {tags}"] for tags in (OTHER_ETAG, f"W/{ETAG}", ETAG.strip(chr(34)), "")
+    ),  # without quotes it is none
     [f"if-match: {OTHER_ETAG}", f"if-unmodified-since: {AFTER}"],
     [f"if-unmodified-since: {BEFORE}"],
     ["if-unmodified-since: yesterday"],
     [f"if-unmodified-since: {AFTER}", f"if-unmodified-since: {BEFORE}"],
-    ["if-none-match: *"],
-    [f"if-none-match: {ETAG}"],
-    [f"if-none-match: {OTHER_ETAG}, W/{ETAG}"],
+    *([f"if-none-match: {tags}"] for tags in ("*", ETAG, f"{OTHER_ETAG}, W/{ETAG}", "abc")),
     [f"if-none-match: {OTHER_ETAG}", f"if-none-match: {ETAG}"],
-    ["if-none-match: abc"],
     [f"if-match: {ETAG}", "if-none-match: *"],
 ]
 # And these hold.
 HOLDING = [
-    [f"if-match: {ETAG}"],
-    [f"if-match: {OTHER_ETAG}, {ETAG}"],
+    *([f"if-match: {tags}"] for tags in (ETAG, f"{OTHER_ETAG}, {ETAG}", "*")),
     [f"if-match: {OTHER_ETAG}", f"if-match: {ETAG}"],
-    ["if-match: *"],
     [f"if-match: {ETAG}", f"if-unmodified-since: {BEFORE}"],
     [f"if-unmodified-since: {AFTER}"],
     [f"if-none-match: {OTHER_ETAG}"],
@@ -52,15 +46,22 @@ FAILING_WITHOUT = [[f"if-match: {ETAG}"], ["if-match: *"], ["if-match: abc"], ["
 HOLDING_WITHOUT = [["if-none-match: *"], [f"if-none-match: {ETAG}"], [f"if-unmodified-since: {BEFORE}"]]
 
 
-async def delete(service: Running, *fields: str, key: str = "k") -> Answer:
-    return await exchange(service, head("DELETE", f"/files/{key}", *fields))
+async def delete(shared: Shared, *fields: str) -> Answer:
+    return await exchange(shared, head("DELETE", "/files/k", *fields))
 
 
 async def store(shared: Shared) -> str:
-    answer = await put(shared.service, "k", CONTENT)
-    assert answer.status_code == 201, answer.body
-    file_id: str = answer.json()["id"]
+    file_id: str = shared.assert_stored(await put(shared, "k", CONTENT), CONTENT)["id"]
     return file_id
+
+
+@pytest_asyncio.fixture(params=["new", "erased"], loop_scope="module")
+async def without_file(request: pytest.FixtureRequest, shared: Shared) -> Shared:
+    """The key never had a file, or its file was erased."""
+    if request.param == "erased":
+        await store(shared)
+        assert (await delete(shared)).status_code == 200
+    return shared
 
 
 def assert_failed(answer: Answer, etag: str | None = ETAG) -> None:
@@ -73,106 +74,80 @@ def assert_failed(answer: Answer, etag: str | None = ETAG) -> None:
 async def test_the_file_stays_when_a_condition_fails(shared: Shared, fields: Sequence[str]) -> None:
     await store(shared)
     for content in (CONTENT, OTHER, 2 * PART * b"x"):
-        assert_failed(await put(shared.service, "k", content, *fields))
-    assert_failed(await delete(shared.service, *fields))
+        assert_failed(await put(shared, "k", content, *fields))
+    assert_failed(await delete(shared, *fields))
     assert_everywhere(shared.buckets, "k", CONTENT)
 
 
 @pytest.mark.parametrize("fields", HOLDING)
 async def test_it_is_as_without_conditions_when_they_hold(shared: Shared, fields: Sequence[str]) -> None:
     file_id = await store(shared)
-    assert_problem(await put(shared.service, "k", OTHER, *fields), 409, "key_taken")
-    again = await put(shared.service, "k", CONTENT, *fields)
+    assert_problem(await put(shared, "k", OTHER, *fields), 409, "key_taken")
+    again = await put(shared, "k", CONTENT, *fields)
     assert (again.status_code, again.json()["id"]) == (200, file_id)
     assert_everywhere(shared.buckets, "k", CONTENT)
-    erased = await delete(shared.service, *fields)
+    erased = await delete(shared, *fields)
     assert (erased.status_code, erased.json()["id"]) == (200, file_id)
     shared.assert_nothing_left()
 
 
-@pytest.mark.parametrize("erased", [False, True])
 @pytest.mark.parametrize("fields", FAILING_WITHOUT)
-async def test_nothing_is_stored_when_a_condition_wants_a_file_and_there_is_none(
-    shared: Shared, fields: Sequence[str], erased: bool
-) -> None:
-    if erased:
-        await store(shared)
-        assert (await delete(shared.service)).status_code == 200
+async def test_nothing_is_stored_when_the_condition_needs_a_file(without_file: Shared, fields: Sequence[str]) -> None:
     for content in (CONTENT, 2 * PART * b"x"):
-        assert_failed(await put(shared.service, "k", content, *fields), etag=None)
-    assert_failed(await delete(shared.service, *fields), etag=None)
-    shared.assert_nothing_left()
+        assert_failed(await put(without_file, "k", content, *fields), etag=None)
+    assert_failed(await delete(without_file, *fields), etag=None)
+    without_file.assert_nothing_left()
 
 
-@pytest.mark.parametrize("erased", [False, True])
 @pytest.mark.parametrize("fields", HOLDING_WITHOUT)
-async def test_the_file_is_stored_when_the_conditions_hold_without_one(
-    shared: Shared, fields: Sequence[str], erased: bool
-) -> None:
-    if erased:
-        await store(shared)
-        assert (await delete(shared.service)).status_code == 200
-    assert_problem(await delete(shared.service, *fields), 404, "file_not_found")
-    assert (await put(shared.service, "k", OTHER, *fields)).status_code == 201
-    assert_everywhere(shared.buckets, "k", OTHER)
+async def test_the_file_is_stored_when_conditions_hold_without_one(without_file: Shared, fields: Sequence[str]) -> None:
+    assert_problem(await delete(without_file, *fields), 404, "file_not_found")
+    without_file.assert_stored(await put(without_file, "k", OTHER, *fields), OTHER)
 
 
 async def test_the_answer_comes_before_the_body_when_a_condition_fails(shared: Shared) -> None:
     await store(shared)
-    answer = await exchange(shared.service, head("PUT", "/files/k", "content-length: 100000", "if-none-match: *"))
+    answer = await exchange(shared, head("PUT", "/files/k", "content-length: 100000", "if-none-match: *"))
     assert_failed(answer)
 
 
 @pytest.mark.parametrize("fields", [*FAILING_WITHOUT, *HOLDING_WITHOUT])
 async def test_a_form_is_judged_as_a_new_key_when_it_has_conditions(shared: Shared, fields: Sequence[str]) -> None:
     if fields in HOLDING_WITHOUT:
-        body = form_part("file", CONTENT, filename="f") + b"--the-boundary--\r\n"
-        stored = await exchange(shared.service, form_head(f"content-length: {len(body)}", *fields), body)
-        assert stored.status_code == 201
+        answer = await post_form(shared, form_part("file", CONTENT, filename="f"), fields=fields)
+        shared.assert_stored(answer, CONTENT)
     else:
-        assert_failed(await exchange(shared.service, form_head("content-length: 100000", *fields)), etag=None)
+        assert_failed(await exchange(shared, form_head("content-length: 100000", *fields)), etag=None)
         shared.assert_nothing_left()
 
 
-async def test_other_faults_are_told_first_when_a_condition_fails_too(shared: Shared) -> None:
+async def test_other_faults_are_answered_first_when_a_condition_fails_too(shared: Shared) -> None:
     """RFC 9110, 13.2.1."""
     await store(shared)
     condition = "if-none-match: *"
-    assert_problem(await put(shared.service, "k", CONTENT, condition, "upload-ack: most"), 422, "ack_refused")
-    assert_problem(await put(shared.service, "k", CONTENT, condition, "content-md5: x"), 400, "digest_refused")
-    assert_problem(await put(shared.service, "..", CONTENT, condition), 400, "key_refused")
+    assert_problem(await put(shared, "k", CONTENT, condition, "upload-ack: most"), 422, "ack_refused")
+    assert_problem(await put(shared, "k", CONTENT, condition, "content-md5: x"), 400, "digest_refused")
+    assert_problem(await put(shared, "..", CONTENT, condition), 400, "key_refused")
 
 
 @pytest.mark.parametrize("size", [7, 2 * PART])
-async def test_the_first_answer_is_told_again_when_the_request_is_repeated_with_its_idempotency_key(
-    shared: Shared, size: int
-) -> None:
+async def test_the_answer_is_the_first_one_when_the_idempotency_key_is_repeated(shared: Shared, size: int) -> None:
     content, fields = size * b"x", ("if-none-match: *", "idempotency-key: once")
-    first = await put(shared.service, "k", content, *fields)
-    assert first.status_code == 201
-    again = await put(shared.service, "k", content, *fields)
-    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
-    assert again.headers["idempotent-replayed"] == "true"
-    other_bytes = await put(shared.service, "k", size * b"y", *fields)
-    assert_problem(other_bytes, 422, "idempotency_key_reused")
-    other_key = await put(shared.service, "k", content, "if-none-match: *", "idempotency-key: twice")
+    file_id = shared.assert_stored(await put(shared, "k", content, *fields), content)["id"]
+    again = await put(shared, "k", content, *fields)
+    assert (again.status_code, again.json()["id"], again.headers["idempotent-replayed"]) == (201, file_id, "true")
+    assert_problem(await put(shared, "k", size * b"y", *fields), 422, "idempotency_key_reused")
+    other_key = await put(shared, "k", content, "if-none-match: *", "idempotency-key: twice")
     assert_problem(other_key, 412, "condition_failed")
     assert_everywhere(shared.buckets, "k", content)
-    assert shared.service.application.uploads.budget.used == 0
-
-
-async def test_the_etag_tells_whose_file_is_there_when_the_answer_was_lost_without_an_idempotency_key(
-    shared: Shared,
-) -> None:
-    assert (await put(shared.service, "k", CONTENT, "if-none-match: *")).status_code == 201
-    assert_failed(await put(shared.service, "k", CONTENT, "if-none-match: *"), etag=ETAG)
+    shared.assert_no_memory_held()
 
 
 @asynccontextmanager
 async def allowed(shared: Shared, content: bytes, *fields: str) -> AsyncIterator[Connection]:
     """A PUT whose conditions have been found to hold, and whose body is waited for."""
     request = head("PUT", "/files/k", f"content-length: {len(content)}", "expect: 100-continue", *fields)
-    async with connected(shared.service) as connection:
+    async with connected(shared) as connection:
         await connection.send(request)
         assert (await connection.answer()).status_code == 100
         yield connection
@@ -180,62 +155,51 @@ async def allowed(shared: Shared, content: bytes, *fields: str) -> AsyncIterator
 
 @pytest.mark.parametrize("content", [OTHER, CONTENT, 2 * PART * b"x"], ids=["other", "same", "large"])
 @pytest.mark.parametrize("condition", ["if-none-match: *", f"if-none-match: {ETAG}", f"if-unmodified-since: {BEFORE}"])
-async def test_the_condition_fails_when_another_was_stored_meanwhile(
-    shared: Shared, condition: str, content: bytes
-) -> None:
+async def test_a_condition_fails_when_a_file_came_meanwhile(shared: Shared, condition: str, content: bytes) -> None:
     async with allowed(shared, content, condition) as late:
         await store(shared)
         await late.send(content)
         assert_failed(await late.answer())
     assert_everywhere(shared.buckets, "k", CONTENT)
-    assert shared.service.application.uploads.budget.used == 0
+    shared.assert_no_memory_held()
 
 
 @pytest.mark.parametrize("content", [CONTENT, 2 * PART * b"x"], ids=["small", "large"])
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_nothing_is_stored_when_the_file_was_erased_meanwhile(
-    shared: Shared, content: bytes, replaced: bool
-) -> None:
+async def test_a_put_fails_when_the_file_was_erased_meanwhile(shared: Shared, content: bytes, replaced: bool) -> None:
     await store(shared)
     async with allowed(shared, content, f"if-match: {ETAG}") as late:
-        assert (await delete(shared.service)).status_code == 200
+        assert (await delete(shared)).status_code == 200
         if replaced:
-            assert (await put(shared.service, "k", OTHER)).status_code == 201
+            assert (await put(shared, "k", OTHER)).status_code == 201
         await late.send(content)
         assert_problem(await late.answer(), 412, "condition_failed")
     if replaced:
         assert_everywhere(shared.buckets, "k", OTHER)
     else:
         shared.assert_nothing_left()
-    assert shared.service.application.uploads.budget.used == 0
+    shared.assert_no_memory_held()
 
 
-async def test_it_may_be_tried_again_when_nobody_knows_yet_what_the_key_will_have() -> None:
-    buckets = three(stalls_at_put=1)
-    async with running(buckets) as service:
+async def test_it_may_be_tried_again_when_an_upload_to_the_key_has_not_ended() -> None:
+    async with memory_service(three(stalls_at_put=1)) as service:
+        slow = service.buckets[1]
         first = asyncio.ensure_future(put(service, "k", CONTENT, "if-none-match: *"))
-        await asyncio.wait_for(buckets[1].stalled.wait(), BOUND_SECONDS)
+        await asyncio.wait_for(slow.stalled.wait(), 10)
         busy = await put(service, "k", OTHER, "if-none-match: *")
         assert_problem(busy, 409, "key_busy")
         assert busy.headers["retry-after"]
-        buckets[1].released.set()
-        assert (await first).status_code == 201
+        slow.released.set()
+        service.assert_stored(await first, CONTENT)
         assert_failed(await put(service, "k", OTHER, "if-none-match: *"))
-    assert_everywhere(buckets, "k", CONTENT)
+        assert_everywhere(service.buckets, "k", CONTENT)
 
 
 @pytest.mark.parametrize(("fields", "status"), [([f"if-match: {ETAG}"], 412), ([], 404)])
-async def test_only_the_file_that_was_seen_is_erased_when_another_took_its_place(
-    fields: Sequence[str], status: int
-) -> None:
-    """Here the ledger of the readers tells of a file, and who erases finds another one."""
+async def test_only_the_file_that_was_seen_is_erased_when_another_came(fields: Sequence[str], status: int) -> None:
+    """The readers' ledger has the file, and the eraser does not find it."""
     async with reading(three()) as reader:
         await reader.store("k", CONTENT)
         async with reader.client() as client:
             answer = await client.delete("/files/k", headers=dict(field.split(": ") for field in fields))
         assert answer.status_code == status
-
-
-async def test_a_form_and_a_put_are_as_ever_when_they_have_no_condition(shared: Shared) -> None:
-    assert (await post_form(shared.service, form_part("file", CONTENT, filename="f"))).status_code == 201
-    await store(shared)
