@@ -11,7 +11,8 @@ from typing import Any
 
 from file.models import File
 from testkit.account import Contents, StoreAccount
-from tests.service.conftest import Accounts, asking
+from tests.service.conftest import Accounts
+from tests.service.owners import asking
 from tests.service.receipts import answer_when
 from tests.serving import Running
 from tests.unit.ledger.looking import ask

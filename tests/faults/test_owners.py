@@ -14,22 +14,12 @@ from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from tests.buckets import NewBucket
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    Accounts,
-    Proxied,
-    asking,
-    assert_nothing_left,
-    assert_told,
-    content,
-    serving,
-)
-from tests.service.receipts import answer_when
+from tests.service.conftest import Accounts, Proxied, serving
+from tests.service.owners import asking, assert_nothing_left
+from tests.service.receipts import answer_when, assert_told
+from tests.service.sizes import ONE_PART, SIZES, content
 from tests.serving import Running
 from tests.unit.ledger.looking import files_in, replicas_in
-
-SIZES = [ONE_PART, MANY_PARTS]
 
 
 def delete(account: StoreAccount) -> None:

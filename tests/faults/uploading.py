@@ -7,8 +7,9 @@ from testkit.account import StoreAccount
 from tests.faults.asking import assert_removed_is_true, assert_settles
 from tests.faults.oracle import ACCOUNT_BYTES_PER_SECOND, PART_BYTES, STALL_SECONDS, Expected
 from tests.faults.sending import put
-from tests.service.conftest import PATIENT, Accounts, assert_told, content, serving
-from tests.service.receipts import answer_when
+from tests.service.conftest import Accounts, serving
+from tests.service.receipts import answer_when, assert_told
+from tests.service.sizes import PATIENT, content
 from tests.serving import Running
 
 # The grace is long, so that whoever has the file in the end is in the answer. The clean-up looks at once.

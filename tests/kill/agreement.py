@@ -17,7 +17,7 @@ import psycopg
 from file.logic.values import FILE_ID
 from testkit.account import StoreAccount
 from tests.databases import Postgres
-from tests.service.conftest import asking
+from tests.service.owners import asking
 
 _LOOK_AGAIN_SECONDS = 0.05
 

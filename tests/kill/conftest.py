@@ -18,7 +18,7 @@ from tests.databases import Postgres
 from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
-from tests.service.conftest import content
+from tests.service.sizes import content
 from tests.serving import HEADERS, PLAIN
 
 LEASE_SECONDS = 2.0

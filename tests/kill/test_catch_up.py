@@ -9,7 +9,8 @@ from testkit.faults.faultproxy import FaultProxy
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim
 from tests.kill.points import Point, points
-from tests.service.conftest import Accounts, Proxied, assert_nothing_left
+from tests.service.conftest import Accounts, Proxied
+from tests.service.owners import assert_nothing_left
 from tests.serving import HEADERS, PLAIN
 
 BEHIND = "C"

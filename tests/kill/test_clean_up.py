@@ -13,7 +13,8 @@ from testkit.faults.faults import Fault
 from tests.kill.agreement import assert_agreement, assert_settled
 from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape, Victim, told_then_dead
 from tests.kill.points import Point, points
-from tests.service.conftest import Accounts, Proxied, assert_nothing_left
+from tests.service.conftest import Accounts, Proxied
+from tests.service.owners import assert_nothing_left
 
 REFUSING = "C"
 LOOKS = 2  # an account that has nothing says so twice; a third look is made only now and then

@@ -1,10 +1,12 @@
-"""The whole service over real HTTP into real accounts, and the question that ends each test: what lies there now?"""
+"""The whole service over real HTTP, with real accounts."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +14,22 @@ import httpx
 import pytest
 from django.db import connections
 
-from file.logic.values import KiB, MiB
 from file.s3.client import BRIEF_SECONDS
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
+from testkit.processes import ROOT, start_process
 from testkit.serviceprocess import ServiceProcess
-from tests.buckets import s3_buckets
+from tests.buckets import NewBucket, s3_buckets
 from tests.databases import Postgres
-from tests.files import bytes_of
+from tests.processes import processes_with
+from tests.service.sizes import ONE_PART, PATIENT, content
 from tests.serving import Running, running
 from tests.unit.api.conftest import module_service, shared  # noqa: F401 - fixtures: one service for a module of tests
 
 Accounts = dict[str, StoreAccount]
 Proxied = Callable[[str], FaultProxy]
-Start = Callable[[ServiceProcess], Awaitable[None]]
-
-PART_BYTES = 5 * MiB
-ONE_PART = 5 * KiB
-MANY_PARTS = PART_BYTES + 256 * KiB  # well beyond what is still one put
-
-# Patient where nothing stalls, for the machine may be slow; what an account may take to fail is SHORT.
-PATIENT = {"part_size": PART_BYTES, "max_request_bytes": 0, "settle_seconds": 0.3, "stall_seconds": 10.0}
-SHORT = {
-    "stall_seconds": 1.5,
-    "account_bytes_per_second": 4 * MiB,
-    "complete_seconds": 1.5,
-    "remove_seconds": 1.5,
-    "settle_seconds": 0.3,
-}
+StartProgram = Callable[..., subprocess.Popen[str]]
+Start = Callable[[ServiceProcess], Awaitable[ServiceProcess]]
 
 
 @asynccontextmanager
@@ -53,15 +43,18 @@ async def serving(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[Run
         yield service
 
 
-@cache
-def asking(account: StoreAccount) -> Any:
-    """An account's own boto3 client: making one takes longer than asking."""
-    return account.boto3()
+@asynccontextmanager
+async def serving_client(*accounts: StoreAccount, **settings: Any) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """As `serving`, with an open client."""
+    async with serving(*accounts, **settings) as service, service.client() as client:
+        yield service, client
 
 
-@cache
-def content(size: int) -> bytes:
-    return bytes_of(size)
+async def put_stored(service: Running, size: int = ONE_PART, key: str = "k") -> str:
+    """Stores a file in every account and returns its id."""
+    answer = await put(service, size, key)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
 
 
 async def put(service: Running, size: int, key: str = "k") -> httpx.Response:
@@ -69,38 +62,28 @@ async def put(service: Running, size: int, key: str = "k") -> httpx.Response:
         return await client.put(f"/files/{key}", content=content(size))
 
 
-async def until_nobody_goes_on(service: Running) -> None:
+async def until_stragglers_ended(service: Running) -> None:
     async with asyncio.timeout(20):
         while service.application.uploads.stragglers.under_way:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.02)
 
 
-def assert_told(answer: httpx.Response, status: int, codes: Mapping[str, str | None]) -> dict[str, Any]:
-    """The answer has this status, and an account's own code for each of them (None: it has the file)."""
-    told: dict[str, Any] = answer.json()
-    assert answer.status_code == status, told
-    found = {name: outcome.get("error", {}).get("code") for name, outcome in told["accounts"].items()}
-    assert found == codes, json.dumps(told, indent=1)
-    return told
+@pytest.fixture
+def proxy(proxied: Proxied) -> FaultProxy:
+    """In front of account B."""
+    return proxied("B")
 
 
-def assert_nothing_left(accounts: Iterable[StoreAccount]) -> None:
-    """No object, no version, no delete marker, no open upload."""
-    for account in accounts:
-        contents = account.contents()
-        assert not contents, f"{account.name}: {contents}"
+@pytest.fixture(scope="session")
+def _versioned(kept_bucket: NewBucket) -> StoreAccount:
+    return kept_bucket("A", "service-versioned", versioned=True)
 
 
-def assert_stored(accounts: Iterable[StoreAccount], bodies: Mapping[str, bytes]) -> None:
-    """Exactly these objects, and no open upload."""
-    for account in accounts:
-        contents = account.contents()
-        assert contents.uploads == [], account.name
-        assert sorted(key for key, _ in contents.versions) == sorted(bodies), account.name
-        client = asking(account)
-        for key, body in bodies.items():
-            found = client.get_object(Bucket=account.s3_bucket_name, Key=key)["Body"].read()
-            assert found == body, f"{account.name}: {key} differs"
+@pytest.fixture
+def versioned(_versioned: StoreAccount) -> StoreAccount:
+    """Account A with an empty bucket that keeps versions."""
+    _versioned.empty()
+    return _versioned
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -115,13 +98,41 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
+def start_program(tmp_path: Path) -> Iterator[StartProgram]:
+    """`start_program("demo", "--option", NAME="value")` is `python -m demo`, with this variable in its environment.
+
+    A process that it leaves behind fails the test.
+    """
+    mark = {"MENTUM_TEST_PROGRAM": str(tmp_path)}
+
+    def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] = start_process(
+            [sys.executable, "-m", *words],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path), **mark, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return process
+
+    yield start
+    [(name, value)] = mark.items()
+    left = processes_with(name, value)
+    for process_id in left:
+        os.kill(process_id, signal.SIGKILL)
+    assert not left
+
+
+@pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """`await start(process)`; what was started is killed with the test."""
+    """`process = await start(service(...))`; the process is killed at the end of the test."""
     processes: list[ServiceProcess] = []
 
-    async def start(process: ServiceProcess) -> None:
+    async def start(process: ServiceProcess) -> ServiceProcess:
         processes.append(process)
         await asyncio.to_thread(process.start)
+        return process
 
     yield start
     for process in processes:

@@ -1,4 +1,4 @@
-"""nginx, HAProxy and Caddy with the configurations that docs/reverse-proxies.md shows: read there, ports put in."""
+"""nginx, HAProxy and Caddy with the configurations of docs/reverse-proxies.md, on free ports."""
 
 import asyncio
 import re
@@ -13,12 +13,12 @@ from testkit.processes import dies_with_us
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reverse-proxies.md"
 START_SECONDS = 30.0
-# Debian keeps servers where only root's PATH looks.
+# Debian installs servers in folders that only root's PATH has.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def shown(language: str) -> str:
-    """The one block of that language on the page."""
+    """The only block in this language on the page."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
     return str(blocks[0])
@@ -26,7 +26,7 @@ def shown(language: str) -> str:
 
 @dataclass(frozen=True)
 class Program:
-    """`around` makes a whole file of what is shown; `arguments` are those of its command, given that file."""
+    """`around` makes a complete file of what is shown; `arguments`: of the command, for this file."""
 
     name: str
     around: Callable[[str], str]
@@ -65,7 +65,7 @@ class Proxy:
 async def in_front(
     program: Program, service_url: str, folder: Path, *, change: Callable[[str], str] = lambda text: text
 ) -> AsyncIterator[Proxy]:
-    """The program, before the service, until the block ends. `change` is for a configuration that is not shown."""
+    """The program in front of the service; `change` makes a configuration that is not shown."""
     assert program.path is not None
     port = free_port()
     text = change(program.configuration())
@@ -101,7 +101,7 @@ async def in_front(
 
 
 async def _is_listening(process: asyncio.subprocess.Process, port: int) -> bool:
-    """Wait until it is; False if it has ended instead."""
+    """Waits; False if the process has ended instead."""
     async with asyncio.timeout(START_SECONDS):
         while process.returncode is None:
             try:

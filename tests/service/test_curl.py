@@ -1,8 +1,4 @@
-"""The commands of the README, as they are typed: real curl, the service as a process of its own, and real accounts.
-
-What lies in each account is asked with boto3. The large file is one of zeros with nothing on the disk, so that it
-costs no time to make; to the service it is as long as any other.
-"""
+"""The curl commands of the README, with the service as a process and real accounts."""
 
 import hashlib
 import json
@@ -19,10 +15,12 @@ from testkit.processes import run_process
 from testkit.seaweed import start_stores
 from testkit.serviceprocess import TOKEN, ServiceProcess
 from tests.files import bytes_of
+from tests.processes import memory_of
 from tests.service.conftest import Accounts
 
 PEAK_BYTES = 256 * MiB
 LARGE = 2 * PEAK_BYTES
+NO_LIMIT = {"UPLOAD_MAX_REQUEST_BYTES": "0"}
 AUTHORIZATION = ("-H", f"Authorization: Bearer {TOKEN}")
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
@@ -32,18 +30,14 @@ Started = Callable[..., ServiceProcess]
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Started]:
-    """`started(accounts, **environment)`: a running service with its defaults, but for `environment`."""
+    """`started(accounts, {})`: a running service with the default settings, except those in the dictionary."""
     with ExitStack() as running:
-
-        def start(accounts: Accounts, **environment: str) -> ServiceProcess:
-            return running.enter_context(ServiceProcess(tmp_path, accounts.values(), environment))
-
-        yield start
+        yield lambda accounts, settings: running.enter_context(ServiceProcess(tmp_path, accounts.values(), settings))
 
 
 @pytest.fixture
 def own_accounts(tmp_path: Path) -> Iterator[Accounts]:
-    """Three accounts on servers for this test alone: a shared server keeps the room of what was removed for long."""
+    """On servers only for this test: a shared server frees the disk space of removed files too late."""
     stores = start_stores(tmp_path / "stores", ["A", "B", "C"])
     try:
         yield {store.account.name: store.account for store in stores}
@@ -54,7 +48,7 @@ def own_accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 
 def curl(folder: Path, *arguments: str) -> dict[str, Any]:
-    """The receipt; curl itself must have been content, and so must the service (201)."""
+    """The receipt of a successful upload."""
     ended = run_process(
         ["curl", "--silent", "--show-error", "--noproxy", "*", "--write-out", "\n%{http_code}", *arguments],
         cwd=folder,
@@ -91,49 +85,40 @@ def assert_both_commands_work(service: ServiceProcess, accounts: Accounts, folde
         assert_every_account_has(accounts, receipt["key"], size, sha256)
 
 
-def test_every_account_has_the_file_when_curl_sends_it_under_the_default_limit(
-    started: Started, accounts: Accounts, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [({}, [0, 1, 5 * MiB]), (NO_LIMIT, [8 * MiB - 1, 8 * MiB, 8 * MiB + 1])],
+    ids=["default limit", "about one part without a limit"],
+)
+def test_every_account_has_the_file_when_curl_sends_it(
+    started: Started, accounts: Accounts, tmp_path: Path, settings: dict[str, str], sizes: list[int]
 ) -> None:
-    service = started(accounts)
-    for size in (0, 1, 5 * MiB):
-        assert_both_commands_work(service, accounts, tmp_path, size)
-
-
-def test_every_account_has_the_file_when_curl_sends_about_one_part_without_a_limit(
-    started: Started, accounts: Accounts, tmp_path: Path
-) -> None:
-    service = started(accounts, UPLOAD_MAX_REQUEST_BYTES="0")
-    for size in (8 * MiB - 1, 8 * MiB, 8 * MiB + 1):
+    service = started(accounts, settings)
+    for size in sizes:
         assert_both_commands_work(service, accounts, tmp_path, size)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_memory_stays_small_when_curl_puts_much(started: Started, own_accounts: Accounts, tmp_path: Path) -> None:
-    service = started(own_accounts, UPLOAD_MAX_REQUEST_BYTES="0")
+    service = started(own_accounts, NO_LIMIT)
     with (tmp_path / "X").open("wb") as file:
-        file.truncate(LARGE)
+        file.truncate(LARGE)  # zeros, which use no disk space
     receipt = curl(tmp_path, "-T", "X", *AUTHORIZATION, f"{service.url}/files/some/key")
     peaks = peak_bytes_of_all(service)
     assert sum(peaks) < PEAK_BYTES, peaks
-    sha256 = sha256_of_zeros(LARGE)
+    digest = hashlib.sha256()
+    for _ in range(LARGE // MiB):
+        digest.update(bytes(MiB))
+    sha256 = digest.hexdigest()
     assert (receipt["size"], receipt["sha256"]) == (LARGE, sha256)
     assert_every_account_has(own_accounts, "some/key", LARGE, sha256)
 
 
-def sha256_of_zeros(size: int) -> str:
-    digest, chunk = hashlib.sha256(), bytes(MiB)
-    for _ in range(size // MiB):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def peak_bytes_of_all(service: ServiceProcess) -> list[int]:
-    """The most that each process of the service held: its own and those that it started."""
-    peaks, found = [], [service.process_id]
+    """The peak of each process of the service, and of those that it started."""
+    found = [service.process_id]
     for process_id in found:
-        status = Path(f"/proc/{process_id}/status").read_text()
-        peaks += [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")]
         for task in Path(f"/proc/{process_id}/task").iterdir():
             found += [int(child) for child in (task / "children").read_text().split()]
-    return peaks
+    return [memory_of(process_id, "VmHWM") for process_id in found]

@@ -1,4 +1,4 @@
-"""What a client declares of a file is true, or no account has anything of it: digests and conditions on real stores."""
+"""Digests and conditions that the client sends with a file: a wrong digest or a failed condition stores nothing."""
 
 import base64
 import hashlib
@@ -7,7 +7,10 @@ import zlib
 import httpx
 import pytest
 
-from tests.service.conftest import MANY_PARTS, ONE_PART, Accounts, assert_nothing_left, assert_stored, content, serving
+from tests.service.conftest import Accounts, serving_client
+from tests.service.owners import assert_nothing_left, assert_stored
+from tests.service.sizes import MANY_PARTS, ONE_PART, content
+from tests.unit.api.expectations import assert_problem
 
 DECLARED = ["content-md5", "content-digest", "x-amz-checksum-crc32"]
 
@@ -22,15 +25,13 @@ def declared(name: str, body: bytes) -> str:
 
 @pytest.mark.parametrize(("size", "names"), [(ONE_PART, DECLARED), (MANY_PARTS, DECLARED[:1])], ids=["one", "many"])
 @pytest.mark.parametrize("way", ["raw", "file", "form"])
-async def test_no_account_has_anything_when_a_digest_is_wrong(
-    accounts: Accounts, way: str, size: int, names: list[str]
-) -> None:
+async def test_no_file_is_left_when_digests_differ(accounts: Accounts, way: str, size: int, names: list[str]) -> None:
     body = content(size)
     stored = {}
-    async with serving(*accounts.values()) as service, service.client() as client:
+    async with serving_client(*accounts.values()) as (service, client):
         for name in names:
             refused = await send(client, way, name, body, of=b"other")
-            assert (refused.status_code, refused.json()["code"]) == (422, "digest_mismatch")
+            assert_problem(refused, 422, "digest_mismatch")
             assert name in refused.json()["detail"].lower()
         assert_nothing_left(accounts.values())
         for name in names:
@@ -53,17 +54,17 @@ async def send(client: httpx.AsyncClient, way: str, name: str, body: bytes, of: 
 
 
 async def test_the_file_stays_in_every_account_when_a_condition_fails(accounts: Accounts) -> None:
-    async with serving(*accounts.values()) as service, service.client() as client:
+    async with serving_client(*accounts.values()) as (_, client):
         for size in (ONE_PART, MANY_PARTS):
             absent = await client.put("/files/k", content=content(size), headers={"if-match": "*"})
-            assert (absent.status_code, absent.json()["code"]) == (412, "condition_failed")
+            assert_problem(absent, 412, "condition_failed")
         assert_nothing_left(accounts.values())
         first = await client.put("/files/k", content=content(ONE_PART), headers={"if-none-match": "*"})
         assert first.status_code == 201
         for condition in ({"if-none-match": "*"}, {"if-match": '"another"'}):
             for size in (ONE_PART, MANY_PARTS):
                 answer = await client.put("/files/k", content=content(size), headers=condition)
-                assert (answer.status_code, answer.json()["code"]) == (412, "condition_failed")
+                assert_problem(answer, 412, "condition_failed")
                 assert answer.headers["etag"] == (await client.head("/files/k")).headers["etag"]
             assert (await client.delete("/files/k", headers=condition)).status_code == 412
     assert_stored(accounts.values(), {"k": content(ONE_PART)})

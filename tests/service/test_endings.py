@@ -1,12 +1,13 @@
-"""How uploads end early: the client goes away, or the service does. Nothing is left, or everything is stored."""
+"""Uploads end early because the client or the service ends: nothing is left, or everything is stored."""
 
 import asyncio
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import pytest
 
 from testkit.memorybucket import MemoryBucket
-from tests.serving import running
+from tests.serving import Running, running
 from tests.unit.api.expectations import (
     ALWAYS,
     PART,
@@ -17,14 +18,9 @@ from tests.unit.api.expectations import (
     until,
     until_idle,
 )
-from tests.unit.api.rawhttp import connected, form, form_head, form_part, head, put
+from tests.unit.api.rawhttp import Answer, connected, form, form_head, form_part, head, put
 
-QUICK: dict[str, Any] = {
-    "part_size": PART,
-    "stall_seconds": 30.0,
-    "remove_seconds": 0.5,
-    "settle_seconds": 0.05,
-}
+QUICK: dict[str, Any] = {"part_size": PART, "stall_seconds": 30.0, "remove_seconds": 0.5, "settle_seconds": 0.05}
 
 
 def begun(way: str, size: int) -> tuple[bytes, bytes]:
@@ -86,44 +82,39 @@ async def test_uploads_finish_when_the_service_drains(size: int) -> None:
         assert_everywhere(buckets, "k", b"x" * size)
 
 
-STUCK = ["stalls_at_put", "stalls_at_begin", "stalls_at_part", "stalls_at_complete"]
+async def assert_all_end(service: Running, buckets: list[MemoryBucket], uploads: Iterable[Awaitable[Answer]]) -> None:
+    """The service ends, and every client gets the answer 503."""
+    await asyncio.wait_for(service.application.drain(0.05), 10)
+    for answer in await asyncio.gather(*uploads):
+        assert_problem(answer, 503, "shutting_down")
+    assert_nothing_left(service, buckets)
 
 
-@pytest.mark.parametrize("fault", STUCK)
-async def test_the_rest_is_taken_back_when_the_time_to_drain_is_over(fault: str) -> None:
-    """One account hangs with all that it was sent: every worker is stuck, and its queue is full."""
-    buckets = three(**{fault: ALWAYS})
+@pytest.mark.parametrize("operation", ["put", "begin", "part", "complete"])
+async def test_uploads_are_removed_when_the_time_to_drain_is_over(operation: str) -> None:
+    """One account hangs with all its requests: every worker waits, and the queue is full."""
+    buckets = three(**{f"stalls_at_{operation}": ALWAYS})
+    body = b"x" * (10 if operation == "put" else 12 * PART)
     async with running(buckets, **QUICK) as service:
-        uploads = [
-            asyncio.ensure_future(put(service, f"{number}", b"x" * (10 if fault == "stalls_at_put" else 12 * PART)))
-            for number in range(3)
-        ]
-        await until(lambda: buckets[1].calls[fault.removeprefix("stalls_at_")] >= 3)
-        await asyncio.sleep(0.1)  # what can go on goes on: queues fill
-        await asyncio.wait_for(service.application.drain(0.05), 10)
-        for answer in await asyncio.gather(*uploads):
-            assert_problem(answer, 503, "shutting_down")
-        assert_nothing_left(service, buckets)
+        uploads = [asyncio.ensure_future(put(service, f"{number}", body)) for number in range(3)]
+        await until(lambda: buckets[1].calls[operation] >= 3)
+        await asyncio.sleep(0.1)  # queues fill
+        await assert_all_end(service, buckets, uploads)
 
 
 @pytest.mark.parametrize("sent", [0, 10, PART + 1])
-async def test_the_client_is_told_when_the_service_ends_before_its_body(sent: int) -> None:
+async def test_the_client_gets_an_answer_when_the_service_ends_before_its_body(sent: int) -> None:
     buckets = three()
     async with running(buckets, **QUICK) as service, connected(service) as connection:
         first, body = begun("put", 5 * PART)
         await connection.send(first, body[:sent])
         await until(lambda: service.application.uploads.admission.under_way == 1)
-        await asyncio.wait_for(service.application.drain(0.05), 10)
-        assert_problem(await connection.answer(), 503, "shutting_down")
-        assert_nothing_left(service, buckets)
+        await assert_all_end(service, buckets, [connection.answer()])
 
 
-async def test_uploads_that_wait_for_memory_are_told_when_the_service_ends() -> None:
+async def test_uploads_that_wait_for_memory_get_an_answer_when_the_service_ends() -> None:
     buckets = [MemoryBucket("A", faults={"stalls_at_put": ALWAYS})]
     async with running(buckets, **QUICK, memory=4 * PART, wait_seconds=30.0) as service:
         uploads = [asyncio.ensure_future(put(service, f"{number}", b"x" * PART)) for number in range(8)]
         await until(lambda: service.application.uploads.admission.under_way == 8)
-        await asyncio.wait_for(service.application.drain(0.05), 10)
-        for answer in await asyncio.gather(*uploads):
-            assert_problem(answer, 503, "shutting_down")
-        assert_nothing_left(service, buckets)
+        await assert_all_end(service, buckets, uploads)

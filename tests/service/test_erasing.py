@@ -1,4 +1,4 @@
-"""DELETE takes a file out of every account, tells how far it is, goes on by itself, and never claims it too soon."""
+"""DELETE erases a file from every account, continues by itself, and never reports too early that it is done."""
 
 import asyncio
 import threading
@@ -11,31 +11,17 @@ import pytest
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from tests.buckets import NewBucket
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    SHORT,
-    Accounts,
-    Proxied,
-    asking,
-    assert_nothing_left,
-    assert_stored,
-    content,
-    serving,
-)
+from tests.service.conftest import Accounts, serving_client
+from tests.service.owners import assert_nothing_left, assert_stored, overwrite
 from tests.service.receipts import BOUND_SECONDS, answer_when, receipt_of, receipt_when, statuses
+from tests.service.sizes import MANY_PARTS, ONE_PART, QUICK, content
+from tests.unit.api.expectations import assert_problem
 
-QUICK: dict[str, Any] = {**SHORT, "lease_seconds": 1.0, "grace_seconds": 10.0}
-LETS_GO: dict[str, Any] = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}  # of what the ack does not need
-
-
-@pytest.fixture
-def proxy(proxied: Proxied) -> FaultProxy:
-    return proxied("B")
+LETS_GO = {**QUICK, "grace_seconds": 0.2, "stall_seconds": 10.0}  # does not wait for an account beyond the ack
 
 
-async def stored(client: httpx.AsyncClient, size: int = ONE_PART, key: str = "k") -> dict[str, Any]:
-    answer = await client.put(f"/files/{key}", content=content(size), headers={"x-amz-meta-colour": "blue"})
+async def stored(client: httpx.AsyncClient, size: int = ONE_PART) -> dict[str, Any]:
+    answer = await client.put("/files/k", content=content(size), headers={"x-amz-meta-colour": "blue"})
     assert answer.status_code == 201, answer.json()
     told: dict[str, Any] = answer.json()
     return told
@@ -47,7 +33,7 @@ def is_erased(receipt: Any) -> bool:
 
 @pytest.mark.parametrize("size", [0, ONE_PART, MANY_PARTS])
 async def test_nothing_of_it_is_anywhere_when_it_was_erased(accounts: Accounts, size: int) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
+    async with serving_client(*accounts.values(), **QUICK) as (_, client):
         told = await stored(client, size)
         answer = await client.delete("/files/k")
         erased = answer.json()
@@ -57,27 +43,24 @@ async def test_nothing_of_it_is_anywhere_when_it_was_erased(accounts: Accounts, 
         assert_nothing_left(accounts.values())
         assert (await client.get("/files/k")).status_code == 404
         assert (await client.get("/files")).json()["files"] == []
-        # Asked again, as who lost the answer does, it tells the same; and so does the receipt.
+        # A second DELETE, and the receipt, say the same.
         again = await client.delete("/files/k")
         assert (again.status_code, again.json()) == (200, erased)
         assert await receipt_of(client, told["id"]) == erased
         assert not any(word in again.text for word in ('"k"', "blue", told["sha256"]))
-        # The key is free.
-        assert (await stored(client, ONE_PART))["id"] != told["id"]
+        assert (await stored(client))["id"] != told["id"]  # the key is free
 
 
-async def test_a_file_that_there_never_was_is_not_found(accounts: Accounts) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
-        answer = await client.delete("/files/k")
-        assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
+async def test_an_unknown_file_is_not_found(accounts: Accounts) -> None:
+    async with serving_client(*accounts.values(), **QUICK) as (_, client):
+        assert_problem(await client.delete("/files/k"), 404, "file_not_found")
         assert (await client.delete("/files/k", headers={"authorization": "Bearer wrong"})).status_code == 401
 
 
 async def test_only_the_file_that_is_meant_is_erased_when_the_request_has_a_condition(accounts: Accounts) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
+    async with serving_client(*accounts.values(), **QUICK) as (_, client):
         await stored(client)
-        refused = await client.delete("/files/k", headers={"if-match": '"another"'})
-        assert (refused.status_code, refused.json()["code"]) == (412, "condition_failed")
+        assert_problem(await client.delete("/files/k", headers={"if-match": '"another"'}), 412, "condition_failed")
         assert_stored(accounts.values(), {"k": content(ONE_PART)})
         etag = (await client.head("/files/k")).headers["etag"]
         assert (await client.delete("/files/k", headers={"if-match": etag})).status_code == 200
@@ -85,10 +68,7 @@ async def test_only_the_file_that_is_meant_is_erased_when_the_request_has_a_cond
 
 
 async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, proxy: FaultProxy) -> None:
-    async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with serving_client(accounts["A"], proxy.account, accounts["C"], **QUICK) as (_, client):
         told = await stored(client)
         proxy.refuse_connections()
         answer = await client.delete("/files/k")
@@ -96,8 +76,7 @@ async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, 
         assert statuses(answer.json()) == {"A": "erased", "B": "erasing", "C": "erased"}
         assert answer.json()["accounts"]["B"]["error"] == {"code": "account_unreachable"}
         assert (await client.get("/files/k")).status_code == 404
-        busy = await client.put("/files/k", content=b"x")
-        assert (busy.status_code, busy.json()["code"]) == (409, "key_busy")
+        assert_problem(await client.put("/files/k", content=b"x"), 409, "key_busy")
         assert_nothing_left([accounts["A"], accounts["C"]])
         proxy.accept_connections()
         await receipt_when(client, told["id"], is_erased)
@@ -106,14 +85,9 @@ async def test_it_goes_on_by_itself_when_an_account_is_down(accounts: Accounts, 
 
 @pytest.mark.parametrize("operation", ["list_versions", "head", "delete"])
 @pytest.mark.parametrize("kind", ["refuses", "loses_reply", "stalls", "drops_connection"])
-async def test_it_ends_well_when_it_meets_a_fault(
-    accounts: Accounts, proxy: FaultProxy, operation: str, kind: str
-) -> None:
+async def test_it_ends_when_it_meets_a_fault(accounts: Accounts, proxy: FaultProxy, operation: str, kind: str) -> None:
     brief = {"brief_seconds": 3.0} if kind == "stalls" else {}
-    async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **QUICK, **brief) as service,
-        service.client() as client,
-    ):
+    async with serving_client(accounts["A"], proxy.account, accounts["C"], **QUICK, **brief) as (_, client):
         told = await stored(client)
         arguments = ["SlowDown"] if kind == "refuses" else []
         proxy.add(getattr(Fault, kind)(*arguments, operation=operation, times=2))
@@ -123,14 +97,10 @@ async def test_it_ends_well_when_it_meets_a_fault(
 
 
 async def test_it_says_what_blocks_it_when_the_permission_is_missing(accounts: Accounts, proxy: FaultProxy) -> None:
-    async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **QUICK) as service,
-        service.client() as client,
-    ):
+    async with serving_client(accounts["A"], proxy.account, accounts["C"], **QUICK) as (_, client):
         told = await stored(client)
         proxy.add(Fault.refuses("AccessDenied", operation="delete", times=None))
-        answer = await client.delete("/files/k")
-        assert answer.status_code == 202
+        assert (await client.delete("/files/k")).status_code == 202
         blocked = await receipt_when(client, told["id"], lambda receipt: "error" in receipt["accounts"]["B"])
         assert blocked["accounts"]["B"] == {
             "status": "erasing",
@@ -139,19 +109,15 @@ async def test_it_says_what_blocks_it_when_the_permission_is_missing(accounts: A
         }
         assert blocked["status"] == "erasing"
         proxy.clear()
-        answer = await answer_when(lambda: client.delete("/files/k"), lambda answer: answer.status_code == 200)
+        await answer_when(lambda: client.delete("/files/k"), lambda answer: answer.status_code == 200)
     assert_nothing_left(accounts.values())
 
 
-async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versions(
-    accounts: Accounts, new_bucket: NewBucket
-) -> None:
+async def test_versions_of_the_owner_stay_when_the_bucket_keeps_them(accounts: Accounts, new_bucket: NewBucket) -> None:
     versioned = new_bucket("B", f"erasing-{uuid4().hex[:12]}", versioned=True)
-    owner, bucket = asking(versioned), versioned.s3_bucket_name
-    three = (accounts["A"], versioned, accounts["C"])
-    async with serving(*three, **QUICK) as service, service.client() as client:
+    async with serving_client(accounts["A"], versioned, accounts["C"], **QUICK) as (_, client):
         await stored(client)
-        owner.put_object(Bucket=bucket, Key="k", Body=b"the owner's")
+        overwrite(versioned, b"the owner's")
         answer = await client.delete("/files/k")
         assert answer.status_code == 200
         told = answer.json()["accounts"]
@@ -165,11 +131,8 @@ async def test_versions_of_others_are_told_and_stay_when_the_bucket_keeps_versio
 async def test_it_stays_erased_when_it_was_still_being_uploaded(
     accounts: Accounts, proxy: FaultProxy, operation: str, size: int
 ) -> None:
-    quick = {**QUICK, "stall_seconds": 10.0, "complete_seconds": 10.0}
-    async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **quick) as service,
-        service.client() as client,
-    ):
+    patient = {**QUICK, "stall_seconds": 10.0, "complete_seconds": 10.0}
+    async with serving_client(accounts["A"], proxy.account, accounts["C"], **patient) as (_, client):
         erased = threading.Event()
         proxy.add(Fault.holds_reply(erased, operation=operation))
         uploading = asyncio.create_task(client.put("/files/k", content=content(size)))
@@ -186,10 +149,7 @@ async def test_it_stays_erased_when_it_was_still_being_uploaded(
 
 
 async def test_it_is_erased_everywhere_when_an_account_still_follows(accounts: Accounts, proxy: FaultProxy) -> None:
-    async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
-        service.client() as client,
-    ):
+    async with serving_client(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as (_, client):
         erased = threading.Event()
         proxy.add(Fault.holds_reply(erased, operation="put"))
         answer = await client.put("/files/k", content=b"x", headers={"upload-ack": "2"})
@@ -202,14 +162,11 @@ async def test_it_is_erased_everywhere_when_an_account_still_follows(accounts: A
     assert_nothing_left(accounts.values())
 
 
-async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_everything_before_the_erasure(
+async def test_nothing_is_published_when_the_erasure_comes_before_the_last_part_of_a_late_account(
     accounts: Accounts, proxy: FaultProxy
 ) -> None:
-    """Where a bucket locks what it gets, it would be locked in vain."""
-    async with (
-        serving(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as service,
-        service.client() as client,
-    ):
+    """A bucket with object lock would keep it."""
+    async with serving_client(accounts["A"], proxy.account, accounts["C"], **LETS_GO) as (_, client):
         erased = threading.Event()
         proxy.add(Fault.refuses("SlowDown", held_until=lambda: erased.wait(BOUND_SECONDS), operation="part"))
         answer = await client.put("/files/k", content=content(MANY_PARTS), headers={"upload-ack": "2"})
@@ -220,16 +177,3 @@ async def test_nothing_is_published_when_an_account_that_goes_on_had_not_sent_ev
         assert len(proxy.seen("part")) == 3  # both, and the first once more
         assert not proxy.seen("complete")
     assert_nothing_left(accounts.values())
-
-
-async def test_readers_are_told_the_methods(accounts: Accounts) -> None:
-    async with serving(*accounts.values(), **QUICK) as service, service.client() as client:
-        answer = await client.patch("/files/k")
-        assert answer.status_code == 405
-        assert {method.strip() for method in answer.headers["allow"].split(",")} == {
-            "GET",
-            "HEAD",
-            "PUT",
-            "DELETE",
-            "OPTIONS",
-        }

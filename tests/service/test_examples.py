@@ -13,7 +13,8 @@ import pytest
 
 from testkit.processes import ROOT, run_process
 from testkit.serviceprocess import TOKEN, ServiceProcess
-from tests.service.conftest import Accounts, assert_nothing_left, assert_stored
+from tests.service.conftest import Accounts
+from tests.service.owners import assert_nothing_left, assert_stored
 from tests.service.reverseproxies import NGINX
 
 EXAMPLES = ROOT / "examples"

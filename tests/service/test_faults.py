@@ -1,33 +1,22 @@
-"""Faults of one account that the selection of the matrix (tests/faults/) does not have with the ack `all`: the file is
-stored everywhere, or nothing of it is left.
-
-What passes with a retry is 201; what does not is 502 with all three outcomes. Either way every account is asked.
-"""
+"""Faults of one account that the matrix (tests/faults/) does not have with the ack `all`."""
 
 from dataclasses import replace
 
 import pytest
 
+from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    SHORT,
-    Accounts,
-    Proxied,
-    assert_nothing_left,
-    assert_stored,
-    assert_told,
-    content,
-    put,
-    serving,
-)
+from tests.service.conftest import Accounts, Proxied, put, serving
+from tests.service.owners import assert_nothing_left, assert_stored, keys_in
+from tests.service.receipts import assert_told, statuses
+from tests.service.sizes import MANY_PARTS, ONE_PART, SHORT, content
 
-# What a retry repairs: (the account that meets it, the faults, the file's size).
+DONE_BUT_500 = {name: Fault.refuses(operation=name, carried_out=True) for name in ("put", "begin")}
+# Repaired by a retry: the account, the faults, the file's size.
 PASSING = {
-    "put: InternalError, and done": ("B", [Fault.refuses(operation="put", carried_out=True)], ONE_PART),
+    "put: InternalError, and done": ("B", [DONE_BUT_500["put"]], ONE_PART),
     "put: no answer, twice": ("C", [Fault.loses_reply(operation=name) for name in ("put", "head")], ONE_PART),
-    "begin: InternalError, and done": ("A", [Fault.refuses(operation="begin", carried_out=True)], MANY_PARTS),
+    "begin: InternalError, and done": ("A", [DONE_BUT_500["begin"]], MANY_PARTS),
     "part: SlowDown, twice": ("A", [Fault.refuses("SlowDown", operation="part", times=2)], MANY_PARTS),
 }
 
@@ -43,14 +32,9 @@ async def test_every_account_has_the_file_when_a_fault_passes(accounts: Accounts
     assert_stored(accounts.values(), {"k": content(size)})
 
 
-# What no retry repairs: the account that meets it, the fault, the file's size, the code that the client is told.
+# Not repaired by a retry: the account, the fault, the file's size, the account's code in the answer.
 LASTING = {
-    "put: InternalError, and done": (
-        "B",
-        Fault.refuses(operation="put", carried_out=True),
-        ONE_PART,
-        "account_failing",
-    ),
+    "put: InternalError, and done": ("B", DONE_BUT_500["put"], ONE_PART, "account_failing"),
     "put: too late": ("B", Fault.delays_reply(2.5, operation="put"), ONE_PART, "account_stalled"),
     "put: SlowDown": ("A", Fault.refuses("SlowDown", operation="put"), ONE_PART, "account_throttled"),
     "put: AccessDenied": ("C", Fault.refuses("AccessDenied", operation="put"), ONE_PART, "access_refused"),
@@ -59,12 +43,7 @@ LASTING = {
     "begin: no answer": ("C", Fault.loses_reply(operation="begin"), MANY_PARTS, "account_unreachable"),
     "complete: NoSuchUpload": ("A", Fault.refuses("NoSuchUpload", operation="complete"), MANY_PARTS, "part_refused"),
     "complete: 412": ("B", Fault.refuses("PreconditionFailed", operation="complete"), MANY_PARTS, "key_taken"),
-    "begin: InternalError, and done": (
-        "A",
-        Fault.refuses(operation="begin", carried_out=True),
-        MANY_PARTS,
-        "account_failing",
-    ),
+    "begin: InternalError, and done": ("A", DONE_BUT_500["begin"], MANY_PARTS, "account_failing"),
     "begin: too late": ("B", Fault.delays_reply(2.5, operation="begin"), MANY_PARTS, "account_stalled"),
     "complete: too late": ("A", Fault.delays_reply(2.5, operation="complete"), MANY_PARTS, "account_stalled"),
 }
@@ -77,22 +56,19 @@ async def test_nothing_is_left_when_a_fault_lasts(accounts: Accounts, proxied: P
     proxy.add(replace(fault, times=None))
     limits = SHORT if code == "account_stalled" else {}
     async with serving(*({**accounts, name: proxy.account}).values(), **limits) as service:
-        answer = await put(service, size)  # within what its client waits
-    codes = dict.fromkeys(accounts, "taken_back") | {name: code}
-    told = assert_told(answer, 409 if code == "key_taken" else 502, codes)
-    assert {outcome["status"] for outcome in told["accounts"].values()} == {"removed"}
+        answer = await put(service, size)
+    told = assert_told(answer, 409 if code == "key_taken" else 502, {**dict.fromkeys("ABC", "taken_back"), name: code})
+    assert set(statuses(told).values()) == {"removed"}
     assert_nothing_left(accounts.values())
 
 
-async def test_removal_is_pending_when_it_is_refused(accounts: Accounts, proxied: Proxied) -> None:
-    """The put went unanswered, and then the keys were revoked: nobody can say that nothing is there."""
-    proxy = proxied("B")
+async def test_removal_is_pending_when_it_is_refused(accounts: Accounts, proxy: FaultProxy) -> None:
+    """The put had no answer, and then the keys were revoked: the object may be there."""
     proxy.add(Fault.loses_reply(operation="put"))
     proxy.add(*(Fault.refuses("AccessDenied", operation=name, times=None) for name in ("head", "list_versions")))
     async with serving(accounts["A"], proxy.account, accounts["C"]) as service:
         answer = await put(service, ONE_PART)
     told = assert_told(answer, 502, {"A": "taken_back", "B": "access_refused", "C": "taken_back"})
-    statuses = {name: outcome["status"] for name, outcome in told["accounts"].items()}
-    assert statuses == {"A": "removed", "B": "removal_pending", "C": "removed"}
+    assert statuses(told) == {"A": "removed", "B": "removal_pending", "C": "removed"}
     assert_nothing_left([accounts["A"], accounts["C"]])
-    assert accounts["B"].contents().versions  # which is why
+    assert keys_in(accounts["B"]) == ["k"]

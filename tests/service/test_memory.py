@@ -1,4 +1,4 @@
-"""The memory formula of docs/operations.md, measured on a process of its own with real accounts."""
+"""The memory formula of docs/operations.md, measured on the service as a process with real accounts."""
 
 import asyncio
 import os
@@ -8,15 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from file.logic.values import KiB, MiB
 from testkit.account import StoreAccount
 from testkit.serviceprocess import ServiceProcess
 from tests.processes import memory_of
 from tests.serving import HEADERS, PLAIN
 
-MiB = 1024 * 1024
 BUDGET = 32 * MiB
 CONNECTIONS = 16
-CONNECTION = 1024 * 1024
 
 
 @pytest.fixture
@@ -28,8 +27,8 @@ def service(accounts: dict[str, StoreAccount], tmp_path: Path) -> ServiceProcess
 @pytest.mark.skipif(os.name != "posix" or not Path("/proc/self/status").exists(), reason="reads /proc")
 async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at_once(service: ServiceProcess) -> None:
     async def body(size: int) -> AsyncIterator[bytes]:
-        for _ in range(size // (256 * 1024)):
-            yield bytes(256 * 1024)
+        for _ in range(size // (256 * KiB)):
+            yield bytes(256 * KiB)
 
     with service:
         assert service.process_id is not None
@@ -46,5 +45,5 @@ async def test_peak_memory_stays_under_the_formula_when_many_large_files_come_at
             answers = await asyncio.gather(*puts)
         peak = memory_of(service.process_id, "VmHWM")
     assert {answer.status_code for answer in answers} == {201}
-    warm = 8 * MiB  # what the first requests open once: threads, connections to three accounts
-    assert peak <= base + warm + BUDGET + CONNECTIONS * CONNECTION, f"{base=} {peak=}"
+    warm = 8 * MiB  # for the threads and connections that the first requests open
+    assert peak <= base + warm + BUDGET + CONNECTIONS * MiB, f"{base=} {peak=}"

@@ -1,8 +1,7 @@
-"""Copies of a ledger as a snapshot, a dump or a standby makes them, put in place of a later ledger: what was being
-received in them may have been acknowledged since, and is kept.
-"""
+"""A snapshot, dump, or standby replaces a later ledger: its unfinished uploads stay, they may be acknowledged."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,57 +19,53 @@ from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from tests.buckets import registry_of
-from tests.service.conftest import ONE_PART, SHORT, Accounts, Proxied, assert_stored, content, put, serving
+from tests.service.conftest import Accounts, Proxied, put, put_stored, serving, serving_client
+from tests.service.owners import assert_stored, keys_in, metadata_of, overwrite
 from tests.service.receipts import answer_when, statuses
-from tests.service.services import HeldBody
+from tests.service.services import HeldBody, until
+from tests.service.sizes import ONE_PART, QUICK, content
 from tests.service.test_older_ledger import (
     EARLY,
-    LATE,
     ledger_at,
     looks_fresh,
     new_ledger,
+    noticed,
+    older_copy,
     ownership_of,
     rebuild,
     upload,
 )
-from tests.service.verifying import look_around, metadata_of, opened, overwrite, problems_of
+from tests.service.verifying import look_around, opened, problems_of
 from tests.unit.ledger.looking import ask, files_in
 
-QUICK = {**SHORT, "lease_seconds": 1.0}
 
-
-async def older_copy(among: list[StoreAccount], proxy: FaultProxy, database: str, folder: Path) -> tuple[Path, bytes]:
-    """`k` is being received while the copy is made, and acknowledged a moment later; then `later` comes."""
+async def early_copy(among: list[StoreAccount], proxy: FaultProxy, database: str, folder: Path) -> tuple[Path, bytes]:
+    """`k` is being received while the copy is made, and acknowledged afterwards; then `later` is stored."""
     copy, body = folder / "copy.sqlite3", HeldBody()
     async with serving(*among, database=database) as service, service.client(timeout=60) as client:
-        assert (await put(service, ONE_PART, "before")).status_code == 201
+        await put_stored(service, key="before")
         uploading = asyncio.create_task(client.put("/files/k", content=body))
         await proxy.wait_until("part", ended=True)
         await asyncio.to_thread(_copy_pages, folder / "database.sqlite3", copy, None)
         body.goes_on.set()
         assert (await uploading).status_code == 201
-        assert (await put(service, ONE_PART, "later")).status_code == 201
+        await put_stored(service, key="later")
     return copy, body.bytes
 
 
-async def test_a_service_that_starts_on_a_copy_takes_nothing_for_dead_that_it_may_have_acknowledged(
-    accounts: Accounts, proxied: Proxied, sqlite_database: str, tmp_path: Path
+async def test_uploads_that_may_be_acknowledged_stay_when_a_service_starts_on_a_copy(
+    accounts: Accounts, proxy: FaultProxy, sqlite_database: str, tmp_path: Path
 ) -> None:
-    proxy = proxied("B")
     among = [accounts["A"], proxy.account]
-    copy, body = await older_copy(among, proxy, sqlite_database, tmp_path)
+    copy, body = await early_copy(among, proxy, sqlite_database, tmp_path)
     async with ledger_at(copy) as older:
         received = File.objects.using(older).filter(state="receiving")
         await ask(older, lambda: received.update(lease_until=Now() - timedelta(days=1)))
         with capture_logs() as logs:
-
-            async def noticed() -> list[object]:
-                return [entry for entry in logs if entry["event"] == "ledger_is_behind"]
-
             async with serving(*among, database=older, **QUICK):
-                await answer_when(noticed, bool)
+                await answer_when(lambda: noticed(logs), bool)
         assert [entry["event"] for entry in logs if entry["event"] == "uploads_taken_over"] == []
-        # Without --older-copy the mark stays, and with it what was being received.
+        # Without --older-copy the mark and the unfinished uploads stay.
         found = await rebuild(older, *among)
         assert (found.stored, found.received, found.is_whole) == (1, 1, True)
         assert (await ownership_of(older)).behind_at is not None
@@ -80,29 +75,25 @@ async def test_a_service_that_starts_on_a_copy_takes_nothing_for_dead_that_it_ma
     assert_stored(among, {"before": content(ONE_PART), "later": content(ONE_PART), "k": body})
 
 
-async def test_a_copy_is_healed_when_a_key_was_erased_and_used_again_since(
-    accounts: Accounts, sqlite_database: str, tmp_path: Path
-) -> None:
+async def test_a_copy_is_healed_when_a_key_was_reused(accounts: Accounts, sqlite_database: str, tmp_path: Path) -> None:
     among, copy = [accounts["A"], accounts["B"]], tmp_path / "copy.sqlite3"
-    async with serving(*among, database=sqlite_database, **QUICK) as service, service.client() as client:
-        assert (await put(service, ONE_PART, "k")).status_code == 201
+    async with serving_client(*among, database=sqlite_database, **QUICK) as (service, client):
+        await put_stored(service)
         await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
         assert (await client.delete("/files/k")).status_code == 200
-        assert (await put(service, ONE_PART, "k")).status_code == 201
+        await put_stored(service)
     async with ledger_at(copy) as older:
         assert [problem.code for problem in (await rebuild(older, *among)).problems] == ["key_taken"]
-        async with serving(*among, database=older, **QUICK) as service, service.client() as client:
-            assert (await client.delete("/files/k")).status_code == 200  # the file that there is no more
+        async with serving_client(*among, database=older, **QUICK) as (_, client):
+            assert (await client.delete("/files/k")).status_code == 200  # the file that no longer exists
             assert (await rebuild(older, *among)).stored == 1
             assert (await client.get("/files/k")).content == content(ONE_PART)
 
 
-async def test_a_file_is_ours_when_an_earlier_release_wrote_some_of_its_copies(
-    accounts: Accounts, sqlite_database: str, tmp_path: Path
-) -> None:
+async def test_copies_of_an_earlier_release_are_ours(accounts: Accounts, sqlite_database: str, tmp_path: Path) -> None:
     among = [accounts["A"], accounts["B"]]
     async with serving(*among, database=sqlite_database) as service:
-        assert (await put(service, ONE_PART, "k")).status_code == 201
+        await put_stored(service)
     lost, metadata = (await ownership_of(sqlite_database)).own, metadata_of(accounts["A"], "k")
     del metadata[FILE_INSTALLATION]
     overwrite(accounts["A"], content(ONE_PART), "k", Metadata=metadata)
@@ -112,7 +103,7 @@ async def test_a_file_is_ours_when_an_earlier_release_wrote_some_of_its_copies(
 
 
 class Hooked(S3Bucket):
-    """An account behind the end of whose listing something happens."""
+    """An account that calls `hook` at the end of each listing."""
 
     hook: Callable[[], Awaitable[None]]
 
@@ -122,19 +113,19 @@ class Hooked(S3Bucket):
         await self.hook()
 
 
-async def test_a_mark_that_comes_while_the_ledger_is_rebuilt_stays(
+async def test_a_mark_stays_when_it_comes_in_a_rebuild(
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
-    """A process still writes to the later ledger."""
+    """Another process still writes to the later ledger."""
     a, copy = accounts["A"], tmp_path / "copy.sqlite3"
     async with serving(a, database=sqlite_database) as service:
         await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
-        assert (await put(service, ONE_PART, "lost")).status_code == 201
+        await put_stored(service, key="lost")
         async with ledger_at(copy) as older:
             assert await looks_fresh(older, a) == [False]
 
             async def hook() -> None:
-                assert (await put(service, ONE_PART, "meanwhile")).status_code == 201
+                await put_stored(service, key="meanwhile")
                 assert await looks_fresh(older, a) == [False]
 
             async with opened(older, [a]) as (_, [bucket]):
@@ -145,20 +136,19 @@ async def test_a_mark_that_comes_while_the_ledger_is_rebuilt_stays(
             assert (await ownership_of(older)).behind_at is not None
 
 
-def metadata_if_there(account: StoreAccount) -> dict[str, str]:
-    return metadata_of(account) if account.contents().versions else {}
-
-
 async def test_what_was_refused_stays_refused_when_its_object_comes_back(
-    accounts: Accounts, proxied: Proxied, sqlite_database: str
+    accounts: Accounts, proxied: Proxied, proxy: FaultProxy, sqlite_database: str
 ) -> None:
-    """Its owner puts a bucket's backup back, which was made between a put and its roll-back."""
-    a, proxy, refusing = accounts["A"], proxied("A"), proxied("B")
-    refusing.add(Fault.refuses("AccessDenied", operation="put", times=None))
-    proxy.add(Fault.delays_reply(1.0, operation="put"))
-    async with serving(proxy.account, refusing.account, **QUICK, database=sqlite_database) as service:
+    """The owner restores a backup of the bucket that was made between a put and its roll-back."""
+    a, slow, goes_on = accounts["A"], proxied("A"), threading.Event()
+    proxy.add(Fault.refuses("AccessDenied", operation="put", times=None))
+    slow.add(Fault.holds_reply(goes_on, operation="put"))
+    patient = {**QUICK, "stall_seconds": 10.0}
+    async with serving(slow.account, proxy.account, **patient, database=sqlite_database) as service:
         uploading = asyncio.create_task(put(service, ONE_PART))
-        kept = await answer_when(lambda: asyncio.to_thread(metadata_if_there, a), bool)
+        await until(lambda: bool(keys_in(a)))
+        kept = metadata_of(a)
+        goes_on.set()
         answer = await uploading
         assert (answer.status_code, statuses(answer.json())) == (502, {"A": "removed", "B": "removed"})
     overwrite(a, content(ONE_PART), Metadata=kept)
@@ -166,7 +156,7 @@ async def test_what_was_refused_stays_refused_when_its_object_comes_back(
     assert (await ownership_of(sqlite_database)).behind_at is None
 
 
-async def test_a_ledger_that_was_lost_is_told_although_a_new_one_has_files_already(
+async def test_a_lost_ledger_is_logged_although_the_new_one_has_files_already(
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
     a = accounts["A"]
@@ -180,14 +170,10 @@ async def test_a_ledger_that_was_lost_is_told_although_a_new_one_has_files_alrea
         assert [entry["event"] for entry in logs] == ["ledger_is_new"]
 
 
-async def test_one_object_that_may_not_be_seen_hides_no_other(
+async def test_late_files_are_noticed_when_another_object_may_not_be_read(
     accounts: Accounts, proxied: Proxied, sqlite_database: str, tmp_path: Path
 ) -> None:
-    proxy, copy = proxied("A"), tmp_path / "copy.sqlite3"
-    async with serving(accounts["A"], database=sqlite_database) as service:
-        await upload(service, EARLY)
-        await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
-        await upload(service, LATE)
+    proxy, copy = proxied("A"), await older_copy([accounts["A"]], sqlite_database, tmp_path)
     overwrite(accounts["A"], b"secret", "owners-own")
     proxy.add(Fault.refuses("AccessDenied", operation="head", key="owners-own", times=None))
     async with ledger_at(copy) as older:

@@ -1,16 +1,14 @@
-"""An older copy of the ledger, an empty one, and two installations on one bucket: what was acknowledged stays.
+"""An older copy of the ledger, an empty ledger, and two installations on one bucket: acknowledged files stay.
 
-Nothing that this ledger does not know is deleted, or adopted without being told; that the ledger is behind is noticed.
+Nothing that the ledger does not know is deleted, or adopted without a command; an old ledger is noticed.
 """
 
 import asyncio
-import json
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -35,16 +33,19 @@ from file.management.reports.verify import as_lines
 from file.models import File
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
 from tests.buckets import registry_of
 from tests.databases import Postgres, registered
 from tests.intents import intent
-from tests.service.conftest import ONE_PART, Accounts, Proxied, assert_stored, content, put, serving
+from tests.service.conftest import Accounts, put_stored, serving, serving_client
+from tests.service.owners import assert_stored, metadata_of, overwrite
 from tests.service.receipts import answer_when
-from tests.service.services import HeldBody
-from tests.service.verifying import look_around, metadata_of, opened, overwrite, problems_of, verify
+from tests.service.services import HeldBody, manage, manage_json
+from tests.service.sizes import ONE_PART, content
+from tests.service.verifying import look_around, opened, problems_of, verify
 from tests.serving import Running
 from tests.unit.ledger.aliases import sqlite_alias
-from tests.unit.ledger.commands import run_manage, sqlite_url
+from tests.unit.ledger.commands import sqlite_url
 from tests.unit.ledger.looking import ask, files_in, ledger_on
 
 EARLY, LATE = ("m", "n"), ("a1", "z", "ü/ñ 空")
@@ -52,7 +53,7 @@ EARLY, LATE = ("m", "n"), ("a1", "z", "ü/ñ 空")
 
 @asynccontextmanager
 async def ledger_at(path: Path) -> AsyncIterator[str]:
-    """The alias of an SQLite ledger that is there. Django's connections are not for event loops."""
+    """The alias of an existing SQLite ledger. Django's connections do not work in event loops."""
     with ExitStack() as stack:
         yield await asyncio.to_thread(stack.enter_context, sqlite_alias(path))
         await asyncio.to_thread(stack.close)
@@ -60,7 +61,7 @@ async def ledger_at(path: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def new_ledger(path: Path) -> AsyncIterator[str]:
-    """One of an installation of its own, as the service makes it; the others of the tests are copies of one."""
+    """A ledger with an installation of its own; the other ledgers of the tests are copies of one."""
     async with ledger_at(path) as alias:
         await asyncio.to_thread(open_ledger, alias)
         yield alias
@@ -74,12 +75,28 @@ class Narrow(S3Bucket):
 
 
 async def upload(service: Running, keys: Iterable[str]) -> None:
-    """As a form, too: there the service makes the key."""
+    """Also a form, for which the service makes the key."""
     for key in keys:
-        assert (await put(service, ONE_PART, key)).status_code == 201
+        await put_stored(service, key=key)
     async with service.client() as client:
         form = await client.post("/upload", files={"file": ("form.txt", content(ONE_PART))})
         assert form.status_code == 201
+
+
+async def older_copy(
+    accounts: Iterable[StoreAccount],
+    database: str,
+    folder: Path,
+    early: Iterable[str] = EARLY,
+    late: Iterable[str] = LATE,
+) -> Path:
+    """A copy of the ledger that knows the `early` files, but not the `late` ones."""
+    copy = folder / "copy.sqlite3"
+    async with serving(*accounts, database=database) as service:
+        await upload(service, early)
+        await asyncio.to_thread(copy_ledger, folder / "database.sqlite3", copy)
+        await upload(service, late)
+    return copy
 
 
 def everything(accounts: Iterable[StoreAccount]) -> list[Any]:
@@ -99,43 +116,29 @@ async def rebuild(database: str, *accounts: StoreAccount, **options: Any) -> Reb
 async def looks_fresh(
     database: str, *accounts: StoreAccount, seen: Callable[[S3Bucket], S3Bucket] = lambda bucket: bucket
 ) -> list[bool]:
-    """As the service looks at its start, and every few hours."""
+    """What the service does at its start, and every few hours."""
     async with opened(database, accounts) as (threads, buckets):
         parts = KnownObjects(threads, database), Installations(threads, database), Replicas(threads, database)
         freshness = Freshness(*parts, registry_of(buckets), first_seconds=0.0)
         return [await freshness.look(seen(bucket)) for bucket in buckets]
 
 
-async def manage(path: Path, accounts: Mapping[str, StoreAccount], *arguments: str) -> CompletedProcess[str]:
-    environment = {name: text for account in accounts.values() for name, text in account.environment().items()}
-    return await asyncio.to_thread(run_manage, sqlite_url(path), *arguments, **environment)
-
-
 async def assert_healed(database: str, *accounts: StoreAccount) -> None:
-    """Every file is known and in its place, and cleaning finds nothing to do."""
+    """Every file is known and in its place, and cleaning finds nothing."""
     assert (await verify(database, *accounts)).is_right
     findings = await look_around(database, *accounts, clean=True)
     assert (findings.is_right, findings.problems) == (True, [])
     assert await looks_fresh(database, *accounts) == [True] * len(accounts)
 
 
-async def test_an_older_copy_deletes_nothing_says_so_and_is_healed(
-    accounts: Accounts, sqlite_database: str, tmp_path: Path
-) -> None:
-    among, copy = list(accounts.values()), tmp_path / "copy.sqlite3"
-    async with serving(*among, database=sqlite_database) as service:
-        await upload(service, EARLY)
-        await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
-        await upload(service, LATE)
+async def test_an_older_copy_is_harmless_and_healed(accounts: Accounts, sqlite_database: str, tmp_path: Path) -> None:
+    among = list(accounts.values())
+    copy = await older_copy(among, sqlite_database, tmp_path)
     before = everything(among)
     async with ledger_at(copy) as older:
         findings = await look_around(older, *among, clean=True)
         lost = [problem for problem in problems_of(findings) if problem[0] == "A"]
-        assert [(key, code, became) for _, key, code, became in lost][1:] == [
-            ("a1", "not_in_ledger", "left"),
-            ("z", "not_in_ledger", "left"),
-            ("ü/ñ 空", "not_in_ledger", "left"),
-        ]
+        assert lost[1:] == [("A", key, "not_in_ledger", "left") for key in LATE]
         assert [own.not_in_ledger for own in findings.accounts.values()] == [4, 4, 4]
         assert not findings.is_right
         assert any("ledger rebuild --older-copy" in line for line in as_lines(findings, dry_run=False))
@@ -149,12 +152,9 @@ async def test_an_older_copy_deletes_nothing_says_so_and_is_healed(
 
 
 async def test_an_older_copy_is_noticed_at_the_start(accounts: Accounts, sqlite_database: str, tmp_path: Path) -> None:
-    among, copy = list(accounts.values()), tmp_path / "copy.sqlite3"
-    async with serving(*among, database=sqlite_database) as service:
-        await upload(service, EARLY)
-        assert await looks_fresh(sqlite_database, *among) == [True] * 3
-        await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
-        await upload(service, LATE)
+    among = list(accounts.values())
+    copy = await older_copy(among, sqlite_database, tmp_path)
+    assert await looks_fresh(sqlite_database, *among) == [True] * 3
     async with ledger_at(copy) as older:
         with capture_logs() as logs:
             async with serving(*among, database=older, first_look_seconds=0.0, figures_seconds=0.1) as service:
@@ -173,36 +173,31 @@ async def noticed(logs: list[Any]) -> list[Any]:
 
 
 @pytest.mark.timeout(300)
-async def test_the_commands_refuse_to_clean_and_name_the_cure(
+async def test_commands_do_not_clean_and_name_the_cure(
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "copy.sqlite3"
-    async with serving(*accounts.values(), database=sqlite_database) as service:
-        await upload(service, EARLY)
-        await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
-        await upload(service, LATE)
-    before = everything(accounts.values())
-    run = await manage(copy, accounts, "verify", "--clean", "--json")
-    told = json.loads(run.stdout)
-    assert (run.returncode, told["ledger_is_behind"], told["accounts"]["A"]["not_in_ledger"]) == (1, True, 4)
-    run = await manage(copy, accounts, "verify", "--clean")
+    among = list(accounts.values())
+    url = sqlite_url(await older_copy(among, sqlite_database, tmp_path))
+    before = everything(among)
+    code, told = await manage_json(url, among, "verify", "--clean")
+    assert (code, told["ledger_is_behind"], told["accounts"]["A"]["not_in_ledger"]) == (1, True, 4)
+    run = await manage(url, among, "verify", "--clean")
     assert (run.returncode, run.stdout) == (1, "")
     assert "older than the objects in the accounts" in run.stderr
     assert "ledger rebuild" in run.stderr
-    run = await manage(copy, accounts, "ledger", "installation", "--json")
-    told = json.loads(run.stdout)
-    assert (run.returncode, told["installation"], told["adopted"]) == (1, (await ownership_of(sqlite_database)).own, [])
+    code, told = await manage_json(url, among, "ledger", "installation")
+    assert (code, told["installation"], told["adopted"]) == (1, (await ownership_of(sqlite_database)).own, [])
     assert told["behind_at"] is not None
-    assert (await manage(copy, accounts, "ledger", "rebuild")).returncode == 0
-    run = await manage(copy, accounts, "ledger", "installation")
+    assert (await manage(url, among, "ledger", "rebuild")).returncode == 0
+    run = await manage(url, among, "ledger", "installation")
     assert (run.returncode, run.stdout) == (0, f"This installation: {told['installation']}\n")
-    assert everything(accounts.values()) == before
-    run = await manage(copy, accounts, "ledger", "rebuild", "--adopt", "nonsense")
+    assert everything(among) == before
+    run = await manage(url, among, "ledger", "rebuild", "--adopt", "nonsense")
     assert (run.returncode, run.stdout) == (2, "")
     assert "--adopt: 'nonsense' is not the id of an installation" in run.stderr
 
 
-async def test_an_empty_ledger_deletes_and_adopts_nothing_until_it_is_told_whose_the_objects_are(
+async def test_an_empty_ledger_deletes_and_adopts_nothing_until_an_operator_adopts_the_objects(
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
     among = [accounts["A"], accounts["B"]]
@@ -223,27 +218,22 @@ async def test_an_empty_ledger_deletes_and_adopts_nothing_until_it_is_told_whose
         assert everything(among) == before
         found = await rebuild(empty, *among, adopted=[lost])
         assert (found.stored, found.others) == (3, {})
-        assert {key: file.pk for key, file in (await files_in(empty)).items()} == {
-            key: file.pk for key, file in files.items()
-        }
+        assert await files_in(empty) == files
         assert (await ownership_of(empty)).own == lost
         await assert_healed(empty, *among)
-        async with serving(*among, database=empty) as service:  # it goes on as what it was
+        async with serving(*among, database=empty) as service:  # it continues as the lost installation
             await upload(service, ["new"])
     assert metadata_of(accounts["A"], "new")[FILE_INSTALLATION] == lost
 
 
-async def test_two_installations_on_one_bucket_leave_each_others_files_alone(
-    accounts: Accounts, tmp_path: Path
-) -> None:
+async def test_two_installations_on_a_bucket_leave_each_others_files_alone(accounts: Accounts, tmp_path: Path) -> None:
     a = accounts["A"]
     async with new_ledger(tmp_path / "one.sqlite3") as one, new_ledger(tmp_path / "other.sqlite3") as other:
         for database, key in ((one, "ones"), (other, "others")):
             async with serving(a, database=database) as service:
-                assert (await put(service, ONE_PART, key)).status_code == 201
+                await put_stored(service, key=key)
         owners = {database: (await ownership_of(database)).own for database in (one, other)}
         assert len(set(owners.values())) == 2
-        bodies = {"ones": content(ONE_PART), "others": content(ONE_PART)}
         for database, theirs, key in ((one, other, "others"), (other, one, "ones")):
             findings = await look_around(database, a, clean=True)
             assert findings.is_right
@@ -251,13 +241,13 @@ async def test_two_installations_on_one_bucket_leave_each_others_files_alone(
             found = await rebuild(database, a)
             assert (found.stored, found.partial, found.known) == (0, 0, 1)
             assert found.others == {owners[theirs]: 1}
-            assert await looks_fresh(database, a) == [True]  # told on the first day, and not marked
+            assert await looks_fresh(database, a) == [True]  # logged on the first day, and not marked
             assert (await ownership_of(database)).behind_at is None
-            async with serving(a, database=database) as service, service.client() as client:
+            async with serving_client(a, database=database) as (_, client):
                 assert (await client.delete(f"/files/{key}")).status_code == 404
                 assert (await client.put(f"/files/{key}", content=content(ONE_PART))).status_code == 409
-        assert_stored([a], bodies)
-        async with serving(a, database=one) as service, service.client() as client:
+        assert_stored([a], dict.fromkeys(("ones", "others"), content(ONE_PART)))
+        async with serving_client(a, database=one) as (_, client):
             assert (await client.delete("/files/ones")).status_code == 200
         assert_stored([a], {"others": content(ONE_PART)})
 
@@ -292,7 +282,7 @@ async def test_a_postgresql_that_failed_over_to_an_older_copy_deletes_nothing_an
             await asyncio.to_thread(database.close)
 
 
-async def test_objects_of_earlier_releases_are_neither_deleted_nor_adopted_until_it_is_asked_for(
+async def test_objects_of_earlier_releases_stay_until_they_are_adopted(
     accounts: Accounts, sqlite_database: str
 ) -> None:
     a = accounts["A"]
@@ -309,24 +299,19 @@ async def test_objects_of_earlier_releases_are_neither_deleted_nor_adopted_until
     await assert_healed(sqlite_database, a)
 
 
-async def test_what_lies_behind_many_objects_is_noticed_by_its_time(
+async def test_a_late_file_behind_many_objects_is_noticed_by_the_time_in_its_key(
     accounts: Accounts, sqlite_database: str, tmp_path: Path
 ) -> None:
-    """Keys that the service makes begin with the time: what came after the copy lies behind all that it knows."""
-    a, copy = accounts["A"], tmp_path / "copy.sqlite3"
-    async with serving(a, database=sqlite_database) as service:
-        await upload(service, [])
-        await asyncio.to_thread(copy_ledger, tmp_path / "database.sqlite3", copy)
-        await upload(service, [])
+    """Keys that the service makes begin with the time, so that later ones are behind all keys that the copy knows."""
+    a = accounts["A"]
+    copy = await older_copy([a], sqlite_database, tmp_path, early=[], late=[])
     for key in ("0", "00"):
         overwrite(a, b"", key)
     async with ledger_at(copy) as older:
         assert await looks_fresh(older, a, seen=lambda bucket: Narrow(bucket.client, requests=1)) == [False]
 
 
-async def test_a_copy_that_is_as_new_as_the_accounts_may_clean(
-    accounts: Accounts, sqlite_database: str, tmp_path: Path
-) -> None:
+async def test_a_copy_may_clean_when_it_is_up_to_date(accounts: Accounts, sqlite_database: str, tmp_path: Path) -> None:
     a, copy = accounts["A"], tmp_path / "copy.sqlite3"
     async with serving(a, database=sqlite_database) as service:
         await upload(service, EARLY)
@@ -340,10 +325,10 @@ async def test_a_copy_that_is_as_new_as_the_accounts_may_clean(
         assert problems_of(await look_around(same, a, clean=True)) == [("A", "m", "left_behind", "removed")]
 
 
-async def test_a_copy_that_was_made_during_an_upload_does_not_take_it_for_a_dead_one(
-    accounts: Accounts, proxied: Proxied, sqlite_database: str, tmp_path: Path
+async def test_a_copy_that_was_made_during_an_upload_does_not_treat_it_as_dead(
+    accounts: Accounts, proxy: FaultProxy, sqlite_database: str, tmp_path: Path
 ) -> None:
-    proxy, copy, body = proxied("B"), tmp_path / "copy.sqlite3", HeldBody()
+    copy, body = tmp_path / "copy.sqlite3", HeldBody()
     among = [accounts["A"], proxy.account]
     async with serving(*among, database=sqlite_database) as service, service.client(timeout=60) as client:
         await upload(service, ["before"])

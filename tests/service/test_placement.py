@@ -1,8 +1,6 @@
-"""No byte gets past the placement: whatever comes together, an account that is retired or unknown is given nothing.
+"""No write goes to a retired or unknown account, by uploads, catch-up, backfill, verification, or rebuild in any order.
 
-The ways in are tried in any order on a running service with accounts in memory: uploads that choose their accounts,
-catch-up, backfill, what a verification demotes, a rebuild, reads. As soon as the service knows of a retirement, and
-nothing that it had begun before goes on, each write into that account is a fault.
+A write is a fault as soon as the service knows of the retirement and has ended earlier work.
 """
 
 import asyncio
@@ -35,7 +33,7 @@ SIZES = (10, 150 * 1024)  # one put; an upload of several parts
 
 
 class GuardedBucket(MemoryBucket):
-    """Remembers what was written into it while it `is_closed`."""
+    """Remembers writes while it `is_closed`."""
 
     is_closed = False
 
@@ -57,7 +55,7 @@ class GuardedBucket(MemoryBucket):
 
 
 class World:
-    """A running service, and each step that may lead a byte astray."""
+    """A running service, and each step that may cause a wrong write."""
 
     def __init__(self, service: Running, client: httpx.AsyncClient, buckets: Sequence[GuardedBucket]) -> None:
         self.service = service
@@ -88,14 +86,9 @@ class World:
         self.buckets[name].faults |= {"drops_connection": 4}
 
     async def retire(self, name: str, keeps: bool) -> None:
-        options: dict[str, Any] = {
-            "keeps": keeps,
-            "configured": ACCOUNTS,
-            "ack": Ack("any"),
-            "progress": lambda _: None,
-        }
+        options: dict[str, Any] = {"configured": ACCOUNTS, "ack": Ack("any"), "progress": lambda _: None}
         try:
-            await ask(self.service.database, lambda: retire(self.service.database, name, **options))
+            await ask(self.service.database, lambda: retire(self.service.database, name, keeps=keeps, **options))
         except RetirementRefusedError:
             return
         held = self.replicas.filter(states.HELD, account=name)
@@ -107,7 +100,7 @@ class World:
         self.buckets[name].is_closed = True
 
     async def fill(self, name: str) -> None:
-        """Without taking back a retirement first, as the command does."""
+        """Unlike the command, does not end a retirement first."""
         database, placement = self.service.database, Placement(registry_of(self.buckets.values()))
         try:
             await ask(database, lambda: backfill(database, placement, self.buckets[name].account, lambda _: None))
@@ -119,13 +112,13 @@ class World:
         await ask(self.service.database, lambda: unretire(self.service.database, name))
 
     async def lose(self, name: str) -> None:
-        """Its owner deletes everything, and a verification sees that."""
+        """The owner deletes everything, and a verification notices it."""
         self.buckets[name].objects.clear()
         stored = self.replicas.filter(account=name, state=ReplicaState.STORED)
         await ask(self.service.database, lambda: states.demote(stored, ReplicaState.PENDING, "replica_missing"))
 
     async def rebuild(self) -> None:
-        """The ledger has lost everything but its installation and its retirements."""
+        """The ledger has lost everything except its installation and its retirements."""
         database = self.service.database
         uploaded = File.objects.using(database).filter(state__in=states.ACKNOWLEDGED)
         await ask(database, uploaded.delete)
@@ -133,7 +126,7 @@ class World:
         await Rebuild(database, registry, hashes=account_hashes(), former=[UNKNOWN]).run()
 
     async def make_pending(self, name: str) -> None:
-        """As an upload leaves it, whose account goes on after the answer, or an older release."""
+        """As after an upload whose account was late, or by an older release."""
         rows = self.replicas.filter(account=name).exclude(state=ReplicaState.STORED)
         state = {"state": ReplicaState.PENDING, "due_at": Now(), "owner": None}
         await ask(self.service.database, lambda: rows.filter(file__state__in=states.ACKNOWLEDGED).update(**state))
@@ -160,7 +153,7 @@ async def play(played: Sequence[tuple[Any, ...]]) -> list[str]:
         await world.upload(None, "any", SIZES[0])
         for step, *arguments in played:
             await step(world, *arguments)
-        for name in world.retired:  # there would be something to bring, or to give up
+        for name in world.retired:  # so that catch-up would have work
             await world.lose(name)
         lacking = world.replicas.filter(account__in=world.retired, state=ReplicaState.PENDING)
         await answer_when(lambda: ask(service.database, lacking.exists), lambda exists: not exists)

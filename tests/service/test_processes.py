@@ -1,7 +1,8 @@
-"""Several processes on one ledger, and PostgreSQL that is not migrated yet or goes away under the service."""
+"""Several processes on one ledger, and PostgreSQL that is not migrated yet or stops while the service runs."""
 
 import asyncio
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import httpx
@@ -10,16 +11,12 @@ import pytest
 from testkit.serviceprocess import ServiceProcessError
 from tests.databases import Postgres
 from tests.service import services
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    Accounts,
-    Start,
-    assert_stored,
-    assert_told,
-    content,
-)
+from tests.service.conftest import Accounts, Start
+from tests.service.owners import assert_stored
+from tests.service.receipts import assert_told, listed
 from tests.service.services import client_of, put_when_free, until_nothing_is_left
+from tests.service.sizes import MANY_PARTS, ONE_PART, content
+from tests.unit.api.expectations import assert_problem
 from tests.unit.ledger.commands import run_manage
 
 UPLOADS = 200
@@ -27,19 +24,10 @@ AT_ONCE = 16
 ROUNDS = 5
 
 
-async def listed(client: httpx.AsyncClient) -> dict[str, str]:
-    """Key to state of every file."""
-    answer = await client.get("/files", params={"limit": 1000})
-    assert answer.json()["next"] is None
-    return {file["key"]: file["status"] for file in answer.json()["files"]}
-
-
-async def test_two_processes_agree_when_they_share_a_ledger(
+async def test_two_processes_share_a_ledger(
     accounts: Accounts, tmp_path: Path, database_url: str, start: Start
 ) -> None:
-    two = [services.service(tmp_path, database_url, accounts["A"], accounts["B"]) for _ in range(2)]
-    for process in two:
-        await start(process)
+    two = [await start(services.service(tmp_path, database_url, accounts["A"], accounts["B"])) for _ in range(2)]
     async with client_of(two[0]) as first, client_of(two[1]) as second:
         stored = await same_keys_at_once(first, second)
         stored |= await many_at_once(first, second)
@@ -50,20 +38,14 @@ async def test_two_processes_agree_when_they_share_a_ledger(
 
 
 async def same_keys_at_once(*clients: httpx.AsyncClient) -> dict[str, bytes]:
-    """One of them has it, the others are told so."""
+    """One upload of each key succeeds, the others get 409."""
     stored = {}
-    for number in range(ROUNDS):
+    for key in (f"same{number}" for number in range(ROUNDS)):
         bodies = [bytes([place]) * 99 for place in range(len(clients) * 3)]
-        answers = await asyncio.gather(
-            *(
-                clients[place % len(clients)].put(f"/files/same{number}", content=body)
-                for place, body in enumerate(bodies)
-            )
-        )
-        statuses = sorted(answer.status_code for answer in answers)
-        assert statuses == [201] + [409] * (len(bodies) - 1)
-        [winner] = [place for place, answer in enumerate(answers) if answer.status_code == 201]
-        stored[f"same{number}"] = bodies[winner]
+        sent = (client.put(f"/files/{key}", content=body) for client, body in zip(cycle(clients), bodies, strict=False))
+        codes = [answer.status_code for answer in await asyncio.gather(*sent)]
+        assert sorted(codes) == [201] + [409] * (len(bodies) - 1)
+        stored[key] = bodies[codes.index(201)]
     return stored
 
 
@@ -75,19 +57,20 @@ async def many_at_once(*clients: httpx.AsyncClient) -> dict[str, bytes]:
         async with room:
             return await client.put(f"/files/{key}", content=bodies[key])
 
-    answers = await asyncio.gather(*(upload(clients[place % len(clients)], key) for place, key in enumerate(bodies)))
+    sent = (upload(client, key) for client, key in zip(cycle(clients), bodies, strict=False))
+    answers = await asyncio.gather(*sent)
     assert {answer.status_code for answer in answers} == {201}, [a.text for a in answers if a.status_code != 201]
     return bodies
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
-    """A server of the test's own, that can be taken away under the service."""
+    """A server only for one test, which may stop it."""
     with Postgres() as server:
         yield server
 
 
-async def test_a_service_on_postgresql_starts_once_it_is_migrated_and_lives_through_a_stop_of_the_database(
+async def test_a_service_on_postgresql_starts_after_the_migration_and_survives_a_stop_of_the_database(
     accounts: Accounts, tmp_path: Path, own_postgres: Postgres, start: Start
 ) -> None:
     own_postgres.execute("CREATE DATABASE service")
@@ -108,7 +91,7 @@ async def test_a_service_on_postgresql_starts_once_it_is_migrated_and_lives_thro
         await asyncio.to_thread(own_postgres.stop)
         for size in (ONE_PART, MANY_PARTS):
             refused = await client.put("/files/k", content=content(size))
-            assert (refused.status_code, refused.json()["code"]) == (503, "ledger_unavailable")
+            assert_problem(refused, 503, "ledger_unavailable")
             assert "retry-after" in refused.headers
         assert (await client.get("/files/before")).status_code == 503
         assert (await client.get("/_/ready")).status_code == 200
@@ -123,16 +106,14 @@ async def test_nothing_is_lost_or_left_when_the_database_stops_within_an_upload(
     accounts: Accounts, tmp_path: Path, own_postgres: Postgres, start: Start
 ) -> None:
     own_postgres.execute("CREATE DATABASE service TEMPLATE template_of_tests")
-    process = services.service(tmp_path, own_postgres.url("service"), accounts["A"], accounts["B"])
-    await start(process)
+    process = await start(services.service(tmp_path, own_postgres.url("service"), accounts["A"], accounts["B"]))
     body = services.HeldBody()
     async with client_of(process) as client:
         sending = asyncio.create_task(client.put("/files/k", content=body))
         await services.until(lambda: bool(accounts["A"].contents().uploads and accounts["B"].contents().uploads))
         await asyncio.to_thread(own_postgres.stop)
         body.goes_on.set()
-        answer = await sending
-        assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")
+        assert_problem(await sending, 503, "ledger_unavailable")
         await asyncio.to_thread(own_postgres.start)
         await until_nothing_is_left([accounts["A"], accounts["B"]])
         assert_told(await put_when_free(process, b"x"), 201, {"A": None, "B": None})

@@ -1,29 +1,26 @@
-"""Reading with real curl: what it makes of awkward keys, of a part it has already, and of a body that is broken off."""
+"""Reading with curl: unusual keys, a part that is already there, and a body that breaks off."""
 
 import asyncio
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from file.logic.values import MiB
-from testkit.account import StoreAccount
-from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from testkit.processes import run_process
 from tests.files import bytes_of
 from tests.readers import TOKEN, reading_from
+from tests.service.conftest import Accounts, Proxied
 
 CONTENT = bytes_of(3 * MiB + 7)
 SMALL = b"content"
 
-Accounts = dict[str, StoreAccount]
-Proxied = Callable[[str], FaultProxy]
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 
 
 def curl(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code, and what it says."""
+    """Exit code and output."""
     told = run_process(
         ["curl", "-sS", "--path-as-is", "-m", "60", "-H", f"Authorization: Bearer {TOKEN}", *arguments],
         cwd=folder,
@@ -33,10 +30,6 @@ def curl(folder: Path, *arguments: str) -> tuple[int, str]:
     return told.returncode, told.stdout + told.stderr
 
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-
-
-@needs_curl
 async def test_curl_sees_an_error_when_the_bytes_were_damaged(proxied: Proxied, tmp_path: Path) -> None:
     proxy = proxied("A")
     proxy.add(Fault.damages_reply(operation="get", at_byte=100, times=None))
@@ -47,7 +40,6 @@ async def test_curl_sees_an_error_when_the_bytes_were_damaged(proxied: Proxied, 
         assert (tmp_path / "X").stat().st_size < len(CONTENT)
 
 
-@needs_curl
 async def test_curl_fetches_the_rest_when_it_goes_on_with_a_part(accounts: Accounts, tmp_path: Path) -> None:
     async with reading_from(*accounts.values()) as reader:
         await reader.store("some/key", CONTENT)
@@ -57,7 +49,6 @@ async def test_curl_fetches_the_rest_when_it_goes_on_with_a_part(accounts: Accou
             assert (code, (tmp_path / "X").read_bytes() == CONTENT) == (0, True), (begun, told)
 
 
-@needs_curl
 @pytest.mark.parametrize(
     ("spelt", "key"),
     [
@@ -69,16 +60,13 @@ async def test_curl_fetches_the_rest_when_it_goes_on_with_a_part(accounts: Accou
         ("50%25%41", "50%A"),
     ],
 )
-async def test_curl_gets_the_file_when_its_key_is_awkward(
-    spelt: str, key: str, accounts: Accounts, tmp_path: Path
-) -> None:
+async def test_curl_gets_a_file_with_an_unusual_key(spelt: str, key: str, accounts: Accounts, tmp_path: Path) -> None:
     async with reading_from(accounts["A"]) as reader:
         await reader.store(key, SMALL)
         code, told = await asyncio.to_thread(curl, tmp_path, "--globoff", "-o", "X", f"{reader.url}/files/{spelt}")
         assert (code, (tmp_path / "X").read_bytes()) == (0, SMALL), told
 
 
-@needs_curl
 async def test_curl_saves_the_file_under_its_name_when_it_is_asked_to(accounts: Accounts, tmp_path: Path) -> None:
     async with reading_from(accounts["A"]) as reader:
         await reader.store("k", SMALL, name="A report.pdf")

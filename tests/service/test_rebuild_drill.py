@@ -1,7 +1,4 @@
-"""The ledger is lost: the service's own, its accounts real stores, and the commands as an operator runs them.
-
-What was uploaded in every way is compared, row by row, with what the lost ledger had, and then read back.
-"""
+"""The commands rebuild a lost ledger: every row is compared with the lost ledger, and every file is read."""
 
 import asyncio
 import json
@@ -10,32 +7,33 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from tests.files import digests_of
-from tests.service.conftest import MANY_PARTS, ONE_PART, Accounts, Proxied, asking, content, serving
+from tests.service.conftest import Accounts, Proxied, serving
+from tests.service.owners import overwrite
+from tests.service.services import manage, manage_json
+from tests.service.sizes import MANY_PARTS, ONE_PART, content
 from tests.serving import Running
 from tests.unit.ledger.aliases import sqlite_alias
-from tests.unit.ledger.commands import run_manage, sqlite_url
+from tests.unit.ledger.commands import sqlite_url
 
-# What no object says of itself.
+# What the objects do not record.
 LOST = {
     "part_size", "ack", "who", "idempotency_key", "owner", "lease_until", "request_id", "attempts", "error_code",
     "begun_until",
 }  # fmt: skip
 TIMES = {"created_at", "stored_at"}
-WITHIN = timedelta(seconds=30)  # a moment of the same upload; S3's are whole seconds, and of its beginning
+WITHIN = timedelta(seconds=30)  # S3's times are whole seconds, and of the beginning of the upload
 Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
 def rows_of(path: Path) -> Rows:
-    """Every file and replica, without what only the database itself counts."""
+    """Every file and replica, without the numbers of the rows."""
     rows: Rows = {}
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
@@ -60,20 +58,12 @@ def assert_restored(found: Rows, expected: Rows) -> None:
                 assert abs(datetime.fromisoformat(restored[name]) - datetime.fromisoformat(row[name])) < WITHIN
 
 
-async def manage(path: Path, accounts: Mapping[str, StoreAccount], *arguments: str) -> CompletedProcess[str]:
-    environment = {name: text for account in accounts.values() for name, text in account.environment().items()}
-    return await asyncio.to_thread(run_manage, sqlite_url(path), *arguments, **environment)
-
-
-async def rebuilt(path: Path, accounts: Mapping[str, StoreAccount], *options: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and what was told."""
-    run = await manage(path, accounts, "ledger", "rebuild", "--json", *options)
-    assert run.stderr == ""
-    return run.returncode, json.loads(run.stdout)
+async def rebuilt(path: Path, accounts: Accounts, *options: str) -> tuple[int, dict[str, Any]]:
+    return await manage_json(sqlite_url(path), accounts.values(), "ledger", "rebuild", *options)
 
 
 async def upload(service: Running, part: str) -> dict[str, bytes]:
-    """Files of every way; returns their bodies by key."""
+    """Files by every way; returns their bodies by key."""
     bodies = {}
     async with service.client() as client:
         for name, size in ((f"ü 空 + %41 {part}.txt", ONE_PART), (f"large {part}", MANY_PARTS), (f"none {part}", 0)):
@@ -120,7 +110,7 @@ async def test_files_are_what_they_were_when_the_ledger_was_lost(
     proxy = proxied("C")
     async with serving(accounts["A"], accounts["B"], proxy.account, database=sqlite_database) as service:
         bodies = await upload(service, "early")
-        saved = await manage(old, accounts, "ledger", "backup", str(copy))
+        saved = await manage(sqlite_url(old), accounts.values(), "ledger", "backup", str(copy))
         assert saved.returncode == 0, saved.stderr
         bodies |= await upload(service, "late")
         proxy.add(Fault.refuses("InternalError", operation="put", times=None))
@@ -131,20 +121,20 @@ async def test_files_are_what_they_were_when_the_ledger_was_lost(
                 bodies[key] = b"p"
     expected = rows_of(old)
     assert len(expected) == 2 * 7 * (1 + 3) - 2 + 2 * (1 + 3)
-    asking(accounts["B"]).put_object(Bucket=accounts["B"].s3_bucket_name, Key="a stranger's", Body=b"x")
+    overwrite(accounts["B"], b"x", "a stranger's")
     for file in old.parent.glob(f"{old.name}*"):
         file.unlink()
 
     code, told = await rebuilt(old, accounts, "--dry-run")
     assert (code, told["restored"], old.exists()) == (1, {"stored": 0, "partial": 0}, False)
-    [installation] = told["other_installations"]  # it would be named by somebody who knows that it was this ledger's
+    [installation] = told["other_installations"]  # an operator knows that it was this ledger's
     code, told = await rebuilt(old, accounts, "--dry-run", "--adopt", installation)
     assert (code, told["restored"], old.exists()) == (0, {"stored": 14, "partial": 2}, False)
     code, told = await rebuilt(new, accounts, "--adopt", installation)
     assert (code, told["problems"], told["restored"]) == (0, {"count": 0, "first": []}, {"stored": 14, "partial": 2})
     assert told["strangers"] == {"count": 1, "first": [{"account": "B", "object_key": "a stranger's"}]}
     assert {name: each["missing"] for name, each in told["accounts"].items()} == {"A": 0, "B": 0, "C": 2}
-    assert told["hashed"] == 2 + 2  # of many parts, and nobody had said their digest
+    assert told["hashed"] == 2 + 2  # of many parts, without a digest from the client
     assert_restored(rows_of(new), expected)
     restored = rows_of(new)
     code, told = await rebuilt(new, accounts)
@@ -158,4 +148,4 @@ async def test_files_are_what_they_were_when_the_ledger_was_lost(
         alias = await asyncio.to_thread(opened.enter_context, sqlite_alias(new))
         async with serving(*accounts.values(), database=alias) as service:
             await assert_readable(service, bodies)
-        await asyncio.to_thread(opened.close)  # Django's connections are not for event loops
+        await asyncio.to_thread(opened.close)  # Django's connections do not work in event loops

@@ -1,18 +1,20 @@
-"""What docs/reverse-proxies.md promises of nginx, HAProxy and Caddy, with the configurations that it shows."""
+"""nginx, HAProxy and Caddy with the configurations of docs/reverse-proxies.md keep what that page promises."""
 
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from file.logic.values import MiB
 from mentumfileupload.config.uploadsettings import read_settings
-from tests.service.reverseproxies import CADDY, HAPROXY, NGINX, Program, in_front, shown
-from tests.serving import running
+from testkit.memorybucket import MemoryBucket
+from tests.service.reverseproxies import CADDY, HAPROXY, NGINX, Program, Proxy, in_front, shown
+from tests.serving import Running, running
 from tests.unit.api.earlyanswers import Early, curl, each_early, write_first
 from tests.unit.api.expectations import PART, assert_everywhere, assert_nothing_left, three
 from tests.unit.api.rawhttp import BOUND_SECONDS, Connection, connected, head, in_chunks, put
@@ -30,12 +32,19 @@ each_way = pytest.mark.parametrize("chunked", [False, True])
 KEYS = {"a//b": "a//b", "//a": "//a", "a%2Fb%20c": "a/b c", "%E2%82%AC%25": "€%", "a+b%2B": "a+b+"}
 
 
+@asynccontextmanager
+async def proxied(
+    program: Program, folder: Path, buckets: Sequence[MemoryBucket], **settings: Any
+) -> AsyncIterator[tuple[Running, Proxy]]:
+    """A service, and the program in front of it."""
+    async with running(buckets, **settings) as service, in_front(program, service.url, folder) as proxy:
+        yield service, proxy
+
+
 @each_program
-async def test_the_key_is_the_one_that_was_asked_for_when_it_has_slashes_and_signs(
-    program: Program, tmp_path: Path
-) -> None:
+async def test_the_key_is_unchanged_when_it_has_slashes_and_signs(program: Program, tmp_path: Path) -> None:
     buckets = three()
-    async with running(buckets) as service, in_front(program, service.url, tmp_path) as proxy:
+    async with proxied(program, tmp_path, buckets) as (_, proxy):
         for number, raw in enumerate(KEYS):
             assert (await put(proxy, raw, b"%d" % number)).status_code == 201
     for number, key in enumerate(KEYS.values()):
@@ -44,18 +53,12 @@ async def test_the_key_is_the_one_that_was_asked_for_when_it_has_slashes_and_sig
 
 @each_way
 @each_program
-async def test_parts_reach_the_accounts_when_the_body_is_still_on_its_way(
-    program: Program, chunked: bool, tmp_path: Path
-) -> None:
+async def test_parts_reach_the_accounts_before_the_body_ends(program: Program, chunked: bool, tmp_path: Path) -> None:
     buckets = three()
     body = b"x" * 20 * PART
     sent = b"".join(in_chunks(body)) if chunked else body
     length = "transfer-encoding: chunked" if chunked else f"content-length: {len(body)}"
-    async with (
-        running(buckets, part_size=PART) as service,
-        in_front(program, service.url, tmp_path) as proxy,
-        connected(proxy) as connection,
-    ):
+    async with proxied(program, tmp_path, buckets, part_size=PART) as (_, proxy), connected(proxy) as connection:
         await connection.send(head("PUT", "/files/k", length), sent[: 10 * PART])
         async with asyncio.timeout(BOUND_SECONDS):
             await asyncio.gather(*(bucket.first_part.wait() for bucket in buckets))
@@ -66,17 +69,11 @@ async def test_parts_reach_the_accounts_when_the_body_is_still_on_its_way(
 
 @each_way
 @each_program
-async def test_a_large_file_is_stored_and_read_when_there_is_no_limit(
-    program: Program, chunked: bool, tmp_path: Path
-) -> None:
+async def test_a_large_file_is_stored_and_read_without_a_limit(program: Program, chunked: bool, tmp_path: Path) -> None:
     buckets = three()
     body = b"0123456789abcdef" * (24 * MiB // 16)
     length = "transfer-encoding: chunked" if chunked else f"content-length: {len(body)}"
-    async with (
-        running(buckets, max_request_bytes=0) as service,
-        in_front(program, service.url, tmp_path) as proxy,
-        connected(proxy) as connection,
-    ):
+    async with proxied(program, tmp_path, buckets, max_request_bytes=0) as (_, proxy), connected(proxy) as connection:
         await connection.send(head("PUT", "/files/k", length), *(in_chunks(body) if chunked else [body]))
         assert (await connection.answer()).status_code == 201
         await connection.send(head("GET", "/files/k"))
@@ -86,15 +83,12 @@ async def test_a_large_file_is_stored_and_read_when_there_is_no_limit(
 
 @each_early
 @pytest.mark.parametrize("program", PROGRAMS[:2])
-async def test_the_early_answer_is_read_when_the_client_writes_everything_first(
+async def test_the_early_answer_is_read_after_writing_everything(
     program: Program, early: Early, tmp_path: Path
 ) -> None:
-    """Not with Caddy: it reads 256 KiB on and closes."""
+    """Not with Caddy, which reads only 256 KiB more and closes."""
     buckets = early.buckets()
-    async with (
-        running(buckets, max_request_bytes=early.limit) as service,
-        in_front(program, service.url, tmp_path) as proxy,
-    ):
+    async with proxied(program, tmp_path, buckets, max_request_bytes=early.limit) as (service, proxy):
         for number in range(3):
             status, code, _ = await asyncio.to_thread(write_first, proxy, f"{number}", 20 * MiB, early)
             assert (status, code) == (early.status, early.code)
@@ -104,18 +98,13 @@ async def test_the_early_answer_is_read_when_the_client_writes_everything_first(
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @each_early
 @each_program
-async def test_the_early_answer_is_read_when_the_client_reads_as_it_writes(
-    program: Program, early: Early, tmp_path: Path
-) -> None:
-    async with (
-        running(early.buckets(), max_request_bytes=early.limit) as service,
-        in_front(program, service.url, tmp_path) as proxy,
-    ):
+async def test_the_early_answer_is_read_while_writing(program: Program, early: Early, tmp_path: Path) -> None:
+    async with proxied(program, tmp_path, early.buckets(), max_request_bytes=early.limit) as (_, proxy):
         assert await curl(proxy, 20 * MiB, early, tmp_path) == (early.status, early.code)
 
 
 async def test_another_key_is_stored_when_nginx_gets_a_path_to_pass_to(tmp_path: Path) -> None:
-    """The configuration that the page warns of."""
+    """The configuration that the page warns against."""
     if NGINX.path is None:
         pytest.skip("nginx is not installed")
 
@@ -130,7 +119,7 @@ async def test_another_key_is_stored_when_nginx_gets_a_path_to_pass_to(tmp_path:
 
 
 class Behind:
-    """Answers every request; `heads` has a list for each connection on which a file was sent, `closed` those closed."""
+    """Answers every request; `heads` has a list of heads for each connection with a PUT; `closed`: one was closed."""
 
     def __init__(self) -> None:
         self.heads: list[list[bytes]] = []
@@ -141,7 +130,7 @@ class Behind:
         try:
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
-                if request.startswith(b"PUT"):  # and no question whether we are there
+                if request.startswith(b"PUT"):  # not a health check
                     if not mine:
                         self.heads.append(mine)
                     mine.append(request)
@@ -163,9 +152,7 @@ async def before(behind: Behind, program: Program, folder: Path) -> AsyncIterato
 
 
 @each_program
-async def test_host_and_headers_go_on_over_one_connection_when_a_client_sends_several_requests(
-    program: Program, tmp_path: Path
-) -> None:
+async def test_host_and_headers_pass_when_a_connection_has_several_requests(program: Program, tmp_path: Path) -> None:
     fields = [
         "host: files.example.com",
         "x-amz-meta-a_b: 1",
@@ -188,7 +175,7 @@ async def test_host_and_headers_go_on_over_one_connection_when_a_client_sends_se
 
 @pytest.mark.parametrize("program", PROGRAMS[1:2])
 async def test_haproxy_closes_an_idle_connection_when_it_also_asks_for_health(program: Program, tmp_path: Path) -> None:
-    """Within seconds; the default numbers keep it for longer than the service does."""
+    """HAProxy's default is longer than the service's limit."""
     behind = Behind()
     async with before(behind, program, tmp_path) as connection:
         await connection.send(head("PUT", "/files/k", "content-length: 1"), b"x")

@@ -1,4 +1,4 @@
-"""The sweep behind the service: it comes upon what is wrong by itself, marks and logs it, and is up to nothing else."""
+"""The sweep finds wrong replicas while the service runs, marks and logs them, and does nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,9 +14,10 @@ from file.ledger.audit.verification import Verification
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from tests.buckets import registry_of
-from tests.service.conftest import ONE_PART, Accounts, Proxied, put, serving
+from tests.service.conftest import Accounts, Proxied
+from tests.service.owners import delete, overwrite
 from tests.service.receipts import answer_when
-from tests.service.verifying import delete, opened, overwrite, states_of
+from tests.service.verifying import opened, states_of, upload
 from tests.unit.ledger.looking import ledger_on, replicas_in
 
 A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
@@ -24,7 +25,7 @@ A_DAY_IN_A_SECOND = 86_400 * 20  # twenty a second
 
 @asynccontextmanager
 async def scrubbing(database: str, *accounts: StoreAccount, per_day: int = A_DAY_IN_A_SECOND) -> AsyncIterator[Scrub]:
-    """On the writer of a ledger, as the service has it."""
+    """On the writer of a ledger, as in the service."""
     async with opened(database, accounts) as (_, buckets), ledger_on(database) as ledger:
         replicas, verification = Replicas(ledger.writer, database), Verification(ledger.writer, database)
         yield Scrub(replicas, verification, registry_of(buckets), per_day=per_day)
@@ -41,14 +42,14 @@ async def under_way(scrub: Scrub) -> AsyncIterator[None]:
             await task
 
 
-async def upload(database: str, *accounts: StoreAccount) -> None:
-    async with serving(*accounts, database=database) as service:
-        assert (await put(service, ONE_PART)).status_code == 201
+async def verified(sweep: Scrub) -> Result:
+    """The next verdict about A's replica: the sweep may have to start again behind its last one."""
+    while (verdict := await sweep.verify_one("A")) is None:
+        continue
+    return verdict
 
 
-async def test_what_is_wrong_is_found_and_marked_while_the_service_runs(
-    accounts: Accounts, sqlite_database: str
-) -> None:
+async def test_wrong_replicas_are_marked_while_the_service_runs(accounts: Accounts, sqlite_database: str) -> None:
     await upload(sqlite_database, *accounts.values())
     delete(accounts["A"])
     overwrite(accounts["B"], b"theirs")
@@ -67,9 +68,7 @@ async def test_what_is_wrong_is_found_and_marked_while_the_service_runs(
     assert found == {("A", "replica_missing", "pending"), ("B", "replaced", "blocked")}
 
 
-async def test_the_sweep_goes_on_when_an_account_failed(
-    accounts: Accounts, proxied: Proxied, sqlite_database: str
-) -> None:
+async def test_the_sweep_goes_on_when_one_fails(accounts: Accounts, proxied: Proxied, sqlite_database: str) -> None:
     proxy = proxied("A")
     await upload(sqlite_database, accounts["A"])
     proxy.add(Fault.refuses("AccessDenied", operation="head", times=2))
@@ -84,15 +83,11 @@ async def test_the_sweep_goes_on_when_an_account_failed(
 
 async def test_one_replica_is_verified_at_a_time(accounts: Accounts, sqlite_database: str) -> None:
     async with scrubbing(sqlite_database, *accounts.values()) as sweep:
-        assert await sweep.verify_one("A") is None  # there is none
+        assert await sweep.verify_one("A") is None
         await upload(sqlite_database, *accounts.values())
-        while (verdict := await sweep.verify_one("A")) is None:
-            """It began behind the last one of this account."""
-        assert verdict is Result.GOOD
+        assert await verified(sweep) is Result.GOOD
         delete(accounts["A"])
-        while (verdict := await sweep.verify_one("A")) is None:
-            """As above."""
-        assert verdict is Result.MISSING
+        assert await verified(sweep) is Result.MISSING
 
 
 async def test_nothing_is_sampled_when_it_is_switched_off(accounts: Accounts, sqlite_database: str) -> None:

@@ -1,49 +1,59 @@
-"""The service is told to end while something goes on that no request waits for any more: it has its time, too."""
+"""The service is told to end while work without a client is under way: this work gets its time, too."""
 
-import asyncio
 import os
 import signal
 import sqlite3
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from testkit.serviceprocess import ServiceProcess
-from tests.service.conftest import Accounts, Proxied, Start, assert_stored
-from tests.service.services import put, service, until_refused
-from tests.unit.api.rawhttp import Connection, head
+from tests.service.conftest import Accounts, Start
+from tests.service.owners import assert_stored
+from tests.service.services import exit_code, put, service, until_refused
+from tests.unit.api.rawhttp import connected, head
 
-# It has much more time than it may take: an end within the bound is one that waited for nothing else.
+# The service has much more time than it needs, so that an end within this bound did not wait for its limits.
 BOUND_SECONDS = 40.0
 PATIENT = {"UPLOAD_SHUTDOWN_SECONDS": "100", "UPLOAD_STALL_SECONDS": "100", "UPLOAD_ACK_GRACE_SECONDS": "0"}
+Began = Callable[[ServiceProcess, FaultProxy], Awaitable[None]]
 
 
 def replicas(ledger: Path) -> dict[str, str]:
-    """Account to state."""
+    """State by account."""
     with closing(sqlite3.connect(ledger)) as connection:
         return dict(connection.execute("SELECT account, state FROM file_replica"))
 
 
-async def end(process: ServiceProcess, *numbers: signal.Signals, goes_on: threading.Event | None = None) -> None:
-    """Tell it to end, once for each signal, then let what is held go on; return when it has ended, in time."""
+async def signalled(process: ServiceProcess, number: signal.Signals) -> None:
     assert process.process_id is not None
-    ending = os.pidfd_open(process.process_id)
-    try:
-        for number in numbers:
-            os.kill(process.process_id, number)
-            await until_refused(process)  # of two that come at once the process sees one
-        if goes_on is not None:
-            goes_on.set()
-        gone = asyncio.Event()
-        asyncio.get_running_loop().add_reader(ending, gone.set)
-        await asyncio.wait_for(gone.wait(), BOUND_SECONDS)
-        asyncio.get_running_loop().remove_reader(ending)
-    finally:
-        os.close(ending)
-    assert await asyncio.to_thread(process.stop) == 0
+    os.kill(process.process_id, number)
+    await until_refused(process)
+
+
+async def answered_without(process: ServiceProcess, proxy: FaultProxy) -> None:
+    """An upload whose answer does not wait for B."""
+    answer = await put(process, b"content", **{"upload-ack": "any"})
+    assert answer is not None
+    assert answer.status_code == 202
+
+
+async def left_by_its_client(process: ServiceProcess, proxy: FaultProxy) -> None:
+    """An upload whose client goes after the last byte."""
+    async with connected(process) as connection:
+        await connection.send(head("PUT", "/files/k", "content-length: 7"), b"content")
+        await proxy.wait_until("put")
+
+
+@pytest.fixture
+async def process(accounts: Accounts, proxy: FaultProxy, start: Start, tmp_path: Path, ledger: Path) -> ServiceProcess:
+    """With the accounts A and B."""
+    return await start(service(tmp_path, f"sqlite:///{ledger}", accounts["A"], proxy.account, **PATIENT))
 
 
 @pytest.fixture
@@ -51,51 +61,26 @@ def ledger(tmp_path: Path) -> Path:
     return tmp_path / "ledger.sqlite3"
 
 
-async def test_an_account_gets_the_file_when_it_is_behind_the_answer(
-    accounts: Accounts, proxied: Proxied, start: Start, tmp_path: Path, ledger: Path
+@pytest.mark.parametrize("begin", [answered_without, left_by_its_client])
+async def test_an_account_gets_the_file_when_the_service_ends_meanwhile(
+    accounts: Accounts, proxy: FaultProxy, process: ServiceProcess, ledger: Path, begin: Began
 ) -> None:
-    behind = proxied("B")
     goes_on = threading.Event()
-    behind.add(Fault.holds_reply(goes_on, operation="put"))
-    process = service(tmp_path, f"sqlite:///{ledger}", accounts["A"], behind.account, **PATIENT)
-    await start(process)
-    answer = await put(process, b"content", **{"upload-ack": "any"})
-    assert answer is not None
-    assert answer.status_code == 202
-    await end(process, signal.SIGTERM, goes_on=goes_on)
+    proxy.add(Fault.holds_reply(goes_on, operation="put"))
+    await begin(process, proxy)
+    await signalled(process, signal.SIGTERM)
+    goes_on.set()
+    assert await exit_code(process, BOUND_SECONDS) == 0
     assert replicas(ledger) == {"A": "stored", "B": "stored"}
     assert_stored([accounts["A"], accounts["B"]], {"k": b"content"})
 
 
-async def test_an_upload_is_finished_when_its_client_has_gone(
-    accounts: Accounts, proxied: Proxied, start: Start, tmp_path: Path, ledger: Path
-) -> None:
-    slow = proxied("B")
-    goes_on = threading.Event()
-    slow.add(Fault.holds_reply(goes_on, operation="put"))
-    process = service(tmp_path, f"sqlite:///{ledger}", accounts["A"], slow.account, **PATIENT)
-    await start(process)
-    host, _, port = process.url.removeprefix("http://").partition(":")
-    connection = Connection(*await asyncio.open_connection(host, int(port)))
-    await connection.send(head("PUT", "/files/k", "content-length: 7"), b"content")
-    await slow.wait_until("put")
-    await connection.close()
-    await end(process, signal.SIGTERM, goes_on=goes_on)
-    assert replicas(ledger) == {"A": "stored", "B": "stored"}
-    assert_stored([accounts["A"], accounts["B"]], {"k": b"content"})
-
-
-async def test_an_account_is_let_go_when_a_second_signal_comes(
-    accounts: Accounts, proxied: Proxied, start: Start, tmp_path: Path, ledger: Path
-) -> None:
-    behind = proxied("B")
-    behind.add(Fault.stalls(operation="put", times=None))
-    process = service(tmp_path, f"sqlite:///{ledger}", accounts["A"], behind.account, **PATIENT)
-    await start(process)
-    answer = await put(process, b"content", **{"upload-ack": "any"})
-    assert answer is not None
-    assert answer.status_code == 202
-    await end(process, signal.SIGTERM, signal.SIGINT)
+async def test_accounts_are_let_go_on_a_second_signal(proxy: FaultProxy, process: ServiceProcess, ledger: Path) -> None:
+    proxy.add(Fault.stalls(operation="put", times=None))
+    await answered_without(process, proxy)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        await signalled(process, number)
+    assert await exit_code(process, BOUND_SECONDS) == 0
     assert replicas(ledger) == {"A": "stored", "B": "pending"}
     log = process.log.read_text()
     assert "account_followed" in log

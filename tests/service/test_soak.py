@@ -1,53 +1,22 @@
-"""A short soak, from outside: what it finds, how it ends, and that nothing runs on after it."""
+"""A short soak from outside: what it finds, how it ends, and that no process is left."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from testkit.processes import start_process
-from tests.processes import processes_with
+from tests.service.conftest import StartProgram
 
-ROOT = Path(__file__).resolve().parents[2]
-MARK = "MENTUM_TEST_SOAK"
 LOST = "acknowledged files missing or damaged in any account"
-TRIED = re.compile(r"tried (\d+)")
 LEFT = "objects, versions, multipart uploads that nobody knows"
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a soak runs in; every process that it starts carries the mark, by which one left behind is found."""
-    mark = str(tmp_path)
-    yield {**os.environ, "TMPDIR": str(tmp_path), MARK: mark}
-    left = processes_with(MARK, mark)
-    for process_id in left:
-        os.kill(process_id, signal.SIGKILL)
-    assert not left
-
-
-def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
-    process: subprocess.Popen[str] = start_process(
-        [sys.executable, "-m", "soak", *words],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return process
-
-
 @pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both
-def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(environment: dict[str, str], tmp_path: Path) -> None:
+def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(start_program: StartProgram, tmp_path: Path) -> None:
     figures_file = tmp_path / "figures.json"
-    process = soak(environment, "--minutes", "0.15", "--seed", "11", "--lease", "6", "--json", str(figures_file))
+    process = start_program("soak", "--minutes", "0.15", "--seed", "11", "--lease", "6", "--json", str(figures_file))
     output, errors = process.communicate(timeout=380)
     assert (process.returncode, errors) == (0, ""), errors + output
     figures = json.loads(figures_file.read_text())
@@ -64,11 +33,11 @@ def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(environment: dic
 
 
 @pytest.mark.timeout(200)
-def test_everything_stops_when_ctrl_c_is_pressed(environment: dict[str, str]) -> None:
-    process = soak(environment, "--minutes", "30", "--seed", "12", "--progress", "1")
+def test_everything_stops_when_ctrl_c_is_pressed(start_program: StartProgram) -> None:
+    process = start_program("soak", "--minutes", "30", "--seed", "12", "--progress", "1")
     assert process.stdout is not None
     for line in process.stdout:
-        if (tried := TRIED.search(line)) and int(tried[1]) > 20:  # in the middle of it
+        if (tried := re.search(r"tried (\d+)", line)) and int(tried[1]) > 20:  # in the middle of it
             break
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=150)

@@ -1,4 +1,4 @@
-"""All is well: every account has every byte, by both ways in, and all accounts are served at the same time."""
+"""Without faults: every account gets every byte, by PUT and by form, and all accounts at the same time."""
 
 import asyncio
 import dataclasses
@@ -15,19 +15,11 @@ from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from tests.buckets import NewBucket
 from tests.files import digests_of
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    Accounts,
-    Proxied,
-    asking,
-    assert_nothing_left,
-    assert_stored,
-    assert_told,
-    content,
-    put,
-    serving,
-)
+from tests.service.conftest import Accounts, Proxied, put, put_stored, serving, serving_client
+from tests.service.owners import assert_nothing_left, assert_stored, head_of
+from tests.service.receipts import assert_told
+from tests.service.sizes import MANY_PARTS, ONE_PART, SIZES, content, each_size
+from tests.unit.api.expectations import assert_problem
 
 BOUNDARY = "boundary"
 FORM_HEAD = (
@@ -41,7 +33,7 @@ FORM_TYPE = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 @pytest.mark.parametrize("size", [0, 1, 5 * MiB, 8 * MiB - 1, 8 * MiB, 8 * MiB + 1, 20 * MiB])
 async def test_every_account_has_every_byte_when_all_is_well(accounts: Accounts, size: int) -> None:
     body = content(size)
-    async with serving(*accounts.values(), part_size=8 * MiB) as service, service.client() as client:
+    async with serving_client(*accounts.values(), part_size=8 * MiB) as (_, client):
         answer = await client.put("/files/some/key", content=body, headers={"content-type": "text/x-test"})
         told = assert_told(answer, 201, dict.fromkeys("ABC"))
         form = await client.post("/upload", content=FORM_HEAD + body + FORM_TAIL, headers=FORM_TYPE)
@@ -50,15 +42,15 @@ async def test_every_account_has_every_byte_when_all_is_well(accounts: Accounts,
     digests = digests_of(body)
     assert (told["size"], told["sha256"]) == (size, digests.sha256.hex())
     for name, account in accounts.items():
-        found = asking(account).head_object(Bucket=account.s3_bucket_name, Key="some/key", ChecksumMode="ENABLED")
+        found = head_of(account, "some/key", ChecksumMode="ENABLED")
         assert found["ChecksumCRC64NVME"] == told["crc64nvme"] == checksum_text(digests.crc64nvme)
         assert (found["ETag"], found["ContentType"]) == (told["accounts"][name]["etag"], "text/x-test")
         assert found["Metadata"][FILE_ID] == told["id"]
-        if size < 9 * MiB:  # what has many parts begins to be stored before its digest is known
+        if size < 9 * MiB:  # before the first of many parts is sent, the digest is not known
             assert found["Metadata"][FILE_SHA256] == hashlib.sha256(body).hexdigest()
 
 
-async def test_first_part_reaches_every_account_when_the_last_byte_has_not_arrived(
+async def test_first_part_reaches_every_account_before_the_last_byte_arrives(
     accounts: Accounts, proxied: Proxied
 ) -> None:
     proxies = [proxied(name) for name in accounts]
@@ -71,7 +63,7 @@ async def test_first_part_reaches_every_account_when_the_last_byte_has_not_arriv
         reached.append(parts)
         yield tail
 
-    async with serving(*(proxy.account for proxy in proxies)) as service, service.client() as client:
+    async with serving_client(*(proxy.account for proxy in proxies)) as (_, client):
         by_put = await client.put("/files/k", content=body(b"", b"last", 1))
         by_form = await client.post("/upload", content=body(FORM_HEAD, b"last" + FORM_TAIL, 3), headers=FORM_TYPE)
     told = assert_told(by_form, 201, dict.fromkeys("ABC"))
@@ -88,14 +80,12 @@ def more(kept_bucket: NewBucket) -> list[StoreAccount]:
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-async def test_slowest_account_decides_when_each_takes_its_time(
-    accounts: Accounts, more: list[StoreAccount], count: int
-) -> None:
+async def test_accounts_are_served_at_the_same_time(accounts: Accounts, more: list[StoreAccount], count: int) -> None:
     chosen, all_began = [*accounts.values(), *more][:count], threading.Event()
     with ExitStack() as stack:
         proxies = [stack.enter_context(FaultProxy(account)) for account in chosen]
         async with serving(*(proxy.account for proxy in proxies)) as service:
-            assert (await put(service, ONE_PART, "warm")).status_code == 201  # connections are made
+            await put_stored(service, key="warm")  # opens the connections
             for proxy in proxies:
                 proxy.add(Fault.holds_reply(all_began, times=None))
             uploading = asyncio.create_task(put(service, ONE_PART))
@@ -105,46 +95,42 @@ async def test_slowest_account_decides_when_each_takes_its_time(
             answer = await uploading
         puts = [(await proxy.wait_until("put", 2, ended=True))[-1] for proxy in proxies]
     assert_told(answer, 201, {account.name: None for account in chosen})
-    # All were under way at the same time, however long that took.
+    # All were under way at the same time.
     assert max(request.started for request in puts) < min(request.ended or 0 for request in puts)
     assert_stored(chosen, dict.fromkeys(("warm", "k"), content(ONE_PART)))
     for account in more:
         account.empty()
 
 
-@pytest.mark.parametrize("size", [ONE_PART, MANY_PARTS])
+@each_size
 async def test_key_stays_with_its_first_file_when_it_is_wanted_again(accounts: Accounts, size: int) -> None:
     async with serving(*accounts.values()) as service:
-        assert (await put(service, size)).status_code == 201
+        await put_stored(service, size)
         assert_told(await put(service, size), 200, dict.fromkeys("ABC"))
         other = await put(service, size - 1)
-    assert (other.status_code, other.json()["code"]) == (409, "key_taken")
+    assert_problem(other, 409, "key_taken")
     assert_stored(accounts.values(), {"k": content(size)})
 
 
-async def test_one_wins_when_two_uploads_go_to_one_key_at_once(accounts: Accounts, proxied: Proxied) -> None:
-    proxy = proxied("B")
-    second_was_told = threading.Event()
-    proxy.add(Fault.holds_reply(second_was_told, operation="put"))
+async def test_one_wins_when_two_uploads_go_to_one_key_at_once(accounts: Accounts, proxy: FaultProxy) -> None:
+    goes_on = threading.Event()
+    proxy.add(Fault.holds_reply(goes_on, operation="put"))
     async with serving(accounts["A"], proxy.account, accounts["C"]) as service:
         first = asyncio.create_task(put(service, ONE_PART))
         await proxy.wait_until("put")
         second = await put(service, 1)
-        second_was_told.set()
-        assert (second.status_code, second.json()["code"]) == (409, "key_busy")
+        goes_on.set()
+        assert_problem(second, 409, "key_busy")
         assert (await first).status_code == 201
     assert_stored(accounts.values(), {"k": content(ONE_PART)})
 
 
-async def test_nothing_is_asked_of_the_accounts_when_the_digest_is_refused(
-    accounts: Accounts, proxied: Proxied
-) -> None:
+async def test_nothing_is_published_when_the_digest_is_refused(accounts: Accounts, proxied: Proxied) -> None:
     proxy = proxied("A")
     headers = {"content-digest": "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"}
-    async with serving(proxy.account, accounts["B"], accounts["C"]) as service, service.client() as client:
-        for size in (ONE_PART, MANY_PARTS):
-            answer = await client.put("/files/k", content=content(size), headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (422, "digest_mismatch")
+    async with serving_client(proxy.account, accounts["B"], accounts["C"]) as (_, client):
+        for size in SIZES:
+            assert_problem(await client.put("/files/k", content=content(size), headers=headers), 422, "digest_mismatch")
     assert not proxy.seen("put")
     assert not proxy.seen("complete")
     assert_nothing_left(accounts.values())

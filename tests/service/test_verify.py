@@ -1,51 +1,27 @@
-"""Owners delete, overwrite and damage objects behind our back: verifying finds it, and what can be repaired is."""
-
-from typing import Any
+"""Owners delete, overwrite, and damage objects: `verify` finds it, and repairs what it can."""
 
 import pytest
 
 from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
-from tests.buckets import NewBucket
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    Accounts,
-    Proxied,
-    asking,
-    assert_stored,
-    content,
-    put,
-    serving,
-)
+from tests.service.conftest import Accounts, Proxied, put_stored, serving
+from tests.service.owners import asking, assert_stored, body_of, delete, metadata_of, overwrite
 from tests.service.receipts import receipt_when
-from tests.service.verifying import body_of, delete, metadata_of, overwrite, problems_of, states_of, verify
+from tests.service.sizes import MANY_PARTS, ONE_PART, SIZES, content, each_size
+from tests.service.verifying import problems_of, states_of, upload, verify
 from tests.serving import Running
 from tests.unit.ledger.looking import replicas_in
 
-SIZES = [ONE_PART, MANY_PARTS]
-QUICK: dict[str, Any] = {"lease_seconds": 1.0}
+QUICK = {"lease_seconds": 1.0}
 STORED = ("stored", None)
 GOOD = {"file": STORED, **dict.fromkeys("ABC", STORED)}
 MISSING, REPLACED = "replica_missing", "replaced"
 
 
 def damaged(body: bytes) -> bytes:
-    """As many bytes."""
+    """Of the same size."""
     return bytes([body[0] ^ 1]) + body[1:]
-
-
-async def upload(database: str, *accounts: StoreAccount, size: int = ONE_PART, key: str = "k") -> str:
-    """By a service that has ended by then. Returns the file's id."""
-    async with serving(*accounts, database=database) as service:
-        return await upload_to(service, size, key)
-
-
-async def upload_to(service: Running, size: int = ONE_PART, key: str = "k") -> str:
-    answer = await put(service, size, key)
-    assert answer.status_code == 201, answer.text
-    file_id: str = answer.json()["id"]
-    return file_id
 
 
 async def until_stored(service: Running, file_id: str) -> None:
@@ -55,9 +31,7 @@ async def until_stored(service: Running, file_id: str) -> None:
 
 @pytest.mark.parametrize("size", [0, *SIZES])
 @pytest.mark.parametrize("deep", [False, True])
-async def test_nothing_is_wrong_when_everything_is_there(
-    accounts: Accounts, sqlite_database: str, size: int, deep: bool
-) -> None:
+async def test_all_is_right_when_all_is_there(accounts: Accounts, sqlite_database: str, size: int, deep: bool) -> None:
     await upload(sqlite_database, *accounts.values(), size=size)
     findings = await verify(sqlite_database, *accounts.values(), deep=deep)
     assert findings.is_right
@@ -66,10 +40,10 @@ async def test_nothing_is_wrong_when_everything_is_there(
     assert all(row.verified_at is not None for row in (await replicas_in(sqlite_database)).values())
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_what_its_owner_deleted_is_brought_again(accounts: Accounts, sqlite_database: str, size: int) -> None:
+@each_size
+async def test_a_deleted_object_is_copied_again(accounts: Accounts, sqlite_database: str, size: int) -> None:
     async with serving(*accounts.values(), database=sqlite_database, **QUICK) as service:
-        file_id = await upload_to(service, size)
+        file_id = await put_stored(service, size)
         delete(accounts["B"])
         findings = await verify(sqlite_database, *accounts.values())
         assert problems_of(findings) == [("B", "k", MISSING, "pending")]
@@ -81,33 +55,32 @@ async def test_what_its_owner_deleted_is_brought_again(accounts: Accounts, sqlit
     assert (await verify(sqlite_database, *accounts.values())).is_right
 
 
-async def test_what_its_owner_overwrote_is_never_overwritten_by_us(accounts: Accounts, sqlite_database: str) -> None:
+async def test_an_object_of_the_owner_is_never_overwritten(accounts: Accounts, sqlite_database: str) -> None:
     theirs = damaged(content(ONE_PART))
     async with serving(*accounts.values(), database=sqlite_database, **QUICK) as service:
-        file_id = await upload_to(service)
+        file_id = await put_stored(service)
         overwrite(accounts["B"], theirs)
         for replace in (False, True, True):
             findings = await verify(sqlite_database, *accounts.values(), replace=replace)
             assert problems_of(findings) == [("B", "k", REPLACED, "blocked")]
             assert (await states_of(sqlite_database))["B"] == ("blocked", REPLACED)
             assert body_of(accounts["B"]) == theirs
-        delete(accounts["B"])  # its owner has moved it
-        findings = await verify(sqlite_database, *accounts.values())
-        assert problems_of(findings) == [("B", "k", MISSING, "pending")]
+        delete(accounts["B"])  # the owner has moved it
+        assert problems_of(await verify(sqlite_database, *accounts.values())) == [("B", "k", MISSING, "pending")]
         await until_stored(service, file_id)
     assert_stored(accounts.values(), {"k": content(ONE_PART)})
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("options", [{"ChecksumAlgorithm": "CRC64NVME"}, {"ChecksumAlgorithm": "CRC32"}])
-async def test_damaged_bytes_under_our_id_are_replaced_when_a_person_says_so(
-    accounts: Accounts, sqlite_database: str, size: int, options: dict[str, str]
+@each_size
+@pytest.mark.parametrize("algorithm", ["CRC64NVME", "CRC32"])
+async def test_damaged_bytes_under_our_id_are_replaced_only_on_request(
+    accounts: Accounts, sqlite_database: str, size: int, algorithm: str
 ) -> None:
     async with serving(*accounts.values(), database=sqlite_database, **QUICK) as service:
-        file_id = await upload_to(service, size)
+        file_id = await put_stored(service, size)
         wrong = damaged(content(size))
-        overwrite(accounts["C"], wrong, Metadata=metadata_of(accounts["C"]), **options)
-        findings = await verify(sqlite_database, *accounts.values(), replace=True)  # nobody has seen it until now
+        overwrite(accounts["C"], wrong, Metadata=metadata_of(accounts["C"]), ChecksumAlgorithm=algorithm)
+        findings = await verify(sqlite_database, *accounts.values(), replace=True)  # the first run only reports it
         assert problems_of(findings) == [("C", "k", REPLACED, "blocked")]
         assert body_of(accounts["C"]) == wrong
         dry = await verify(sqlite_database, *accounts.values(), replace=True, dry_run=True)
@@ -125,7 +98,7 @@ async def test_damaged_bytes_under_our_id_are_replaced_when_a_person_says_so(
 async def test_damaged_bytes_stay_when_no_other_account_shows_the_file_at_that_moment(
     accounts: Accounts, proxied: Proxied, sqlite_database: str, trouble: str
 ) -> None:
-    """Whatever the ledger says of the others."""
+    """The ledger's state of the others does not count."""
     await upload(sqlite_database, *accounts.values())
     proxy, wrong, metadata = proxied("A"), damaged(content(ONE_PART)), metadata_of(accounts["A"])
     among = (proxy.account, accounts["B"], accounts["C"])
@@ -160,12 +133,10 @@ async def test_another_size_differs(accounts: Accounts, sqlite_database: str) ->
     assert findings.problems[0].detail == f"has 5 bytes instead of {ONE_PART}"
 
 
-async def test_an_object_that_its_owner_copied_onto_itself_can_be_read(
-    accounts: Accounts, sqlite_database: str
-) -> None:
-    """Its ETag is another one; the bytes are ours."""
+async def test_an_object_its_owner_copied_onto_itself_can_be_read(accounts: Accounts, sqlite_database: str) -> None:
+    """Its ETag has changed, its bytes have not."""
     async with serving(accounts["A"], database=sqlite_database) as service:
-        await upload_to(service, MANY_PARTS)
+        await put_stored(service, MANY_PARTS)
         overwrite(accounts["A"], content(MANY_PARTS), Metadata=metadata_of(accounts["A"]))
         async with service.client() as client:
             assert (await client.get("/files/k")).status_code != 200
@@ -173,21 +144,19 @@ async def test_an_object_that_its_owner_copied_onto_itself_can_be_read(
             assert (await client.get("/files/k")).content == content(MANY_PARTS)
 
 
-async def test_bytes_that_rotted_are_found_by_reading_only(
-    accounts: Accounts, proxied: Proxied, sqlite_database: str
-) -> None:
+async def test_only_reading_finds_damaged_bytes(accounts: Accounts, proxy: FaultProxy, sqlite_database: str) -> None:
     await upload(sqlite_database, *accounts.values(), size=MANY_PARTS)
-    proxy = proxied("B")
     among = (accounts["A"], proxy.account, accounts["C"])
     proxy.add(Fault.damages_reply(operation="get", at_byte=MANY_PARTS - 1))
-    assert (await verify(sqlite_database, *among, deep=True)).is_right  # on the way: the second reading is right
+    # Damaged on the way: the second reading is right.
+    assert (await verify(sqlite_database, *among, deep=True)).is_right
     assert len(proxy.seen("get")) == 2
     proxy.add(Fault.damages_reply(operation="get", at_byte=MANY_PARTS - 1, times=None))
     assert (await verify(sqlite_database, *among)).is_right
     findings = await verify(sqlite_database, *among, deep=True)
     assert problems_of(findings) == [("B", "k", REPLACED, "blocked")]
     assert findings.problems[0].detail == "gives other bytes"
-    assert not (await verify(sqlite_database, *among)).is_right  # a look does not make up for it
+    assert not (await verify(sqlite_database, *among)).is_right  # without --deep it stays wrong
     assert (await states_of(sqlite_database))["B"] == ("blocked", REPLACED)
     proxy.clear()
     assert (await verify(sqlite_database, *among)).is_right
@@ -200,17 +169,14 @@ async def test_the_last_good_replica_is_never_demoted(accounts: Accounts, sqlite
     for account in accounts.values():
         delete(account)
     findings = await verify(sqlite_database, *accounts.values(), dry_run=dry_run)
-    became = sorted(problem.became for problem in findings.problems)
-    assert became == ["kept", "pending", "pending"]
-    copies = sorted(problem.good_copies or 0 for problem in findings.problems)
-    assert copies == [0, 1, 2]
+    assert sorted(problem.became for problem in findings.problems) == ["kept", "pending", "pending"]
+    assert sorted(problem.good_copies or 0 for problem in findings.problems) == [0, 1, 2]
     states = await states_of(sqlite_database)
     if dry_run:
         assert states == GOOD
     else:
-        assert sorted(map(str, states.values())) == sorted(
-            map(str, [("partial", None), ("pending", MISSING), ("pending", MISSING), ("stored", MISSING)])
-        )
+        assert states.pop("file") == ("partial", None)
+        assert sorted(states.values()) == [("pending", MISSING), ("pending", MISSING), ("stored", MISSING)]
     again = await verify(sqlite_database, *accounts.values())
     assert len(again.problems) == (3 if dry_run else 1)
     assert not again.is_right
@@ -226,67 +192,54 @@ async def test_a_dry_run_changes_nothing(accounts: Accounts, sqlite_database: st
     assert all(row.verified_at is None for row in (await replicas_in(sqlite_database)).values())
 
 
-@pytest.mark.parametrize("trouble", ["gone", "failing", "refusing", "without its bucket", "losing its bucket"])
-async def test_an_account_that_does_not_tell_changes_nothing(
-    accounts: Accounts, proxied: Proxied, sqlite_database: str, trouble: str
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (None, "account_unreachable"),
+        (Fault.refuses("InternalError", operation="head", times=None), "account_failing"),
+        (Fault.refuses("AccessDenied", operation="head", times=None), "access_refused"),
+        # Every request for an object is answered with 404, too.
+        (Fault.refuses("NoSuchBucket", times=None), "bucket_missing"),
+        (Fault.refuses("NoSuchBucket", times=None, after=1), "bucket_missing"),
+    ],
+    ids=["gone", "failing", "refusing", "without its bucket", "losing its bucket"],
+)
+async def test_no_replica_changes_when_its_account_gives_no_answer(
+    accounts: Accounts, proxy: FaultProxy, sqlite_database: str, fault: Fault | None, code: str
 ) -> None:
     await upload(sqlite_database, *accounts.values())
-    proxy = proxied("B")
-    if trouble == "gone":
+    if fault is None:
         proxy.refuse_connections()
-    elif trouble.endswith("its bucket"):  # then every object is asked for with 404, too
-        proxy.add(Fault.refuses("NoSuchBucket", times=None, after=int(trouble.startswith("losing"))))
     else:
-        code = "InternalError" if trouble == "failing" else "AccessDenied"
-        proxy.add(Fault.refuses(code, operation="head", times=None))
+        proxy.add(fault)
     delete(accounts["A"])
     findings = await verify(sqlite_database, accounts["A"], proxy.account, accounts["C"])
-    error = findings.accounts["B"].error
-    codes = {
-        "gone": "account_unreachable",
-        "failing": "account_failing",
-        "refusing": "access_refused",
-        "without its bucket": "bucket_missing",
-        "losing its bucket": "bucket_missing",
-    }
-    assert error is not None
-    assert error.code == codes[trouble]
-    assert findings.accounts["A"].missing == 1  # its trouble is its own
+    assert findings.accounts["B"].error is not None
+    assert findings.accounts["B"].error.code == code
+    assert findings.accounts["A"].missing == 1
     states = await states_of(sqlite_database)
     assert (states["A"], states["B"], states["C"]) == (("pending", MISSING), STORED, STORED)
     assert not findings.is_right
 
 
-@pytest.fixture(scope="session")
-def versioned(kept_bucket: NewBucket) -> StoreAccount:
-    """Account A with a bucket that keeps versions."""
-    return kept_bucket("A", "verify-versioned", versioned=True)
-
-
-async def test_a_bucket_that_keeps_versions_has_the_file_again(
+async def test_a_versioned_bucket_is_repaired(
     accounts: Accounts, versioned: StoreAccount, sqlite_database: str
 ) -> None:
-    versioned.empty()
     among = (versioned, accounts["B"])
     async with serving(*among, database=sqlite_database, **QUICK) as service:
-        file_id = await upload_to(service)
+        file_id = await put_stored(service)
         theirs = overwrite(versioned, b"theirs")
-        findings = await verify(sqlite_database, *among)
-        assert problems_of(findings) == [("A", "k", REPLACED, "blocked")]
+        assert problems_of(await verify(sqlite_database, *among)) == [("A", "k", REPLACED, "blocked")]
         asking(versioned).delete_object(Bucket=versioned.s3_bucket_name, Key="k", VersionId=theirs)
-        assert (await verify(sqlite_database, *among)).is_right  # ours is the current one again
+        assert (await verify(sqlite_database, *among)).is_right  # our version is the current one again
         assert (await states_of(sqlite_database))["A"] == STORED
-        delete(versioned)  # leaves a marker
-        findings = await verify(sqlite_database, *among)
-        assert problems_of(findings) == [("A", "k", MISSING, "pending")]
+        delete(versioned)  # leaves a delete marker
+        assert problems_of(await verify(sqlite_database, *among)) == [("A", "k", MISSING, "pending")]
         await until_stored(service, file_id)
         assert body_of(versioned) == content(ONE_PART)
-        wrong = damaged(content(ONE_PART))
-        overwrite(versioned, wrong, Metadata=metadata_of(versioned))
+        overwrite(versioned, damaged(content(ONE_PART)), Metadata=metadata_of(versioned))
         await verify(sqlite_database, *among)
-        findings = await verify(sqlite_database, *among, replace=True)
-        assert problems_of(findings) == [("A", "k", REPLACED, "removed")]
+        assert problems_of(await verify(sqlite_database, *among, replace=True)) == [("A", "k", REPLACED, "removed")]
         await until_stored(service, file_id)
     assert body_of(versioned) == content(ONE_PART)
     assert (await verify(sqlite_database, *among)).is_right
-    versioned.empty()

@@ -1,10 +1,6 @@
-"""`manage.py verify` as an operator runs it beside the service: what it prints, and its exit code."""
+"""`manage.py verify` as an operator runs it: what it prints, and its exit code."""
 
-import asyncio
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -12,65 +8,40 @@ import pytest
 from file.audit.findings import SHOWN, AccountFindings, Finding, Findings, UnknownObject
 from file.logic.errors import AccountUnreachableError
 from file.management.reports.verify import as_json, as_lines, as_progress
-from testkit.account import StoreAccount
-from tests.service.conftest import ONE_PART, Accounts, content, put, serving
+from tests.service.conftest import Accounts, serving_client
+from tests.service.owners import body_of, delete, overwrite
 from tests.service.receipts import answer_when, listed_state
-from tests.service.verifying import body_of, delete, overwrite, states_of
-from tests.unit.ledger.commands import run_manage, sqlite_url
-
-
-async def manage(path: Path, accounts: Mapping[str, StoreAccount], *arguments: str) -> CompletedProcess[str]:
-    environment = {name: text for account in accounts.values() for name, text in account.environment().items()}
-    return await asyncio.to_thread(run_manage, sqlite_url(path), "verify", *arguments, **environment)
-
-
-async def told(path: Path, accounts: Mapping[str, StoreAccount], *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and the one object."""
-    run = await manage(path, accounts, "--json", *arguments)
-    assert run.stderr == ""
-    assert run.stdout.count("\n") == 1
-    return run.returncode, json.loads(run.stdout)
+from tests.service.services import manage, manage_json
+from tests.service.sizes import ONE_PART, content
+from tests.service.verifying import states_of, upload
+from tests.unit.ledger.commands import sqlite_url
 
 
 @pytest.fixture
-def ledger(sqlite_database: str, tmp_path: Path) -> Path:
-    return tmp_path / "database.sqlite3"
+def url(sqlite_database: str, tmp_path: Path) -> str:
+    """Of the ledger `sqlite_database`."""
+    return sqlite_url(tmp_path / "database.sqlite3")
 
 
 @pytest.mark.timeout(300)
-async def test_an_operator_is_told_and_the_service_puts_it_right(
-    accounts: Accounts, sqlite_database: str, ledger: Path
-) -> None:
-    async with serving(*accounts.values(), database=sqlite_database) as service:
-        for key in ("in/k", "in/other", "out"):
-            assert (await put(service, ONE_PART, key)).status_code == 201
-    code, found = await told(ledger, accounts, "--deep")
+async def test_verify_reports_and_the_service_repairs(accounts: Accounts, sqlite_database: str, url: str) -> None:
+    await upload(sqlite_database, *accounts.values(), keys=("in/k", "in/other", "out"))
+    code, found = await manage_json(url, accounts.values(), "verify", "--deep")
     assert (code, found["right"], found["problems"], found["deep"]) == (0, True, {"count": 0, "first": []}, True)
-    assert found["accounts"]["B"] == {
-        "asked": 3,
-        "good": 3,
-        "missing": 0,
-        "differs": 0,
-        "not_answered": 0,
-        "objects": 3,
-        "strangers": 0,
-        "left_behind": 0,
-        "not_in_ledger": 0,
-        "open_uploads": 0,
-        "uploads_left_open": 0,
-        "error": None,
-    }
+    none = "missing differs not_answered strangers left_behind not_in_ledger open_uploads uploads_left_open".split()
+    expected = {**dict.fromkeys(none, 0), **dict.fromkeys(("asked", "good", "objects"), 3), "error": None}
+    assert found["accounts"]["B"] == expected
     delete(accounts["A"], "in/k")
     overwrite(accounts["C"], b"theirs", "in/other")
     overwrite(accounts["B"], b"theirs", "in/theirs")
-    code, found = await told(ledger, accounts, "--dry-run", "--prefix", "in/")
+    code, found = await manage_json(url, accounts.values(), "verify", "--dry-run", "--prefix", "in/")
     assert (code, found["dry_run"], found["problems"]["count"]) == (1, True, 2)
     assert [found["accounts"][name]["objects"] for name in "ABC"] == [1, 3, 2]
-    assert {name for name, state in (await states_of(sqlite_database, "in/k")).items() if state[0] != "stored"} == set()
-    code, found = await told(ledger, accounts, "--account", "B", "--sample", "2")
+    assert {state for state, _ in (await states_of(sqlite_database, "in/k")).values()} == {"stored"}
+    code, found = await manage_json(url, accounts.values(), "verify", "--account", "B", "--sample", "2")
     assert (code, found["accounts"].keys(), found["accounts"]["B"]["asked"]) == (0, {"B"}, 2)
     assert found["accounts"]["B"]["strangers"] is None
-    run = await manage(ledger, accounts)
+    run = await manage(url, accounts.values(), "verify")
     assert run.returncode == 1
     lines = run.stdout.splitlines()
     titles = "account asked good missing differs not answered unknown objects left behind not in ledger open uploads"
@@ -85,39 +56,33 @@ async def test_an_operator_is_told_and_the_service_puts_it_right(
     assert lines[-1] == "Problems were found."
     assert (await states_of(sqlite_database, "in/k"))["A"] == ("pending", "replica_missing")
     assert (await states_of(sqlite_database, "in/other"))["C"] == ("blocked", "replaced")
-    async with (
-        serving(*accounts.values(), database=sqlite_database, lease_seconds=1.0) as service,
-        service.client() as client,
-    ):
+    async with serving_client(*accounts.values(), database=sqlite_database, lease_seconds=1.0) as (_, client):
         await answer_when(lambda: listed_state(client, "in/k"), lambda state: state == "stored")
     assert body_of(accounts["A"], "in/k") == content(ONE_PART)
 
 
 @pytest.mark.timeout(300)
-async def test_what_cannot_be_done_is_refused_in_a_line(accounts: Accounts, tmp_path: Path, ledger: Path) -> None:
+async def test_wrong_options_are_refused_in_one_line(accounts: Accounts, tmp_path: Path, url: str) -> None:
     for arguments, words in (
         (("--account", "Z"), "the accounts are A, B, C"),
         (("--clean", "--sample", "1"), "use one of them"),
         (("--sample", "0"), "a whole number"),
     ):
-        run = await manage(ledger, accounts, *arguments)
+        run = await manage(url, accounts.values(), "verify", *arguments)
         assert run.returncode != 0
         assert words in run.stderr, run.stderr
         assert "Traceback" not in run.stderr
         assert run.stdout == ""
-    run = await manage(tmp_path / "none.sqlite3", accounts)
+    run = await manage(sqlite_url(tmp_path / "none.sqlite3"), accounts.values(), "verify")
     assert (run.returncode, "there is no ledger yet" in run.stderr) == (1, True)
     assert not (tmp_path / "none.sqlite3").exists()
 
 
 @pytest.mark.timeout(300)
-async def test_an_account_that_is_not_configured_any_more_is_told(
-    accounts: Accounts, sqlite_database: str, ledger: Path
-) -> None:
-    async with serving(*accounts.values(), database=sqlite_database) as service:
-        assert (await put(service, ONE_PART)).status_code == 201
+async def test_an_account_without_configuration_is_reported(accounts: Accounts, sqlite_database: str, url: str) -> None:
+    await upload(sqlite_database, *accounts.values())
     del accounts["C"]
-    code, found = await told(ledger, accounts)
+    code, found = await manage_json(url, accounts.values(), "verify")
     assert (code, found["accounts"]["C"]["not_answered"]) == (1, 1)
     assert found["accounts"]["C"]["error"]["code"] == "account_unreachable"
     assert found["accounts"]["A"]["good"] == found["accounts"]["B"]["good"] == 1
@@ -125,17 +90,11 @@ async def test_an_account_that_is_not_configured_any_more_is_told(
 
 
 def a_problem(number: int, **changes: Any) -> Finding:
-    told = {
-        "account": "A",
-        "key": f"k{number}",
-        "code": "replica_missing",
-        "became": "kept",
-        "detail": "is gone",
-    }
+    told = {"account": "A", "key": f"k{number}", "code": "replica_missing", "became": "kept", "detail": "is gone"}
     return Finding(**{**told, **changes})
 
 
-def test_lists_are_bounded_and_what_is_left_is_counted() -> None:
+def test_lists_are_bounded_and_have_a_count_of_the_rest() -> None:
     findings = Findings({"A": AccountFindings(asked=SHOWN + 7, missing=SHOWN + 7)})
     for number in range(SHOWN + 7):
         findings.add(a_problem(number))
@@ -147,7 +106,7 @@ def test_lists_are_bounded_and_what_is_left_is_counted() -> None:
     assert (found["problems"]["count"], len(found["problems"]["first"])) == (SHOWN + 7, SHOWN)
 
 
-def test_lines_say_how_many_good_copies_are_left() -> None:
+def test_lines_have_the_number_of_good_copies() -> None:
     findings = Findings({"A": AccountFindings(error=AccountUnreachableError("A", "head"))})
     findings.add(a_problem(0, good_copies=0))
     findings.add(a_problem(1, good_copies=1, became="pending"))
@@ -160,7 +119,7 @@ def test_lines_say_how_many_good_copies_are_left() -> None:
         assert lines[-2] == "Not verified completely: A (account_unreachable): " + str(findings.accounts["A"].error)
 
 
-def test_progress_is_the_part_of_all_accounts_that_is_done() -> None:
+def test_progress_is_the_share_of_all_accounts_that_is_done() -> None:
     own = AccountFindings()
     findings = Findings({"A": own, "B": AccountFindings(reached=1.0, objects=4)})
     assert as_progress(findings) == ("0 replicas checked, 0 problems, 4 objects listed", 0.5)

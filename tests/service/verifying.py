@@ -1,6 +1,6 @@
-"""Verifying as `manage.py verify` does it, in the test's own event loop, and what an owner does behind our back."""
+"""Verifying as `manage.py verify` does it, in the test's own event loop."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,8 @@ from file.ledger.installations import Installations
 from file.s3.bucket import S3Bucket
 from testkit.account import StoreAccount
 from tests.buckets import registry_of, s3_buckets
-from tests.service.conftest import asking
+from tests.service.conftest import put_stored, serving
+from tests.service.sizes import ONE_PART
 from tests.unit.ledger.looking import files_in, replicas_in
 
 WITHOUT_PAUSE = 0.01  # seconds, before a listing asks again
@@ -33,6 +34,13 @@ async def opened(
             yield threads, buckets
     finally:
         await threads.close()
+
+
+async def upload(database: str, *accounts: StoreAccount, keys: Iterable[str] = ("k",), size: int = ONE_PART) -> None:
+    """By a service that ends afterwards."""
+    async with serving(*accounts, database=database) as service:
+        for key in keys:
+            await put_stored(service, size, key)
 
 
 async def verify(database: str, *accounts: StoreAccount, only: str | None = None, **plan: Any) -> Findings:
@@ -67,25 +75,3 @@ async def states_of(database: str, key: str = "k") -> dict[str, tuple[str, str |
     replicas = await replicas_in(database, key)
     states: dict[str, tuple[str, str | None]] = {name: (row.state, row.error_code) for name, row in replicas.items()}
     return {"file": ((await files_in(database))[key].state, None), **states}
-
-
-def delete(account: StoreAccount, key: str = "k") -> None:
-    asking(account).delete_object(Bucket=account.s3_bucket_name, Key=key)
-
-
-def overwrite(account: StoreAccount, body: bytes, key: str = "k", **options: Any) -> str | None:
-    """As an owner does it. Returns the version, if the bucket keeps versions."""
-    answer = asking(account).put_object(Bucket=account.s3_bucket_name, Key=key, Body=body, **options)
-    version: str | None = answer.get("VersionId")
-    return version
-
-
-def metadata_of(account: StoreAccount, key: str = "k") -> dict[str, str]:
-    """Ours, and the sender's."""
-    found: dict[str, str] = asking(account).head_object(Bucket=account.s3_bucket_name, Key=key)["Metadata"]
-    return found
-
-
-def body_of(account: StoreAccount, key: str = "k") -> bytes:
-    body: bytes = asking(account).get_object(Bucket=account.s3_bucket_name, Key=key)["Body"].read()
-    return body

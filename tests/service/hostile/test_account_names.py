@@ -17,10 +17,12 @@ from file.logic.values import FILE_ACCOUNT_HASHES
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from tests.buckets import registry_of
-from tests.service.conftest import MANY_PARTS, ONE_PART, Accounts, Proxied, asking, content, serving
+from tests.service.conftest import Accounts, Proxied, serving
+from tests.service.owners import asking, delete, metadata_of
 from tests.service.receipts import receipt_when, statuses
+from tests.service.sizes import MANY_PARTS, ONE_PART, content
 from tests.service.test_older_ledger import new_ledger, ownership_of
-from tests.service.verifying import delete, metadata_of, opened
+from tests.service.verifying import opened
 from tests.unit.ledger.commands import run_manage, sqlite_url
 from tests.unit.ledger.looking import files_in
 

@@ -19,7 +19,8 @@ from file.management.server.connections import can_be_seen
 from file.management.server.eviction import Idle, address_of, to_evict
 from file.management.server.openfiles import MOST_CONNECTIONS, OpenFiles
 from testkit.serviceprocess import ServiceProcess, ServiceProcessError
-from tests.service.conftest import Accounts, Start, assert_stored
+from tests.service.conftest import Accounts, Start
+from tests.service.owners import assert_stored
 from tests.service.services import service
 from tests.unit.api.expectations import assert_problem, memory_service
 from tests.unit.api.rawhttp import CHUNKED, Connection, connected, exchange, form_head, form_part, head, in_chunks, put

@@ -21,19 +21,10 @@ from file.s3.client import Network, S3Client
 from testkit.account import StoreAccount
 from tests.buckets import account_of, registry_of, s3_buckets
 from tests.files import described, part_of
-from tests.service.conftest import (
-    MANY_PARTS,
-    ONE_PART,
-    PART_BYTES,
-    Accounts,
-    assert_nothing_left,
-    assert_stored,
-    assert_told,
-    content,
-    put,
-    serving,
-)
-from tests.service.receipts import statuses
+from tests.service.conftest import Accounts, put, serving
+from tests.service.owners import assert_nothing_left, assert_stored
+from tests.service.receipts import assert_told, statuses
+from tests.service.sizes import MANY_PARTS, ONE_PART, PART_BYTES, content
 from tests.serving import Running, running
 
 NO_HEADER = "\ud800"  # cannot be encoded: a mistake that no rule about settings or answers prevents

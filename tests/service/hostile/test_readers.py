@@ -19,10 +19,11 @@ from testkit.faults.faults import Fault
 from testkit.serviceprocess import TOKEN
 from tests.buckets import s3_buckets
 from tests.processes import memory_of
-from tests.service.conftest import PATIENT, Accounts, Proxied, content
+from tests.service.conftest import Accounts, Proxied
 from tests.service.receipts import receipt_when
 from tests.service.services import client_of
 from tests.service.services import service as new_service
+from tests.service.sizes import PATIENT, content
 from tests.serving import Running, running
 from tests.unit.api.expectations import assert_problem, until
 from tests.unit.api.rawhttp import Listening, head

@@ -10,7 +10,9 @@ from file.models import File
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from tests.buckets import registry_of, s3_buckets
-from tests.service.conftest import MANY_PARTS, Accounts, Proxied, assert_stored, content, serving
+from tests.service.conftest import Accounts, Proxied, serving
+from tests.service.owners import assert_stored
+from tests.service.sizes import MANY_PARTS, content
 from tests.unit.ledger.commands import run_manage, run_python, sqlite_url
 from tests.unit.ledger.looking import ask
 

@@ -15,8 +15,9 @@ from file.logic.errors import LedgerUnavailableError
 from file.logic.values import Ack, ReplicaState
 from testkit.faults.faults import Fault
 from testkit.ports import free_port
-from tests.service.conftest import MANY_PARTS, ONE_PART, SHORT, Accounts, Proxied, content, serving
+from tests.service.conftest import Accounts, Proxied, serving
 from tests.service.receipts import answer_when
+from tests.service.sizes import MANY_PARTS, ONE_PART, SHORT, content
 from tests.serving import PLAIN, Running, running
 from tests.unit.api.expectations import assert_problem, memory_service, three, until
 from tests.unit.api.figures import Figures, Series, figures_of, grown, growth, parsed, read, series, value
