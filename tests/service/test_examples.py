@@ -52,7 +52,7 @@ def upload(client: Sequence[str], service: ServiceProcess, folder: Path, token: 
     return ended.returncode, ended.stdout
 
 
-def test_every_account_has_the_file_when_a_client_sends_it_and_says_why_when_it_may_not(
+def test_every_account_has_the_file_unless_the_token_is_wrong(
     client: Sequence[str], service: ServiceProcess, accounts: Accounts, tmp_path: Path
 ) -> None:
     code, said = upload(client, service, tmp_path, token="another-token-than-theirs")
@@ -68,15 +68,14 @@ def test_every_account_has_the_file_when_a_client_sends_it_and_says_why_when_it_
     assert_stored(accounts.values(), {KEY: BODY})
 
 
-def test_nginx_is_configured_as_its_page_says() -> None:
-    """`test_reverse_proxies.py` runs what stands on the page."""
+def test_the_nginx_example_is_the_configuration_of_the_page() -> None:
+    """`test_reverse_proxies.py` runs this configuration."""
     shown = (EXAMPLES / "nginx" / "mentum.conf").read_text()
-    assert [line for line in shown.splitlines(keepends=True) if not line.startswith("#")][1:] == (
-        NGINX.configuration().splitlines(keepends=True)
-    )
+    lines = [line for line in shown.splitlines(keepends=True) if not line.startswith("#")]
+    assert lines[1:] == NGINX.configuration().splitlines(keepends=True)
 
 
-def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     text = (EXAMPLES / "systemd" / "mentum.service").read_text()
     unit = configparser.RawConfigParser(strict=False)
     unit.read_string(text)

@@ -131,14 +131,13 @@ async def test_an_equal_object_without_metadata_is_not_removed_or_called_erased_
         await receipt_when(client, file_id, lambda receipt: receipt["status"] == "erased")
 
 
-async def test_our_bytes_as_another_version_are_not_called_erased(new_bucket: NewBucket, accounts: Accounts) -> None:
+async def test_our_bytes_as_another_version_are_not_called_erased(versioned: StoreAccount) -> None:
     """A repeated put stored a second version of ours, whose metadata is lost, too."""
-    account = new_bucket("A", f"lossy-{uuid4().hex[:12]}", versioned=True)
-    with FaultProxy(account) as proxy:
+    with FaultProxy(versioned) as proxy:
         proxy.add(Fault.loses_metadata(times=None))
         async with serving_client(proxy.account, **QUICK) as (service, client):
             await put_stored(service)
-            overwrite(account, content(ONE_PART), Metadata=metadata_of(account))
+            overwrite(versioned, content(ONE_PART), Metadata=metadata_of(versioned))
             answer = await client.delete("/files/k")
             assert (answer.status_code, statuses(answer.json())) == (202, {"A": "erasing"})
             assert answer.json()["accounts"]["A"]["error"] == {"code": "ownership_unknown"}

@@ -1,4 +1,4 @@
-"""A snapshot, dump, or standby replaces a later ledger: its unfinished uploads stay, they may be acknowledged."""
+"""A snapshot, dump, or standby replaces a later ledger: its unfinished uploads stay, for they may be acknowledged."""
 
 import asyncio
 import threading

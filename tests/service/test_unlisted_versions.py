@@ -1,7 +1,6 @@
 """An account that does not permit listing versions: if its bucket keeps versions, no file is reported as removed."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -9,7 +8,6 @@ from structlog.testing import capture_logs
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
-from tests.buckets import NewBucket
 from tests.service.conftest import Accounts, Proxied, put_stored, serving_client
 from tests.service.owners import asking, assert_nothing_left, delete, overwrite
 from tests.service.receipts import BOUND_SECONDS, answer_when, assert_told, receipt_of, statuses
@@ -19,14 +17,8 @@ UNLISTED = Fault.refuses("AccessDenied", operation="list_versions", times=None)
 
 
 @pytest.fixture
-def versioned(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
-    """Account A with a bucket that keeps versions."""
-    return new_bucket("A", f"unlisted-{uuid4().hex[:12]}", versioned=True)
-
-
-@pytest.fixture
 def unlisted(versioned: StoreAccount) -> Iterator[FaultProxy]:
-    """In front of that bucket; its versions may not be listed."""
+    """In front of the bucket that keeps versions; they may not be listed."""
     with FaultProxy(versioned) as proxy:
         proxy.add(UNLISTED)
         yield proxy
