@@ -54,8 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Seaweed, dict[str, StoreAccount]]]:
     """One running server, and its accounts A, B and C."""
-    # Threads for three: a healthy account is not to seem stalled where many processes compete for the cores.
-    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A", threads=4) as store:
+    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A") as store:
         yield store, {"A": store.account, **{name: store.add_account(name) for name in ("B", "C")}}
 
 
