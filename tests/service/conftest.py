@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -18,7 +19,7 @@ from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.serviceprocess import ServiceProcess
 from tests.buckets import s3_buckets
-from tests.databases import Postgres
+from tests.databases import Postgres, sqlite_template
 from tests.files import bytes_of
 from tests.serving import Running, running
 from tests.unit.api.conftest import module_service, shared  # noqa: F401 - fixtures: one service for a module of tests
@@ -107,7 +108,7 @@ def assert_stored(accounts: Iterable[StoreAccount], bodies: Mapping[str, bytes])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Of an empty database that several processes may share."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+        yield f"sqlite:///{shutil.copyfile(sqlite_template(), tmp_path / 'ledger.sqlite3')}"
         return
     server: Postgres = request.getfixturevalue("postgres_server")
     with server.copy() as alias:
