@@ -22,7 +22,7 @@ from tests.files import bytes_of
 from tests.service.conftest import Accounts
 
 PEAK_BYTES = 256 * MiB
-LARGE = 2 * PEAK_BYTES
+LARGE = 4 * PEAK_BYTES
 AUTHORIZATION = ("-H", f"Authorization: Bearer {TOKEN}")
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

@@ -47,7 +47,7 @@ def soak(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
 @pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both
 def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(environment: dict[str, str], tmp_path: Path) -> None:
     figures_file = tmp_path / "figures.json"
-    process = soak(environment, "--minutes", "0.15", "--seed", "11", "--lease", "6", "--json", str(figures_file))
+    process = soak(environment, "--minutes", "0.25", "--seed", "11", "--lease", "6", "--json", str(figures_file))
     output, errors = process.communicate(timeout=380)
     assert (process.returncode, errors) == (0, ""), errors + output
     figures = json.loads(figures_file.read_text())
