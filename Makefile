@@ -35,8 +35,8 @@ demo: $(INSTALLED) ## Start three real S3 servers and the service, and upload tw
 test: $(INSTALLED) ## Run the whole test suite; LABELS="tests/unit/s3" runs a part
 	@$(BIN)/python manage.py test $(LABELS)
 
-faults: $(INSTALLED) ## Run every combination of fault, place, and ack; `make test` runs a selection
-	@FAULTS=all $(BIN)/python manage.py test tests/faults tests/kill
+faults: $(INSTALLED) ## Run every combination of fault, place, and ack, and every kill; `make test` runs a selection
+	@FAULTS=all $(BIN)/python manage.py test tests/faults tests/kill tests/service/test_faults.py tests/service/test_curl.py
 
 soak: $(INSTALLED) ## Cause faults and kills for MINUTES=2, then check that nothing is lost or left; SEED=s repeats a run
 	@$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

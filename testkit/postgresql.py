@@ -34,9 +34,10 @@ _READY_LINE = 7  # a line of postmaster.pid
 
 
 class PostgresqlServer:
-    """Runs from its creation until `close`; it may be stopped and started in between."""
+    """Runs from its creation until `close`; it may be stopped and started in between. `options`: its settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: str) -> None:
+        self._options = [f"--{name}={value}" for name, value in options.items()]
         self._binaries = _binaries()
         _remove_left_behind()
         with ExitStack() as undo:
@@ -61,7 +62,7 @@ class PostgresqlServer:
         """Starts it, and returns when it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = start_process(
-                [self._binaries / "postgres", "-D", self._cluster, "-k", self._cluster, "-h", ""],
+                [self._binaries / "postgres", "-D", self._cluster, "-k", self._cluster, "-h", "", *self._options],
                 last_signal=signal.SIGQUIT,  # it also ends its own processes, and frees its shared memory
                 cwd=self._cluster,
                 stdin=subprocess.DEVNULL,

@@ -63,17 +63,3 @@ def run_process(command: Sequence[str | Path], **options: Any) -> subprocess.Com
     """Starts a process and waits until it has ended. `options`: those of `subprocess.run`; `check` is off."""
     # This thread may fork: it waits, so it lives as long as the process.
     return subprocess.run(command, preexec_fn=dies_with_us(), **{"check": False, **options})
-
-
-def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs our Python in the project's folder, only with this environment, and without `.env`."""
-    kept = ("PATH", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START")
-    inherited = {name: os.environ[name] for name in kept if name in os.environ}
-    return run_process(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={**inherited, "UPLOAD_ENV_FILE": "", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )

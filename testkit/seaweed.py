@@ -39,7 +39,6 @@ class Seaweed:
         port: int | None = None,
         region_name: str = "eu-central-1",
         log: Path | None = None,
-        threads: int = 2,
     ) -> None:
         self.folder = folder.resolve()
         self.log = log.resolve() if log else self.folder / "weed.log"
@@ -47,7 +46,6 @@ class Seaweed:
             port, claim = free_port_block()
             weakref.finalize(self, claim.close)
         self.port = port
-        self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at_byte = 0
         self._revoked = False
@@ -72,9 +70,7 @@ class Seaweed:
         self._identities.write(self.account)
         with self.log.open("ab") as output:
             self._started_at_byte = output.tell()
-            self._process = start_weed(
-                self.folder, self.port, self.account.s3_bucket_name, output, threads=self._threads
-            )
+            self._process = start_weed(self.folder, self.port, self.account.s3_bucket_name, output)
 
     def wait_until_ready(self, timeout_seconds: float = 30.0) -> None:
         """Returns when the server runs, bodies can be written and read, and the account's keys open its bucket."""

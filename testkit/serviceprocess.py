@@ -7,7 +7,6 @@ configure it; proxies are not passed on, because the accounts are on loopback.
 import json
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +16,9 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from testkit.account import StoreAccount
+from testkit.forking.commands import Forked, start_python
 from testkit.ports import free_port
-from testkit.processes import ROOT, inherited_environment, start_process
+from testkit.processes import inherited_environment
 
 SECRET_KEY = "the-secret-key-of-the-tests-which-is-long-enough-for-it"  # noqa: S105 - it protects nothing
 TOKEN = "the-token-of-the-tests"  # noqa: S105 - as well
@@ -84,13 +84,15 @@ class ServiceProcess:
         port: int | None = None,
         log: str = "service.log",
         command: Sequence[str] = ("manage.py",),
+        cold: bool = False,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / log
         self.environment = configuration(f"sqlite:///{folder / 'ledger.sqlite3'}", accounts, settings, token=token)
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self._cold = cold
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def process_id(self) -> int | None:
@@ -100,15 +102,9 @@ class ServiceProcess:
     def start(self) -> None:
         """Starts it and waits until it is ready. Raises `ServiceProcessError`."""
         with self.log.open("wb") as log:
-            self._process = start_process(
-                [sys.executable, *self._command, "runserver", self.url.removeprefix("http://")],
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # we pass Ctrl-C on when it is time
-            )
+            command = [*self._command, "runserver", self.url.removeprefix("http://")]
+            # In a session of its own: we pass Ctrl-C on when it is time.
+            self._process = start_python(command, self.environment, log, cold=self._cold)
         deadline = time.monotonic() + _START_SECONDS
         while not is_ready(self.url):
             if self._process.poll() is not None:

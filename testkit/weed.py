@@ -24,7 +24,7 @@ def find_weed() -> str:
     return found
 
 
-def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes], *, threads: int = 2) -> subprocess.Popen[bytes]:
+def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Starts the process in `folder`, which has `identities.json`, and returns at once."""
     weed = find_weed()
     for inside in ("files", "tmp"):
@@ -34,13 +34,8 @@ def start_weed(folder: Path, port: int, bucket: str, output: IO[bytes], *, threa
     return start_process(
         [weed, *_options(port, bucket)],
         cwd=folder,
-        # With a single thread it never sleeps: idle, it uses a twentieth of a core; with more, nearly nothing.
-        env={
-            **os.environ,
-            "GOMEMLIMIT": f"{100 * threads}MiB",
-            "GOMAXPROCS": str(threads),
-            "TMPDIR": str(folder / "tmp"),
-        },
+        # With one or two threads it never sleeps: idle, it uses a tenth of a core; with more, nearly nothing.
+        env={**os.environ, "GOMEMLIMIT": "400MiB", "GOMAXPROCS": "4", "TMPDIR": str(folder / "tmp")},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -19,6 +19,7 @@ django.setup()  # before a test imports a model
 
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
+from testkit.forking.commands import fork_commands
 from testkit.seaweed import Seaweed, start_stores
 from tests.buckets import NewBucket
 from tests.databases import Postgres, sqlite_copy
@@ -26,6 +27,8 @@ from tests.databases import Postgres, sqlite_copy
 # A loaded machine is slow at everything; what a test may take, pytest's own time limit says.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+fork_commands()
 
 # What takes longest, mostly by waiting. The slowest first.
 _LONGEST = (
@@ -54,8 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Seaweed, dict[str, StoreAccount]]]:
     """One running server, and its accounts A, B and C."""
-    # Threads for three: a healthy account is not to seem stalled where many processes compete for the cores.
-    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A", threads=4) as store:
+    with Seaweed(tmp_path_factory.mktemp("shared-store"), "A") as store:
         yield store, {"A": store.account, **{name: store.add_account(name) for name in ("B", "C")}}
 
 

@@ -93,10 +93,10 @@ def scratch_sqlite() -> Iterator[str]:
 
 
 class Postgres(PostgresqlServer):
-    """A server with a migrated template."""
+    """A server with a migrated template. A test kills it at most: what it has written, the system keeps."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(fsync="off")
         try:
             self.execute("CREATE DATABASE template_of_tests")
             with registered(self.database("template_of_tests")) as alias:

@@ -52,21 +52,28 @@ class Found:
         return not self.open_uploads and settled and self.state == state
 
 
-async def find(service: Running, accounts: Accounts, key: str = "k") -> Found:
-    def in_ledger() -> tuple[str | None, dict[str, str]]:
+async def in_ledger(service: Running, key: str = "k") -> tuple[str | None, dict[str, str]]:
+    def read() -> tuple[str | None, dict[str, str]]:
         file = File.objects.using(service.database).filter(live=True, key=key).first()
         if file is None:
             return None, {}
         return file.state, dict(file.replicas.values_list("account", "state"))
 
+    return await ask(service.database, read)
+
+
+async def find(service: Running, accounts: Accounts) -> Found:
     # First the accounts: what comes into one of them in between, the ledger is asked for afterwards.
     asked = await asyncio.gather(*(asyncio.to_thread(account.contents) for account in accounts.values()))
-    state, replicas = await ask(service.database, in_ledger)
+    state, replicas = await in_ledger(service)
     return Found(state, replicas, dict(zip(accounts, asked, strict=True)))
 
 
 async def assert_settles(service: Running, accounts: Accounts, body: bytes | None, *, told: Mapping[str, Any]) -> None:
     """The file is where it was said to be, or nowhere if `body` is None: once the clean-up has settled."""
+    # The accounts are asked only then, because boto3 takes the time that the clean-up needs.
+    settled = {"stored", "blocked"} if body is not None else set[str]()
+    await answer_when(lambda: in_ledger(service), lambda found: settled.issuperset(found[1].values()))
     if body is None:
         await answer_when(lambda: find(service, accounts), lambda found: found.nothing)
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from django.db import connections
 
 from testkit.account import StoreAccount
 from testkit.serviceprocess import configuration
-from tests.databases import Postgres
+from tests.databases import Postgres, sqlite_template
 from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
@@ -45,11 +46,11 @@ class Shape:
         return content(1024 if self.parts == 1 else (self.parts - 1) * PART_BYTES + LAST_PART_BYTES)
 
 
-_EVERY_SHAPE = [Shape(way, parts, ack) for way in ("form", "raw") for parts in (1, 3) for ack in ("all", "any")]
-# In the half that `make test` runs, every two values occur together; `make faults` runs all.
-_HALF = [shape for shape in _EVERY_SHAPE if (shape.way == "form") ^ (shape.parts == 1) ^ (shape.ack == "any")]
-EVERYTHING = os.environ.get("FAULTS") == "all"
-SHAPES = _EVERY_SHAPE if EVERYTHING else _HALF
+EVERY_SHAPE = [Shape(way, parts, ack) for way in ("form", "raw") for parts in (1, 3) for ack in ("all", "any")]
+# In this half every two values occur together.
+_HALF = [shape for shape in EVERY_SHAPE if (shape.way == "form") ^ (shape.parts == 1) ^ (shape.ack == "any")]
+# Killed at each request: `make test` takes the half, `make faults` all. At each commit: always all.
+KILLED_AT_REQUESTS = EVERY_SHAPE if os.environ.get("FAULTS") == "all" else _HALF
 
 
 class Victim:
@@ -102,7 +103,9 @@ async def told_then_dead(victim: Victim, shape: Shape, name: str, told: threadin
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     """On SQLite; on what a test is parametrised with, indirectly."""
     if getattr(request, "param", "sqlite") == "sqlite":
-        yield SqliteLedger(tmp_path / "ledger.sqlite3")
+        path = tmp_path / "ledger.sqlite3"
+        shutil.copyfile(sqlite_template(), path)
+        yield SqliteLedger(path)
         return
     server: Postgres = request.getfixturevalue("postgres_server")
     with server.copy() as alias:

@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from tests.kill.agreement import assert_agreement, assert_settled
-from tests.kill.conftest import LEASE_SECONDS, SETTLED_SECONDS, SHAPES, NewVictim, Shape
+from tests.kill.conftest import EVERY_SHAPE, LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape
 from tests.service.conftest import Accounts
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("ledger", "shape"),
-    [*(("sqlite", shape) for shape in SHAPES), ("postgresql", Shape("raw", 3, "any"))],
+    [*(("sqlite", shape) for shape in EVERY_SHAPE), ("postgresql", Shape("raw", 3, "any"))],
     ids=str,
     indirect=["ledger"],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from testkit.faults.faultproxy import FaultProxy
 from testkit.processes import ROOT, start_process
 from testkit.serviceprocess import ServiceProcess
 from tests.buckets import NewBucket, s3_buckets
-from tests.databases import Postgres
+from tests.databases import Postgres, sqlite_template
 from tests.processes import processes_with
 from tests.service.sizes import ONE_PART, PATIENT, content
 from tests.serving import Running, running
@@ -90,7 +91,7 @@ def versioned(_versioned: StoreAccount) -> StoreAccount:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Of an empty database that several processes may share."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+        yield f"sqlite:///{shutil.copyfile(sqlite_template(), tmp_path / 'ledger.sqlite3')}"
         return
     server: Postgres = request.getfixturevalue("postgres_server")
     with server.copy() as alias:

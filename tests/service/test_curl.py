@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from tests.processes import memory_of
 from tests.service.conftest import Accounts
 
 PEAK_BYTES = 256 * MiB
-LARGE = 2 * PEAK_BYTES
+LARGE = (4 if os.environ.get("FAULTS") == "all" else 2) * PEAK_BYTES
 NO_LIMIT = {"UPLOAD_MAX_REQUEST_BYTES": "0"}
 AUTHORIZATION = ("-H", f"Authorization: Bearer {TOKEN}")
 

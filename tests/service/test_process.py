@@ -1,4 +1,7 @@
-"""The service as a process with real accounts: how it starts, what it logs, and how it ends."""
+"""The service as a process with real accounts: how it starts, what it logs, and how it ends.
+
+Here Python starts it by itself; in other tests it is forked with the libraries imported (`testkit/forking`).
+"""
 
 import asyncio
 import json
@@ -38,7 +41,7 @@ def new_server(tmp_path: Path) -> NewServer:
         "UPLOAD_SETTLE_SECONDS": "0.3",
         "UPLOAD_MAX_REQUEST_BYTES": "0",
     }
-    return lambda *accounts, **environment: ServiceProcess(tmp_path, accounts, {**quick, **environment})
+    return lambda *accounts, **environment: ServiceProcess(tmp_path, accounts, {**quick, **environment}, cold=True)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ LEFT = "objects, versions, multipart uploads that nobody knows"
 @pytest.mark.timeout(400)  # draining and reading come after the trouble, and a loaded machine is slow at both
 def test_nothing_is_lost_and_nothing_is_left_after_a_short_soak(start_program: StartProgram, tmp_path: Path) -> None:
     figures_file = tmp_path / "figures.json"
-    process = start_program("soak", "--minutes", "0.15", "--seed", "11", "--lease", "6", "--json", str(figures_file))
+    process = start_program("soak", "--minutes", "0.25", "--seed", "11", "--lease", "6", "--json", str(figures_file))
     output, errors = process.communicate(timeout=380)
     assert (process.returncode, errors) == (0, ""), errors + output
     figures = json.loads(figures_file.read_text())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mentumfileupload.config.uploadsettings import ProjectSettings, read_settings
-from testkit import processes
+from testkit.forking import commands
 
 Run = subprocess.CompletedProcess[str]
 
@@ -44,7 +44,7 @@ def read(account_json: Callable[..., str]) -> Callable[..., ProjectSettings]:
 def run_python(tmp_path: Path) -> Callable[..., Run]:
     def run(*arguments: str, **environment: str) -> Run:
         database = {"DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3"}
-        return processes.run_python(*arguments, **{**database, **environment})
+        return commands.run_python(*arguments, **{**database, **environment})
 
     return run
 

@@ -5,6 +5,7 @@ input; answered are the service's process id and, once it has ended, its exit co
 """
 
 import dataclasses
+import gc
 import importlib
 import json
 import os
@@ -13,7 +14,9 @@ from typing import NoReturn
 
 import django
 from django.conf import settings
-from django.core.management import execute_from_command_line
+from django.core.handlers.asgi import ASGIHandler
+from django.core.management import call_command, execute_from_command_line
+from django.db.migrations.loader import MigrationLoader
 
 from testkit.processes import dies_with_us
 
@@ -40,8 +43,13 @@ def main() -> None:
     limits = dataclasses.replace(settings.UPLOAD.limits, part_size=PART_BYTES)
     settings.UPLOAD = dataclasses.replace(settings.UPLOAD, limits=limits)
     django.setup()
-    for module in ("file.service.application", "file.management.commands.runserver", "mentumfileupload.urls"):
-        importlib.import_module(module)
+    importlib.import_module("file.management.commands.runserver")
+    # What a start imports besides: the migrations, all that the checks examine, and the middlewares.
+    MigrationLoader(None)
+    call_command("check", stdout=sys.stderr)
+    ASGIHandler()
+    gc.collect()
+    gc.freeze()  # a collection in a service does not copy the pages that it shares with us
     child, die_with_parent = 0, dies_with_us()
     for line in sys.stdin:
         if child:

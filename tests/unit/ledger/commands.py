@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from testkit import processes
+from testkit.forking import commands
 
 ACCOUNT = json.dumps(
     {
@@ -37,7 +37,7 @@ def sqlite_url(path: Path) -> str:
 
 
 def run_python(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    return processes.run_python("-W", "error", *arguments, **{**environment(database_url), **changes})
+    return commands.run_python("-W", "error", *arguments, **{**environment(database_url), **changes})
 
 
 def run_manage(database_url: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -71,7 +71,7 @@ queries = st.one_of(
 moments = st.datetimes(datetime(2015, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC))
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     method=st.sampled_from(["GET", "PUT", "POST", "HEAD", "DELETE"]),
     host=st.sampled_from(["bucket-a.s3.eu-central-1.amazonaws.com", "127.0.0.1:9000", "[::1]:8333", "localhost"]),

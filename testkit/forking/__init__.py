@@ -1,0 +1,1 @@
+"""Python commands forked from a process that has imported the libraries: a cold start imports for half a second."""
