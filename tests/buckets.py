@@ -1,4 +1,4 @@
-"""Real buckets, as the service makes them: from the accounts' JSON, through the service's own S3 client."""
+"""Real buckets, made like the service makes them: from the accounts' JSON, with the service's own S3 client."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -25,10 +25,10 @@ def account_of(store: StoreAccount, **changes: Any) -> Account:
 
 
 def registry_of(storages: Iterable[StorageAccount]) -> Registry:
-    """The accounts of these, as if they were connected just now."""
-    among = list(storages)
-    registry = Registry(storage.account for storage in among)
-    for storage in among:
+    """A registry in which these are connected."""
+    connected = list(storages)
+    registry = Registry(storage.account for storage in connected)
+    for storage in connected:
         registry.use(storage)
     return registry
 
@@ -43,7 +43,7 @@ async def s3_buckets(
     brief_seconds: float = BRIEF_SECONDS,
     **changes: Any,
 ) -> AsyncIterator[list[S3Bucket]]:
-    """A bucket an account, open until the block ends."""
+    """A bucket per account, open until the block ends."""
     async with AsyncExitStack() as stack:
         buckets = []
         for store in stores:

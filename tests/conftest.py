@@ -1,8 +1,8 @@
-"""What every test may ask for: real S3 servers for the accounts A, B and C, fault proxies before them, and databases.
+"""Fixtures for all tests: real S3 servers for the accounts A, B and C, fault proxies in front of them, and databases.
 
-What starts, starts when a test first asks. The accounts are in one server, which all tests of a test process share. A
-test that freezes, kills or revokes asks for `stores`, too: its accounts then have a server each, which the tests of its
-module share, and which are put back in order after each.
+Each starts when a test first asks for it. All tests of a process share one server with all accounts. A test that
+freezes, kills or revokes an account also asks for `stores`: then each account has its own server, which the tests of
+the module share, and which recovers after each test.
 """
 
 import os
@@ -24,13 +24,13 @@ from testkit.seaweed import Seaweed, start_stores
 from tests.buckets import NewBucket
 from tests.databases import Postgres, sqlite_copy
 
-# A loaded machine is slow at everything; what a test may take, pytest's own time limit says.
+# A loaded machine is slow; pytest's own time limit is the only one.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 fork_commands()
 
-# What takes longest, mostly by waiting. The slowest first.
+# The slowest tests, which mostly wait; the slowest first.
 _LONGEST = (
     "tests/service/test_soak.py",
     "tests/kill/test_catch_up.py",
@@ -45,7 +45,7 @@ _LONGEST = (
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, or one process would go on alone in the end. All else keeps its order."""
+    """The slowest tests begin first: otherwise one process would go on alone at the end. The rest keeps its order."""
     places = {place: rank for rank, place in enumerate(_LONGEST)}
 
     def rank(item: pytest.Item) -> int:
@@ -63,25 +63,21 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sea
 
 @pytest.fixture(scope="session")
 def kept_bucket(shared_store: tuple[Seaweed, dict[str, StoreAccount]]) -> NewBucket:
-    """As `new_bucket`, for a few that many tests share: they stay as long as the server."""
+    """Like `new_bucket`, for buckets that many tests share: they stay as long as the server."""
     store, accounts = shared_store
-
-    def new(name: str, bucket: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
-        return store.create_bucket(bucket, owner=accounts[name], versioned=versioned, object_lock=object_lock)
-
-    return new
+    return lambda name, bucket, **kinds: store.create_bucket(bucket, owner=accounts[name], **kinds)
 
 
 @pytest.fixture
 def new_bucket(kept_bucket: NewBucket, shared_store: tuple[Seaweed, dict[str, StoreAccount]]) -> Iterator[NewBucket]:
-    """`new_bucket("A", "its-name", versioned=True)`: account A with that bucket, which was made just now, and goes with
-    the test; one that locks its objects stays.
+    """`new_bucket("A", "its-name", versioned=True)` is account A with a new bucket, which is deleted after the test.
+    A bucket with `object_lock` stays.
     """
     made: list[StoreAccount] = []
 
-    def new(name: str, bucket: str, *, versioned: bool = False, object_lock: bool = False) -> StoreAccount:
-        account = kept_bucket(name, bucket, versioned=versioned, object_lock=object_lock)
-        if not object_lock:
+    def new(name: str, bucket: str, **kinds: bool) -> StoreAccount:
+        account = kept_bucket(name, bucket, **kinds)
+        if not kinds.get("object_lock"):
             made.append(account)
         return account
 
@@ -92,7 +88,7 @@ def new_bucket(kept_bucket: NewBucket, shared_store: tuple[Seaweed, dict[str, St
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seaweed]]:
-    """A running server of its own for each of the accounts A, B and C."""
+    """A running server for each of the accounts A, B and C."""
     started = start_stores(tmp_path_factory.mktemp("stores"), ["A", "B", "C"])
     yield {store.account.name: store for store in started}
     for store in started:
@@ -101,11 +97,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seawe
 
 @pytest.fixture
 def accounts(request: pytest.FixtureRequest) -> Iterator[dict[str, StoreAccount]]:
-    """The three accounts, their buckets empty.
-
-    All are in one server, unless the test asks for `stores`: then each is in its own, which runs before and after,
-    whatever the test does to it.
-    """
+    """The three accounts with empty buckets, in one server; in a server each if the test asks for `stores`."""
     if "stores" in request.fixturenames:
         servers: dict[str, Seaweed] = request.getfixturevalue("stores")
         accounts = {name: server.account for name, server in servers.items()}
@@ -121,7 +113,7 @@ def accounts(request: pytest.FixtureRequest) -> Iterator[dict[str, StoreAccount]
 
 @pytest.fixture
 def proxied(accounts: dict[str, StoreAccount]) -> Iterator[Callable[[str], FaultProxy]]:
-    """`proxied("A")` is a running fault proxy before account A; `proxy.account` is A at the proxy's address."""
+    """`proxied("A")` is a running fault proxy in front of account A; `proxy.account` is A at the proxy's address."""
     with ExitStack() as running:
         yield lambda name: running.enter_context(FaultProxy(accounts[name]))
 

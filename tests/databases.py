@@ -1,6 +1,6 @@
-"""Databases for the ledger's tests: migrated and empty, on SQLite and on PostgreSQL, each under an alias of its own.
+"""Databases for the ledger's tests, on SQLite and on PostgreSQL: each test gets a copy of a migrated, empty template.
 
-A template is migrated once for each test process; a test gets a copy. PostgreSQL listens on a Unix socket only.
+PostgreSQL listens only on a Unix socket.
 """
 
 import atexit
@@ -23,11 +23,10 @@ from testkit.postgresql import USER, PostgresqlServer
 
 @contextmanager
 def registered(database: dict[str, Any]) -> Iterator[str]:
-    """An alias for the database, for as long as the block runs; what this thread opened of it is closed then."""
+    """An alias of the database until the block ends; then this thread's connection is closed."""
     alias = f"tests-{uuid4().hex[:8]}"
-    connections.settings[alias] = connections.configure_settings({"default": {}, alias: with_ledger_options(database)})[
-        alias
-    ]
+    known = connections.configure_settings({"default": {}, alias: with_ledger_options(database)})
+    connections.settings[alias] = known[alias]
     try:
         yield alias
     finally:
@@ -42,7 +41,7 @@ def sqlite(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(alias: str) -> Iterator[None]:
-    """Another writer holds the SQLite file, and does not end."""
+    """Another writer holds the lock of the SQLite file until the block ends."""
     path = str(connections[alias].settings_dict["NAME"])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -68,7 +67,7 @@ def migrate(alias: str) -> None:
 
 @cache
 def sqlite_template() -> Path:
-    """A migrated file that may be copied; gone with this process."""
+    """A migrated file to copy; it is removed when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="template-"))
     atexit.register(shutil.rmtree, folder)
     with registered(sqlite(folder / "template.sqlite3")) as alias:
@@ -87,7 +86,7 @@ def sqlite_copy(path: Path) -> Iterator[str]:
 
 @contextmanager
 def scratch_sqlite() -> Iterator[str]:
-    """A migrated, empty database that is gone afterwards."""
+    """A migrated, empty database in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder, sqlite_copy(Path(folder) / "ledger.sqlite3") as alias:
         yield alias
 
@@ -110,9 +109,10 @@ class Postgres(PostgresqlServer):
         return {"ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": self.socket_folder, "USER": USER}
 
     @contextmanager
-    def copy(self) -> Iterator[str]:
+    def copy(self, template: str = "template_of_tests") -> Iterator[str]:
+        """A new database; of PostgreSQL's own `template1` it is empty."""
         name = f"tests_{uuid4().hex[:8]}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template_of_tests")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             with registered(self.database(name)) as alias:
                 yield alias

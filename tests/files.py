@@ -1,4 +1,4 @@
-"""Small files for the tests of the seam: parts, digests and descriptions as the flow makes them."""
+"""Small files for the tests of buckets: parts, digests and descriptions as the flow makes them."""
 
 import hashlib
 from typing import Any
@@ -8,7 +8,7 @@ from awscrt.checksums import crc64nvme
 from file.logic.naming import new_file_id
 from file.logic.values import FILE_ID, FILE_NAME, Digests, MiB, ObjectDescription, Part
 
-PART_BYTES = 5 * MiB  # what S3 wants of every part but the last
+PART_BYTES = 5 * MiB  # the minimum of S3 for every part except the last
 
 
 def described(key: str = "k", **changes: Any) -> ObjectDescription:

@@ -1,4 +1,4 @@
-"""What the tests of the flow share: an upload straight into it, and what must be left behind it."""
+"""For the tests of the flow: an upload straight into it, and what it leaves."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -50,7 +50,7 @@ async def send(
     stragglers: Stragglers | None = None,
     idempotency_key: str | None = None,
 ) -> Receipt:
-    """Straight into the flow. Without `stragglers`, those that go on are waited for, too."""
+    """Straight into the flow. Without `stragglers` it waits for the accounts that go on."""
     file = IncomingFile(
         id=new_file_id(),
         chunks=chunks or chunks_of(content),

@@ -1,5 +1,6 @@
 """Small intents and receipts for the ledger's tests, as the flow makes them."""
 
+import dataclasses
 from typing import Any
 
 from file.logic.errors import AccountUnreachableError
@@ -33,29 +34,21 @@ def intent(key: str = "k", **changes: Any) -> Intent:
 
 
 def stored(place: Place, **changes: Any) -> Stored:
-    defaults: dict[str, Any] = {
-        "account": place.account,
-        "bucket": place.bucket,
-        "object_key": place.object_key,
-        "etag": '"etag"',
-        "version_id": "v1",
-        "request_id": "request",
-    }
-    return Stored(**{**defaults, **changes})
+    names = {"etag": '"etag"', "version_id": "v1", "request_id": "request"}
+    return Stored(**{**dataclasses.asdict(place), **names, **changes})
 
 
 def pending(place: Place, **changes: Any) -> Pending:
-    return Pending(account=place.account, bucket=place.bucket, object_key=place.object_key, **changes)
+    return Pending(**dataclasses.asdict(place), **changes)
 
 
 def failed(place: Place, removal: Removal = Removal.REMOVED, **changes: Any) -> Failed:
     error = AccountUnreachableError(place.account, "put")
-    where: dict[str, Any] = {"account": place.account, "bucket": place.bucket, "object_key": place.object_key}
-    return Failed(**where, error=error, removal=removal, **changes)
+    return Failed(**dataclasses.asdict(place), error=error, removal=removal, **changes)
 
 
 def receipt(of: Intent, *, behind: str = "", gone: str = "", left: str = "") -> Receipt:
-    """What became of it: stored, but in the accounts that are `behind`; or taken back, or `left` in some."""
+    """The outcomes: stored, except in the accounts that are `behind`; or removed, except where it is `left`."""
     outcomes: list[Outcome] = []
     for place in of.places:
         if gone or left:

@@ -1,17 +1,15 @@
-"""Reading without uploading: files put into accounts through the seam, told of by records in memory, behind a socket.
+"""A service that only serves readers: files in accounts, records in memory, a real socket.
 
-What is tested so is the reading alone; that what an upload left can be read, the tests of the whole service say.
+The tests of the whole service read what an upload has stored.
 """
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from starlette.types import Receive, Scope, Send
 
 from file.api.app import Api
 from file.api.auth import Auth
@@ -25,16 +23,14 @@ from file.ledger.read.records import Records
 from file.logic.accounts.placement import Placement
 from file.logic.naming import name_of, new_file_id
 from file.logic.ports import StorageAccount
-from file.logic.values import FILE_ID, FileState, Limits, Listed, ObjectDescription, Outcome, Receipt
+from file.logic.values import FILE_ID, FileState, Limits, Listed, Outcome, Receipt
 from file.management.server.connections import ConnectionLimits
-from file.management.server.serving import new_server
 from testkit.account import StoreAccount
 from testkit.memoryledger import MemoryLedger
-from testkit.ports import free_port
 from tests.buckets import registry_of, s3_buckets
-from tests.files import digests_of, part_of
+from tests.files import described, digests_of, part_of
 from tests.flow import HASHES
-from tests.serving import PLAIN
+from tests.serving import PLAIN, listening, no_pages
 
 TOKEN = "the-token-of-a-reader"
 AUTHORIZATION = {"authorization": f"Bearer {TOKEN}"}
@@ -43,7 +39,7 @@ LAST_MODIFIED = "Fri, 02 Jan 2026 03:04:05 GMT"
 
 
 class MemoryRecords:
-    """What was acknowledged."""
+    """The acknowledged files."""
 
     def __init__(self) -> None:
         self.receipts: dict[str, Receipt] = {}
@@ -62,8 +58,7 @@ class MemoryRecords:
         self, *, prefix: str = "", after: str = "", limit: int, state: FileState | None = None
     ) -> list[Listed]:
         self.asked.append({"prefix": prefix, "after": after, "limit": limit, "state": state})
-        keys = sorted(key for key in self.receipts if key.startswith(prefix) and key > after)
-        found = [_listed(self.receipts[key]) for key in keys]
+        found = [_listed(self.receipts[key]) for key in sorted(self.receipts) if key.startswith(prefix) and key > after]
         return [file for file in found if state in (None, file.state)][:limit]
 
     def add(self, receipt: Receipt) -> Receipt:
@@ -110,7 +105,7 @@ class Reader:
     buckets: Sequence[StorageAccount]
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """With the token, unless told otherwise."""
+        """With the token, unless `options` change that."""
         return httpx.AsyncClient(base_url=self.url, **{**PLAIN, "headers": AUTHORIZATION, "timeout": 30, **options})
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
@@ -126,21 +121,13 @@ class Reader:
         """The file in these accounts, by default in all of them."""
         receipt = receipt_of(key, content, **changes)
         metadata = {**receipt.metadata, FILE_ID: receipt.id}
-        description = ObjectDescription(
-            file_id=receipt.id, key=key, content_type=receipt.content_type, metadata=metadata
-        )
+        description = described(key, file_id=receipt.id, content_type=receipt.content_type, metadata=metadata)
         outcomes = [await bucket.put(description, part_of(content)) for bucket in into or self.buckets]
         return self.records.add(dataclasses.replace(receipt, outcomes=(*outcomes, *receipt.outcomes)))
 
 
-@asynccontextmanager
-async def _opened() -> AsyncIterator[None]:
-    """Nothing has to be open here."""
-    yield
-
-
 class _Eraser:
-    """Nothing is ever erased here."""
+    """Erases nothing."""
 
     async def erase(self, key: str, file_id: str | None) -> None:
         return None
@@ -149,57 +136,21 @@ class _Eraser:
 @asynccontextmanager
 async def reading(buckets: Sequence[StorageAccount], *, order: Sequence[str] = ()) -> AsyncIterator[Reader]:
     """Serve readers of these accounts until the block ends."""
-
     placement = Placement(registry_of(buckets), read_order=order)
     records = MemoryRecords()
     auth = Auth({"reader": TOKEN}, open=False)
     uploads = Uploads(1, share=auth.share, placement=placement, limits=Limits(), ledger=MemoryLedger(), hashes=HASHES)
-    figures = Metrics(uploads, Records(), None, version="0")  # nobody asks for them
+    figures = Metrics(uploads, Records(), None, version="0")  # no test asks for them
     limits = ReaderLimits(at_once=64, share=auth.share, wait_seconds=10.0, min_bytes_per_second=0, grace_seconds=10.0)
     readings = Readings(records, limits, placement)
-    api = Api(auth, uploads, readings, placement.registry, _opened, eraser=_Eraser(), figures=figures, version="0")
-    middleware = Middleware(api, _no_pages, limits=BodyLimits(0, 0, 30.0), discarding=Discarding())
-    served = _Served(middleware, api)
-    port = free_port()
-    server = new_server(served, "127.0.0.1", port, ConnectionLimits(idle_seconds=75, head_seconds=10))
-    serving = asyncio.ensure_future(server.serve())
-    reader = Reader(f"http://127.0.0.1:{port}", records, api.readings, buckets)
-    try:
-        async with reader.client() as client, asyncio.timeout(10):
-            while not await _is_ready(client):  # noqa: ASYNC110 - only an answer tells that the socket is served
-                await asyncio.sleep(0.01)
-        yield reader
-    finally:
-        await served.drain(0)
-        server.stop()
-        await asyncio.wait((serving,), timeout=10)
+    api = Api(auth, uploads, readings, placement.registry, nullcontext, eraser=_Eraser(), figures=figures, version="0")
+    middleware = Middleware(api, no_pages, limits=BodyLimits(0, 0, 30.0), discarding=Discarding())
+    async with listening(middleware, readings.drain, ConnectionLimits(idle_seconds=75, head_seconds=10)) as url:
+        yield Reader(url, records, readings, buckets)
 
 
 @asynccontextmanager
 async def reading_from(*accounts: StoreAccount, order: Sequence[str] = (), **options: Any) -> AsyncIterator[Reader]:
-    """The same with real accounts; `options` as in `tests.buckets`."""
+    """`reading` with real accounts; `options` as in `tests.buckets`."""
     async with s3_buckets(*accounts, **options) as buckets, reading(buckets, order=order) as reader:
         yield reader
-
-
-class _Served:
-    def __init__(self, middleware: Middleware, api: Api) -> None:
-        self._middleware = middleware
-        self._api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._middleware(scope, receive, send)
-
-    async def drain(self, seconds: float) -> None:
-        await self._api.readings.drain(seconds)
-
-
-async def _no_pages(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("no request of these tests is Django's")
-
-
-async def _is_ready(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/_/ready")).status_code == 200
-    except httpx.TransportError:
-        return False

@@ -1,8 +1,7 @@
 """Django's test runner of this project: `python manage.py test` runs pytest.
 
-Promises: labels and the usual options mean what they mean to Django's own runner, and the exit code is 0 only if at
-least one test ran and none failed. Everything pytest can do is one command away (`python -m pytest`), with the same
-configuration. Leaves to each test what it needs: no database is made here, and no server started.
+Labels and the usual options work as in Django's own runner. The exit code is 0 only if at least one test ran and none
+failed. The runner makes no database and starts no server: the tests' fixtures do.
 """
 
 import os
@@ -19,19 +18,18 @@ MAX_PROCESSES = 4  # each that needs an S3 server starts its own
 
 
 class PytestRunner:
-    """What `settings.TEST_RUNNER` names."""
+    """`settings.TEST_RUNNER`."""
 
     def __init__(
         self,
         *,
         verbosity: int = 1,
         failfast: bool = False,
-        keepdb: bool = False,
         parallel: int | None = None,
         test_name_patterns: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
-        """`keepdb` and the rest of Django's options are taken and need nothing: there is no shared database."""
+        """Other options of Django, such as `keepdb`, have no effect: there is no shared database."""
         self._verbosity = verbosity
         self._failfast = failfast
         self._processes = parallel
@@ -52,7 +50,7 @@ class PytestRunner:
         )
 
     def run_tests(self, test_labels: Sequence[str], **options: Any) -> int:
-        """Pytest's exit code; 0 is success. Pytest counts "no test ran" (5) as none, and so does this."""
+        """Pytest's exit code: 0 is success, 5 means that no test ran."""
         # Compiled modules are kept: several processes collect all tests, and many services start.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         return int(pytest.main(self.arguments(test_labels)))
@@ -60,25 +58,24 @@ class PytestRunner:
     def arguments(self, labels: Sequence[str]) -> list[str]:
         """Pytest's command line for Django's."""
         given = [pytest_argument(label) for label in labels]
-        arguments = [f"--rootdir={ROOT}", *([f"-{'v' * (self._verbosity - 1)}"] if self._verbosity > 1 else [])]
-        if self._verbosity == 0:
-            arguments.append("-q")
+        verbosity = "-q" if self._verbosity == 0 else f"-{'v' * (self._verbosity - 1)}"
+        arguments = [f"--rootdir={ROOT}", *([verbosity] if self._verbosity != 1 else [])]
         if self._failfast:
             arguments.append("--exitfirst")
         if self._patterns:
             arguments += ["-k", " or ".join(self._patterns)]
         processes = self._processes
         if processes is None:
-            # Many tests wait (for a lease, for a process that is killed): one more keeps the cores busy meanwhile.
+            # Many tests wait (for a lease, for a killed process): one more process keeps the cores busy.
             processes = 0 if _is_one_file(given) else min((os.cpu_count() or 1) + 1, MAX_PROCESSES)
         if processes > 1:
-            # Handing over the rest of the work keeps a module's tests, and its servers, in one process for longest.
+            # With worksteal, most tests of a module, and its servers, stay in one process.
             arguments += ["-n", str(processes), "--dist", "worksteal"]
         return [*arguments, *(given or [str(ROOT / "tests")])]
 
 
 def pytest_argument(label: str) -> str:
-    """`tests/a/test_b.py::test_c` as it is; `tests.a.test_b.test_c`, as Django has it, as the former."""
+    """A path such as `tests/a/test_b.py::test_c` is kept; Django's `tests.a.test_b.test_c` becomes such a path."""
     if Path(label.split("::")[0]).exists():
         return label
     names = label.split(".")

@@ -1,16 +1,16 @@
-"""The service in the test's own event loop, behind a real socket: real HTTP, and the test can look inside.
+"""The service in the test's own event loop, behind a real socket: real HTTP, and the test can inspect it.
 
-For what only a process of its own shows (signals, memory, the log) there is `testkit.serviceprocess.ServiceProcess`.
+`testkit.serviceprocess.ServiceProcess` is a process of its own, for tests of signals, memory and the log.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import httpx
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic.ports import StorageAccount
 from file.logic.values import Account
@@ -24,13 +24,13 @@ from testkit.serviceprocess import TOKEN
 from tests.databases import scratch_sqlite
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
-# A client of plain HTTP: loading the authorities of TLS takes longer than an upload, and no proxy is wanted.
+# For clients of plain HTTP: loading the authorities of TLS takes longer than an upload, and there is no proxy.
 PLAIN: dict[str, Any] = {"verify": False, "trust_env": False}
 _COMPOSED = ("figures_seconds", "first_look_seconds", "discarding")
 
 
 def upload_settings(**changes: Any) -> UploadSettings:
-    """The defaults, with a token and what a test changes; names of `Limits` go there."""
+    """The defaults with a token and these changes, also of fields of `Limits`."""
     upload = read_settings({}).upload
     limits = {field.name for field in dataclasses.fields(upload.limits)}
     changed_limits = dataclasses.replace(upload.limits, **{k: v for k, v in changes.items() if k in limits})
@@ -40,19 +40,19 @@ def upload_settings(**changes: Any) -> UploadSettings:
 
 @dataclasses.dataclass
 class Running:
-    """`url` is where it listens; `application` is what it is made of, `database` the alias of its ledger's."""
+    """A running service; `database` is the alias of its ledger's database."""
 
     url: str
     application: Application
     database: str
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """With the token, unless told otherwise."""
+        """With the token, unless `options` change that."""
         return httpx.AsyncClient(base_url=self.url, **{**PLAIN, "headers": HEADERS, "timeout": 30, **options})
 
 
 async def no_pages(scope: Scope, receive: Receive, send: Send) -> None:
-    """Stands where Django is: reads the body, as Django does, and says 404."""
+    """In place of Django: reads the body, as Django does, and answers 404."""
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
@@ -63,11 +63,10 @@ async def no_pages(scope: Scope, receive: Receive, send: Send) -> None:
 async def running(
     buckets: Sequence[StorageAccount], *, database: str | None = None, **changes: Any
 ) -> AsyncIterator[Running]:
-    """Serve these buckets until the block ends; then everything under way is cancelled.
+    """Serve these buckets until the block ends; then all requests are cancelled.
 
-    `database` is the alias of the ledger's; without one it gets a new SQLite file. `changes`: of the settings, and of
-    what else `create_application` takes. The ledger is not compared with the accounts, unless `first_look_seconds` says
-    so.
+    Without `database` (an alias) the ledger is a new SQLite file. `changes` are settings, or arguments of
+    `create_application`. The ledger is compared with the accounts only if `first_look_seconds` is given.
     """
     async with AsyncExitStack() as stack:
         if database is None:
@@ -90,18 +89,26 @@ async def _running(
         return nullcontext(by_name[account.name])
 
     application = create_application(settings, connect=connect, pages=no_pages, **composed)
-    port = free_port()
     limits = ConnectionLimits(settings.idle_seconds, settings.head_seconds, settings.min_bytes_per_second)
+    async with listening(application, application.drain, limits) as url:
+        yield Running(url, application, composed["database"])
+
+
+@asynccontextmanager
+async def listening(
+    application: ASGIApp, drain: Callable[[float], Awaitable[object]], limits: ConnectionLimits
+) -> AsyncIterator[str]:
+    """Serve the application at the URL that is yielded; then `drain` it and stop."""
+    port = free_port()
     server = new_server(application, "127.0.0.1", port, limits)
     serving = asyncio.ensure_future(server.serve())
-    service = Running(f"http://127.0.0.1:{port}", application, composed["database"])
     try:
-        async with service.client() as client, asyncio.timeout(10):
-            while not await _is_ready(client):  # noqa: ASYNC110 - only an answer tells that the socket is served
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", **PLAIN) as client, asyncio.timeout(10):
+            while not await _is_ready(client):  # noqa: ASYNC110 - only an answer shows that the socket is served
                 await asyncio.sleep(0.01)
-        yield service
+        yield f"http://127.0.0.1:{port}"
     finally:
-        await application.drain(0)
+        await drain(0)
         server.stop()
         await asyncio.wait((serving,), timeout=10)
 

@@ -1,11 +1,11 @@
-"""How every case ends: the faults are over, the clean-up settles, and every account is asked, with boto3.
+"""The end of every case: the faults are over, the clean-up has settled, and every account is asked with boto3.
 
-Acknowledged: who is told to have the file has exactly the file, and nothing else lies anywhere. Refused: nothing is
-left, in no account and not in the ledger. Always: nothing lies anywhere that the ledger does not know of.
+Acknowledged: every account of the answer has exactly the file. Refused: nothing is left in an account or in the ledger.
+Always: the accounts have nothing that is not in the ledger.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ ACKNOWLEDGED = ("stored", "partial")
 
 @dataclass(frozen=True)
 class Found:
-    """The ledger's word (None: it has no such file) beside the accounts' own."""
+    """The file in the ledger (`state` is None if it has none), and the contents of the accounts."""
 
     state: str | None
     replicas: Mapping[str, str]
@@ -42,9 +42,7 @@ class Found:
 
     @property
     def agreed(self) -> bool:
-        """The ledger says of each account what is so. One that is blocked has the file or nothing, until a person acts;
-        catch-up has brought it to all others.
-        """
+        """Ledger and accounts agree. A blocked account has the file or not; catch-up has brought it to all others."""
         stored = {name for name, state in self.replicas.items() if state == "stored"}
         blocked = {name for name, state in self.replicas.items() if state == "blocked"}
         state = "stored" if stored == self.contents.keys() else "partial"
@@ -63,14 +61,14 @@ async def in_ledger(service: Running, key: str = "k") -> tuple[str | None, dict[
 
 
 async def find(service: Running, accounts: Accounts) -> Found:
-    # First the accounts: what comes into one of them in between, the ledger is asked for afterwards.
+    # First the accounts: the ledger, asked later, knows what is stored meanwhile.
     asked = await asyncio.gather(*(asyncio.to_thread(account.contents) for account in accounts.values()))
     state, replicas = await in_ledger(service)
     return Found(state, replicas, dict(zip(accounts, asked, strict=True)))
 
 
 async def assert_settles(service: Running, accounts: Accounts, body: bytes | None, *, told: Mapping[str, Any]) -> None:
-    """The file is where it was said to be, or nowhere if `body` is None: once the clean-up has settled."""
+    """After the clean-up the file is in the accounts of the answer or, if `body` is None, in no account."""
     # The accounts are asked only then, because boto3 takes the time that the clean-up needs.
     settled = {"stored", "blocked"} if body is not None else set[str]()
     await answer_when(lambda: in_ledger(service), lambda found: settled.issuperset(found[1].values()))
@@ -99,12 +97,8 @@ async def assert_exactly(account: StoreAccount, body: bytes, key: str = "k") -> 
 
 
 async def assert_removed_is_true(accounts: Accounts, told: Mapping[str, Any]) -> None:
-    """Whoever is told that everything was removed finds nothing, at once."""
-    removed = [name for name, outcome in told["accounts"].items() if outcome["status"] == "removed"]
-    await assert_nothing_in(accounts, removed)
-
-
-async def assert_nothing_in(accounts: Accounts, names: Collection[str]) -> None:
-    for name in names:
-        contents = await asyncio.to_thread(accounts[name].contents)
-        assert not contents, f"{name}: {contents}"
+    """The accounts that the answer calls `removed` are empty at once."""
+    for name, outcome in told["accounts"].items():
+        if outcome["status"] == "removed":
+            contents = await asyncio.to_thread(accounts[name].contents)
+            assert not contents, f"{name}: {contents}"

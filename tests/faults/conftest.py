@@ -1,4 +1,4 @@
-"""How many cases of the matrix were run, and how many make no sense: told in the terminal."""
+"""The terminal shows how many cases of the matrix were run, and how many are excluded."""
 
 import pytest
 

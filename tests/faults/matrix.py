@@ -1,7 +1,7 @@
-"""The matrix of faults: which account, where in the upload, what goes wrong, with which ack, in how many parts.
+"""The matrix of faults: account, place in the upload, fault, ack, number of parts.
 
-`every_case` has all combinations that make sense; what makes none is left out by a rule that says why (`RULES`).
-Leaves to others: how a fault is brought about (`strikes`), and what must become of the upload (`oracle`).
+`every_case` has all combinations that make sense; `RULES` exclude the others and say why. `strikes` makes the faults,
+and `oracle` has the expected outcomes.
 """
 
 import itertools
@@ -17,7 +17,7 @@ PARTS = (1, 3)
 
 
 class Place(StrEnum):
-    """In which request it happens, or in whose answer."""
+    """The request that fails, or whose answer fails."""
 
     PUT = "put"
     BEGIN = "begin"
@@ -25,12 +25,12 @@ class Place(StrEnum):
     LAST_PART = "last-part"
     COMPLETE = "complete"
     ANSWER = "answer-of-complete"  # the account has carried it out
-    DELETE = "delete"  # the account has the file, which is taken back because others do not
-    ABORT = "abort"  # the account refuses a part, and its upload is to be closed
+    DELETE = "delete"  # the account has the file, which is removed because others lack it
+    ABORT = "abort"  # the account refuses a part, and its upload is aborted
 
 
 class Kind(StrEnum):
-    """What goes wrong. From then on: until somebody puts the account right."""
+    """The fault. From then on: until the end of the case's faults."""
 
     REFUSES = "refuses-connections"  # from then on
     RESETS = "resets"  # in the middle of the body, always
@@ -53,7 +53,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One upload. `account` is the one in trouble."""
+    """One upload; `account` is in trouble."""
 
     account: str
     place: Place
@@ -71,7 +71,7 @@ _CONDITIONAL = (Place.PUT, Place.COMPLETE, Place.DELETE)
 _NAMES_AN_UPLOAD = (Place.FIRST_PART, Place.LAST_PART, Place.COMPLETE, Place.ABORT)
 _NEVER_CARRIED_OUT = (Kind.CONFLICT, Kind.PRECONDITION, Kind.REDIRECTS, Kind.CLOCK, Kind.NO_SUCH_UPLOAD)
 
-# What makes no sense, and why. The first that holds counts.
+# What makes no sense, and why. The first rule that holds counts.
 RULES: tuple[tuple[str, Callable[[Case], bool]], ...] = (
     (
         "a file of one part is one put: there is no multipart upload",

@@ -1,7 +1,7 @@
-"""What must become of an upload when an account fails: told from the case by the rules of docs/reliability.md.
+"""The expected outcome of an upload when an account fails, by the rules of docs/reliability.md, not by our code.
 
-Never from what the service does: an account survives what a retry or a question repairs, or it fails with the code that
-docs/errors.md has for it, and then the ack decides.
+An account has the file if a retry or a question repairs the fault. Otherwise it fails with its code of docs/errors.md,
+and the ack decides.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ LAST_PART_BYTES = 64 * KiB
 ONE_PART_BYTES = 48 * KiB
 SLOW_BYTES_PER_SECOND = 100_000
 
-STALL_SECONDS = 3.0  # within which a busy machine answers if it is well
+STALL_SECONDS = 3.0  # a sound account answers sooner, also on a busy machine
 ACCOUNT_BYTES_PER_SECOND = 4 * MiB
 
 NEEDED = {"all": 3, "quorum": 2, "any": 1}
 
-# What no retry repairs, and what the client is told of it.
+# The codes of the faults that no retry repairs.
 _LASTING = {
     Kind.REFUSES: "account_unreachable",
     Kind.RESETS: "account_unreachable",
@@ -32,15 +32,15 @@ _LASTING = {
     Kind.NO_SUCH_UPLOAD: "part_refused",
 }
 _RETRYABLE = frozenset(("account_unreachable", "account_stalled", "account_failing", "account_throttled"))
-# Of these a question for the object tells that the complete was carried out.
+# After these a HEAD shows that the complete was carried out.
 _FOUND_OUT = (Kind.RESETS, Kind.LOSES_ANSWER, Kind.DAMAGES)
-# Nothing can be asked of the account any more, so nobody can say what is left there.
+# The account answers no question, so it is unknown what is left there.
 _CANNOT_BE_ASKED = (Kind.REFUSES, Kind.DENIED)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """`codes`: an account's code, None if it has the file. `may_be_left`: of whom `removal_pending` may be told."""
+    """`codes`: account to code, None if it has the file. `may_be_left`: the accounts that may be `removal_pending`."""
 
     status: int
     codes: Mapping[str, str | None]
@@ -52,7 +52,7 @@ class Expected:
 
     @property
     def states(self) -> dict[str, set[str]]:
-        """What each account may be told to be. For good or not, when something may be left there: it is looked at."""
+        """The possible states of each account in the answer."""
         if not self.acknowledged:
             left = {"removed", "removal_pending"}
             return {name: left if name in self.may_be_left else {"removed"} for name in self.codes}
@@ -64,7 +64,7 @@ def size_of(case: Case) -> int:
 
 
 def others_that_fail(case: Case) -> tuple[str, ...]:
-    """Nothing is deleted unless so many others fail that the ack cannot be met."""
+    """For a delete, enough other accounts fail that the ack cannot be met."""
     if case.place is not Place.DELETE:
         return ()
     others = [name for name in ACCOUNTS if name != case.account]
@@ -82,7 +82,7 @@ def expected(case: Case) -> Expected:
 
 
 def concluded(codes: Mapping[str, str | None], ack: str, may_be_left: frozenset[str]) -> Expected:
-    """What the ack makes of it: too few have the file, and those are told that it was taken back."""
+    """If too few accounts have the file for the ack, it is removed from them."""
     having = [name for name, code in codes.items() if code is None]
     if len(having) >= NEEDED[ack]:
         return Expected(201 if len(having) == len(codes) else 202, codes, frozenset())
@@ -91,7 +91,7 @@ def concluded(codes: Mapping[str, str | None], ack: str, may_be_left: frozenset[
 
 
 def _code(case: Case) -> str | None:
-    """What the account in trouble fails with, None if it has the file after all."""
+    """The code of the account in trouble, None if it has the file."""
     if case.kind is Kind.SLOW:
         return "account_stalled" if _is_too_slow(case) else None
     if case.place is Place.ANSWER and case.kind in _FOUND_OUT:

@@ -1,7 +1,7 @@
 """An upload by a client that reads while it sends, as curl does.
 
-An account may fail, and the answer come, long before the last byte is sent; the service then reads on only for a while
-(docs/errors.md), and a client that sends everything before it reads may find its connection reset.
+If an account fails, the answer may come before the last byte is sent. The service then reads on only for a time
+(docs/errors.md), so a client that sends everything before it reads may lose the answer.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def put(service: Running, body: bytes, *, ack: str, key: str = "k") -> htt
 
 
 async def _send(writer: asyncio.StreamWriter, body: bytes) -> None:
-    with suppress(ConnectionError):  # what the service thinks of it, its answer says
+    with suppress(ConnectionError):  # the answer says why
         for start in range(0, len(body), _PIECE_BYTES):
             writer.write(body[start : start + _PIECE_BYTES])
             await writer.drain()

@@ -1,4 +1,4 @@
-"""How the faults of the matrix are brought about, by the fault proxy before the account, and how they end."""
+"""The faults of the matrix, made by the fault proxy in front of the account."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from tests.faults.oracle import LAST_PART_BYTES, ONE_PART_BYTES, PART_BYTES, SLO
 
 CLOCK_SECONDS = 20 * 60.0
 S3_ALLOWS_SECONDS = 15 * 60.0
-LONG_SECONDS = 60.0  # longer than anybody waits
+LONG_SECONDS = 60.0  # longer than any wait
 
 _REQUESTS: Mapping[Place, Which] = {
     Place.PUT: {"operation": "put"},
@@ -32,21 +32,21 @@ _MIDDLE = {
 
 
 class Strike:
-    """Begins with the case and ends with `end`. `proxies` has those of the accounts that fail, by name."""
+    """From `begin` to `end`. `proxies` has the proxies of the accounts that fail, by name."""
 
     def __init__(self, case: Case, proxies: Mapping[str, FaultProxy]) -> None:
-        self._case = case
+        self.case = case
         self._proxy = proxies[case.account]
         self._proxies = proxies
         self._refusing: list[threading.Thread] = []
         self.happened = False  # known once it has ended
 
     def begin(self) -> None:
-        case, proxy = self._case, self._proxy
+        case, proxy = self.case, self._proxy
         last = "put" if case.parts == 1 else "complete"
 
         def has_it() -> None:
-            """Or it would be given up before it has the file, and nothing were deleted."""
+            """Wait for the file: otherwise there would be nothing to delete."""
             proxy.wait_for(last, ended=True, timeout_seconds=LONG_SECONDS / 2)
 
         for name in others_that_fail(case):
@@ -59,7 +59,7 @@ class Strike:
             proxy.add(self._fault())
 
     def end(self) -> None:
-        """The account is well again."""
+        """End all faults."""
         self.happened = self._has_happened()
         for thread in self._refusing:
             thread.join(10)
@@ -70,15 +70,15 @@ class Strike:
     def _has_happened(self) -> bool:
         if self._is_away_from_the_beginning:
             return not self._proxy.requests
-        operation = _REQUESTS[self._case.place].get("operation")
+        operation = _REQUESTS[self.case.place].get("operation")
         return any(seen.fault for seen in self._proxy.seen(operation))
 
     @property
     def _is_away_from_the_beginning(self) -> bool:
-        return self._case.kind is Kind.REFUSES and self._case.place in (Place.PUT, Place.BEGIN)
+        return self.case.kind is Kind.REFUSES and self.case.place in (Place.PUT, Place.BEGIN)
 
     def _refuse(self) -> None:
-        """Called on the proxy's own thread, which has to go on for that."""
+        """In another thread: the proxy's own thread, which calls this, has to go on."""
         thread = threading.Thread(target=self._proxy.refuse_connections, name="refusing")
         self._refusing.append(thread)
         thread.start()
@@ -87,7 +87,7 @@ class Strike:
         self._proxy.add(Fault.refuses("AccessDenied", times=None))
 
     def _fault(self) -> Fault:
-        case = self._case
+        case = self.case
         where = _REQUESTS[case.place]
         if case.place is Place.ANSWER:
             return _in_the_answer(case.kind, where, refuse=self._refuse, deny=self._deny)
@@ -105,9 +105,7 @@ class Strike:
             case Kind.LOSES_ANSWER:
                 return Fault.loses_reply(**where)
             case Kind.DAMAGES:
-                return Fault.damages_body(
-                    at_byte=_MIDDLE[case.place] if case.place is not Place.COMPLETE else 0, **where
-                )
+                return Fault.damages_body(at_byte=0 if case.place is Place.COMPLETE else _MIDDLE[case.place], **where)
             case Kind.DENIED:
                 return Fault.refuses("AccessDenied", **from_then_on)
             case Kind.CLOCK:
@@ -142,7 +140,7 @@ _REFUSALS: Mapping[Kind, tuple[str, int | None, int | None]] = {
 
 
 def _in_the_answer(kind: Kind, where: Which, *, refuse: Callable[[], object], deny: Callable[[], object]) -> Fault:
-    """What was asked is carried out, and then it goes wrong."""
+    """The account carries the request out, and its answer fails."""
     always: Which = {**where, "times": None}
     match kind:
         case Kind.REFUSES:

@@ -1,6 +1,6 @@
-"""An owner who does as he likes with what lies in his account: deletes it, overwrites it, locks it.
+"""An owner deletes, overwrites or locks the objects in its account.
 
-What another account has is still given; and nobody is told that something is gone that its owner keeps.
+Readers get the file from another account, and an object that its owner keeps is never called removed.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from tests.unit.ledger.looking import files_in, replicas_in
 
 
 def delete(account: StoreAccount) -> None:
-    """In a versioned bucket the version stays, behind a delete marker."""
+    """In a versioned bucket the version stays, under a delete marker."""
     asking(account).delete_object(Bucket=account.s3_bucket_name, Key="k")
 
 
-def delete_for_good(account: StoreAccount) -> None:
+def delete_for_good(account: StoreAccount, **options: bool) -> None:
     for key, version_id in account.contents().versions:
-        asking(account).delete_object(Bucket=account.s3_bucket_name, Key=key, VersionId=version_id)
+        asking(account).delete_object(Bucket=account.s3_bucket_name, Key=key, VersionId=version_id, **options)
 
 
 def overwrite(account: StoreAccount) -> None:
@@ -57,7 +57,7 @@ def versioned(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("harm", [delete, overwrite])
-async def test_file_is_read_from_another_account_when_its_object_is_not_what_was_stored(
+async def test_a_changed_object_is_read_from_another_account(
     accounts: Accounts, harm: Callable[[StoreAccount], None], size: int
 ) -> None:
     async with serving(*accounts.values()) as service:
@@ -65,17 +65,17 @@ async def test_file_is_read_from_another_account_when_its_object_is_not_what_was
         for name in ("A", "B"):
             await asyncio.to_thread(harm, accounts[name])
             await assert_read(service, size)
-    # Reading puts nothing right, and nothing of the owner's is touched.
+    # Reading repairs nothing, and changes nothing of the owner's.
     for name in ("A", "B"):
         found = [key for key, _ in accounts[name].contents().versions]
         assert found == ([] if harm is delete else ["k"])
 
 
 @pytest.mark.parametrize("harm", [delete, overwrite, delete_for_good])
-async def test_file_is_read_whatever_its_owner_does_when_the_bucket_keeps_versions(
+async def test_a_file_is_read_whatever_the_owner_of_a_versioned_bucket_does(
     accounts: Accounts, proxied: Proxied, versioned: StoreAccount, harm: Callable[[StoreAccount], None]
 ) -> None:
-    """Our version is still there, behind what came later; or, for good, only in the other account."""
+    """Our version is under the later ones or, after a delete for good, only in the other account."""
     other = proxied("B")
     async with serving(versioned, other.account) as service:
         assert (await upload(service, ONE_PART)).status_code == 201
@@ -86,7 +86,7 @@ async def test_file_is_read_whatever_its_owner_does_when_the_bucket_keeps_versio
 
 @pytest.fixture
 def locked(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
-    """A's bucket in which every object is locked for a day, but for whoever may go past that: its owner."""
+    """A's bucket, in which only the owner may delete an object within a day."""
     account = new_bucket("A", f"locked-{uuid4().hex[:12]}", object_lock=True)
     rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
     asking(account).put_object_lock_configuration(
@@ -97,47 +97,36 @@ def locked(new_bucket: NewBucket, accounts: Accounts) -> StoreAccount:
 
 @pytest.fixture
 def watched(locked: StoreAccount) -> Iterator[FaultProxy]:
-    """Before the bucket that locks."""
+    """A proxy in front of the bucket that locks."""
     with FaultProxy(locked) as proxy:
         yield proxy
 
 
-def remove_past_the_lock(account: StoreAccount) -> None:
-    for key, version_id in account.contents().versions:
-        asking(account).delete_object(
-            Bucket=account.s3_bucket_name, Key=key, VersionId=version_id, BypassGovernanceRetention=True
-        )
-
-
 @pytest.mark.parametrize("size", SIZES)
-async def test_file_is_stored_when_the_bucket_locks_objects(
-    accounts: Accounts, locked: StoreAccount, size: int
-) -> None:
+async def test_a_file_is_stored_in_a_bucket_with_locks(accounts: Accounts, locked: StoreAccount, size: int) -> None:
     async with serving(locked, accounts["B"]) as service:
         assert_told(await upload(service, size), 201, {"A": None, "B": None})
         await assert_read(service, size)
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_removal_is_pending_until_the_owner_removes_it_when_an_object_is_locked(
+async def test_the_removal_of_a_locked_object_is_pending_until_its_owner_removes_it(
     accounts: Accounts, proxied: Proxied, locked: StoreAccount, watched: FaultProxy, size: int
 ) -> None:
-    """Never `removed`, in the answer or later, as long as the lock keeps it; and the clean-up goes on by itself."""
+    """The file is never called `removed` while the lock keeps it, and the clean-up goes on."""
     failing = proxied("B")
     failing.add(Fault.refuses("AccessDenied", operation="put" if size == ONE_PART else "complete", times=None))
     async with serving(watched.account, failing.account, lease_seconds=1.5) as service:
         answer = await upload(service, size)
         told = assert_told(answer, 502, {"A": "taken_back", "B": "access_refused"})
-        assert {name: each["status"] for name, each in told["accounts"].items()} == {
-            "A": "removal_pending",
-            "B": "removed",
-        }
+        removed = {name: each["status"] for name, each in told["accounts"].items()}
+        assert removed == {"A": "removal_pending", "B": "removed"}
         deletes = len(watched.seen("delete", ended=True))
-        await watched.wait_until("delete", deletes + 2, ended=True, timeout_seconds=30)  # the clean-up tries, and tries
+        await watched.wait_until("delete", deletes + 2, ended=True, timeout_seconds=30)  # the clean-up tries again
         assert [key for key, _ in locked.contents().versions] == ["k"]
         replicas = await replicas_in(service.database)
         assert (replicas["A"].state, replicas["A"].error_code) == ("erasing", "object_locked")
         assert not (await files_in(service.database))["k"].stored_at
-        await asyncio.to_thread(remove_past_the_lock, locked)
+        await asyncio.to_thread(delete_for_good, locked, BypassGovernanceRetention=True)
         await answer_when(lambda: files_in(service.database), lambda files: not files)
     assert_nothing_left([locked, accounts["B"]])

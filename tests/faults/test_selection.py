@@ -1,4 +1,4 @@
-"""The matrix leaves out nothing without a reason, the selection no pair; and some of what the oracle says, by hand."""
+"""The matrix excludes nothing without a reason, the selection misses no pair, and the oracle is right in examples."""
 
 import itertools
 
@@ -55,7 +55,7 @@ def test_the_ack_decides_what_a_fault_means(place: Place, kind: Kind, statuses: 
     assert tuple(expected(Case("B", place, kind, ack, parts)).status for ack in ACKS) == statuses
 
 
-def test_so_many_others_fail_that_the_file_is_taken_back_when_a_delete_is_to_fail() -> None:
+def test_enough_others_fail_for_a_delete() -> None:
     one = expected(Case("B", Place.DELETE, Kind.HANGS, "all", 1))
     two = expected(Case("B", Place.DELETE, Kind.HANGS, "quorum", 3))
     assert (one.status, one.codes) == (502, {"A": "access_refused", "B": "taken_back", "C": "taken_back"})

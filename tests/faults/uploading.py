@@ -1,20 +1,22 @@
-"""One upload into accounts in trouble: what was told is held against what was expected, and then everybody is asked."""
+"""One upload into accounts in trouble: its answer is the expected one, and then every account is asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
 from tests.faults.asking import assert_removed_is_true, assert_settles
-from tests.faults.oracle import ACCOUNT_BYTES_PER_SECOND, PART_BYTES, STALL_SECONDS, Expected
+from tests.faults.matrix import Kind
+from tests.faults.oracle import ACCOUNT_BYTES_PER_SECOND, PART_BYTES, STALL_SECONDS, Expected, size_of
 from tests.faults.sending import put
+from tests.faults.strikes import Strike
 from tests.service.conftest import Accounts, serving
 from tests.service.receipts import answer_when, assert_told
 from tests.service.sizes import PATIENT, content
 from tests.serving import Running
 
-# The grace is long, so that whoever has the file in the end is in the answer. The clean-up looks at once.
+# The grace is long, so that the answer has every account that gets the file. The clean-up looks at once.
 LIMITS = {**PATIENT, "part_size": PART_BYTES, "grace_seconds": 20.0, "attempts": 3, "lease_seconds": 1.5}
-# For accounts that hang, and those that are slow.
+# For accounts that hang or are slow.
 SHORT = {
     "stall_seconds": STALL_SECONDS,
     "account_bytes_per_second": ACCOUNT_BYTES_PER_SECOND,
@@ -24,29 +26,27 @@ SHORT = {
 
 
 async def assert_told_and_true(
-    accounts: Accounts,
-    served: Mapping[str, StoreAccount],
-    expected: Expected,
-    *,
-    size: int,
-    ack: str,
-    short: bool,
-    begin: Callable[[], object],
-    end: Callable[[], object],
+    accounts: Accounts, proxies: Mapping[str, FaultProxy], strikes: Sequence[Strike], expected: Expected
 ) -> None:
-    """Upload while the accounts, served by way of `served`, are in trouble. `begin` and `end` are the trouble's."""
-    async with serving(*served.values(), **LIMITS | (SHORT if short else {})) as service:
+    """Upload while the accounts behind these proxies are struck."""
+    served = accounts | {name: proxy.account for name, proxy in proxies.items()}
+    case, is_short = strikes[0].case, any(strike.case.kind in (Kind.HANGS, Kind.SLOW) for strike in strikes)
+    size = size_of(case)
+    async with serving(*(served[name] for name in accounts), **LIMITS | (SHORT if is_short else {})) as service:
         uploads = service.application.uploads
-        begin()
+        for strike in strikes:
+            strike.begin()
         try:
-            told = await _upload(service, size, ack, expected)
+            told = await _upload(service, size, case.ack, expected)
             if not expected.acknowledged:
                 await assert_removed_is_true(accounts, told)
             await _none(lambda: uploads.stragglers.under_way)
         finally:
-            end()
+            for strike in strikes:
+                strike.end()
         await assert_settles(service, accounts, content(size) if expected.acknowledged else None, told=told)
         await _none(lambda: uploads.budget.used)
+    assert all(strike.happened for strike in strikes)
 
 
 async def _upload(service: Running, size: int, ack: str, expected: Expected) -> Mapping[str, Any]:
@@ -63,7 +63,7 @@ async def _upload(service: Running, size: int, ack: str, expected: Expected) -> 
 
 
 async def _none(count: Callable[[], int]) -> None:
-    """Wait until there is none of it any more."""
+    """Wait until the count is 0."""
 
     async def counted() -> int:
         return count()

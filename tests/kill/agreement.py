@@ -1,6 +1,6 @@
-"""What must be true once the dust has settled: ledger and accounts say the same.
+"""When everything has settled, ledger and accounts agree.
 
-The ledger is asked with plain SQL, the accounts with boto3: neither is asked through what is being tested.
+The ledger is asked with plain SQL, and the accounts with boto3, not with the code under test.
 """
 
 import json
@@ -24,7 +24,7 @@ _LOOK_AGAIN_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Held:
-    """An object in an account, or a replica that is said to be one."""
+    """An object in an account, or a stored replica in the ledger."""
 
     account: str
     object_key: str
@@ -32,7 +32,7 @@ class Held:
 
 
 class Ledger(ABC):
-    """The ledger's database, as it is now. `now` is its clock, in SQL."""
+    """The ledger's database. `now` is its clock, in SQL."""
 
     url: str
     now: str
@@ -46,9 +46,7 @@ class Ledger(ABC):
         """In one transaction."""
 
     def unsettled(self, *, lastly: bool = False) -> list[tuple[str, ...]]:
-        """Files that nobody was told of, and replicas that somebody has still to look after; `lastly`, also those for
-        which only the last look is left.
-        """
+        """Unacknowledged files and pending replicas; `lastly`, also files that only wait for the last look."""
         return self.ask(
             "SELECT f.name, f.state, r.account, r.state, r.error_code, r.attempts FROM file_file f "
             "LEFT JOIN file_replica r ON r.file_id = f.id AND r.state NOT IN ('stored', 'erased') "
@@ -65,7 +63,7 @@ class Ledger(ABC):
         return {name for (name,) in self.ask("SELECT name FROM file_file WHERE state IN ('stored', 'partial')")}
 
     def everywhere(self, accounts: int) -> set[str]:
-        """The names of the files that so many accounts have."""
+        """The names of the files that are stored in this number of accounts."""
         rows = self.ask(
             "SELECT f.name FROM file_file f JOIN file_replica r ON r.file_id = f.id WHERE r.state = 'stored' "
             "GROUP BY f.id HAVING count(*) = ?",
@@ -74,7 +72,7 @@ class Ledger(ABC):
         return {name for (name,) in rows}
 
     def let_leases_lapse(self) -> None:
-        """As if the time had passed for which they were given. For when no service runs."""
+        """Let all leases and pauses run out. Only while no service runs."""
         self.change(
             f"UPDATE file_file SET lease_until = {self.now} WHERE lease_until IS NOT NULL",  # noqa: S608 - our own
             f"UPDATE file_replica SET due_at = {self.now} WHERE due_at IS NOT NULL",  # noqa: S608
@@ -122,7 +120,7 @@ class PostgresqlLedger(Ledger):
 
 
 def assert_settled(ledger: Ledger, within_seconds: float, *, lastly: bool = False) -> None:
-    """Nothing else tells when the clean-up is through: it is asked again until it is."""
+    """Poll until the clean-up is done: it has no signal."""
     deadline = time.monotonic() + within_seconds
     while unsettled := ledger.unsettled(lastly=lastly):
         assert time.monotonic() < deadline, json.dumps(unsettled, indent=1)
@@ -130,7 +128,7 @@ def assert_settled(ledger: Ledger, within_seconds: float, *, lastly: bool = Fals
 
 
 def assert_agreement(ledger: Ledger, accounts: Iterable[StoreAccount], told: Iterable[str]) -> None:
-    """Every account holds exactly what the ledger says; who was told of a success finds it. `told`: files' names."""
+    """Every account has exactly the ledger's objects, and the files named in `told`, whose clients got a success."""
     found: set[Held] = set()
     for account in accounts:
         contents = account.contents()
@@ -140,6 +138,6 @@ def assert_agreement(ledger: Ledger, accounts: Iterable[StoreAccount], told: Ite
             metadata = client.head_object(Bucket=account.s3_bucket_name, Key=key)["Metadata"]
             found.add(Held(account.name, key, metadata[FILE_ID].replace("-", "")))
     held = ledger.held()
-    assert found - held == set(), "in an account, and the ledger does not know"
-    assert held - found == set(), "in the ledger, and no account has it"
-    assert set(told) - ledger.acknowledged() == set(), "a client was told of it, and the ledger was not"
+    assert found - held == set(), "in an account, and not in the ledger"
+    assert held - found == set(), "in the ledger, and not in the account"
+    assert set(told) - ledger.acknowledged() == set(), "acknowledged to a client, and not in the ledger"

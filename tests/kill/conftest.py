@@ -1,4 +1,4 @@
-"""A service that is killed and started again, and the uploads that it is killed under."""
+"""A service that is killed and started again, and the uploads during which it is killed."""
 
 import asyncio
 import os
@@ -14,9 +14,10 @@ import pytest
 from django.db import connections
 
 from testkit.account import StoreAccount
+from testkit.faults.faultproxy import FaultProxy
 from testkit.serviceprocess import configuration
 from tests.databases import Postgres, sqlite_template
-from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger
+from tests.kill.agreement import Ledger, PostgresqlLedger, SqliteLedger, assert_settled
 from tests.kill.deadly.__main__ import PART_BYTES
 from tests.kill.nursery import Nursery
 from tests.service.sizes import content
@@ -28,11 +29,12 @@ DEATH_SECONDS = 60.0
 SETTLED_SECONDS = 75.0  # beyond the lease; a loaded machine is slow
 
 NewVictim = Callable[..., "Victim"]
+Proxies = dict[str, FaultProxy]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An upload: form or raw, of so many parts, for so many accounts."""
+    """An upload: form or raw, with this number of parts and this ack."""
 
     way: str
     parts: int
@@ -54,7 +56,7 @@ KILLED_AT_REQUESTS = EVERY_SHAPE if os.environ.get("FAULTS") == "all" else _HALF
 
 
 class Victim:
-    """A service in a process of its own, and its ledger, which outlives it."""
+    """A service in its own process, and its ledger, which outlives it."""
 
     def __init__(self, process: Nursery, ledger: Ledger) -> None:
         self.process = process
@@ -81,7 +83,7 @@ class Victim:
         await asyncio.to_thread(self.process.kill)
 
     async def death(self) -> None:
-        """Returns once it was killed, by itself or by whoever was to."""
+        """Wait until it was killed."""
         try:
             code = await asyncio.wait_for(asyncio.to_thread(self.process.wait), DEATH_SECONDS)
         except TimeoutError:
@@ -89,19 +91,32 @@ class Victim:
             raise
         assert code == -signal.SIGKILL, f"it ended with {code}"
 
+    async def death_and_lapse(self, *proxies: FaultProxy) -> None:
+        """Wait until it was killed; then the faults of the proxies are over, and all leases have run out."""
+        await self.death()
+        for proxy in proxies:
+            proxy.clear()
+        self.ledger.let_leases_lapse()
 
-async def told_then_dead(victim: Victim, shape: Shape, name: str, told: threading.Event) -> None:
-    """Upload, let the slow account go on once the client has its answer, and wait for the death."""
+    async def settled(self, *, lastly: bool = False) -> None:
+        """See `assert_settled`."""
+        await asyncio.to_thread(assert_settled, self.ledger, LEASE_SECONDS + SETTLED_SECONDS, lastly=lastly)
+
+
+async def answered_then_dead(
+    victim: Victim, shape: Shape, name: str, answered: threading.Event, proxy: FaultProxy
+) -> None:
+    """Upload, let the slow account go on when the client has its answer, and wait for the death."""
     try:
         assert await victim.upload(shape, name) == 202
     finally:
-        told.set()
-    await victim.death()
+        answered.set()
+    await victim.death_and_lapse(proxy)
 
 
 @pytest.fixture
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    """On SQLite; on what a test is parametrised with, indirectly."""
+    """On SQLite, or on the database of an indirect parameter."""
     if getattr(request, "param", "sqlite") == "sqlite":
         path = tmp_path / "ledger.sqlite3"
         shutil.copyfile(sqlite_template(), path)
@@ -114,7 +129,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def new_victim(tmp_path: Path, ledger: Ledger) -> Iterator[NewVictim]:
-    """A service that is not started yet, with these accounts."""
+    """`new_victim(*accounts)` is a service with these accounts that is not started yet."""
     made: list[Victim] = []
 
     def new(*accounts: StoreAccount, **environment: str) -> Victim:
@@ -123,10 +138,15 @@ def new_victim(tmp_path: Path, ledger: Ledger) -> Iterator[NewVictim]:
             "UPLOAD_LEASE_SECONDS": str(LEASE_SECONDS),
             "UPLOAD_SETTLE_SECONDS": "0.2",
         }
-        told = configuration(ledger.url, accounts, {**quick, **environment})
-        made.append(Victim(Nursery(told, tmp_path / f"service{len(made)}.log"), ledger))
+        settings = configuration(ledger.url, accounts, {**quick, **environment})
+        made.append(Victim(Nursery(settings, tmp_path / f"service{len(made)}.log"), ledger))
         return made[-1]
 
     yield new
     for victim in made:
         victim.process.close()
+
+
+@pytest.fixture
+def proxies(accounts: dict[str, StoreAccount], proxied: Callable[[str], FaultProxy]) -> Proxies:
+    return {name: proxied(name) for name in accounts}

@@ -1,4 +1,4 @@
-"""What a run of tests is in the middle of when it is interrupted: started by `test_interruption.py`, and only by it."""
+"""The tests of a run that is interrupted. Only `test_interruption.py` starts them."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ import pytest
 from tests.kill.conftest import NewVictim
 from tests.service.conftest import Accounts
 
-TELL = "MENTUM_TEST_TELL"
+TELL = "MENTUM_TEST_TELL"  # the file that they write to when everything runs
 
 
 @pytest.mark.parametrize("ledger", ["postgresql"], indirect=True)

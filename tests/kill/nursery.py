@@ -20,7 +20,7 @@ _LOOK_AGAIN_SECONDS = 0.01
 
 
 class Nursery:
-    """One service at a time; `environment` is all that it is told. Its process ids are its own until the next start."""
+    """One service at a time, with only this environment. Its process id is not used again until the next start."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.url = ""
@@ -33,7 +33,7 @@ class Nursery:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                bufsize=0,  # so that what was not read yet can be told from the pipe
+                bufsize=0,  # so that the pipe shows whether there is a line to read
                 start_new_session=True,
             )
         self._service: int | None = None
@@ -41,7 +41,7 @@ class Nursery:
         self._ending = threading.Lock()
 
     def start(self, commit: str = "", *, may_die: bool = False) -> None:
-        """Start it and wait until it is ready; or was killed, at the `commit` or by a fault, if it `may_die`."""
+        """Start it and wait until it is ready or, if it `may_die`, killed at the `commit` or by a fault."""
         assert self._service is None or self._code is not None, "it still runs"
         address = f"127.0.0.1:{free_port()}"  # a new one: connections to the last one may linger
         assert self._parent.stdin is not None
@@ -58,7 +58,7 @@ class Nursery:
             time.sleep(_LOOK_AGAIN_SECONDS)  # nothing signals readiness but the answer itself
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Kill it and wait until it has ended."""
         if (service := self._service) is not None:
             os.kill(service, signal.SIGKILL)
             self._collect(service)
@@ -71,13 +71,13 @@ class Nursery:
         return self._code
 
     def _collect(self, service: int) -> None:
-        """Its code, if nobody has it yet: whoever killed it may come to this only when the next one runs."""
+        """Read its exit code, unless another thread has read it, or the next service runs already."""
         with self._ending:
             if self._service == service and self._code is None:
                 self._code = self._answer()
 
     def close(self) -> None:
-        """Kill the service, and whoever forks it."""
+        """Kill the service and the process that forks it."""
         try:
             self.kill()
         finally:
@@ -87,7 +87,7 @@ class Nursery:
     def _answer(self) -> int:
         assert self._parent.stdout is not None
         line = self._parent.stdout.readline()
-        assert line, f"nobody forks any more; see {self._log}"
+        assert line, f"the process that forks has ended; see {self._log}"
         return int(line)
 
     def _has_ended(self) -> bool:

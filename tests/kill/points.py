@@ -12,7 +12,7 @@ from tests.kill.conftest import DEATH_SECONDS, Victim
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """A request to an account: the first such one, or a later one (`earlier`: how many came before)."""
+    """A request to an account; `earlier` is the number of equal requests before it."""
 
     account: str
     operation: str
@@ -20,12 +20,12 @@ class Point:
     earlier: int = 0
 
     def name(self, *, comes_after: bool) -> str:
-        """Of the file whose upload meets it."""
+        """The name of the file that is uploaded for this point."""
         moment = "after" if comes_after else "before"
         return f"{moment}-{self.operation}-{self.part_number}-{self.earlier}-{self.account}"
 
     def kills(self, victim: Victim, *, comes_after: bool, once: threading.Event | None = None) -> Fault:
-        """The fault that kills the service there; not before `once` is set, if it is given: the request waits."""
+        """The fault that kills the service there. The request waits for `once`, if it is given."""
 
         def kill() -> None:
             if once is not None:
@@ -42,7 +42,7 @@ class Point:
 
 
 def points(proxies: Mapping[str, FaultProxy], without: Iterable[str] = ()) -> list[Point]:
-    """Every request so far, but for these operations."""
+    """Every request so far, without these operations."""
     found: list[Point] = []
     for name, proxy in proxies.items():
         met = Counter((r.operation, r.part_number or 0) for r in proxy.requests if r.operation not in without)

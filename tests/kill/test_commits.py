@@ -1,11 +1,11 @@
 """The service is killed before and after each commit of an upload; then nothing is lost or left."""
 
-import asyncio
+from itertools import product
 
 import pytest
 
-from tests.kill.agreement import assert_agreement, assert_settled
-from tests.kill.conftest import EVERY_SHAPE, LEASE_SECONDS, SETTLED_SECONDS, NewVictim, Shape
+from tests.kill.agreement import assert_agreement
+from tests.kill.conftest import EVERY_SHAPE, NewVictim, Shape
 from tests.service.conftest import Accounts
 
 
@@ -16,17 +16,16 @@ from tests.service.conftest import Accounts
     ids=str,
     indirect=["ledger"],
 )
-async def test_ledger_and_accounts_agree_when_the_service_is_killed_at_each_commit(
+async def test_ledger_and_accounts_agree_after_a_kill_at_each_commit(
     accounts: Accounts, new_victim: NewVictim, shape: Shape
 ) -> None:
     kinds = ["intent", "outcome"] if shape.parts == 1 else ["intent", "upload", "outcome"]
     victim = new_victim(*accounts.values())
-    for kind in kinds:
-        for moment in ("before", "after"):
-            await victim.start(f"{moment}:{kind}")
-            assert await victim.upload(shape, f"{moment}-{kind}") == 0
-            await victim.death()
+    for kind, moment in product(kinds, ("before", "after")):
+        await victim.start(f"{moment}:{kind}")
+        assert await victim.upload(shape, f"{moment}-{kind}") == 0
+        await victim.death()
     await victim.start()
-    await asyncio.to_thread(assert_settled, victim.ledger, LEASE_SECONDS + SETTLED_SECONDS)
+    await victim.settled()
     assert_agreement(victim.ledger, accounts.values(), told=["after-outcome"])
     assert victim.ledger.acknowledged() == {"after-outcome"}

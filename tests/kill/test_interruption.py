@@ -11,21 +11,20 @@ from pathlib import Path
 import pytest
 
 from bench.processes import tree
-from testkit.processes import start_process
+from testkit.processes import ROOT, start_process
 from tests.kill import interrupted
 from tests.processes import Watched, processes_with
 
-ROOT = Path(__file__).resolve().parents[2]
 MARK = "MENTUM_TEST_RUN"
 READY_SECONDS = 90.0
 ENDED_SECONDS = 60.0
-# What each process that runs tests has: a store, a PostgreSQL server, what forks the service, the service.
+# Each process that runs tests has a store, a PostgreSQL server, a process that forks services, and a service.
 PROCESSES = 4
 
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[int]:
-    """Where the tests of the run tell that they have everything, a line each."""
+    """A pipe: each test of the run writes a line when everything runs."""
     os.mkfifo(tmp_path / "told")
     reading = os.open(tmp_path / "told", os.O_RDWR)
     yield reading
@@ -40,26 +39,17 @@ def wait_for_lines(reading: int, count: int) -> None:
         lines += os.read(reading, 1024)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has to see to it")
-@pytest.mark.parametrize(
-    ("number", "workers"),
-    [(signal.SIGINT, 2), (signal.SIGTERM, 0), (signal.SIGKILL, 2)],
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="only this kernel ends processes with their parent")
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0), (signal.SIGKILL, 2)])
 def test_nothing_runs_on_when_a_run_is_interrupted(
     number: signal.Signals, workers: int, told: int, tmp_path: Path
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     places = {"TMPDIR": str(tmp_path), "PYTEST_DEBUG_TEMPROOT": str(tmp_path), interrupted.TELL: str(tmp_path / "told")}
     options = ["-n", str(workers), "-p", "no:cacheprovider", "-p", "no:randomly", interrupted.__file__]
+    command, env = [sys.executable, "-m", "pytest", *options], {**environment, **places, MARK: str(tmp_path)}
     with ExitStack() as watching, (tmp_path / "output").open("wb") as output:
-        run = start_process(
-            [sys.executable, "-m", "pytest", *options],
-            cwd=ROOT,
-            env={**environment, **places, MARK: str(tmp_path)},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        run = start_process(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
         try:
             wait_for_lines(told, max(1, workers))
             started = {*tree([run.pid]), *processes_with(MARK, str(tmp_path))}
@@ -67,7 +57,7 @@ def test_nothing_runs_on_when_a_run_is_interrupted(
             watched = Watched(started, watching)
             run.send_signal(number)
             assert watched.running(ENDED_SECONDS) == []
-            assert processes_with(MARK, str(tmp_path)) == []  # nor what was started meanwhile
+            assert processes_with(MARK, str(tmp_path)) == []  # nor any that was started meanwhile
         finally:
             for process_id in processes_with(MARK, str(tmp_path)):
                 os.kill(process_id, signal.SIGKILL)

@@ -1,25 +1,16 @@
 """The service is killed before and after each request that it makes to an account; then nothing is lost or left."""
 
-import asyncio
-
 import pytest
 
 from testkit.faults.faultproxy import FaultProxy
-from tests.kill.agreement import assert_agreement, assert_settled
-from tests.kill.conftest import (
-    KILLED_AT_REQUESTS,
-    LEASE_SECONDS,
-    SETTLED_SECONDS,
-    NewVictim,
-    Shape,
-    Victim,
-)
+from tests.kill.agreement import assert_agreement
+from tests.kill.conftest import KILLED_AT_REQUESTS, NewVictim, Proxies, Shape, Victim
 from tests.kill.points import Point, points
-from tests.service.conftest import Accounts, Proxied
+from tests.service.conftest import Accounts
 
 
 async def die_at(victim: Victim, proxy: FaultProxy, point: Point, shape: Shape, *, comes_after: bool) -> int:
-    """Upload, and be killed there; then start again. Returns what the client was told."""
+    """Upload, be killed at this request, and start again. Returns the status of the upload."""
     proxy.add(point.kills(victim, comes_after=comes_after))
     status = await victim.upload(shape, point.name(comes_after=comes_after))
     await victim.death()
@@ -30,10 +21,9 @@ async def die_at(victim: Victim, proxy: FaultProxy, point: Point, shape: Shape, 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("shape", KILLED_AT_REQUESTS, ids=str)
-async def test_ledger_and_accounts_agree_when_the_service_is_killed_at_each_request(
-    accounts: Accounts, proxied: Proxied, new_victim: NewVictim, shape: Shape
+async def test_ledger_and_accounts_agree_after_a_kill_at_each_request(
+    accounts: Accounts, proxies: Proxies, new_victim: NewVictim, shape: Shape
 ) -> None:
-    proxies = {name: proxied(name) for name in accounts}
     # A loaded machine is slow, and none of these is to be a straggler.
     victim = new_victim(*(proxy.account for proxy in proxies.values()), UPLOAD_ACK_GRACE_SECONDS="20")
     await victim.start()
@@ -46,5 +36,5 @@ async def test_ledger_and_accounts_agree_when_the_service_is_killed_at_each_requ
         for comes_after in (False, True)
     ]
     assert set(statuses) == {0}
-    await asyncio.to_thread(assert_settled, victim.ledger, LEASE_SECONDS + SETTLED_SECONDS)
+    await victim.settled()
     assert_agreement(victim.ledger, accounts.values(), told=["alive"])

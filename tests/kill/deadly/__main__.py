@@ -24,7 +24,7 @@ PART_BYTES = 5 * 1024 * 1024
 
 
 def become(address: str, log: str, commit: str) -> NoReturn:
-    """In the child: no pipe of ours stays open, so that only we answer."""
+    """In the child: close the pipes, so that only the parent answers."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for output in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), output)
@@ -33,7 +33,7 @@ def become(address: str, log: str, commit: str) -> NoReturn:
         execute_from_command_line(["manage.py", "runserver", address])
     finally:
         sys.stderr.flush()
-        os._exit(1)  # what comes after is for the process that forks
+        os._exit(1)  # only the parent goes on in `main`
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
             die_with_parent()
             become(**json.loads(line))
         print(child, flush=True)  # noqa: T201
-        # Looked at and not collected before the next order: until then the id can be nobody else's.
+        # Not collected before the next order: until then no other process gets this id.
         ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         assert ended is not None
         print(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status, flush=True)  # noqa: T201

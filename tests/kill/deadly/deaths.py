@@ -1,4 +1,4 @@
-"""What makes an engine of Django's deadly, whichever it is."""
+"""Makes any database engine of Django deadly."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# What a statement begins with, by what its commit makes durable.
+# How the statements begin whose commits make these changes durable.
 KINDS = {
     "intent": re.compile(r"INSERT INTO file_file "),
     "upload": re.compile(r'INSERT INTO "file_openupload"'),
@@ -23,8 +23,6 @@ KINDS = {
     "erasing": re.compile(r'UPDATE "file_file" SET "state" = %s, "key_hash"'),
     "failed": re.compile(r'UPDATE "file_replica" SET .*"attempts" = \('),
 }
-
-
 # Run by the driver's own cursor, which Django's wrappers do not see: the engine notes them.
 DIRECT = ("intent", "outcome")
 
@@ -39,7 +37,7 @@ class Deadly(BaseDatabaseWrapper):
 
     def _note(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         result = execute(sql, params, many, context)
-        if not sql.startswith("UPDATE") or context["cursor"].rowcount:  # one that met no row has written nothing
+        if not sql.startswith("UPDATE") or context["cursor"].rowcount:  # an update of no row has written nothing
             self._written |= {kind for kind, beginning in KINDS.items() if beginning.match(sql)}
         return result
 
@@ -52,7 +50,7 @@ class Deadly(BaseDatabaseWrapper):
 
     @contextmanager
     def committing(self, written: set[str]) -> Iterator[None]:
-        """Around a commit of what was noted, and of these kinds."""
+        """Around a commit of the noted kinds and of these."""
         self._written |= written
         self._die_if("before")
         try:
@@ -62,7 +60,7 @@ class Deadly(BaseDatabaseWrapper):
             self._written.clear()
 
     def _die_if(self, moment: str) -> None:
-        # Asked for here: it is said to the service, and this may have been made before it was forked.
+        # Read late: this object may be older than the fork, and only the service has the variable.
         when, _, kind = os.environ["DEADLY_COMMIT"].partition(":")
         if when == moment and kind in self._written:
             os.kill(os.getpid(), signal.SIGKILL)

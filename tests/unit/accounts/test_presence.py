@@ -1,4 +1,4 @@
-"""What presence makes of the replicas of accounts that are missing, back, or retired; on both databases."""
+"""Presence changes the replicas of accounts that are missing, back, or retired, on both databases."""
 
 from functools import partial
 
@@ -6,13 +6,13 @@ from django.db.models.functions import Now
 
 from file.accounts.presence import Presence
 from file.ledger.commit.ledger import DatabaseLedger
-from file.ledger.work.claims import Claims
 from file.logic.accounts.registry import Registry
 from file.logic.values import Account, FileState, ReplicaState
 from file.models import Replica, RetiredAccount
 from testkit.memorybucket import account
-from tests.unit.ledger.looking import ask, ledger_on
-from tests.unit.ledger.rows import AGO, LATER, PREFIX, change, make_file, replica, states
+from tests.unit.ledger.looking import ask, ledger_on, replicas_in
+from tests.unit.ledger.rows import AGO, LATER, PREFIX, change, make_file, states
+from tests.unit.ledger.working import claims_of
 
 A, B, C = (account(name, PREFIX) for name in "ABC")
 
@@ -21,35 +21,37 @@ def presence(ledger: DatabaseLedger, database: str, *accounts: Account) -> Prese
     return Presence(ledger.writer, database, Registry(accounts), pause_seconds=60)
 
 
+async def in_c(database: str, key: str) -> Replica:
+    return (await replicas_in(database, key))["C"]
+
+
 async def test_replicas_wait_while_their_account_is_missing_and_are_due_when_it_is_back(database: str) -> None:
-    await ask(database, partial(_three_kinds, database))
-    lease_end = (await ask(database, partial(replica, database, "free", "C"))).due_at
+    await ask(database, partial(three_kinds, database))
+    lease_end = (await in_c(database, "free")).due_at
     async with ledger_on(database) as ledger:
         missing = presence(ledger, database, A, B)
         for _ in range(2):  # the second time, and another process, have nothing to do
             await missing.call()
             await presence(ledger, database, A, B).call()
-        free, held, erasing = [
-            await ask(database, partial(replica, database, key, "C")) for key in ("free", "held", "erased")
-        ]
+        free, held, erasing = [await in_c(database, key) for key in ("free", "held", "erased")]
         assert (free.state, free.error_code) == ("blocked", "account_missing")
         assert (held.state, held.owner) == ("pending", "somebody")
         assert (erasing.state, erasing.error_code) == ("erasing", "account_missing")
-        # Somebody's claim ends, and a file is erased, after everything was marked.
+        # A claim ends, and a file is erased, after all replicas were marked.
         await ask(database, partial(change, database, "held", "C", due_at=AGO))
         later = {"state": "erasing", "error_code": None, "owner": None, "due_at": Now()}
         await ask(database, partial(change, database, "later", "C", **later))
         await missing.call()
-        assert await ask(database, partial(_codes, database)) == {"account_missing": 4}
+        codes = Replica.objects.using(database).filter(account="C").values_list("error_code", flat=True)
+        assert await ask(database, partial(list, codes)) == ["account_missing"] * 4
         await presence(ledger, database, A, B, C).call()
-        free, held = [await ask(database, partial(replica, database, key, "C")) for key in ("free", "held")]
+        free, held = [await in_c(database, key) for key in ("free", "held")]
         assert [(row.state, row.error_code) for row in (free, held)] == [("pending", None)] * 2
-        assert free.due_at == lease_end  # before its first attempt it says how long somebody was at it
-        due = await Claims(ledger.writer, database, under_way=(), claim_seconds=30).claim("C", ReplicaState.ERASING, 9)
-        assert len(due) == 2
+        assert free.due_at == lease_end  # before the first attempt it is the end of the upload's lease
+        assert len(await claims_of(ledger, database).claim("C", ReplicaState.ERASING, 9)) == 2
 
 
-def _three_kinds(database: str) -> None:
+def three_kinds(database: str) -> None:
     for key in ("free", "held", "later"):
         make_file(database, key, {"A": "stored", "C": "pending" if key != "later" else "stored"})
     change(database, "held", "C", owner="somebody", due_at=LATER)
@@ -59,21 +61,13 @@ def _three_kinds(database: str) -> None:
     change(database, "refused", "B", error_code="access_refused")
 
 
-def _codes(database: str) -> dict[str | None, int]:
-    """What stands in the way in C, and how often."""
-    codes = list(Replica.objects.using(database).filter(account="C").values_list("error_code", flat=True))
-    return {code: codes.count(code) for code in codes}
-
-
-async def test_only_what_waits_for_the_account_is_released_when_it_is_back(database: str) -> None:
-    await ask(database, partial(_three_kinds, database))
+async def test_only_replicas_that_wait_for_the_account_are_released_when_it_is_back(database: str) -> None:
+    await ask(database, partial(three_kinds, database))
     async with ledger_on(database) as ledger:
         await presence(ledger, database, A, B, C).call()
-        assert await ask(database, partial(states, database, "refused")) == {
-            "A": ("stored", None),
-            "B": ("blocked", "access_refused"),
-        }
-        assert (await ask(database, partial(replica, database, "held", "C"))).owner == "somebody"
+        refused = await ask(database, partial(states, database, "refused"))
+        assert refused == {"A": ("stored", None), "B": ("blocked", "access_refused")}
+        assert (await in_c(database, "held")).owner == "somebody"
 
 
 async def test_a_replica_gets_its_place_when_a_rebuild_did_not_know_the_account(database: str) -> None:
@@ -86,25 +80,17 @@ async def test_a_replica_gets_its_place_when_a_rebuild_did_not_know_the_account(
     await ask(database, rebuilt)
     async with ledger_on(database) as ledger:
         await presence(ledger, database, A, C).call()
-        found = await ask(database, partial(replica, database, "k1", "C"))
+        found = await in_c(database, "k1")
         assert (found.state, found.bucket, found.object_key) == ("pending", "bucket-c", "of/ours/k1")
-        change_back = {"bucket": "", "object_key": "k2", "due_at": None}
-        await ask(database, partial(change, database, "k2", "C", **change_back))
+        await ask(database, partial(change, database, "k2", "C", bucket="", object_key="k2", due_at=None))
         await presence(ledger, database, A).call()
         await presence(ledger, database, A, C).call()
-        found = await ask(database, partial(replica, database, "k2", "C"))
+        found = await in_c(database, "k2")
         assert (found.state, found.bucket, found.object_key) == ("pending", "bucket-c", "of/ours/k2")
-        assert (
-            len(
-                await Claims(ledger.writer, database, under_way=(), claim_seconds=30).claim(
-                    "C", ReplicaState.PENDING, 9
-                )
-            )
-            == 2
-        )
+        assert len(await claims_of(ledger, database).claim("C", ReplicaState.PENDING, 9)) == 2
 
 
-async def test_the_registry_says_which_accounts_are_retired_once_the_ledger_says_so(database: str) -> None:
+async def test_the_registry_has_the_retired_accounts_of_the_ledger(database: str) -> None:
     retired, registry = RetiredAccount.objects.using(database), Registry([A])
     async with ledger_on(database) as ledger:
         calls = Presence(ledger.writer, database, registry, pause_seconds=60)

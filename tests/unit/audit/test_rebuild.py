@@ -1,22 +1,24 @@
-"""The ledger is made again from what lies in the accounts, on both databases; the accounts are in memory here."""
+"""The ledger is rebuilt from the objects in the accounts, on both databases. The accounts are in memory."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from awscrt.checksums import crc64nvme
 from django.db.models.functions import Now
 
 from file.audit.findings import RebuildFindings
 from file.audit.rebuild import Rebuild
+from file.ledger.accounts.accountstates import all_names
 from file.ledger.installations import NO_INSTALLATION, Installations
 from file.ledger.read.records import Records
+from file.logic.accounts.hashes import AccountHashes
 from file.logic.errors import AccountUnreachableError
 from file.logic.naming import begun_at, encode_name, new_file_id
 from file.logic.ports import FoundObject
 from file.logic.values import (
+    FILE_ACCOUNT_HASHES,
     FILE_ACCOUNTS,
     FILE_HEADERS,
     FILE_ID,
@@ -33,8 +35,8 @@ from tests.buckets import registry_of
 from tests.files import digests_of
 from tests.flow import HASHES
 from tests.intents import intent
-from tests.unit.ledger.looking import ask, files_in, ledger_on, replicas_in
-from tests.unit.ledger.verified import threads_on
+from tests.unit.ledger.looking import ask, change_files, change_replicas, files_in, ledger_on, replicas_in
+from tests.unit.ledger.verified import states_in, threads_on
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BODY = b"content"
@@ -45,7 +47,7 @@ CONTENT_HEADERS = {"content-encoding": "gzip", "cache-control": "no-store"}
 
 
 class ListedBucket(MemoryBucket):
-    """A memory bucket as some store shows it. `before_second_look` is called before an object's."""
+    """A memory bucket that shows a version and a time. `before_second_look` is called before the second look."""
 
     shows_checksums = True
     before_second_look: Callable[[str], object] | None = None
@@ -58,29 +60,23 @@ class ListedBucket(MemoryBucket):
         if object_key in self._looked and self.before_second_look is not None:
             self.before_second_look(object_key)
         self._looked.add(object_key)
-        await self._meet("look")
-        if (found := self.objects.get(object_key)) is None:
+        if (found := await super().look(object_key)) is None:
             return None
-        return FoundObject(
-            stored=dataclasses.replace(self._stored(object_key), version_id="v1"),
-            size=len(found.body),
-            content_type=found.content_type,
-            content_headers=found.content_headers,
-            metadata=found.metadata,
-            crc64nvme=crc64nvme(found.body) if self.shows_checksums else None,
-            last_modified=MODIFIED,
-        )
+        stored = dataclasses.replace(found.stored, version_id="v1")
+        checksum = found.crc64nvme if self.shows_checksums else None
+        return dataclasses.replace(found, stored=stored, crc64nvme=checksum, last_modified=MODIFIED)
+
+
+Buckets = dict[str, ListedBucket]
 
 
 @pytest.fixture
-def buckets() -> dict[str, ListedBucket]:
+def buckets() -> Buckets:
     return {name: ListedBucket(name) for name in "ABC"}
 
 
-def put(
-    buckets: Mapping[str, ListedBucket], key: str, *, into: str = "ABC", body: bytes = BODY, **changes: str | None
-) -> str:
-    """Objects as the service makes them. Returns the file's id; a change that is None leaves the entry out."""
+def put(buckets: Buckets, key: str, *, into: str = "ABC", body: bytes = BODY, **changes: str | None) -> str:
+    """Put objects as the service does; returns the file's id. A change that is None leaves the entry out."""
     file_id = changes.pop("file_id", None) or new_file_id()
     metadata = {
         "colour": "blue",
@@ -91,24 +87,21 @@ def put(
         FILE_SHA256: changes.pop("sha256", digests_of(body).sha256.hex()),
         FILE_INSTALLATION: changes.pop("installation", OURS),
     }
-    told = {name: value for name, value in metadata.items() if value is not None}
     for name in into:
-        shown = {**CONTENT_HEADERS, "expires": "now: the store's own"}
-        buckets[name].objects[PREFIX + key] = MemoryObject(body, dict(told), "text/x-test", shown)
+        entries = {entry: value for entry, value in metadata.items() if value is not None}
+        headers = {**CONTENT_HEADERS, "expires": "now: the store's own"}
+        buckets[name].objects[PREFIX + key] = MemoryObject(body, entries, "text/x-test", headers)
     return file_id
 
 
-async def rebuild(database: str | None, buckets: Mapping[str, ListedBucket], **options: Any) -> RebuildFindings:
+async def rebuild(database: str | None, buckets: Buckets, **options: Any) -> RebuildFindings:
     options = {"hashes": HASHES, "adopted": [OURS], **options}
     return await Rebuild(database, registry_of(buckets.values()), **options).run()
 
 
 async def rows_in(database: str) -> list[dict[str, Any]]:
-    def rows() -> list[dict[str, Any]]:
-        tables: Sequence[Any] = (File.objects.using(database), Replica.objects.using(database))
-        return [row for table in tables for row in table.order_by("pk").values()]
-
-    return await ask(database, rows)
+    tables: Sequence[Any] = (File.objects.using(database), Replica.objects.using(database))
+    return await ask(database, lambda: [row for table in tables for row in table.order_by("pk").values()])
 
 
 def unknown(findings: RebuildFindings) -> list[tuple[str, str]]:
@@ -119,9 +112,7 @@ def problems(findings: RebuildFindings) -> list[tuple[str, str, str]]:
     return sorted((problem.code, problem.key, problem.account) for problem in findings.problems)
 
 
-async def test_files_and_replicas_are_as_they_were_when_all_accounts_have_them(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_files_and_replicas_are_complete_when_all_accounts_have_them(database: str, buckets: Buckets) -> None:
     file_id = put(buckets, "k")
     findings = await rebuild(database, buckets)
     assert (findings.stored, findings.partial, findings.hashed, findings.problems) == (1, 0, 0, [])
@@ -132,8 +123,9 @@ async def test_files_and_replicas_are_as_they_were_when_all_accounts_have_them(
     assert (file.created_at, file.stored_at) == (begun_at(file_id), MODIFIED)
     for name, replica in (await replicas_in(database)).items():
         stored = buckets[name]._stored(f"{PREFIX}k")
-        told = (replica.state, replica.bucket, replica.object_key, replica.etag, replica.version_id, replica.checksum)
-        assert told == ("stored", stored.bucket, stored.object_key, stored.etag, "v1", "crc64nvme")
+        assert (replica.state, replica.version_id, replica.checksum) == ("stored", "v1", "crc64nvme")
+        place = (replica.bucket, replica.object_key, replica.etag)
+        assert place == (stored.bucket, stored.object_key, stored.etag)
     records = Records(database)
     receipt = await records.file("k")
     await records.close()
@@ -142,7 +134,7 @@ async def test_files_and_replicas_are_as_they_were_when_all_accounts_have_them(
     assert receipt.content_headers == CONTENT_HEADERS
 
 
-async def test_nothing_changes_when_it_is_done_again(database: str, buckets: dict[str, ListedBucket]) -> None:
+async def test_nothing_changes_when_the_rebuild_is_repeated(database: str, buckets: Buckets) -> None:
     for number in range(5):
         put(buckets, f"k{number}", into="AB" if number else "ABC")
     first = await rebuild(database, buckets)
@@ -153,9 +145,7 @@ async def test_nothing_changes_when_it_is_done_again(database: str, buckets: dic
     assert await rows_in(database) == rows
 
 
-async def test_account_is_pending_and_due_when_it_has_no_object(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_a_replica_is_pending_and_due_when_its_account_has_no_object(database: str, buckets: Buckets) -> None:
     put(buckets, "k", into="B", accounts="A,B")
     findings = await rebuild(database, buckets)
     assert (findings.partial, findings.accounts["A"].missing, findings.accounts["C"].missing) == (1, 1, 0)
@@ -167,9 +157,7 @@ async def test_account_is_pending_and_due_when_it_has_no_object(
     assert (await files_in(database))["k"].state == FileState.PARTIAL
 
 
-async def test_replica_is_not_called_missing_when_its_account_cannot_be_listed(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_a_replica_is_not_missing_when_its_account_cannot_be_listed(database: str, buckets: Buckets) -> None:
     for number in range(3):
         put(buckets, f"k{number}", accounts="A,B,C,GONE")
     buckets["B"].faults = {"drops_connection": 1000}
@@ -177,10 +165,9 @@ async def test_replica_is_not_called_missing_when_its_account_cannot_be_listed(
     findings = await rebuild(database, buckets)
     codes = {name: replica.error_code for name, replica in (await replicas_in(database, "k2")).items()}
     assert codes == {"A": None, "B": "account_unreachable", "C": None, "GONE": "account_unreachable"}
-    errors = {name: type(account.error) for name, account in findings.accounts.items()}
-    assert errors == {
-        "A": type(None), "B": AccountUnreachableError, "C": type(None), "GONE": AccountUnreachableError
-    }  # fmt: skip
+    errors = {name: type(account.error) for name, account in findings.accounts.items() if account.error}
+    assert errors == {"B": AccountUnreachableError, "GONE": AccountUnreachableError}
+    assert set(findings.accounts) == {"A", "B", "C", "GONE"}
     assert problems(findings) == [("not_looked_at", "k0", "C")]
     assert (await replicas_in(database, "k0"))["C"].error_code == "access_refused"
     buckets["B"].faults = {}
@@ -189,9 +176,7 @@ async def test_replica_is_not_called_missing_when_its_account_cannot_be_listed(
     assert (await replicas_in(database, "k2"))["B"].state == ReplicaState.STORED
 
 
-async def test_strangers_are_counted_and_left_when_they_lie_among_ours(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_strangers_are_counted_and_not_restored(database: str, buckets: Buckets) -> None:
     put(buckets, "k")
     strange = ["plain", "a/../k", "folder/", "\x01", "no-version-7", "no-id"]
     for name in strange:
@@ -203,9 +188,7 @@ async def test_strangers_are_counted_and_left_when_they_lie_among_ours(
     assert sorted(unknown(findings)) == sorted(("A", PREFIX + name) for name in strange)
 
 
-async def test_nothing_is_restored_when_the_accounts_contradict_each_other(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_a_file_is_not_restored_when_its_accounts_contradict_each_other(database: str, buckets: Buckets) -> None:
     longer = put(buckets, "longer", into="AB")
     put(buckets, "longer", into="C", body=b"other content", file_id=longer, sha256=None)
     other = put(buckets, "other", into="AB", sha256=None)
@@ -227,12 +210,10 @@ async def test_nothing_is_restored_when_the_accounts_contradict_each_other(
 
 
 @pytest.mark.parametrize("state", [FileState.RECEIVING, FileState.ERASING, FileState.ERASED])
-async def test_file_is_left_alone_when_the_ledger_has_it_as_not_there(
-    database: str, buckets: dict[str, ListedBucket], state: FileState
-) -> None:
+async def test_a_file_in_this_state_is_unchanged(database: str, buckets: Buckets, state: FileState) -> None:
     put(buckets, "k")
     await rebuild(database, buckets)
-    await ask(database, lambda: File.objects.using(database).update(state=state, live=state != FileState.ERASED))
+    await change_files(database, state=state, live=state != FileState.ERASED)
     await ask(database, lambda: Replica.objects.using(database).update(state=ReplicaState.PENDING))
     rows = await rows_in(database)
     findings = await rebuild(database, buckets)
@@ -240,12 +221,10 @@ async def test_file_is_left_alone_when_the_ledger_has_it_as_not_there(
     assert await rows_in(database) == rows
 
 
-async def test_pending_replica_is_stored_when_it_is_there_and_the_rest_stays(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_only_a_pending_replica_changes_when_its_object_is_there(database: str, buckets: Buckets) -> None:
     put(buckets, "k", into="AB")
     await rebuild(database, buckets)
-    await ask(database, lambda: Replica.objects.using(database).filter(account="A").update(etag="as it was"))
+    await change_replicas(database, "A", etag="as it was")
     put(buckets, "k", into="C", file_id=str((await files_in(database))["k"].pk))
     findings = await rebuild(database, buckets)
     assert (findings.known, findings.settled) == (1, 1)
@@ -255,9 +234,7 @@ async def test_pending_replica_is_stored_when_it_is_there_and_the_rest_stays(
     assert (await files_in(database))["k"].state == FileState.STORED
 
 
-async def test_what_the_ledger_has_wins_when_the_accounts_say_otherwise(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_the_ledger_is_unchanged_when_the_accounts_contradict_it(database: str, buckets: Buckets) -> None:
     held = put(buckets, "k", accounts="A,B", into="A")
     await rebuild(database, buckets)
     put(buckets, "k", into="C")  # another file under the key
@@ -270,7 +247,7 @@ async def test_what_the_ledger_has_wins_when_the_accounts_say_otherwise(
     assert await rows_in(database) == rows
 
 
-async def test_nothing_is_written_or_read_when_it_is_a_dry_run(database: str, buckets: dict[str, ListedBucket]) -> None:
+async def test_nothing_is_written_or_read_in_a_dry_run(database: str, buckets: Buckets) -> None:
     put(buckets, "k", into="AB", sha256=None)
     findings = await rebuild(database, buckets, dry_run=True)
     assert (findings.partial, findings.hashed, buckets["A"].given) == (1, 1, 0)
@@ -279,9 +256,7 @@ async def test_nothing_is_written_or_read_when_it_is_a_dry_run(database: str, bu
 
 
 @pytest.mark.parametrize("shows_checksums", [False, True])
-async def test_digests_are_of_the_bytes_when_the_object_does_not_say_them(
-    sqlite_database: str, buckets: dict[str, ListedBucket], shows_checksums: bool
-) -> None:
+async def test_missing_digests_are_calculated(sqlite_database: str, buckets: Buckets, shows_checksums: bool) -> None:
     for bucket in buckets.values():
         bucket.shows_checksums = shows_checksums
     bodies = {"empty": b"", "large": bytes(300_000)}
@@ -293,14 +268,12 @@ async def test_digests_are_of_the_bytes_when_the_object_does_not_say_them(
     assert (findings.stored, findings.hashed, findings.problems) == (3, 2 if shows_checksums else 3, [])
     for key, file in (await files_in(sqlite_database)).items():
         digests = digests_of(bodies.get(key, BODY))
-        told = (file.size, file.sha256, file.crc64nvme)
-        assert told == (digests.size, digests.sha256.hex(), checksum_text(digests.crc64nvme))
+        assert (file.size, file.sha256) == (digests.size, digests.sha256.hex())
+        assert file.crc64nvme == checksum_text(digests.crc64nvme)
     assert (await files_in(sqlite_database))["known"].name == "known"
 
 
-async def test_file_is_told_and_not_restored_when_its_bytes_are_wrong_or_cannot_be_had(
-    sqlite_database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_a_file_is_not_restored_from_wrong_or_unreadable_bytes(sqlite_database: str, buckets: Buckets) -> None:
     put(buckets, "damaged", into="A", sha256=None)
     buckets["A"].faults = {"damages_a_piece": 1}
     assert problems(await rebuild(sqlite_database, buckets)) == [("digest_mismatch", "damaged", "A")]
@@ -310,9 +283,7 @@ async def test_file_is_told_and_not_restored_when_its_bytes_are_wrong_or_cannot_
     assert (await rebuild(sqlite_database, buckets)).partial == 1
 
 
-async def test_file_is_not_restored_when_its_upload_was_taken_back_meanwhile(
-    sqlite_database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_a_file_is_not_restored_when_it_is_removed_meanwhile(sqlite_database: str, buckets: Buckets) -> None:
     put(buckets, "k")
     for bucket in buckets.values():
         bucket.before_second_look = bucket.objects.__delitem__
@@ -321,9 +292,7 @@ async def test_file_is_not_restored_when_its_upload_was_taken_back_meanwhile(
     assert await rows_in(sqlite_database) == []
 
 
-async def test_what_another_installation_wrote_is_left_alone_until_it_is_adopted(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_files_of_another_installation_are_restored_when_it_is_adopted(database: str, buckets: Buckets) -> None:
     ours, theirs = put(buckets, "ours"), put(buckets, "theirs", installation=THEIRS)
     nobodys = put(buckets, "nobody's", installation=None)
     put(buckets, "contested", into="A")
@@ -340,9 +309,7 @@ async def test_what_another_installation_wrote_is_left_alone_until_it_is_adopted
     assert {str(files[key].pk) for key in ("theirs", "nobody's")} == {theirs, nobodys}
 
 
-async def test_a_ledger_that_knows_no_file_becomes_the_installation_that_it_adopts(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_an_empty_ledger_becomes_the_installation_that_it_adopts(database: str, buckets: Buckets) -> None:
     async with threads_on(database) as threads:
         installations = Installations(threads, database)
         fresh = (await installations.read()).own
@@ -359,7 +326,7 @@ async def test_a_ledger_that_knows_no_file_becomes_the_installation_that_it_adop
         assert (ownership.own, set(ownership.ours)) == (OURS, {OURS, THEIRS, fresh})
 
 
-async def test_what_was_given_up_does_not_come_back(database: str, buckets: dict[str, ListedBucket]) -> None:
+async def test_a_file_that_was_given_up_is_not_restored(database: str, buckets: Buckets) -> None:
     file_id = put(buckets, "k", into="A")
     rows = GivenUpFile.objects.using(database)
     await ask(database, lambda: rows.create(id=file_id, given_up_at=Now()))
@@ -369,9 +336,7 @@ async def test_what_was_given_up_does_not_come_back(database: str, buckets: dict
     assert str((await files_in(database))["k"].pk) == again
 
 
-async def test_the_ledger_is_level_again_only_when_everything_is_restored(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_the_ledger_is_behind_until_everything_is_restored(database: str, buckets: Buckets) -> None:
     async with threads_on(database) as threads:
         installations = Installations(threads, database)
         await installations.mark_behind()
@@ -384,16 +349,113 @@ async def test_the_ledger_is_level_again_only_when_everything_is_restored(
         assert (await installations.read()).behind_at is None
 
 
-async def test_what_was_being_received_when_a_copy_was_made_is_restored_when_it_is_asked_for(
-    database: str, buckets: dict[str, ListedBucket]
-) -> None:
+async def test_a_file_of_an_older_copy_is_restored_when_that_is_asked_for(database: str, buckets: Buckets) -> None:
     file_id = put(buckets, "k")
-    entry = dataclasses.replace(intent("k"), id=file_id)
     async with ledger_on(database, lease_seconds=0.01) as ledger:
-        await ledger.intend(entry)
-    files = File.objects.using(database)
-    await ask(database, lambda: files.update(lease_until=Now() - timedelta(hours=1)))
+        await ledger.intend(intent("k", id=file_id))
+    await change_files(database, lease_until=Now() - timedelta(hours=1))
     assert (await rebuild(database, buckets)).left_alone == 1
     assert (await rebuild(database, buckets, older_copy=True, dry_run=True)).left_alone == 1
     assert (await rebuild(database, buckets, older_copy=True)).stored == 1
     assert (await files_in(database))["k"].state == FileState.STORED
+
+
+FORMER = AccountHashes([b"the former key of the tests"])
+STORED, MISSING, NOWHERE = ("stored", None), ("pending", "replica_missing"), ("pending", "account_unreachable")
+
+
+# --- accounts by their hashes
+
+
+def put_hashed(
+    buckets: Buckets,
+    key: str,
+    *,
+    into: str,
+    names: Sequence[str] = "ABC",
+    hashes: AccountHashes = HASHES,
+    file_id: str | None = None,
+) -> str:
+    file_id = put(buckets, key, into=into, accounts=None, file_id=file_id)
+    for name in into:
+        buckets[name].objects[PREFIX + key].metadata[FILE_ACCOUNT_HASHES] = hashes.of(file_id, names)
+    return file_id
+
+
+def counted(findings: RebuildFindings) -> tuple[int, int, int, int, int]:
+    unknown = (findings.unknown_accounts, findings.without_accounts, findings.foreign)
+    return (findings.stored, findings.partial, *unknown)
+
+
+async def test_accounts_are_found_by_their_hashes(database: str, buckets: Buckets) -> None:
+    put_hashed(buckets, "k", into="A", names="AB")
+    put_hashed(buckets, "all", into="ABC")
+    findings = await rebuild(database, buckets)
+    assert (counted(findings), findings.is_whole) == ((1, 1, 0, 0, 0), True)
+    assert await states_in(database) == {"A": STORED, "B": MISSING}
+    assert (await files_in(database))["k"].wanted == {"A": f"bucket-a/{PREFIX}", "B": f"bucket-b/{PREFIX}"}
+
+
+async def test_accounts_are_found_by_hashes_and_names_together(sqlite_database: str, buckets: Buckets) -> None:
+    file_id = put(buckets, "k", into="A", accounts="A,C")
+    put_hashed(buckets, "k", into="B", names="AB", file_id=file_id)
+    assert counted(await rebuild(sqlite_database, buckets)) == (0, 1, 0, 0, 0)
+    assert await states_in(sqlite_database) == {"A": STORED, "B": STORED, "C": MISSING}
+
+
+async def test_accounts_are_found_by_a_former_key_when_it_is_given(sqlite_database: str, buckets: Buckets) -> None:
+    file_id = put_hashed(buckets, "k", into="A", hashes=FORMER)
+    put_hashed(buckets, "k", into="B", file_id=file_id)
+    both = AccountHashes([*HASHES.keys, *FORMER.keys])
+    assert counted(await rebuild(sqlite_database, buckets, hashes=both)) == (0, 1, 0, 0, 0)
+    assert await states_in(sqlite_database) == {"A": STORED, "B": STORED, "C": MISSING}
+
+
+async def test_no_replica_is_forgotten_when_the_key_is_lost(database: str, buckets: Buckets) -> None:
+    put_hashed(buckets, "complete", into="ABC", hashes=FORMER)
+    put_hashed(buckets, "k", into="AB", hashes=FORMER)
+    findings = await rebuild(database, buckets)
+    assert (counted(findings), findings.is_whole) == ((1, 0, 1, 0, 2), False)
+    assert list(await files_in(database)) == ["complete"]
+    dry = await rebuild(database, buckets, without_unknown=True, dry_run=True)
+    assert (counted(dry), dry.is_whole) == ((1, 0, 0, 1, 1), True)
+    # Nothing is lost if the key is found later.
+    assert counted(await rebuild(database, buckets, hashes=FORMER)) == (0, 1, 0, 0, 0)
+    assert await states_in(database) == {"A": STORED, "B": STORED, "C": MISSING}
+
+
+async def test_a_file_is_restored_without_unknown_accounts_on_demand(sqlite_database: str, buckets: Buckets) -> None:
+    put_hashed(buckets, "k", into="A", names=["A", "GONE"])
+    assert counted(await rebuild(sqlite_database, buckets)) == (0, 0, 1, 0, 0)
+    assert await rows_in(sqlite_database) == []
+    assert counted(await rebuild(sqlite_database, buckets, without_unknown=True)) == (1, 0, 0, 1, 0)
+    assert await states_in(sqlite_database) == {"A": STORED}
+
+
+async def test_an_account_is_found_by_a_given_name_or_a_name_of_the_ledger(database: str, buckets: Buckets) -> None:
+    put_hashed(buckets, "k", into="AB", names=["A", "B", "GONE"])
+    assert counted(await rebuild(database, buckets, former=["ELSE", "GONE"])) == (0, 1, 0, 0, 0)
+    assert await states_in(database) == {"A": STORED, "B": STORED, "GONE": NOWHERE}
+    assert await ask(database, lambda: all_names(database)) == {"A", "B", "GONE"}
+    put_hashed(buckets, "later", into="AB", names=["A", "B", "GONE"])
+    assert counted(await rebuild(database, buckets)) == (0, 1, 0, 0, 0)
+    assert (await states_in(database, "later"))["GONE"] == NOWHERE
+
+
+async def test_a_renamed_account_is_found_when_it_has_the_object(sqlite_database: str, buckets: Buckets) -> None:
+    put_hashed(buckets, "there", into="ABC", names=["A", "B", "FORMER_C"])
+    put_hashed(buckets, "k", into="AB", names=["A", "B", "FORMER_C"])
+    assert counted(await rebuild(sqlite_database, buckets)) == (1, 0, 1, 0, 0)
+    assert await states_in(sqlite_database, "there") == dict.fromkeys("ABC", STORED)
+
+
+async def test_an_owner_adds_no_account_with_hashes_of_its_own(sqlite_database: str, buckets: Buckets) -> None:
+    other = put_hashed(buckets, "other", into="ABC")
+    file_id = put_hashed(buckets, "k", into="A", names="A")
+    metadata = buckets["A"].objects[f"{PREFIX}k"].metadata
+    metadata[FILE_ACCOUNT_HASHES] = HASHES.of(other, "ABC")  # of another file
+    metadata[FILE_ACCOUNTS] = "A,B,C"  # names have no effect if there are hashes
+    assert counted(await rebuild(sqlite_database, buckets)) == (1, 0, 1, 0, 1)
+    for nonsense in ("", ",,,", HASHES.of(file_id, "A") + "," * 5000):
+        metadata[FILE_ACCOUNT_HASHES] = nonsense
+        await rebuild(sqlite_database, buckets, without_unknown=True, dry_run=True)

@@ -1,7 +1,8 @@
-"""`ledger rebuild` beside the service that writes the ledger, and what the command says to whoever runs it."""
+"""`ledger rebuild` beside a running service, and the output of the command."""
 
 import asyncio
 import json
+from itertools import product
 from pathlib import Path
 
 from file.audit.rebuild import Rebuild
@@ -20,14 +21,13 @@ UPLOADS = 24
 OURS = "0f0e0d0c-0000-4000-8000-000000000001"
 
 
-async def test_nothing_comes_back_that_was_taken_back_when_the_service_is_running(
+async def test_no_removed_file_is_restored_when_the_service_is_running(
     accounts: Accounts, proxied: Proxied, sqlite_database: str
 ) -> None:
     proxy = proxied("C")
     refused = [f"refused {number}" for number in range(0, UPLOADS, 2)]
-    for key in refused:
-        proxy.add(Fault.refuses("AccessDenied", operation="put", key=key, times=None))
-        proxy.add(Fault.refuses("AccessDenied", operation="complete", key=key, times=None))
+    for key, operation in product(refused, ("put", "complete")):
+        proxy.add(Fault.refuses("AccessDenied", operation=operation, key=key, times=None))
     keys = [*refused, *(f"stored {number}" for number in range(1, UPLOADS, 2))]
     bodies = {key: content(MANY_PARTS if number % 4 == 0 else 1000) for number, key in enumerate(keys)}
     done = asyncio.Event()
@@ -56,29 +56,21 @@ async def test_nothing_comes_back_that_was_taken_back_when_the_service_is_runnin
 
 
 def put_ours(account: StoreAccount, key: str, accounts: str, body: bytes = b"x") -> None:
-    account.boto3().put_object(
-        Bucket=account.s3_bucket_name,
-        Key=key,
-        Body=body,
-        Metadata={
-            "mentum-file-id": "0193d7a0-0000-7000-8000-000000000001",
-            "mentum-accounts": accounts,
-            "mentum-installation": OURS,
-        },
-    )
+    file_id = "0193d7a0-0000-7000-8000-000000000001"
+    metadata = {"mentum-file-id": file_id, "mentum-accounts": accounts, "mentum-installation": OURS}
+    account.boto3().put_object(Bucket=account.s3_bucket_name, Key=key, Body=body, Metadata=metadata)
 
 
 def test_the_command_fails_and_names_the_account_when_one_cannot_be_listed(accounts: Accounts, tmp_path: Path) -> None:
     put_ours(accounts["B"], "k", "A,B,C")
     ledger = tmp_path / "ledger.sqlite3"
-    up = {**accounts["B"].environment(), **accounts["C"].environment()}  # nothing listens at A
+    up = {**accounts["B"].environment(), **accounts["C"].environment()}  # no server listens at A
     run = run_manage(sqlite_url(ledger), "ledger", "rebuild", "--json", "--adopt", OURS, **up)
-    told = json.loads(run.stdout)
     assert (run.returncode, run.stderr) == (1, "")
+    told = json.loads(run.stdout)
     assert (told["restored"], told["hashed"]) == ({"stored": 0, "partial": 1}, 1)
-    assert {name: (each["error"] or {}).get("code") for name, each in told["accounts"].items()} == {
-        "A": "account_unreachable", "B": None, "C": None
-    }  # fmt: skip
+    codes = {name: each["error"] and each["error"]["code"] for name, each in told["accounts"].items()}
+    assert codes == {"A": "account_unreachable", "B": None, "C": None}
     run = run_manage(sqlite_url(ledger), "ledger", "rebuild", **up)
     assert run.returncode == 1
     assert run.stdout.splitlines() == [
@@ -112,7 +104,7 @@ def test_the_command_asks_no_account_when_a_setting_is_wrong(tmp_path: Path) -> 
     assert not ledger.exists()
 
 
-def test_the_command_ends_with_a_line_when_the_disk_is_full(tmp_path: Path) -> None:
+def test_the_command_ends_with_one_line_when_the_disk_is_full(tmp_path: Path) -> None:
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
         "from django.core.management import execute_from_command_line; import os; "
@@ -121,14 +113,14 @@ def test_the_command_ends_with_a_line_when_the_disk_is_full(tmp_path: Path) -> N
     )
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    # -B: Python would keep the modules that it compiles, cut to this size.
+    # -B: otherwise Python would keep compiled modules, cut to this size.
     run = run_python(sqlite_url(tmp_path / "none.sqlite3"), "-B", "-c", script, TMPDIR=str(temporary))
     assert run.returncode == 1
     assert run.stderr.startswith("CommandError: the temporary file cannot be used (TMPDIR): ")
     assert list(temporary.iterdir()) == []
 
 
-def test_what_cannot_come_back_is_said_when_help_is_asked_for(tmp_path: Path) -> None:
+def test_the_help_says_what_cannot_be_restored(tmp_path: Path) -> None:
     told = " ".join(run_manage(sqlite_url(tmp_path / "none"), "ledger", "rebuild", "--help").stdout.split())
     for lost in ("who sent a file", "the ack", "request ids", "idempotency keys", "size of the parts"):
         assert lost in told

@@ -1,4 +1,4 @@
-"""`manage.py` on a ledger of the test's own, as its users run it: nothing of the environment but what is given."""
+"""`manage.py` on the test's own ledger, as users run it; it sees no other environment."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ ACCOUNT = json.dumps(
 
 
 def environment(database_url: str) -> dict[str, str]:
-    """Enough for the service to start: one account, at which nothing listens."""
+    """Enough for the service to start: one account at an address where no server listens."""
     return {
         "DATABASE_URL": database_url,
         "AWS_ACCOUNT_A": ACCOUNT,

@@ -1,4 +1,4 @@
-"""Large ledgers that many tests read and no test changes: filling one takes longer than asking it."""
+"""Large ledgers that many tests read and no test changes, because filling one takes long."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ Filled = Callable[[int], str]
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """`filled(20_000)` is the alias of a database with so many files, of either kind."""
+    """`filled(20_000)` is the alias of a database with that number of files, of either kind."""
     made: dict[int, str] = {}
     server: Postgres | None = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     with ExitStack() as databases:

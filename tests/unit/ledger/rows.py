@@ -1,4 +1,4 @@
-"""Files and replicas as rows, for tests of what is done to many of them. Synchronous."""
+"""Files and replicas as rows. Synchronous."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ LASTING = (ReplicaState.STORED, ReplicaState.ERASED)
 
 
 def make_file(alias: str, key: str, replicas: dict[str, str], **changes: Any) -> str:
-    """A file with a replica an account: account to state. Returns its id. `changes` are the file's columns."""
+    """A file with these replicas (account to state); returns its id. `changes` are columns of the file."""
     waiting = [state for state in replicas.values() if state not in LASTING]
     file = File.objects.using(alias).create(
         **{
@@ -38,7 +38,6 @@ def make_file(alias: str, key: str, replicas: dict[str, str], **changes: Any) ->
         }
     )
     for account, state in replicas.items():
-        due = AGO if state in (ReplicaState.PENDING, ReplicaState.ERASING) else None
         stored_at = Now() if state in LASTING else None
         Replica.objects.using(alias).create(
             file=file,
@@ -48,7 +47,7 @@ def make_file(alias: str, key: str, replicas: dict[str, str], **changes: Any) ->
             state=state,
             etag='"etag"' if stored_at else None,
             created_at=Now(),
-            due_at=due,
+            due_at=AGO if state in (ReplicaState.PENDING, ReplicaState.ERASING) else None,
             last_look=True if state == ReplicaState.ERASING else None,
             stored_at=stored_at,
         )

@@ -1,4 +1,4 @@
-"""Files for the tests of what verifying reads and writes in the ledger, and a look at what became of them."""
+"""Files for the tests of what verifying reads and writes in the ledger."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,10 +7,10 @@ from typing import Any
 from file.ledger.audit.replicas import Recorded, Replicas
 from file.ledger.audit.verification import Demotion, Verification
 from file.ledger.database.threads import ReadingThreads
-from file.logic.values import Intent, Stored
-from file.models import Replica
-from tests.intents import intent, receipt
-from tests.unit.ledger.looking import ask, ledger_on, replicas_in
+from file.logic.values import Intent, Place, Stored
+from tests.intents import stored
+from tests.unit.ledger.looking import ledger_on, replicas_in
+from tests.unit.ledger.working import acknowledged
 
 
 @asynccontextmanager
@@ -22,43 +22,34 @@ async def threads_on(database: str) -> AsyncIterator[ReadingThreads]:
         await threads.close()
 
 
+@asynccontextmanager
+async def verifying(database: str) -> AsyncIterator[Verification]:
+    async with threads_on(database) as threads:
+        yield Verification(threads, database)
+
+
 async def add(database: str, *keys: str, behind: str = "") -> list[Intent]:
-    intents = [intent(key) for key in keys]
     async with ledger_on(database) as ledger:
-        for wanted in intents:
-            await ledger.intend(wanted)
-            assert await ledger.conclude(receipt(wanted, behind=behind))
-    return intents
+        return [await acknowledged(ledger, key, behind=behind) for key in keys]
 
 
 async def recorded_in(database: str, name: str, prefix: str = "") -> dict[str, Recorded]:
-    """Everything that the account is to show, by key."""
+    """The replicas that the account has to show, by key."""
     async with threads_on(database) as threads:
         batches = [batch async for batch, _ in Replicas(threads, database).batches(name, prefix)]
     return {recorded.key: recorded for batch in batches for recorded in batch}
 
 
 async def demoted(database: str, recorded: Recorded, code: str, **options: Any) -> Demotion:
-    async with threads_on(database) as threads:
-        return await Verification(threads, database).demote(recorded, code, **options)
+    async with verifying(database) as verification:
+        return await verification.demote(recorded, code, **options)
 
 
 async def states_in(database: str, key: str = "k") -> dict[str, tuple[str, str | None]]:
     return {name: (row.state, row.error_code) for name, row in (await replicas_in(database, key)).items()}
 
 
-async def change(database: str, name: str, **fields: Any) -> None:
-    await ask(database, lambda: Replica.objects.using(database).filter(account=name).update(**fields))
-
-
 def shown(recorded: Recorded, **changes: Any) -> Stored:
-    """What the account has, as it was stored."""
-    told = {
-        "account": recorded.account,
-        "bucket": recorded.bucket,
-        "object_key": recorded.object_key,
-        "etag": recorded.etag,
-        "version_id": recorded.version_id,
-        "request_id": None,
-    }
-    return Stored(**{**told, **changes})
+    """What the account shows: the replica as it was stored."""
+    place = Place(recorded.account, recorded.bucket, recorded.object_key)
+    return stored(place, **{"etag": recorded.etag, "version_id": recorded.version_id, "request_id": None, **changes})

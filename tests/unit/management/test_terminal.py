@@ -1,4 +1,4 @@
-"""What a command writes to a terminal and to a pipe: rich draws on a terminal only."""
+"""What a command writes to a terminal and to a pipe: rich draws only on a terminal."""
 
 import json
 import os
@@ -30,13 +30,12 @@ def ledger(tmp_path: Path) -> Path:
 
 
 def run_on_terminal(*arguments: str, stream: str, **changes: str) -> tuple[int, str, str]:
-    """Exit code, what the terminal got, and what the pipe got. `stream` is the one that is the terminal."""
+    """Exit code, output to the terminal (which is `stream`), and output to the pipe."""
     ours, theirs = pty.openpty()
-    other = "stderr" if stream == "stdout" else "stdout"
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    told = {**kept, "UPLOAD_ENV_FILE": "", "TERM": "xterm", "COLUMNS": "100", **changes}
-    streams: dict[str, Any] = {stream: theirs, other: subprocess.PIPE}
-    with start_process([sys.executable, *arguments], cwd=ROOT, env=told, text=True, **streams) as process:
+    env = {**kept, "UPLOAD_ENV_FILE": "", "TERM": "xterm", "COLUMNS": "100", **changes}
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: theirs}
+    with start_process([sys.executable, *arguments], cwd=ROOT, env=env, text=True, **streams) as process:
         os.close(theirs)
         drawn = b""
         try:
@@ -59,8 +58,7 @@ def test_a_table_is_plain_text_in_aligned_columns_when_it_is_piped() -> None:
 
 
 def test_a_table_is_not_cut_when_it_is_piped() -> None:
-    wide = Table(("account",), [("x" * 500,)])
-    assert list(wide.lines())[1] == "x" * 500
+    assert list(Table(("account",), [("x" * 500,)]).lines())[1] == "x" * 500
 
 
 @pytest.mark.parametrize("colour", [{}, {"NO_COLOR": "1"}])
@@ -74,41 +72,34 @@ def test_a_table_is_drawn_when_it_goes_to_a_terminal(colour: Mapping[str, str], 
 
 
 @pytest.mark.parametrize(("changes", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
-def test_signs_have_colours_unless_the_terminal_or_its_user_wants_none(
-    changes: Mapping[str, str], coloured: bool
-) -> None:
-    script = (
-        f"{SET_UP}; from file.management.terminal import Table; Table(('', 'A'), [('put', '✗')]).draw(no_color=False)"
-    )
-    code, drawn, errors = run_on_terminal("-c", script, stream="stdout", **{"TERM": "xterm", **changes})
+def test_signs_have_colours_unless_they_are_refused(changes: Mapping[str, str], coloured: bool) -> None:
+    draw = "from file.management.terminal import Table; Table(('', 'A'), [('put', '✗')]).draw(no_color=False)"
+    code, drawn, errors = run_on_terminal("-c", f"{SET_UP}; {draw}", stream="stdout", **changes)
     assert (code, errors) == (0, "")
     assert "✗" in drawn
     assert ("\x1b[1;31m" in drawn) is coloured
 
 
-def test_progress_goes_to_the_terminal_and_the_result_to_the_pipe(ledger: Path, tmp_path: Path) -> None:
-    code, drawn, result = run_on_terminal(
-        *("manage.py", "ledger", "backup", str(tmp_path / "copy")),
-        stream="stderr",
-        **environment(sqlite_url(ledger)),
-    )
+def back_up(ledger: Path, *options: str) -> tuple[int, str, str]:
+    command = ("manage.py", "ledger", "backup", f"{ledger}-copy", *options)
+    return run_on_terminal(*command, stream="stderr", **environment(sqlite_url(ledger)))
+
+
+def test_progress_goes_to_the_terminal_and_the_result_to_the_pipe(ledger: Path) -> None:
+    code, drawn, result = back_up(ledger)
     assert code == 0
     assert "pages" in drawn
     assert result.startswith("Copied the ledger to ")
     assert "\x1b" not in result
 
 
-def test_nothing_is_shown_beside_json(ledger: Path, tmp_path: Path) -> None:
-    code, drawn, result = run_on_terminal(
-        *("manage.py", "ledger", "backup", str(tmp_path / "copy"), "--json"),
-        stream="stderr",
-        **environment(sqlite_url(ledger)),
-    )
+def test_no_progress_is_shown_when_the_result_is_json(ledger: Path) -> None:
+    code, drawn, result = back_up(ledger, "--json")
     assert (code, drawn) == (0, "")
     assert set(json.loads(result)) == {"file", "bytes", "seconds"}
 
 
-def test_the_service_starts_without_rich() -> None:
+def test_the_service_does_not_import_rich() -> None:
     script = f"{SET_UP}; import file.management.commands.runserver, mentumfileupload.asgi; print('rich' in sys.modules)"
     run = run_python("sqlite:///ledger.sqlite3", "-c", script)
     assert (run.returncode, run.stdout) == (0, "False\n"), run.stderr

@@ -1,24 +1,23 @@
-"""A store is what it says: it enforces keys, keeps its files, obeys, says in one line what is wrong, leaves nothing."""
+"""The S3 server of the tests enforces keys, keeps its files, reports errors in one line, and leaves nothing behind."""
 
-import os
-import select
 import socket
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
-from testkit import ports, seaweed
+from testkit import ports
 from testkit.account import StoreAccount
 from testkit.errors import StoreError
+from testkit.processes import ROOT, run_process
 from testkit.seaweed import Seaweed, start_stores, stop_stores
 from tests.buckets import NewBucket
+from tests.processes import Watched
 
 Accounts = dict[str, StoreAccount]
 Stores = dict[str, Seaweed]
@@ -32,7 +31,7 @@ def refusal(ask: Callable[[], object]) -> tuple[int, str]:
 
 
 def is_running(process_id: int | None) -> bool:
-    """Whether the process exists and has not ended; one that nobody has waited for yet has ended all the same."""
+    """Whether the process exists and has not ended; a zombie has ended."""
     try:
         state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -41,13 +40,17 @@ def is_running(process_id: int | None) -> bool:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The processes that work in the folder or below it."""
+    """The processes whose working directory is in the folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (process / "cwd").readlink().is_relative_to(folder):
                 found.append(process.name)
     return found
+
+
+def assert_no_sockets(port: int) -> None:
+    assert not any(left.exists() for left in ports.sockets_of(port).values())
 
 
 def put(account: StoreAccount, key: str = "k", body: bytes = b"1") -> None:
@@ -64,9 +67,7 @@ def test_keys_open_their_own_bucket_only(stores: Stores, accounts: Accounts) -> 
     assert refusal(lambda: a.boto3().create_bucket(Bucket="elsewhere"))[0] == 403
 
 
-def test_keys_open_their_own_bucket_only_when_several_accounts_are_in_one_server(
-    accounts: Accounts, new_bucket: NewBucket
-) -> None:
+def test_keys_open_their_own_bucket_only_in_a_shared_server(accounts: Accounts, new_bucket: NewBucket) -> None:
     assert len({account.endpoint_url for account in accounts.values()}) == 1
     second = new_bucket("B", "second-b")
     for name, account in accounts.items():
@@ -78,16 +79,14 @@ def test_keys_open_their_own_bucket_only_when_several_accounts_are_in_one_server
             assert refusal(stranger.contents) == (403, "AccessDenied")
             assert refusal(lambda there=stranger: put(there)) == (403, "AccessDenied")  # type: ignore[misc]
     put(second)
-    assert not any(contents.uploads for contents in (account.contents() for account in accounts.values()))
+    assert not any(account.contents().uploads for account in accounts.values())
 
 
-def test_contents_tell_versions_markers_and_open_uploads_and_go_when_the_bucket_is_emptied(
-    stores: Stores, accounts: Accounts
-) -> None:
+def test_contents_are_versions_markers_and_open_uploads(stores: Stores, accounts: Accounts) -> None:
     account = stores["A"].create_bucket("versioned-a", versioned=True)
     client = account.boto3()
-    for body in (b"1", b"2"):
-        put(account, body=body)
+    put(account)
+    put(account, body=b"2")
     client.delete_object(Bucket="versioned-a", Key="k")
     upload = client.create_multipart_upload(Bucket="versioned-a", Key="open")["UploadId"]
     contents = account.contents()
@@ -97,7 +96,7 @@ def test_contents_tell_versions_markers_and_open_uploads_and_go_when_the_bucket_
     assert not account.contents()
 
 
-def test_bucket_locks_objects_when_it_is_created_so(stores: Stores, accounts: Accounts) -> None:
+def test_a_bucket_locks_objects_when_it_is_created_with_a_lock(stores: Stores, accounts: Accounts) -> None:
     account = stores["A"].create_bucket("locked-a", object_lock=True)
     lock = account.boto3().get_object_lock_configuration(Bucket="locked-a")
     assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
@@ -112,7 +111,7 @@ def test_old_keys_are_refused_when_credentials_are_replaced(stores: Stores, acco
     put(new)
 
 
-def test_keys_are_refused_when_revoked_and_good_when_restored(stores: Stores, accounts: Accounts) -> None:
+def test_keys_are_refused_from_revoke_to_restore(stores: Stores, accounts: Accounts) -> None:
     client = accounts["A"].boto3()
     stores["A"].revoke()
     assert refusal(lambda: client.list_objects_v2(Bucket="bucket-a")) == (403, "InvalidAccessKeyId")
@@ -120,7 +119,7 @@ def test_keys_are_refused_when_revoked_and_good_when_restored(stores: Stores, ac
     client.list_objects_v2(Bucket="bucket-a")
 
 
-def test_nothing_is_answered_when_frozen_until_thawed(stores: Stores, accounts: Accounts) -> None:
+def test_a_frozen_server_does_not_answer_until_it_is_thawed(stores: Stores, accounts: Accounts) -> None:
     stores["A"].freeze()
     with pytest.raises((ReadTimeoutError, ConnectTimeoutError)):
         accounts["A"].boto3(read_timeout_seconds=0.3).list_objects_v2(Bucket="bucket-a")
@@ -128,7 +127,7 @@ def test_nothing_is_answered_when_frozen_until_thawed(stores: Stores, accounts: 
     accounts["A"].boto3().list_objects_v2(Bucket="bucket-a")
 
 
-def test_files_and_address_are_kept_when_killed_and_when_restarted(stores: Stores, accounts: Accounts) -> None:
+def test_files_and_address_are_kept_when_the_server_is_killed_or_restarted(stores: Stores, accounts: Accounts) -> None:
     put(accounts["A"], body=b"1" * 100_000)
     first = stores["A"].process_id
     stores["A"].kill()
@@ -138,12 +137,11 @@ def test_files_and_address_are_kept_when_killed_and_when_restarted(stores: Store
     stores["A"].restart()
     assert not is_running(first)
     assert not is_running(second)
-    body = accounts["A"].boto3().get_object(Bucket="bucket-a", Key="k")["Body"].read()
-    assert body == b"1" * 100_000
+    assert accounts["A"].boto3().get_object(Bucket="bucket-a", Key="k")["Body"].read() == b"1" * 100_000
 
 
 @pytest.mark.parametrize("harm", [Seaweed.freeze, Seaweed.kill, Seaweed.revoke])
-def test_account_answers_again_when_recovered(
+def test_a_server_answers_again_when_recovered(
     harm: Callable[[Seaweed], None], stores: Stores, accounts: Accounts
 ) -> None:
     harm(stores["B"])
@@ -166,7 +164,7 @@ def test_nothing_is_left_running_when_one_of_several_cannot_start(stores: Stores
         start_stores(tmp_path, ["D", "E"], ports=[free, stores["A"].port])
     assert (tmp_path / "D" / "weed.log").exists(), "D was started before E failed"
     assert processes_in(tmp_path) == []
-    assert not any(left.exists() for left in ports.sockets_of(free).values())
+    assert_no_sockets(free)
 
 
 def test_one_line_says_what_to_install_when_weed_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,9 +174,7 @@ def test_one_line_says_what_to_install_when_weed_is_missing(tmp_path: Path, monk
         start_stores(tmp_path, ["D"])
 
 
-def test_one_line_says_what_weed_said_when_it_ends_at_its_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_line_has_the_last_words_of_weed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weed").write_text("#!/bin/sh\necho first\necho 'no space left'\nexit 1\n")
     (tmp_path / "weed").chmod(0o755)
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
@@ -186,14 +182,14 @@ def test_one_line_says_what_weed_said_when_it_ends_at_its_start(
         start_stores(tmp_path / "stores", ["D"])
 
 
-def test_blocks_differ_when_claimed_at_once_and_come_back_when_let_go() -> None:
+def test_two_claimed_blocks_of_ports_differ() -> None:
     first, claim = ports.free_port_block()
     second, other_claim = ports.free_port_block()
     with claim, other_claim:
         assert not set(ports.ports_of(first)) & set(ports.ports_of(second))
 
 
-def test_block_is_in_use_when_a_server_of_another_network_namespace_has_its_sockets() -> None:
+def test_a_block_is_in_use_when_a_server_of_another_network_namespace_has_its_sockets() -> None:
     free, claim = ports.free_port_block()
     ports.remove_sockets(free)  # of a server that was killed
     path = ports.sockets_of(free)[free + 11]
@@ -208,42 +204,36 @@ def test_block_is_in_use_when_a_server_of_another_network_namespace_has_its_sock
         assert not path.exists()
 
 
-def test_no_block_reaches_into_another() -> None:
-    blocks = [ports.ports_of(first) for first in range(ports.FIRST, ports.LAST + 1, ports.BLOCK)]
-    every = [port for block in blocks for port in block]
+def test_no_two_blocks_overlap() -> None:
+    firsts = range(ports.FIRST, ports.LAST + 1, ports.BLOCK)
+    every = [port for first in firsts for port in ports.ports_of(first)]
     assert len(every) == len(set(every))
     assert max(every) < 32_768
 
 
-def test_server_dies_when_its_parent_dies(tmp_path: Path) -> None:
+def test_a_server_dies_when_its_parent_dies(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from testkit.seaweed import start_stores\n"
         "[store] = start_stores(Path(sys.argv[1]), ['D']); store.freeze()\n"
         "print(store.process_id, store.port, flush=True); os.kill(os.getpid(), 9)\n"
     )
-    root = Path(seaweed.__file__).parent.parent
-    ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=root, capture_output=True, text=True, timeout=60, check=False
-    )
-    process_id, port = (int(number) for number in ended.stdout.split())
-    if is_running(process_id):  # killed by the kernel, but perhaps not quite gone
-        ending = os.pidfd_open(process_id)
-        select.select([ending], [], [], 10)
-        os.close(ending)
-    assert not is_running(process_id)
+    ended = run_process([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, timeout=60)
+    process_id, port = map(int, ended.stdout.split())
+    with ExitStack() as watching:
+        assert Watched([process_id], watching).running(10) == []
     ports.remove_sockets(port)
 
 
 def test_nothing_is_left_when_stopped(tmp_path: Path) -> None:
-    stores = start_stores(tmp_path, ["D"])
-    process_id, port = stores[0].process_id, stores[0].port
+    [store] = start_stores(tmp_path, ["D"])
+    process_id, port = store.process_id, store.port
     assert is_running(process_id)
     assert any(path.exists() for path in ports.sockets_of(port).values())
-    stores[0].freeze()
-    stop_stores(stores)
+    store.freeze()
+    stop_stores([store])
     assert not is_running(process_id)
     assert ports.port_in_use(port) is None
-    assert not any(left.exists() for left in ports.sockets_of(port).values())
+    assert_no_sockets(port)
 
 
 def test_secrets_are_not_shown_when_an_account_is_printed(accounts: Accounts) -> None:

@@ -1,4 +1,4 @@
-"""The engine's own, and deadly."""
+"""Django's engine, made deadly."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.kill.deadly.deaths import Deadly
 
 
 class DatabaseWrapper(Deadly, base.DatabaseWrapper):
-    """Dies at the commit that it is told."""
+    """Dies at the commit that DEADLY_COMMIT names."""
 
     def get_new_connection(self, conn_params: Any) -> Any:
         connection = super().get_new_connection(conn_params)

@@ -1,4 +1,4 @@
-"""The engine's own, and deadly."""
+"""Django's engine, made deadly."""
 
 import sqlite3
 from typing import Any
@@ -24,7 +24,7 @@ class _Connection(sqlite3.Connection):
 
 
 class DatabaseWrapper(Deadly, base.DatabaseWrapper):
-    """Dies at the commit that it is told."""
+    """Dies at the commit that DEADLY_COMMIT names."""
 
     def get_new_connection(self, conn_params: Any) -> Any:
         connection = super().get_new_connection({**conn_params, "factory": _Connection})

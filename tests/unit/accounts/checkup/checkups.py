@@ -1,4 +1,4 @@
-"""What the tests of the check-up share: one that ran to its end, and what it found."""
+"""A check-up that ran to its end, and what it found."""
 
 from typing import Any
 
@@ -12,14 +12,13 @@ OWNER = "111122223333"
 
 
 async def checked(account: StoreAccount, **options: Any) -> CheckUp:
-    """A check-up from beginning to end; what it tells has no secret in it."""
+    """A check-up; its results contain no secret."""
     async with s3_buckets(account, **options) as [bucket]:
         checkup = CheckUp(bucket.client, pause_seconds=0.01, settle_seconds=0.1)
         await checkup.run()
     assert [result.check for result in checkup.results] == list(CHECKS)
-    told = repr(checkup.results)
-    assert account.access_key_id not in told
-    assert account.secret_access_key not in told
+    assert account.access_key_id not in repr(checkup.results)
+    assert account.secret_access_key not in repr(checkup.results)
     return checkup
 
 

@@ -1,4 +1,4 @@
-"""A check-up of stores that lack something: it says which line to write, and with that line everything works."""
+"""A check-up of stores that lack something names the settings to change; with these settings everything works."""
 
 from typing import Any
 
@@ -10,12 +10,13 @@ from testkit.account import StoreAccount
 from tests.buckets import NewBucket
 from tests.unit.accounts.checkup import wellknownstores
 from tests.unit.accounts.checkup.checkups import checked, crosses, of, states
+from tests.unit.accounts.checkup.conftest import CheckUpOf
 from tests.unit.s3.carelessstore import CarelessStore, Refuses, Request
 
 Accounts = dict[str, StoreAccount]
 CHECKSUMS, CONDITIONS, VERSIONS = '"checksums": false', '"conditional_writes": false', '"versions": false'
 
-# A store, the crosses of the first check-up with what each has to say, and the keys to set to false.
+# A store, the crosses of the first check-up with their details, and the keys to set to false.
 STORES: dict[str, tuple[Refuses, dict[str, str], tuple[str, ...]]] = {
     "Backblaze B2": (
         wellknownstores.backblaze_b2,
@@ -64,10 +65,9 @@ def store_of(name: str) -> CarelessStore:
 
 
 @pytest.mark.parametrize("name", STORES)
-async def test_the_line_to_write_is_told_when_a_store_lacks_something(name: str, accounts: Accounts) -> None:
+async def test_the_settings_are_named_when_a_store_lacks_something(name: str, in_store: CheckUpOf) -> None:
     _, expected, keys = STORES[name]
-    async with store_of(name).running() as store:
-        checkup = await checked(accounts["A"].at(store.url))
+    checkup = await in_store(store_of(name))
     assert set(crosses(checkup)) == set(expected)
     for check, words in expected.items():
         assert words in of(checkup, check).detail
@@ -76,22 +76,17 @@ async def test_the_line_to_write_is_told_when_a_store_lacks_something(name: str,
     assert f"A: write {lines} into AWS_ACCOUNT_A, and run the check again." in as_lines([checkup])
     told: dict[str, Any] = as_json([checkup])["accounts"]["A"]
     assert (told["set_to_false"], told["usable"]) == (list(keys), True)
-    assert not store.objects
-    assert not store.uploads
 
 
 @pytest.mark.parametrize("name", STORES)
-async def test_everything_works_when_the_lines_are_written(name: str, accounts: Accounts) -> None:
-    async with store_of(name).running() as store:
-        checkup = await checked(accounts["A"].at(store.url), **dict.fromkeys(STORES[name][2], False))
+async def test_everything_works_when_the_settings_are_changed(name: str, in_store: CheckUpOf) -> None:
+    checkup = await in_store(store_of(name), **dict.fromkeys(STORES[name][2], False))
     assert crosses(checkup) == {}
     assert states(checkup, CheckState.OK) >= {"put", "head of a version", "list versions", "complete", "delete"}
     assert (checkup.cures, checkup.left) == ((), [])
-    assert not store.objects
-    assert not store.uploads
 
 
-async def test_no_setting_is_advised_when_a_store_cannot_be_used_with_any(accounts: Accounts) -> None:
+async def test_no_setting_is_named_when_a_store_cannot_be_used_with_any(accounts: Accounts) -> None:
     async with CarelessStore(refuses=wellknownstores.s3rver).running() as store:
         checkup = await checked(accounts["A"].at(store.url))
     assert set(crosses(checkup)) == {"list versions", "list parts", "list uploads", "abort"}
@@ -118,9 +113,7 @@ async def test_a_store_cannot_be_used_when_it_keeps_versions_and_does_not_list_t
     assert not checkup.is_usable
 
 
-async def test_the_setting_has_a_cross_when_the_bucket_keeps_versions(
-    new_bucket: NewBucket, accounts: Accounts
-) -> None:
+async def test_versions_have_a_cross_when_the_bucket_keeps_them(new_bucket: NewBucket, accounts: Accounts) -> None:
     account = new_bucket("A", "keeps-versions-after-all", versioned=True)
     checkup = await checked(account, versions=False)
     assert set(crosses(checkup)) == {"head of a version", "list versions", "delete of a version"}

@@ -1,6 +1,6 @@
-"""What well-known stores refuse, as they answer it: from their documentation, reports of their users, or tried.
+"""What well-known stores refuse, from their documentation, reports of users, or our own tests.
 
-Each is a `refuses` of a `CarelessStore`, which does everything else. No two of them lack the same.
+Each is a `refuses` of a `CarelessStore`. No two of them lack the same.
 """
 
 import base64
@@ -21,15 +21,13 @@ def error(status: str, code: str, message: str = "") -> bytes:
 
 
 def damaged(store: CarelessStore, request: Request) -> bytes | None:
-    """What every careful store says of a body that is not that of its digest."""
+    """Refuses a body that does not have its digest."""
     body = store.parts[request.upload] if request.operation == "complete" else request.body
-    if request.operation in _WRITES and (told := re.search(r"x-amz-checksum-crc64nvme: (\S+)", request.head)):
-        if told[1] != checksum_text(crc64nvme(body)).lower():
-            return error("400 Bad Request", "BadDigest")
-    elif request.operation in _WRITES and (told := re.search(r"content-md5: (\S+)", request.head)):
-        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        if told[1] != digest.lower():
-            return error("400 Bad Request", "BadDigest")
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    found = {"x-amz-checksum-crc64nvme": checksum_text(crc64nvme(body)), "content-md5": md5}
+    told = re.search(r"(x-amz-checksum-crc64nvme|content-md5): (\S+)", request.head)
+    if request.operation in _WRITES and told and told[2] != found[told[1]].lower():
+        return error("400 Bad Request", "BadDigest")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the ledger says of its accounts, and what is tried again; on both databases."""
+"""What the ledger knows of its accounts, and which replicas are tried again, on both databases."""
 
 from datetime import timedelta
 from functools import partial
@@ -19,10 +19,9 @@ from tests.unit.repair.test_cleanup import cleaner_of
 A, B, C = (account(name, PREFIX) for name in "ABC")
 
 
-def test_each_account_s_state_is_told(database: str) -> None:
-    make_file(database, "k1", {"A": "stored", "B": "pending", "C": "blocked"})
-    make_file(database, "k2", {"A": "stored", "B": "pending", "C": "blocked"})
-    make_file(database, "k3", {"A": "stored", "B": "erasing", "C": "blocked"})
+def test_each_account_has_its_counts_and_last_error(database: str) -> None:
+    for key, state in (("k1", "pending"), ("k2", "pending"), ("k3", "erasing")):
+        make_file(database, key, {"A": "stored", "B": state, "C": "blocked"})
     make_file(database, "k4", {"A": "erasing", "B": "erased", "D": "erased"})
     change(database, "k1", "B", created_at=Now() - timedelta(hours=1))
     change(database, "k2", "B", error_code="account_unreachable", due_at=LATER)
@@ -43,17 +42,16 @@ def test_each_account_s_state_is_told(database: str) -> None:
     assert names_of_unfinished(database) == ["A", "B", "C"]
 
 
-def test_what_was_refused_is_tried_again_when_it_is_asked_for(database: str) -> None:
+def test_refused_replicas_are_tried_again_when_an_account_is_retried(database: str) -> None:
     for key, code in (("k1", "access_refused"), ("k2", "replaced"), ("k3", "bucket_missing")):
         make_file(database, key, {"A": "stored", "C": "blocked"})
         change(database, key, "C", error_code=code, attempts=7)
     make_file(database, "other", {"A": "stored", "B": "blocked"})
-    make_file(database, "erased", {"C": "erasing"}, state=FileState.ERASING)
-    change(database, "erased", "C", error_code="object_locked", attempts=9, due_at=LATER)
-    make_file(database, "settling", {"C": "erasing"}, state=FileState.ERASING)
-    change(database, "settling", "C", due_at=LATER)  # between two looks
-    make_file(database, "held", {"C": "erasing"}, state=FileState.ERASING)
-    change(database, "held", "C", error_code="object_locked", owner="somebody", due_at=LATER)
+    for key in ("erased", "settling", "held"):
+        make_file(database, key, {"C": "erasing"}, state=FileState.ERASING)
+        change(database, key, "C", due_at=LATER)  # "settling" is between two looks
+    change(database, "erased", "C", error_code="object_locked", attempts=9)
+    change(database, "held", "C", error_code="object_locked", owner="somebody")
     assert retry(database, C) == (2, 1)
     due = Replica.objects.using(database).filter(account="C", due_at__lte=Now(), attempts=0)
     assert sorted(due.values_list("file__key", "state", "error_code")) == [
@@ -66,10 +64,7 @@ def test_what_was_refused_is_tried_again_when_it_is_asked_for(database: str) -> 
     assert retry(database, C) == (0, 0)
 
 
-async def test_a_file_that_was_drained_is_stored_and_its_account_empty_when_the_clean_up_was_there(
-    database: str,
-) -> None:
-    """What the clean-up makes of a replica that has to go while its file stays."""
+async def test_the_clean_up_empties_a_drained_account_when_another_one_shows_the_file(database: str) -> None:
     file_id = await ask(database, partial(make_file, database, "k", {"A": "stored", "B": "stored", "C": "erasing"}))
     await ask(database, partial(File.objects.using(database).update, crc64nvme=checksum_text(crc64nvme(b"abc"))))
     other, bucket = MemoryBucket("B", prefix=PREFIX), MemoryBucket("C", prefix=PREFIX)
@@ -78,12 +73,12 @@ async def test_a_file_that_was_drained_is_stored_and_its_account_empty_when_the_
     due = Replica.objects.using(database).filter(account="C")
     async with ledger_on(database) as ledger, cleaner_of(ledger, database, other, bucket) as cleaner:
         assert await cleaner.clean(bucket.account.name) == 1
-        assert bucket.objects  # nobody else shows the file, whatever the ledger says
+        assert bucket.objects  # no other account shows the file, although the ledger says so
         assert (await ask(database, partial(replica, database, "k", "C"))).error_code == NoSourceError.code
         await ask(database, partial(due.update, due_at=Now()))
         other.objects = dict(bucket.objects)
         assert await cleaner.clean(bucket.account.name) == 1
-        assert await cleaner.clean(bucket.account.name) == 1  # looked at again, since the first look was in vain
+        assert await cleaner.clean(bucket.account.name) == 1  # the last look
     assert not bucket.objects
     assert other.objects
     assert (await ask(database, partial(replica, database, "k", "C"))).state == ReplicaState.ERASED

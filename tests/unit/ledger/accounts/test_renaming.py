@@ -1,4 +1,4 @@
-"""Renaming, as the ledger's rows show it: everything has the new name, or nothing. On both databases."""
+"""Renaming in the ledger's rows, on both databases: all of them get the new name, or none."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 from file.ledger.accounts.renaming import RenamingRefusedError, rename
 from file.ledger.accounts.retirement import retire
-from file.logic.values import Account, Ack, FileState
+from file.logic.values import Ack, FileState
 from file.models import File, OpenUpload, Replica, RetiredAccount
 from testkit.memorybucket import account
 from tests.unit.ledger.rows import AGO, LATER, PREFIX, change, make_file, state_of, states
@@ -15,8 +15,8 @@ from tests.unit.ledger.rows import AGO, LATER, PREFIX, change, make_file, state_
 D = account("D", PREFIX)
 
 
-def named(database: str, new: Account = D, old: str = "C") -> int:
-    return rename(database, old, new, lambda renamed: None)
+def renamed(database: str) -> int:
+    return rename(database, "C", D, lambda renamed: None)
 
 
 def moved(database: str) -> None:
@@ -33,25 +33,24 @@ def test_an_account_has_its_new_name_everywhere_when_it_is_renamed(database: str
     OpenUpload.objects.using(database).create(file_id=dead, account="C", upload_id="u", created_at=Now())
     moved(database)
     retire(database, "C", keeps=True, configured="ABC", ack=Ack("any"), progress=lambda done: None)
-    assert named(database) == 4
+    assert renamed(database) == 4
     assert not Replica.objects.using(database).filter(account="C").exists()
     assert OpenUpload.objects.using(database).get().account == "D"
     assert RetiredAccount.objects.using(database).get().name == "D"
     wanted = {key: set(File.objects.using(database).get(key=key).wanted) for key in ("erasing", "dead", "stored")}
     assert wanted == {"erasing": {"A", "D"}, "dead": {"A", "D"}, "stored": {"A", "C"}}
     with pytest.raises(RenamingRefusedError, match="knows no account C"):
-        named(database)
+        renamed(database)
 
 
-def test_what_waited_for_the_old_name_is_due_when_it_is_renamed(database: str) -> None:
+def test_a_replica_is_pending_when_the_account_that_it_waits_for_is_renamed(database: str) -> None:
     make_file(database, "k", {"A": "stored", "C": "blocked"})
     change(database, "k", "C", error_code="account_missing", due_at=AGO, bucket="bucket-d")
-    assert named(database) == 1
+    assert renamed(database) == 1
     assert states(database, "k")["D"] == ("pending", None)
 
 
-Trouble = Callable[[str], object]
-TROUBLES: dict[str, tuple[Trouble, str]] = {
+TROUBLES: dict[str, tuple[Callable[[str], object], str]] = {
     "being received": (
         lambda alias: make_file(alias, "r", {}, state="receiving", lease_until=LATER, wanted={"C": "x/"}),
         "1 files for C are being received",
@@ -69,26 +68,25 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_an_account_keeps_its_name_when_something_stands_in_the_way(database: str, trouble: str) -> None:
-    make_file(database, "k", {"A": "stored", "C": "stored"})
-    make_file(database, "p", {"A": "stored", "C": "pending"})
-    make_file(database, "latest", {"A": "stored", "C": "stored"})
+def test_an_account_keeps_its_name_when_it_cannot_be_renamed(database: str, trouble: str) -> None:
+    for key, state in (("k", "stored"), ("p", "pending"), ("latest", "stored")):
+        make_file(database, key, {"A": "stored", "C": state})
     moved(database)
     strike, message = TROUBLES[trouble]
     strike(database)
     if trouble == "two accounts":
         moved(database)
-    before = list(Replica.objects.using(database).order_by("pk").values("account", "bucket", "state"))
+    rows = Replica.objects.using(database).order_by("pk").values("account", "bucket", "state")
+    before = list(rows.all())
     with pytest.raises(RenamingRefusedError, match=message):
-        named(database)
-    assert list(Replica.objects.using(database).order_by("pk").values("account", "bucket", "state")) == before
+        renamed(database)
+    assert list(rows.all()) == before
 
 
-def test_the_old_name_is_forgotten_when_a_rebuild_had_it_from_the_objects(database: str) -> None:
+def test_the_old_name_is_forgotten_when_a_rebuild_found_it_in_the_objects(database: str) -> None:
     make_file(database, "k", {"A": "stored", "C": "pending", "D": "stored"})
     make_file(database, "lacking", {"A": "stored", "C": "pending"})
     Replica.objects.using(database).filter(account="C").update(bucket="", due_at=None)
-    assert named(database) == 1
-    assert set(states(database, "k")) == {"A", "D"}
+    assert renamed(database) == 1
+    assert set(states(database, "k")) == set(states(database, "lacking")) == {"A", "D"}
     assert state_of(database, "k") == FileState.STORED
-    assert set(states(database, "lacking")) == {"A", "D"}

@@ -1,8 +1,9 @@
-"""What verifying asks the ledger, on both databases: which replicas there are, and what is known of what was listed."""
+"""What verifying asks the ledger, on both databases: which replicas it has, and what it knows of listed objects."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -18,21 +19,22 @@ from file.logic.ports import ListedUpload
 from file.logic.values import MiB, ReplicaState
 from file.models import File, GivenUpFile, OpenUpload, Replica, RetiredAccount
 from testkit.memorybucket import account
-from tests.intents import PREFIX, intent, receipt
+from tests.intents import PREFIX, intent
 from tests.unit.ledger.conftest import Filled
-from tests.unit.ledger.looking import ask, ledger_on
-from tests.unit.ledger.verified import add, change, recorded_in, threads_on
+from tests.unit.ledger.looking import ask, change_replicas, execute, ledger_on
+from tests.unit.ledger.verified import add, recorded_in, threads_on
+from tests.unit.ledger.working import acknowledged
 
 A = account("A", PREFIX)
 T = TypeVar("T")
 
 
 @pytest.fixture
-def few_thousands(filled: Filled) -> str:
+def large(filled: Filled) -> str:
     return filled(4_000)
 
 
-async def test_what_an_account_is_to_show_is_what_is_stored_there(database: str) -> None:
+async def test_an_account_has_to_show_what_is_stored_there(database: str) -> None:
     await add(database, "a/1", "a/2", "b/1")
     await add(database, "a/behind", behind="A")
     found = await recorded_in(database, "A")
@@ -47,15 +49,14 @@ async def test_what_an_account_is_to_show_is_what_is_stored_there(database: str)
 
 
 @pytest.mark.parametrize("prefix", ["", "team-1"])
-async def test_everything_is_met_once_when_there_are_many_windows(few_thousands: str, prefix: str) -> None:
-    database = few_thousands
-    query = Replica.objects.using(database).filter(
+async def test_everything_is_met_once_when_there_are_many_windows(large: str, prefix: str) -> None:
+    query = Replica.objects.using(large).filter(
         account="A", state="stored", file__state__in=("stored", "partial"), file__key__startswith=prefix
     )
-    expected = await ask(database, lambda: sorted(query.values_list("pk", flat=True)))
+    expected = await ask(large, lambda: sorted(query.values_list("pk", flat=True)))
     assert len(expected) > 500
-    async with threads_on(database) as threads:
-        batches = [batch async for batch in Replicas(threads, database).batches("A", prefix)]
+    async with threads_on(large) as threads:
+        batches = [batch async for batch in Replicas(threads, large).batches("A", prefix)]
     assert len(batches) > 2
     assert sorted(recorded.id for batch, _ in batches for recorded in batch) == expected
     assert max(len(batch) for batch, _ in batches) <= 1_500
@@ -64,25 +65,20 @@ async def test_everything_is_met_once_when_there_are_many_windows(few_thousands:
 
 
 @pytest.mark.parametrize(("count", "prefix"), [(10, ""), (1_000, ""), (100_000, ""), (7, "team-1"), (1, "nobody's")])
-async def test_a_sample_is_as_large_as_asked_for_and_none_comes_twice(
-    few_thousands: str, count: int, prefix: str
-) -> None:
-    database = few_thousands
-    there = {recorded.id for recorded in (await recorded_in(database, "A", prefix)).values()}
-    async with threads_on(database) as threads:
-        batches = [batch async for batch in Replicas(threads, database).sample("A", count, prefix)]
+async def test_a_sample_is_as_large_as_asked_for_and_none_comes_twice(large: str, count: int, prefix: str) -> None:
+    there = {recorded.id for recorded in (await recorded_in(large, "A", prefix)).values()}
+    async with threads_on(large) as threads:
+        batches = [batch async for batch in Replicas(threads, large).sample("A", count, prefix)]
     drawn = [recorded.id for batch in batches for recorded in batch]
     assert len(drawn) == len(set(drawn)) == min(count, len(there))
     assert set(drawn) <= there
 
 
-async def test_one_is_drawn_that_was_never_verified_when_there_is_one(database: str) -> None:
+async def test_a_replica_that_was_never_verified_is_drawn_when_there_is_one(database: str) -> None:
     await add(database, "k0", "k1", "k2")
-    await change(database, "A", verified_at=Now())
-    await ask(
-        database,
-        lambda: Replica.objects.using(database).filter(account="A", file__key="k2").update(verified_at=None),
-    )
+    await change_replicas(database, "A", verified_at=Now())
+    new = Replica.objects.using(database).filter(account="A", file__key="k2")
+    await ask(database, lambda: new.update(verified_at=None))
     async with threads_on(database) as threads:
         drawn = [await Replicas(threads, database).one("A") for _ in range(20)]
         assert await Replicas(threads, database).one("Z") is None
@@ -100,7 +96,7 @@ async def test_nothing_is_drawn_from_an_empty_ledger(database: str) -> None:
         assert await KnownObjects(threads, database).last_begun() is None
 
 
-async def test_accounts_that_nobody_configured_are_told(database: str) -> None:
+async def test_replicas_are_counted_when_their_account_is_not_configured(database: str) -> None:
     await add(database, "k", "other")
     await add(database, "third", behind="C")
     async with threads_on(database) as threads:
@@ -114,12 +110,9 @@ async def test_accounts_that_nobody_configured_are_told(database: str) -> None:
 async def test_keys_are_known_when_a_file_is_there_or_on_its_way(database: str) -> None:
     await add(database, "stored")
     await add(database, "behind", behind="A")
-    elsewhere = intent("elsewhere", places=intent("elsewhere").places[1:])
-    received = intent("received")
     async with ledger_on(database) as ledger:
-        await ledger.intend(elsewhere)
-        assert await ledger.conclude(receipt(elsewhere))
-        await ledger.intend(received)
+        elsewhere = await acknowledged(ledger, "elsewhere", places=intent("elsewhere").places[1:])
+        await ledger.intend(received := intent("received"))
         keys = ["stored", "behind", "elsewhere", "received", "nobody's", "no\0body's"]
         async with threads_on(database) as threads:
             known_objects = KnownObjects(threads, database)
@@ -135,54 +128,37 @@ async def test_keys_are_known_when_a_file_is_there_or_on_its_way(database: str) 
             assert await known_objects.last_begun() == begun_at(received.id)
 
 
-async def test_open_uploads_are_told_apart(database: str) -> None:
+async def test_open_uploads_are_left_under_way_or_unknown_when_they_are_judged(database: str) -> None:
     [done, noted] = await add(database, "done", "noted")
     [behind] = await add(database, "behind", behind="A")
     received, now = intent("received"), datetime.now(UTC)
-    rows = OpenUpload.objects.using(database)
-    for file_id, upload_id in ((noted.id, "noted"), (behind.id, "behind")):
-        await ask(
-            database,
-            lambda file_id=file_id, upload_id=upload_id: rows.create(  # type: ignore[misc]
-                file_id=file_id, account="A", upload_id=upload_id, created_at=Now()
-            ),
-        )
-    await ask(
-        database,
-        lambda: (
-            File.objects.using(database)
-            .filter(pk=done.id)
-            .update(created_at=Now() - timedelta(hours=2), part_size=8 * MiB)
-        ),
-    )
+    rows, hour = OpenUpload.objects.using(database), timedelta(hours=1)
+    for of, upload_id in ((noted, "noted"), (behind, "behind")):
+        note = partial(rows.create, file_id=of.id, account="A", upload_id=upload_id, created_at=Now())
+        await ask(database, note)
+    file = File.objects.using(database).filter(pk=done.id)
+    await ask(database, partial(file.update, created_at=Now() - 2 * hour, part_size=8 * MiB))
     met = [
-        ListedUpload(object_key=PREFIX + key, upload_id=upload_id, begun=begun)
-        for key, upload_id, begun in (
-            ("noted", "noted", now),
-            ("behind", "behind", now),
-            ("received", "x", now),
-            ("done", "x", now - timedelta(hours=1)),
-            ("done", "y", now - timedelta(hours=3)),
-            ("done", "y", now + timedelta(hours=1)),
-            ("done", "z", None),
-            ("nobody's", "x", now),
-        )
+        ("noted", "noted", now, Standing.LEFT),
+        ("behind", "behind", now, Standing.UNDER_WAY),
+        ("received", "x", now, Standing.UNDER_WAY),
+        ("done", "x", now - hour, Standing.LEFT),
+        ("done", "y", now - 3 * hour, Standing.UNKNOWN),
+        ("done", "y", now + hour, Standing.UNKNOWN),
+        ("done", "z", None, Standing.UNKNOWN),
+        ("nobody's", "x", now, Standing.UNKNOWN),
     ]
     async with ledger_on(database) as ledger, threads_on(database) as threads:
         await ledger.intend(received)
         known_objects = KnownObjects(threads, database)
-        judged = await known_objects.judge_uploads(A, met)
-        assert [one.standing for one in judged] == [
-            Standing.LEFT,
-            Standing.UNDER_WAY,
-            Standing.UNDER_WAY,
-            Standing.LEFT,
-            *[Standing.UNKNOWN] * 4,
-        ]
+        judged = await known_objects.judge_uploads(
+            A, [ListedUpload(object_key=PREFIX + key, upload_id=upload_id, begun=at) for key, upload_id, at, _ in met]
+        )
+        assert [one.standing for one in judged] == [standing for *_, standing in met]
         assert [one.noted for one in judged[:4]] == [True, True, False, False]
         assert judged[3].since is not None
         assert judged[3].until is not None
-        assert judged[3].until - judged[3].since > timedelta(hours=1, minutes=59)
+        assert judged[3].until - judged[3].since > 2 * hour - timedelta(minutes=1)
         await known_objects.aborted("A", "noted")
     assert await ask(database, lambda: [note.upload_id for note in rows.all()]) == ["behind"]
 
@@ -224,8 +200,6 @@ def test_windows_and_draws_use_an_index_when_the_ledger_is_large(filled: Filled)
     assert end == first + 6_500
     assert len(page) == 500
     explain = "EXPLAIN " if connections[database].vendor == "postgresql" else "EXPLAIN QUERY PLAN "
-    with connections[database].cursor() as cursor:
-        for sql, params in statements:
-            cursor.execute(explain + sql, params)
-            plan = "\n".join(" ".join(map(str, row)) for row in cursor.fetchall())
-            assert not whole_tables_in(plan), (sql, plan)
+    for sql, params in statements:
+        plan = "\n".join(" ".join(map(str, row)) for row in execute(database, explain + sql, *params))
+        assert not whole_tables_in(plan), (sql, plan)

@@ -1,4 +1,4 @@
-"""What the ledger writes, and who wins when two processes want the same: beyond what every `Ledger` promises."""
+"""What the ledger writes, which of two processes wins, and what it does when its database is in trouble."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,18 +9,17 @@ import pytest
 from django.db import connections
 from django.db.models.functions import Now
 
-from file.logic.errors import (
-    IdempotencyKeyBusyError,
-    KeyBusyError,
-    LedgerUnavailableError,
-)
-from file.logic.values import FileState, Receipt, ReplicaState
+from file.logic.errors import IdempotencyKeyBusyError, KeyBusyError, LedgerUnavailableError
+from file.logic.values import FileState, Intent, Receipt, ReplicaState
 from file.models import File, OpenUpload, Replica
+from tests.databases import locked, with_options
 from tests.intents import intent, pending, receipt, stored
-from tests.unit.ledger.looking import ask, files_in, ledger_on, replicas_in
+from tests.service.receipts import answer_when
+from tests.unit.ledger.looking import ask, change_files, change_replicas, execute, files_in, ledger_on, replicas_in
+from tests.unit.ledger.working import acknowledged
 
 
-async def test_the_rows_say_all_of_it_when_a_file_is_stored(database: str) -> None:
+async def test_the_rows_have_everything_when_a_file_is_stored(database: str) -> None:
     wanted = intent(idempotency_key="once")
     async with ledger_on(database) as ledger:
         await ledger.intend(wanted)
@@ -57,9 +56,9 @@ async def test_the_outcome_is_lost_when_another_process_took_the_file_over(datab
     wanted = intent()
     async with ledger_on(database) as ledger:
         await ledger.intend(wanted)
-        await ask(database, partial(File.objects.using(database).update, state=FileState.ERASING))
+        await change_files(database, state=FileState.ERASING)
         assert not await ledger.conclude(receipt(wanted))
-        assert await ledger.conclude(receipt(wanted, gone="ABC"))  # left to whoever took it
+        assert await ledger.conclude(receipt(wanted, gone="ABC"))  # the other process removes it
     assert (await files_in(database))["k"].state == FileState.ERASING
     assert not await replicas_in(database)
 
@@ -68,10 +67,8 @@ async def test_claim_and_outcome_count_when_they_are_written_a_second_time(datab
     """As after a commit whose answer was lost."""
     wanted = intent()
     async with ledger_on(database) as ledger:
-        assert await ledger.intend(wanted) is None
-        assert await ledger.intend(wanted) is None
-        assert await ledger.conclude(receipt(wanted))
-        assert await ledger.conclude(receipt(wanted))
+        assert [await ledger.intend(wanted) for _ in range(2)] == [None, None]
+        assert [await ledger.conclude(receipt(wanted)) for _ in range(2)] == [True, True]
     assert len(await replicas_in(database)) == 3
 
 
@@ -79,7 +76,7 @@ async def test_a_claim_ends_when_it_was_taken_over_before_it_was_known(database:
     wanted = intent()
     async with ledger_on(database) as ledger:
         await ledger.intend(wanted)
-        await ask(database, partial(File.objects.using(database).update, state=FileState.ERASING))
+        await change_files(database, state=FileState.ERASING)
         with pytest.raises(KeyBusyError):
             await asyncio.wait_for(ledger.intend(wanted), 10)
 
@@ -94,17 +91,15 @@ async def test_a_claim_ends_when_it_was_taken_over_before_it_was_known(database:
     ids=["yesterday's", "erased", "being erased"],
 )
 async def test_an_idempotency_key_is_no_obstacle_when_its_file_is(database: str, change: dict[str, object]) -> None:
-    first = intent("k1", idempotency_key="once")
     async with ledger_on(database) as ledger:
-        await ledger.intend(first)
-        await ledger.conclude(receipt(first))
-        await ask(database, partial(File.objects.using(database).update, **change))
+        await acknowledged(ledger, "k1", idempotency_key="once")
+        await change_files(database, **change)
         assert await ledger.intend(intent("k2", idempotency_key="once", name="another")) is None
     assert (await files_in(database))["k1"].idempotency_key is None
 
 
 async def test_the_lease_is_renewed_when_an_upload_takes_long(database: str) -> None:
-    slow, done = intent("slow"), intent("done")
+    slow = intent("slow")
 
     async def leases() -> tuple[datetime | None, datetime | None]:
         files, replicas = await files_in(database), await replicas_in(database, "done")
@@ -112,15 +107,11 @@ async def test_the_lease_is_renewed_when_an_upload_takes_long(database: str) -> 
 
     async with ledger_on(database, lease_seconds=1.5) as ledger:
         await ledger.intend(slow)
-        await ledger.intend(done)
-        await ledger.conclude(receipt(done, behind="C"))
+        done = await acknowledged(ledger, "done", behind="C")
         first = await leases()
-        for _ in range(400):
-            if all(now and then and now > then for now, then in zip(await leases(), first, strict=True)):
-                break
-            await asyncio.sleep(0.05)
-        else:
-            pytest.fail("the leases were not renewed")
+        await answer_when(
+            leases, lambda now: all(new and old and new > old for new, old in zip(now, first, strict=True))
+        )
         assert await ledger.conclude(receipt(slow))
         assert await ledger.follow(done.id, stored(done.places[2]))
         assert await leases() == (None, None)
@@ -149,7 +140,7 @@ async def test_the_key_waits_for_the_clean_up_when_something_may_be_left(databas
 
 
 @pytest.mark.parametrize("ending", [receipt, partial(receipt, gone="ABC")], ids=["stored", "taken back"])
-async def test_no_upload_is_noted_any_more_when_it_has_ended(database: str, ending: Callable[..., Receipt]) -> None:
+async def test_no_upload_is_noted_when_it_has_ended(database: str, ending: Callable[..., Receipt]) -> None:
     wanted = intent(part_size=8)
     async with ledger_on(database) as ledger:
         await ledger.intend(wanted)
@@ -160,30 +151,23 @@ async def test_no_upload_is_noted_any_more_when_it_has_ended(database: str, endi
 
 
 @pytest.mark.parametrize(("retryable", "state"), [(True, "pending"), (False, "blocked")])
-async def test_an_account_is_due_again_when_it_may_get_the_file_later(
-    database: str, retryable: bool, state: str
-) -> None:
-    wanted = intent()
+async def test_an_account_is_due_again_when_it_may_retry(database: str, retryable: bool, state: str) -> None:
     async with ledger_on(database) as ledger:
-        await ledger.intend(wanted)
-        await ledger.conclude(receipt(wanted, behind="C"))
+        wanted = await acknowledged(ledger, behind="C")
         outcome = pending(wanted.places[2], code="access_refused", retryable=retryable)
         assert await ledger.follow(wanted.id, outcome)
-        assert await ledger.follow(wanted.id, outcome)  # it counts once: the lease was given back
+        assert await ledger.follow(wanted.id, outcome)  # it counts once: the lease has ended
     replica = (await replicas_in(database))["C"]
     assert (replica.state, replica.owner, replica.error_code, replica.attempts) == (state, None, "access_refused", 1)
     assert (replica.due_at is not None) is retryable
 
 
-async def test_nothing_is_taken_back_when_the_clean_up_counts_on_what_a_straggler_stored(database: str) -> None:
-    wanted = intent()
+async def test_nothing_is_removed_when_the_clean_up_counts_on_what_a_straggler_stored(database: str) -> None:
     async with ledger_on(database) as ledger:
-        await ledger.intend(wanted)
-        await ledger.conclude(receipt(wanted, behind="C"))
-        found = Replica.objects.using(database).filter(account="C")
-        await ask(database, partial(found.update, owner=None, state=ReplicaState.STORED, due_at=None))
+        wanted = await acknowledged(ledger, behind="C")
+        await change_replicas(database, "C", owner=None, state=ReplicaState.STORED, due_at=None)
         assert await ledger.follow(wanted.id, stored(wanted.places[2]))
-        await ask(database, partial(found.update, state=ReplicaState.ERASING))
+        await change_replicas(database, "C", state=ReplicaState.ERASING)
         assert not await ledger.follow(wanted.id, stored(wanted.places[2]))
 
 
@@ -193,9 +177,7 @@ async def test_the_file_is_stored_when_its_last_two_accounts_end_at_once(postgre
         await other.intend(intent("of the other"))
         owner = (await files_in(postgresql_database))["of the other"].owner
         for turn in range(20):
-            wanted = intent(f"k{turn}")
-            await one.intend(wanted)
-            await one.conclude(receipt(wanted, behind="BC"))
+            wanted = await acknowledged(one, f"k{turn}", behind="BC")
             last = Replica.objects.using(postgresql_database).filter(file_id=wanted.id, account="C")
             await ask(postgresql_database, partial(last.update, owner=owner))
             followed = await asyncio.gather(
@@ -236,3 +218,143 @@ async def test_the_connection_stays_open_when_a_key_is_busy(database: str) -> No
         with pytest.raises(KeyBusyError):
             await ledger.intend(intent())
         assert await ledger.writer.run(lambda: connections[database].connection is connection)
+
+
+def end_connections(database: str) -> int:
+    """PostgreSQL drops all other connections to the database. Returns how many."""
+    [(ended,)] = execute(
+        database,
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    return int(ended)
+
+
+async def test_nothing_is_left_when_the_database_was_locked(sqlite_database: str) -> None:
+    with with_options(sqlite_database, timeout=0.2):
+        async with ledger_on(sqlite_database) as ledger:
+            with locked(sqlite_database), pytest.raises(LedgerUnavailableError) as raised:
+                await ledger.intend(intent())
+            assert "locked" in str(raised.value.__cause__)
+            assert not await files_in(sqlite_database)
+            assert await ledger.intend(intent()) is None
+    assert set(await files_in(sqlite_database)) == {"k"}
+
+
+async def test_many_are_refused_together_when_the_database_is_locked(sqlite_database: str) -> None:
+    """They wait for the same lock together, not one after the other."""
+    with with_options(sqlite_database, timeout=0.5):
+        async with ledger_on(sqlite_database, wait_seconds=200.0) as ledger:
+            with locked(sqlite_database):
+                claims = asyncio.gather(
+                    *(ledger.intend(intent(f"k{number}")) for number in range(200)), return_exceptions=True
+                )
+                answers = await asyncio.wait_for(claims, 30)  # one after the other would take 100 seconds
+            assert all(isinstance(answer, LedgerUnavailableError) for answer in answers)
+    assert not await files_in(sqlite_database)
+
+
+async def test_an_outcome_is_recorded_when_the_lock_goes_in_time(sqlite_database: str) -> None:
+    with with_options(sqlite_database, timeout=0.2):
+        async with ledger_on(sqlite_database) as ledger:
+            wanted = intent()
+            await ledger.intend(wanted)
+            with locked(sqlite_database):
+                concluding = asyncio.create_task(ledger.conclude(receipt(wanted)))
+                await asyncio.sleep(1)  # several attempts long
+                assert not concluding.done()
+            assert await concluding
+    assert (await files_in(sqlite_database))["k"].state == FileState.STORED
+
+
+async def test_an_outcome_is_unknown_when_the_lock_does_not_go_in_time(sqlite_database: str) -> None:
+    with with_options(sqlite_database, timeout=0.2):
+        async with ledger_on(sqlite_database, wait_seconds=0.5) as ledger:
+            stays, goes = intent("stays"), intent("goes")
+            await ledger.intend(stays)
+            await ledger.intend(goes)
+            with locked(sqlite_database):
+                with pytest.raises(LedgerUnavailableError):
+                    await ledger.conclude(receipt(stays))
+                assert await ledger.conclude(receipt(goes, gone="ABC"))
+    assert {file.state for file in (await files_in(sqlite_database)).values()} == {FileState.RECEIVING}
+
+
+async def test_a_claim_is_withdrawn_or_given_back_when_it_waits_too_long(sqlite_database: str) -> None:
+    # The database itself would wait much longer for the lock.
+    with with_options(sqlite_database, timeout=300):
+        async with ledger_on(sqlite_database, wait_seconds=0.3) as ledger:
+            with locked(sqlite_database):
+                taken = asyncio.create_task(ledger.intend(intent("taken")))
+                await asyncio.sleep(0.1)  # the writer has it, and waits for the lock
+                with pytest.raises(LedgerUnavailableError):
+                    await ledger.intend(intent("waiting"))
+                with pytest.raises(LedgerUnavailableError):
+                    await asyncio.wait_for(taken, 30)
+            assert await ledger.intend(intent("later")) is None
+    assert set(await files_in(sqlite_database)) == {"later"}
+
+
+# For root every file is writable; SQLite's answer to `query_only` is that of a read-only file.
+@pytest.mark.parametrize(("setting", "says"), [("max_page_count=1", "full"), ("query_only=ON", "readonly")])
+async def test_nothing_is_left_when_the_database_cannot_be_written(
+    sqlite_database: str, setting: str, says: str
+) -> None:
+    large = {"x": "x" * 1_000_000}
+    options = connections.settings[sqlite_database]["OPTIONS"]
+    with with_options(sqlite_database, init_command=f"{options['init_command']} PRAGMA {setting};"):
+        async with ledger_on(sqlite_database) as ledger:
+            with pytest.raises(LedgerUnavailableError) as raised:
+                await ledger.intend(intent("large", metadata=large))
+            assert says in str(raised.value.__cause__)
+            assert not await files_in(sqlite_database)
+    async with ledger_on(sqlite_database) as ledger:
+        assert await ledger.intend(intent("large", metadata=large)) is None
+
+
+async def test_the_ledger_goes_on_when_its_connection_was_ended(postgresql_database: str) -> None:
+    wanted, end = intent(), partial(ask, postgresql_database, partial(end_connections, postgresql_database))
+    async with ledger_on(postgresql_database) as ledger:
+        await ledger.intend(wanted)
+        assert await end() >= 1
+        assert await ledger.conclude(receipt(wanted))
+        assert await end() >= 1
+        assert await ledger.intend(intent("k2")) is None
+        assert await end() >= 1
+        assert await ledger.writer.run(File.objects.using(postgresql_database).count) == 2
+
+
+async def test_what_was_acknowledged_is_there_when_connections_end_again_and_again(postgresql_database: str) -> None:
+    acknowledged: set[str] = set()
+
+    async def upload(wanted: Intent) -> None:
+        try:
+            await ledger.intend(wanted)
+        except LedgerUnavailableError:
+            return
+        if await ledger.conclude(receipt(wanted)):
+            acknowledged.add(wanted.id)
+
+    async def disturb() -> None:
+        for _ in range(3):
+            await ask(postgresql_database, lambda: end_connections(postgresql_database))
+
+    async with ledger_on(postgresql_database) as ledger:
+        for turn in range(10):
+            await asyncio.gather(disturb(), *(upload(intent(f"{turn}-{number}")) for number in range(20)))
+    found = await files_in(postgresql_database)
+    assert {str(file.pk) for file in found.values() if file.state == FileState.STORED} == acknowledged
+    assert len(acknowledged) > 20
+    assert await ask(postgresql_database, Replica.objects.using(postgresql_database).count) == 3 * len(acknowledged)
+
+
+@pytest.mark.parametrize("bad", [{"metadata": {"x": float("nan")}}, {"name": "\ud800"}], ids=["refused", "not text"])
+async def test_the_neighbours_are_written_when_one_row_cannot_be(database: str, bad: dict[str, object]) -> None:
+    async with ledger_on(database) as ledger:
+        first, second, third = await asyncio.gather(
+            *(ledger.intend(each) for each in [intent("a"), intent("b", **bad), intent("c")]), return_exceptions=True
+        )
+        assert first is third is None
+        assert isinstance(second, LedgerUnavailableError)
+        assert second.__cause__ is not None
+    assert set(await files_in(database)) == {"a", "c"}

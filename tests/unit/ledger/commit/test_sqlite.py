@@ -1,4 +1,4 @@
-"""A group as one statement: it writes what the group's own statements would, or leaves it to them."""
+"""A group as one statement writes the same rows as its single statements, or leaves the group to them."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -10,16 +10,23 @@ from django.db import OperationalError, connections, transaction
 from django.db.models import Model
 
 from file.ledger.commit.outcomes import Asked, Noted, Outcomes
-from file.logic.values import FileState, Intent, Receipt
+from file.logic.values import FileState, Intent
 from file.models import File, Replica
 from tests.databases import locked, scratch_sqlite, with_options
 from tests.intents import intent, receipt
+from tests.unit.ledger.looking import execute
 
 _TIMES = {"created_at", "lease_until", "stored_at"}
 
 
 def outcomes_on(database: str, owner: str = "ours") -> Outcomes:
     return Outcomes(database, owner, lease_seconds=30, settle_seconds=2)
+
+
+def claimed(database: str, *keys: str) -> tuple[Outcomes, list[Intent]]:
+    outcomes, intents = outcomes_on(database), [intent(key) for key in keys]
+    assert outcomes.at_once(intents) == [True] * len(keys)
+    return outcomes, intents
 
 
 def by_statements(outcomes: Outcomes, database: str, asked: Sequence[Asked]) -> Sequence[bool]:
@@ -39,14 +46,12 @@ def states(database: str) -> dict[str, str]:
 
 def test_the_rows_are_the_same_as_by_the_statements(sqlite_database: str) -> None:
     usual = intent("a", idempotency_key="once", metadata={"colour": "bläu", 'q"uote': "\u2028"})
-    bare = intent(
-        "b", size=None, sha256=None, metadata={}, content_headers={}, part_size=1 << 40, places=usual.places[:1]
-    )
-    first: list[Asked] = [usual, bare]
-    second: list[Asked] = [intent("c"), receipt(usual), receipt(bare)]
+    nothing: dict[str, Any] = {"size": None, "sha256": None, "metadata": {}, "content_headers": {}}
+    bare = intent("b", **nothing, part_size=1 << 40, places=usual.places[:1])
+    groups: list[list[Asked]] = [[usual, bare], [intent("c"), receipt(usual), receipt(bare)]]
     with scratch_sqlite() as other:
         at_once, usually = outcomes_on(sqlite_database), outcomes_on(other)
-        for asked in (first, second):
+        for asked in groups:
             assert at_once.at_once(asked) == [True] * len(asked)
             assert by_statements(usually, other, asked) == [True] * len(asked)
         for model in (File, Replica):
@@ -56,33 +61,25 @@ def test_the_rows_are_the_same_as_by_the_statements(sqlite_database: str) -> Non
 
 
 def test_the_times_are_of_the_same_form_as_by_the_statements(sqlite_database: str) -> None:
-    outcomes, one, other = outcomes_on(sqlite_database), intent("one"), intent("other")
-    outcomes.at_once([one])
-    by_statements(outcomes, sqlite_database, [other])
-    with connections[sqlite_database].cursor() as cursor:
-        cursor.execute("SELECT length(created_at), length(lease_until), lease_until > created_at FROM file_file")
-        assert len(set(cursor.fetchall())) == 1
+    outcomes, _ = claimed(sqlite_database, "one")
+    by_statements(outcomes, sqlite_database, [intent("other")])
+    forms = "SELECT length(created_at), length(lease_until), lease_until > created_at FROM file_file"
+    assert len(set(execute(sqlite_database, forms))) == 1
 
 
-def test_who_lost_is_told_by_the_statements_when_a_key_is_taken(sqlite_database: str) -> None:
-    outcomes, mine, taken = outcomes_on(sqlite_database), intent("mine"), intent("taken")
-    outcomes.at_once([mine, taken])
+def test_the_statements_say_who_lost_when_a_key_is_taken(sqlite_database: str) -> None:
+    outcomes, [mine, _] = claimed(sqlite_database, "mine", "taken")
     group: list[Asked] = [intent("new"), intent("taken"), receipt(mine)]
     assert outcomes.at_once(group) is None
     for _ in range(2):  # also when its answer was lost once more
         assert by_statements(outcomes, sqlite_database, group) == [True, False, True]
-    assert states(sqlite_database) == {
-        "mine": FileState.STORED,
-        "taken": FileState.RECEIVING,
-        "new": FileState.RECEIVING,
-    }
+    receiving = dict.fromkeys(("taken", "new"), FileState.RECEIVING)
+    assert states(sqlite_database) == {"mine": FileState.STORED, **receiving}
     assert Replica.objects.using(sqlite_database).count() == 3
 
 
-def test_nothing_is_recorded_of_a_file_that_somebody_else_took_over(sqlite_database: str) -> None:
-    mine, others = intent("mine"), intent("others")
-    outcomes = outcomes_on(sqlite_database)
-    outcomes.at_once([mine])
+def test_nothing_is_recorded_when_another_process_took_the_file_over(sqlite_database: str) -> None:
+    (outcomes, [mine]), others = claimed(sqlite_database, "mine"), intent("others")
     by_statements(outcomes_on(sqlite_database, "theirs"), sqlite_database, [others])
     group: list[Asked] = [receipt(mine), receipt(others)]
     assert outcomes.at_once(group) is None
@@ -101,22 +98,16 @@ def test_nothing_is_recorded_of_a_file_that_somebody_else_took_over(sqlite_datab
     ],
 )
 def test_nothing_is_written_when_something_is_unusual(sqlite_database: str, unusual: Any) -> None:
-    outcomes, mine = outcomes_on(sqlite_database), intent("mine")
-    outcomes.at_once([mine])
+    outcomes, [mine] = claimed(sqlite_database, "mine")
     assert outcomes.at_once([intent("new"), unusual(mine)]) is None
     assert states(sqlite_database) == {"mine": FileState.RECEIVING}
 
 
 def test_nothing_is_written_when_a_file_has_uploads_to_close(sqlite_database: str) -> None:
-    outcomes, large = outcomes_on(sqlite_database), intent("large")
-    outcomes.at_once([large])
+    outcomes, [large] = claimed(sqlite_database, "large")
     outcomes.multipart.add(large.id)
     assert outcomes.at_once([receipt(large)]) is None
     assert states(sqlite_database) == {"large": FileState.RECEIVING}
-
-
-def _twice(of: Receipt) -> Receipt:
-    return replace(of, outcomes=(*of.outcomes, of.outcomes[0]))
 
 
 @pytest.mark.parametrize(
@@ -125,19 +116,18 @@ def _twice(of: Receipt) -> Receipt:
         lambda mine: [intent("b", name="\ud800")],  # no text
         lambda mine: [intent("b", name="in\0two")],  # which JSON would cut
         lambda mine: [intent("b", metadata={"x": float("nan")})],  # refused by a condition of the table
-        lambda mine: [_twice(receipt(mine))],  # by an index
+        lambda mine: [replace(of := receipt(mine), outcomes=(*of.outcomes, of.outcomes[0]))],  # by an index
     ],
 )
-def test_nothing_of_a_group_is_written_when_a_row_of_it_cannot_be(sqlite_database: str, bad: Any) -> None:
-    outcomes, mine = outcomes_on(sqlite_database), intent("mine")
-    outcomes.at_once([mine])
+def test_nothing_of_a_group_is_written_when_one_row_cannot_be_written(sqlite_database: str, bad: Any) -> None:
+    outcomes, [mine] = claimed(sqlite_database, "mine")
     assert outcomes.at_once([intent("a"), *bad(mine), intent("c")]) is None
     assert states(sqlite_database) == {"mine": FileState.RECEIVING}
     assert not Replica.objects.using(sqlite_database).exists()
 
 
 def test_it_raises_when_the_database_is_locked(sqlite_database: str) -> None:
-    """Who takes it up then would only wait for the same lock once more."""
+    """The single statements would only wait for the same lock again."""
     with with_options(sqlite_database, timeout=0.1), locked(sqlite_database):
         with pytest.raises(OperationalError, match="locked"):
             outcomes_on(sqlite_database).at_once([intent()])
@@ -146,8 +136,7 @@ def test_it_raises_when_the_database_is_locked(sqlite_database: str) -> None:
 
 
 def test_it_goes_on_when_the_connection_is_a_new_one(sqlite_database: str) -> None:
-    outcomes, mine = outcomes_on(sqlite_database), intent("mine")
-    assert outcomes.at_once([mine])
+    outcomes, [mine] = claimed(sqlite_database, "mine")
     connections[sqlite_database].close()
     assert outcomes.at_once([receipt(mine)])
     assert states(sqlite_database) == {"mine": FileState.STORED}
@@ -163,6 +152,5 @@ def test_it_is_durable_when_it_returns(sqlite_database: str) -> None:
 
 
 def test_it_is_for_sqlite_only(postgresql_database: str) -> None:
-    mine: Intent = intent("mine")
-    assert outcomes_on(postgresql_database).at_once([mine]) is None
+    assert outcomes_on(postgresql_database).at_once([intent("mine")]) is None
     assert states(postgresql_database) == {}

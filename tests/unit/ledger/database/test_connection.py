@@ -1,4 +1,4 @@
-"""PostgreSQL when a table is locked elsewhere: nobody waits without end, and migrating takes what it takes."""
+"""PostgreSQL when another connection has locked a table: every wait has a limit, except that of a migration."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,25 +6,24 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from django.core.management import call_command
 from django.db import connections
 
 from file.ledger.database.connection import with_ledger_options
 from file.ledger.read.records import Records
 from file.logic.errors import LedgerUnavailableError
-from tests.databases import with_options
+from tests.databases import migrate, with_options
 from tests.intents import intent, receipt
-from tests.unit.ledger.looking import ask, files_in, ledger_on
+from tests.unit.ledger.looking import ask, execute, files_in, ledger_on
 
 IMPATIENT = "-c lock_timeout=300ms -c statement_timeout=10s"
 
 
 @asynccontextmanager
 async def locked_table(database: str, table: str = "file_file") -> AsyncIterator[None]:
-    """Somebody else has it, as a migration would, and does not come to an end."""
+    """Another connection has it, as a migration would, until the block ends."""
     place = connections.settings[database]
-    name, host, user = (str(place[part]) for part in ("NAME", "HOST", "USER"))
-    other = await asyncio.to_thread(lambda: psycopg.connect(dbname=name, host=host, user=user))
+    where = f"dbname={place['NAME']} host={place['HOST']} user={place['USER']}"
+    other = await asyncio.to_thread(lambda: psycopg.connect(where))
     try:
         await asyncio.to_thread(other.execute, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
@@ -32,7 +31,7 @@ async def locked_table(database: str, table: str = "file_file") -> AsyncIterator
         await asyncio.to_thread(other.close)
 
 
-async def test_a_claim_is_refused_and_given_back_when_the_table_is_locked(postgresql_database: str) -> None:
+async def test_a_claim_is_refused_and_removed_when_the_table_is_locked(postgresql_database: str) -> None:
     # The database itself would give it up much later.
     with with_options(postgresql_database, options="-c lock_timeout=300s -c statement_timeout=300s"):
         async with ledger_on(postgresql_database, wait_seconds=0.3) as ledger:
@@ -44,20 +43,15 @@ async def test_a_claim_is_refused_and_given_back_when_the_table_is_locked(postgr
 
 
 async def test_all_are_refused_together_when_the_table_is_locked(postgresql_database: str) -> None:
-    """Claims, outcomes and readers; not one after the other, each of them after having waited for the same lock."""
+    """Claims, outcomes and readers wait for the same lock together, not one after the other."""
     wanted, records = intent("k"), Records(postgresql_database)
     with with_options(postgresql_database, options=IMPATIENT):
         async with ledger_on(postgresql_database, wait_seconds=60.0) as ledger:
             await ledger.intend(wanted)
             async with locked_table(postgresql_database):
-                answers = await asyncio.wait_for(
-                    asyncio.gather(
-                        records.file("k"),
-                        *(ledger.intend(intent(f"k{number}")) for number in range(200)),
-                        return_exceptions=True,
-                    ),
-                    30,  # one after the other it would be a minute
-                )
+                claims = (ledger.intend(intent(f"k{number}")) for number in range(200))
+                asked = asyncio.gather(records.file("k"), *claims, return_exceptions=True)
+                answers = await asyncio.wait_for(asked, 30)  # one after the other would take a minute
                 assert all(isinstance(answer, LedgerUnavailableError) for answer in answers)
                 concluding = asyncio.create_task(ledger.conclude(receipt(wanted)))
                 await asyncio.sleep(1)  # several attempts long
@@ -79,19 +73,19 @@ async def test_an_outcome_is_unknown_when_the_lock_does_not_go_in_time(postgresq
 
 async def test_a_statement_may_take_its_time_when_it_migrates(postgresql_database: str) -> None:
     def limits() -> list[str]:
-        with connections[postgresql_database].cursor() as cursor:
-            return [cursor.execute(f"SHOW {name}").fetchone()[0] for name in ("statement_timeout", "lock_timeout")]
+        names = ("statement_timeout", "lock_timeout")
+        return [limit for name in names for (limit,) in execute(postgresql_database, f"SHOW {name}")]
 
     def migrated() -> list[str]:
-        call_command("migrate", database=postgresql_database, interactive=False, verbosity=0)
+        migrate(postgresql_database)
         return limits()
 
     assert await ask(postgresql_database, limits) == ["10s", "5s"]
     assert await ask(postgresql_database, migrated) == ["0", "5s"]
 
 
-def test_what_the_url_says_holds_when_it_says_something() -> None:
-    told = {"options": "-c lock_timeout=1s -c search_path=x", "tcp_user_timeout": "5", "sslmode": "require"}
-    options = with_ledger_options({"ENGINE": "django.db.backends.postgresql", "OPTIONS": told})["OPTIONS"]
-    assert options["options"].endswith(" -c lock_timeout=1s -c search_path=x")  # of two the last one holds
+def test_the_options_of_the_url_replace_ours() -> None:
+    given = {"options": "-c lock_timeout=1s -c search_path=x", "tcp_user_timeout": "5", "sslmode": "require"}
+    options = with_ledger_options({"ENGINE": "django.db.backends.postgresql", "OPTIONS": given})["OPTIONS"]
+    assert options["options"].endswith(" -c lock_timeout=1s -c search_path=x")  # the last of two holds
     assert (options["tcp_user_timeout"], options["sslmode"], options["keepalives"]) == ("5", "require", 1)

@@ -1,4 +1,4 @@
-"""The ledger, its log and its copies can be read by the service's own user only, whatever the umask is."""
+"""Only the service's own user can read the ledger, its log and its copies, whatever the umask is."""
 
 import sqlite3
 import stat
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from file.ledger.database.privatefiles import keep_private
-from testkit.serviceprocess import ServiceProcess
 from tests.unit.api.processes import service_alone
 from tests.unit.ledger.commands import run_manage, sqlite_url
 
@@ -19,20 +18,19 @@ def modes(folder: Path, beginning: str = "ledger") -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ServiceProcess]]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a running service."""
     folder = tmp_path_factory.mktemp("private")
-    with service_alone(folder) as service:
-        yield folder, service
+    with service_alone(folder):
+        yield folder
 
 
-def test_the_ledger_and_its_log_are_private_when_the_service_made_them(served: tuple[Path, ServiceProcess]) -> None:
-    folder, _ = served
-    assert modes(folder) == {"ledger.sqlite3": 0o600, "ledger.sqlite3-wal": 0o600, "ledger.sqlite3-shm": 0o600}
+def test_the_ledger_and_its_log_are_private_when_the_service_made_them(served: Path) -> None:
+    assert modes(served) == {"ledger.sqlite3": 0o600, "ledger.sqlite3-wal": 0o600, "ledger.sqlite3-shm": 0o600}
 
 
-def test_a_copy_is_private_when_it_is_made(served: tuple[Path, ServiceProcess], tmp_path: Path) -> None:
-    folder, _ = served
-    run = run_manage(sqlite_url(folder / "ledger.sqlite3"), "ledger", "backup", str(tmp_path / "copy"))
+def test_a_copy_is_private_when_it_is_made(served: Path, tmp_path: Path) -> None:
+    run = run_manage(sqlite_url(served / "ledger.sqlite3"), "ledger", "backup", str(tmp_path / "copy"))
     assert run.returncode == 0, run.stderr
     assert modes(tmp_path, "copy") == {"copy": 0o600}
 
@@ -43,7 +41,7 @@ def test_a_ledger_is_private_when_migrate_makes_it(tmp_path: Path) -> None:
     assert set(modes(tmp_path).values()) == {0o600}
 
 
-def test_what_is_there_is_made_private_and_the_folder_stays_as_it_is(tmp_path: Path) -> None:
+def test_existing_files_are_made_private_and_the_folder_is_not_changed(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     ledger = tmp_path / "ledger [1].sqlite3"
     with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:

@@ -1,10 +1,10 @@
-"""What readers are told of the ledger: only what was acknowledged, in the order of the bytes, from both databases."""
+"""What readers see of the ledger, on both databases: only acknowledged files, in the order of their keys' bytes."""
 
 import asyncio
 import threading
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,15 +18,18 @@ from file.ledger.read.records import Records
 from file.logic.errors import LedgerUnavailableError
 from file.logic.values import FileState, Pending, ReplicaState, Stored
 from file.models import File, Replica
+from tests.unit.ledger.looking import execute
+from tests.unit.ledger.rows import make_file
 
 BEGAN = datetime(2026, 11, 24, 12, 0, 0, 250000, tzinfo=UTC)
 ACKNOWLEDGED = ("stored", "partial")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+NewThreads = Callable[..., ReadingThreads]
 
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Waits for a coroutine. The tests themselves stand outside of the loop, for they use the ORM."""
+    """Waits for a coroutine. The tests run outside the event loop, because they use the ORM."""
     with asyncio.Runner() as runner:
         yield runner.run
 
@@ -38,22 +41,29 @@ def records(database: str, run: Run) -> Iterator[Records]:
     run(opened.close())
 
 
-def write(alias: str, key: str, state: str = "stored", replicas: Sequence[str] = ("stored",), **changes: Any) -> File:
-    """A file with a replica for each of these states, of accounts A, B, and so on."""
-    known = state in ACKNOWLEDGED
-    fields: dict[str, Any] = {
-        "id": uuid.uuid4(), "key": key, "live": state != "erased", "name": f"name of {key}", "size": 5,
-        "content_type": "text/plain", "sha256": "ab" * 32, "crc64nvme": "AAAAAAAAAAc=", "metadata": {"a": "b"},
-        "ack": "all", "wanted": {"A": "bucket/"}, "state": state, "who": "me", "created_at": BEGAN,
-        "stored_at": BEGAN + timedelta(seconds=1) if known else None,
+@pytest.fixture
+def new_threads(run: Run) -> Iterator[NewThreads]:
+    made: list[ReadingThreads] = []
+
+    def new(database: str, count: int = 1) -> ReadingThreads:
+        made.append(ReadingThreads(database, count=count))
+        return made[-1]
+
+    yield new
+    for threads in made:
+        run(threads.close())
+
+
+def write(alias: str, key: str, state: str = "stored", replicas: Sequence[str] = ("stored",)) -> File:
+    """A file with a replica in each of these states, in the accounts A, B, and so on."""
+    columns = {
+        "state": state, "live": state != "erased", "name": f"name of {key}", "size": 5, "sha256": "ab" * 32,
+        "crc64nvme": "AAAAAAAAAAc=", "metadata": {"a": "b"}, "created_at": BEGAN,
+        "stored_at": BEGAN + timedelta(seconds=1) if state in ACKNOWLEDGED else None,
     }  # fmt: skip
-    file = File.objects.using(alias).create(**{**fields, **changes})
-    for account, replica in zip("ABCDE", replicas, strict=False):
-        Replica.objects.using(alias).create(
-            file=file, account=account, bucket="bucket", object_key=key, state=replica, created_at=BEGAN,
-            etag='"e"' if replica == "stored" else None, error_code=None if replica == "stored" else "let_go",
-        )  # fmt: skip
-    return file
+    pk = make_file(alias, key, dict(zip("ABCDE", replicas, strict=False)), **columns)
+    Replica.objects.using(alias).filter(file_id=pk).exclude(state="stored").update(error_code="let_go")
+    return File.objects.using(alias).get(pk=pk)
 
 
 def keys(run: Run, records: Records, **asked: Any) -> list[str]:
@@ -61,9 +71,7 @@ def keys(run: Run, records: Records, **asked: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("state", list(FileState))
-def test_a_file_exists_for_readers_when_it_was_acknowledged(
-    database: str, records: Records, run: Run, state: FileState
-) -> None:
+def test_readers_see_only_acknowledged_files(database: str, records: Records, run: Run, state: FileState) -> None:
     file = write(database, "a/b.txt", state, ("stored",))
     there = state in ACKNOWLEDGED
     assert (run(records.file("a/b.txt")) is not None) is there
@@ -75,28 +83,21 @@ def test_the_receipt_has_every_outcome_when_a_file_is_asked_for(database: str, r
     file = write(database, "k", "partial", ("stored", "pending", "blocked"))
     write(database, "k2")
     receipt = run(records.file("k"))
-    assert receipt is not None
     assert receipt == run(records.receipt(str(file.id).upper()))
     assert (receipt.id, receipt.key, receipt.name, receipt.metadata) == (str(file.id), "k", "name of k", {"a": "b"})
     assert (receipt.created_at, receipt.stored_at) == (BEGAN, BEGAN + timedelta(seconds=1))
-    assert receipt.digests is not None
     assert (receipt.digests.size, receipt.digests.sha256, receipt.digests.crc64nvme) == (5, b"\xab" * 32, 7)
     stored, pending, blocked = receipt.outcomes
-    assert isinstance(stored, Stored)
-    assert isinstance(pending, Pending)
-    assert isinstance(blocked, Pending)
-    assert (stored.account, stored.etag, pending.account, pending.code, pending.retryable) == (
-        "A", '"e"', "B", "let_go", True,
-    )  # fmt: skip
+    assert [type(outcome) for outcome in receipt.outcomes] == [Stored, Pending, Pending]
+    assert (stored.account, stored.etag) == ("A", '"etag"')
+    assert (pending.account, pending.code, pending.retryable) == ("B", "let_go", True)
     assert (blocked.account, blocked.retryable) == ("C", False)
 
 
 def test_the_living_file_is_found_when_an_erased_one_had_the_key(database: str, records: Records, run: Run) -> None:
     erased = write(database, "k", "erased", ("erased",))
     living = write(database, "k")
-    receipt = run(records.file("k"))
-    assert receipt is not None
-    assert receipt.id == str(living.id)
+    assert run(records.file("k")).id == str(living.id)
     assert run(records.receipt(str(erased.id))) is None
 
 
@@ -107,20 +108,18 @@ def test_nothing_is_found_when_the_id_is_none_of_ours(database: str, records: Re
 
 
 @pytest.mark.parametrize("key", ["", "none", "k\0", "\ud800", "K", "k "])
-def test_nothing_is_found_when_the_key_is_not_the_very_same(
-    database: str, records: Records, run: Run, key: str
-) -> None:
+def test_nothing_is_found_when_the_key_is_another(database: str, records: Records, run: Run, key: str) -> None:
     write(database, "k")
     assert run(records.file(key)) is None
 
 
 def test_pages_follow_the_bytes_of_the_keys_when_they_are_listed(database: str, records: Records, run: Run) -> None:
-    names = ["B", "Z/1", "a", "a b", "a%c", "a-b", "a/1", "a/10", "a/2", "a_c", "ab", "z", "\u00e4", "\ud7ff", "\ue000",
-             "\uffff", "\U00010000", "\U0010ffff", "\U0010ffff\U0010ffff", "\U0010ffffa"]  # fmt: skip
-    for name in reversed(names):
+    ordered = ["B", "Z/1", "a", "a b", "a%c", "a-b", "a/1", "a/10", "a/2", "a_c", "ab", "z", "\u00e4", "\ud7ff",
+               "\ue000", "\uffff", "\U00010000", "\U0010ffff", "\U0010ffffa", "\U0010ffff\U0010ffff"]  # fmt: skip
+    assert ordered == sorted(ordered, key=str.encode)
+    for name in reversed(ordered):
         write(database, name)
     write(database, "a/3", "receiving", ())
-    ordered = sorted(names, key=lambda name: name.encode())
     assert keys(run, records) == ordered
     assert [listed.key for listed in run(records.page(after="", limit=3))] == ordered[:3]
     walked: list[str] = []
@@ -134,13 +133,13 @@ def test_pages_follow_the_bytes_of_the_keys_when_they_are_listed(database: str, 
             assert keys(run, records, prefix=prefix, after=after) == [n for n in expected if n > after]
 
 
-def test_nothing_is_listed_when_no_key_can_be_meant(database: str, records: Records, run: Run) -> None:
+def test_nothing_is_listed_when_no_key_can_match(database: str, records: Records, run: Run) -> None:
     write(database, "a")
     for asked in ({"prefix": "a\0"}, {"prefix": "\ud800"}, {"after": "\udfff"}):
         assert keys(run, records, **asked) == []
 
 
-def test_a_listing_has_one_state_when_it_is_asked_for(database: str, records: Records, run: Run) -> None:
+def test_a_listing_has_one_state_when_the_state_is_given(database: str, records: Records, run: Run) -> None:
     write(database, "a", "stored")
     partial = write(database, "b", "partial", ("stored", "pending"))
     write(database, "c", "erasing", ("erasing",))
@@ -155,7 +154,7 @@ def test_a_listing_has_one_state_when_it_is_asked_for(database: str, records: Re
     assert (listed.created_at, listed.stored_at) == (BEGAN, BEGAN + timedelta(seconds=1))
 
 
-def test_what_is_still_to_be_done_is_counted_when_there_is_some(database: str, records: Records, run: Run) -> None:
+def test_unfinished_replicas_are_counted_by_account_and_state(database: str, records: Records, run: Run) -> None:
     assert run(records.pending()) == []
     for number in range(3):
         write(database, f"k{number}", "partial", ("stored", "pending", "blocked", "erasing", "erased"))
@@ -172,40 +171,26 @@ def test_what_is_still_to_be_done_is_counted_when_there_is_some(database: str, r
     assert 0 <= found["C", ReplicaState.BLOCKED].oldest_seconds < 120
 
 
-def test_an_error_of_ours_is_raised_when_the_database_fails(database: str, run: Run) -> None:
-    with connections[database].cursor() as cursor:
-        cursor.execute("DROP TABLE file_replica")
-    records = Records(database)
-    try:
-        with pytest.raises(LedgerUnavailableError) as raised:
-            run(records.file("k"))
-        assert raised.value.__cause__ is not None
-        assert "file_replica" not in str(raised.value)
-        assert run(records.page(limit=1)) == []
-    finally:
-        run(records.close())
+def test_an_error_of_ours_is_raised_when_the_database_fails(database: str, records: Records, run: Run) -> None:
+    execute(database, "DROP TABLE file_replica")
+    with pytest.raises(LedgerUnavailableError) as raised:
+        run(records.file("k"))
+    assert raised.value.__cause__ is not None
+    assert "file_replica" not in str(raised.value)
+    assert run(records.page(limit=1)) == []
 
 
-def test_a_connection_is_renewed_when_the_server_dropped_it(postgresql_database: str, run: Run) -> None:
-    threads = ReadingThreads(postgresql_database, count=1)
-
-    def connected_as() -> int:
-        with connections[postgresql_database].cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            return int(cursor.fetchone()[0])
-
-    try:
-        first = run(threads.run(connected_as))
-        assert run(threads.run(connected_as)) == first
-        with connections[postgresql_database].cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
-        assert run(threads.run(connected_as)) != first
-    finally:
-        run(threads.close())
+def test_a_dropped_connection_is_renewed(postgresql_database: str, new_threads: NewThreads, run: Run) -> None:
+    threads = new_threads(postgresql_database)
+    connected_as = partial(execute, postgresql_database, "SELECT pg_backend_pid()")
+    [(first,)] = run(threads.run(connected_as))
+    assert run(threads.run(connected_as)) == [(first,)]
+    execute(postgresql_database, "SELECT pg_terminate_backend(%s, 10000)", first)
+    assert run(threads.run(connected_as)) != [(first,)]
 
 
-def test_the_loop_goes_on_and_every_connection_is_closed_when_the_threads_work(database: str, run: Run) -> None:
-    threads = ReadingThreads(database, count=3)
+def test_the_loop_goes_on_while_the_threads_work(database: str, new_threads: NewThreads, run: Run) -> None:
+    threads = new_threads(database, count=3)
     met = threading.Barrier(4)
     seen = []
 
@@ -217,37 +202,33 @@ def test_the_loop_goes_on_and_every_connection_is_closed_when_the_threads_work(d
 
     async def three_at_once() -> list[int]:
         jobs = [asyncio.ensure_future(threads.run(job, number)) for number in range(3)]
-        await asyncio.to_thread(met.wait, 10)  # each job waits here; so does this, while the loop goes on
+        await asyncio.to_thread(met.wait, 10)  # the jobs wait for this thread, while the loop goes on
         return await asyncio.gather(*jobs)
 
     assert run(three_at_once()) == [0, 1, 2]
     assert len({id(connection) for connection in seen}) == 3
-    run(threads.close())
-    run(threads.close())
+    run(threads.close())  # the fixture closes them again
     assert [connection.connection for connection in seen] == [None, None, None]
 
 
-def test_other_errors_stay_what_they_are_when_a_job_raises_them(sqlite_database: str, run: Run) -> None:
-    threads = ReadingThreads(sqlite_database, count=1)
+def test_only_errors_of_the_database_are_translated(sqlite_database: str, new_threads: NewThreads, run: Run) -> None:
+    threads = new_threads(sqlite_database)
 
     def fail(error: Exception) -> None:
         raise error
 
-    try:
-        with pytest.raises(KeyError):
-            run(threads.run(fail, KeyError("x")))
-        with pytest.raises(LedgerUnavailableError) as raised:
-            run(threads.run(fail, OperationalError("disk I/O error")))
-        assert isinstance(raised.value.__cause__, OperationalError)
-    finally:
-        run(threads.close())
+    with pytest.raises(KeyError):
+        run(threads.run(fail, KeyError("x")))
+    with pytest.raises(LedgerUnavailableError) as raised:
+        run(threads.run(fail, OperationalError("disk I/O error")))
+    assert isinstance(raised.value.__cause__, OperationalError)
 
 
 TEXTS = st.text(st.sampled_from("a\u007f\u00e9\ud7ff\ue000\U0010ffff"), max_size=4)
 
 
 @given(prefix=TEXTS, text=TEXTS)
-def test_a_prefix_s_end_parts_what_begins_so_from_what_follows_when_compared(prefix: str, text: str) -> None:
+def test_only_texts_with_the_prefix_are_between_it_and_its_end(prefix: str, text: str) -> None:
     end = end_of_prefix(prefix)
     in_range = prefix.encode() <= text.encode() and (end is None or text.encode() < end.encode())
     assert in_range is text.startswith(prefix)

@@ -1,4 +1,4 @@
-"""Erasing, as the ledger sees it: what is claimed when, what is left at the end, and who wakes up too late."""
+"""Erasing in the ledger: what is claimed, what is left at the end, and what a late process changes."""
 
 from datetime import timedelta
 from functools import partial
@@ -9,34 +9,24 @@ from django.test import override_settings
 
 from file.ledger.commit.ledger import DatabaseLedger
 from file.ledger.keyed import key_hashes
-from file.ledger.work.claims import Claims, Due
-from file.ledger.work.results import Results
-from file.logic.values import FileState, Intent, ReplicaState, Stored
+from file.ledger.work.claims import Due
+from file.logic.values import FileState, Place, ReplicaState
 from file.models import File, OpenUpload, Replica
-from tests.intents import intent, receipt, stored
-from tests.unit.ledger.looking import ask, erasures_of, ledger_on, replicas_in
+from tests.intents import intent, stored
+from tests.unit.ledger.looking import ask, change_replicas, ledger_on
+from tests.unit.ledger.rows import AGO
+from tests.unit.ledger.verified import states_in
+from tests.unit.ledger.working import acknowledged, claims_of, erasures_of, results_of
 
 ALL = ("A", "B", "C")
-AGO = Now() - timedelta(seconds=1)
-
-
-async def acknowledged(ledger: DatabaseLedger, behind: str = "", **changes: str) -> Intent:
-    wanted = intent(**changes)
-    assert await ledger.intend(wanted) is None
-    assert await ledger.conclude(receipt(wanted, behind=behind))
-    return wanted
-
-
-def results_of(ledger: DatabaseLedger, database: str) -> Results:
-    return Results(ledger.writer, database, settle_seconds=2)
 
 
 async def erased(ledger: DatabaseLedger, database: str) -> Due:
-    """The last replica's claim, after everything of the file `k` is gone."""
+    """Erase the file `k`; returns the claim of its last replica."""
     _, claimed = await erasures_of(ledger, database).begin("k", accounts=ALL)
     assert {due.account for due in claimed} == set(ALL)
     for due in claimed:
-        await results_of(ledger, database).gone(due, strangers=2 if due.account == "B" else 0)
+        await results_of(ledger, database, 2).gone(due, strangers=2 if due.account == "B" else 0)
     return claimed[-1]
 
 
@@ -74,68 +64,56 @@ async def test_an_erased_file_is_found_by_its_key_when_the_secret_key_was_replac
 
 
 async def test_the_time_between_two_looks_is_kept_when_the_erasure_is_asked_for_again(database: str) -> None:
-    """What goes unanswered may land after the first look: asking again must not make it the last one."""
+    """An unanswered write may land after the first look, so asking again must not make it the last look."""
     async with ledger_on(database) as ledger:
         await acknowledged(ledger, behind="C")
-        await ask(database, partial(Replica.objects.using(database).filter(account="C").update, owner=None))
-        erasures, results = erasures_of(ledger, database), results_of(ledger, database)
+        await change_replicas(database, "C", owner=None)
+        erasures, results = erasures_of(ledger, database), results_of(ledger, database, 2)
         _, claimed = await erasures.begin("k", accounts=ALL)
         for due in claimed:
             await results.gone(due)
-        states = {name: replica.state for name, replica in (await replicas_in(database)).items()}
-        assert states == {"A": ReplicaState.ERASED, "B": ReplicaState.ERASED, "C": ReplicaState.ERASING}
+        states = await states_in(database)
+        assert states == {"A": ("erased", None), "B": ("erased", None), "C": ("erasing", None)}
         erasure, claimed = await erasures.begin("k", accounts=ALL)
         assert erasure is not None
-        assert not erasure.is_done
-        assert not claimed
+        assert (erasure.is_done, claimed) == (False, ())
 
 
-async def test_what_refused_is_tried_at_once_when_the_erasure_is_asked_for_again(database: str) -> None:
+async def test_a_refused_account_is_tried_at_once_when_the_erasure_is_asked_for_again(database: str) -> None:
     async with ledger_on(database) as ledger:
         await acknowledged(ledger)
         await erasures_of(ledger, database).begin("k")
-        await ask(
-            database,
-            partial(
-                Replica.objects.using(database).update,
-                error_code="access_refused",
-                last_look=False,
-                due_at=Now() + timedelta(hours=1),
-            ),
-        )
+        refused = {"error_code": "access_refused", "last_look": False, "due_at": Now() + timedelta(hours=1)}
+        await ask(database, partial(Replica.objects.using(database).update, **refused))
         _, claimed = await erasures_of(ledger, database).begin("k", accounts=ALL)
     assert len(claimed) == len(ALL)
 
 
-async def test_it_is_erased_again_when_somebody_woke_up_and_stored_it(database: str) -> None:
+async def test_a_file_is_erased_again_when_a_late_process_has_stored_it(database: str) -> None:
     async with ledger_on(database) as ledger:
         wanted = await acknowledged(ledger)
         due = await erased(ledger, database)
-        [place] = [place for place in wanted.places if place.account == due.account]
-        late: Stored = stored(place)
-        assert not await results_of(ledger, database).found(due, late)
+        late = stored(Place(due.account, due.bucket, due.object_key))
+        assert not await results_of(ledger, database, 2).found(due, late)
         file = await ask(database, File.objects.using(database).get)
         assert (file.state, file.erased_at) == (FileState.ERASING, None)
         assert await ledger.intend(intent()) is None  # the key stays free
-        await ask(database, partial(Replica.objects.using(database).filter(state="erasing").update, due_at=AGO))
-        claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        replicas = Replica.objects.using(database).filter(file_id=wanted.id)
         for _ in range(2):
-            [again] = await claims.claim(due.account, ReplicaState.ERASING, 10)
+            await ask(database, partial(replicas.filter(state="erasing").update, due_at=AGO))
+            [again] = await claims_of(ledger, database).claim(due.account, ReplicaState.ERASING, 10)
             assert again.object_key == late.object_key
-            await results_of(ledger, database).gone(again)
-            erasing = Replica.objects.using(database).filter(state="erasing")
-            await ask(database, partial(erasing.update, due_at=AGO))
+            await results_of(ledger, database, 2).gone(again)
         files = File.objects.using(database).filter(pk=wanted.id)
         assert (await ask(database, files.get)).state == FileState.ERASED
-        keys = Replica.objects.using(database).filter(file_id=wanted.id).values_list("object_key", flat=True)
-        assert set(await ask(database, lambda: list(keys))) == {""}
+        assert {row.object_key for row in await ask(database, lambda: list(replicas))} == {""}
 
 
-async def test_a_begin_that_is_repeated_leaves_a_note_of_the_first(database: str) -> None:
+async def test_the_first_begin_stays_noted_when_it_is_repeated(database: str) -> None:
     async with ledger_on(database) as ledger:
         await acknowledged(ledger, behind="C")
-        await ask(database, partial(Replica.objects.using(database).filter(account="C").update, due_at=AGO))
-        claims = Claims(ledger.writer, database, under_way=(), claim_seconds=30)
+        await change_replicas(database, "C", due_at=AGO)
+        claims = claims_of(ledger, database)
         [due] = await claims.claim("C", ReplicaState.PENDING, 1)
         for upload_id in (None, None, "second"):  # about to begin; the answer was lost; begun again
             await claims.note(due, upload_id)
@@ -143,7 +121,7 @@ async def test_a_begin_that_is_repeated_leaves_a_note_of_the_first(database: str
         assert sorted(map(str, await ask(database, lambda: list(notes)))) == ["None", "second"]
 
 
-async def test_an_account_that_goes_on_may_publish_until_the_file_is_to_be_erased(database: str) -> None:
+async def test_a_straggler_may_publish_until_the_file_is_erased(database: str) -> None:
     async with ledger_on(database) as ledger:
         wanted = await acknowledged(ledger, behind="C")
         assert await ledger.may_publish(wanted.id, "C")
@@ -151,13 +129,11 @@ async def test_an_account_that_goes_on_may_publish_until_the_file_is_to_be_erase
         assert not await ledger.may_publish(wanted.id, "C")
 
 
-async def test_an_account_that_goes_on_may_not_publish_when_its_lease_has_run_out(database: str) -> None:
-    """Its process stood still: by now somebody else may bring the file."""
+async def test_a_straggler_may_not_publish_when_its_lease_has_run_out(database: str) -> None:
+    """Its process stood still: by now another process may bring the file."""
     async with ledger_on(database) as ledger:
         wanted = await acknowledged(ledger, behind="C")
-        replicas = Replica.objects.using(database).filter(account="C")
-        await ask(database, partial(replicas.update, due_at=AGO))
+        await change_replicas(database, "C", due_at=AGO)
         assert not await ledger.may_publish(wanted.id, "C")
-        claims = Claims(ledger.writer, database, under_way=ledger.under_way, claim_seconds=30)
-        assert await claims.claim("C", ReplicaState.PENDING, 1)
+        assert await claims_of(ledger, database).claim("C", ReplicaState.PENDING, 1)
         assert not await ledger.may_publish(wanted.id, "C")
