@@ -111,7 +111,7 @@ async def digests_of_object(storage: StorageAccount, stored: Stored, file_id: st
 def _compared(recorded: Recorded, found: FoundObject) -> Comparison:
     shown = found.metadata.get(FILE_ID)
     if shown != recorded.file_id and not (shown is None and found.may_lose_metadata and _is_same(recorded, found)):
-        return Comparison(Result.DIFFERS, found.stored, why="is somebody else's: it does not carry the file's id")
+        return Comparison(Result.DIFFERS, found.stored, why="is not ours: it does not carry the file's id")
     if found.size != recorded.digests.size:
         why = f"has {found.size} bytes instead of {recorded.digests.size}"
         return Comparison(Result.DIFFERS, found.stored, is_ours=True, why=why)

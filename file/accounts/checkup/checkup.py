@@ -227,4 +227,4 @@ class CheckUp:
         elif not left:
             self._tell("taken back", CheckState.OK)
         else:
-            self._tell("taken back", CheckState.FAILED, f"still there, or not to be ruled out: {', '.join(left)}")
+            self._tell("taken back", CheckState.FAILED, f"still there, or it may be: {', '.join(left)}")

@@ -64,7 +64,7 @@ def _missing_action(
 def denied(account: Account, check: Check, error: DeniedError, results: Mapping[str, CheckResult]) -> CheckResult:
     """Names the missing IAM action: the one that S3 named, or the one that follows from the `results`."""
     if error.locked:
-        detail = "an object lock keeps what was written: nothing can be taken back"
+        detail = "an object lock keeps what was written: it cannot be removed"
         return CheckResult(check.name, CheckState.FAILED, detail=detail)
     action = _missing_action(account, check, error.action, results)
     if action in (ENCRYPT, DECRYPT):
