@@ -68,7 +68,7 @@ class Forked:
 
 
 class ForkServer:
-    """Runs as long as this process. It understands these command lines: `[-W action] (script | -c program) ...`."""
+    """Runs as long as this process. A command line is `[-W action]`, then a script, `-c program` or `-m module`."""
 
     def __init__(self) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

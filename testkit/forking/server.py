@@ -126,6 +126,9 @@ def _run(arguments: list[str], environment: dict[str, str], new_session: bool) -
         program = arguments.pop(1)
         sys.argv = arguments
         exec(program, {"__name__": "__main__"})  # noqa: S102 - as Python does it
+    elif arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = arguments
         runpy.run_path(str(ROOT / arguments[0]), run_name="__main__")

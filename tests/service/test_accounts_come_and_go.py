@@ -97,13 +97,15 @@ async def test_an_account_stays_empty_when_it_was_drained(accounts: Accounts, se
         assert (again["code"], again["only_there"]) == (1, 1)
         assert_stored([accounts["C"]], {"only": b"only"})
         assert (await client.get("/files/only")).content == b"only"
-        # New uploads do not go there, and cannot choose it.
-        later = await answer_when(
-            lambda: client.put("/files/later", content=b"later"), lambda answer: answer.status_code != 409
+        # New uploads cannot choose it, once the service knows. Until then a wrong digest prevents that it is stored.
+        refusing = {"upload-accounts": "A, C", "content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        refused = await answer_when(
+            lambda: client.put("/files/refused", content=b"x", headers=refusing),
+            lambda answer: answer.json()["code"] != "digest_mismatch",
         )
-        assert_told(later, 201, {"A": None, "B": None})
-        refused = await client.put("/files/refused", content=b"x", headers={"upload-accounts": "A, C"})
         assert_problem(refused, 422, "accounts_refused")
+        later = await client.put("/files/later", content=b"later")  # and do not go there
+        assert_told(later, 201, {"A": None, "B": None})
         for key, body in bodies.items():
             assert (await client.get(f"/files/{key}")).content == body
         assert statuses(await receipt_of(client, later.json()["id"])) == {"A": "stored", "B": "stored"}

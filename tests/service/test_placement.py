@@ -111,6 +111,11 @@ class World:
         self.buckets[name].is_closed = False
         await ask(self.service.database, lambda: unretire(self.service.database, name))
 
+        async def is_known() -> bool:
+            return name not in self.retired
+
+        await answer_when(is_known, bool)
+
     async def lose(self, name: str) -> None:
         """The owner deletes everything, and a verification notices it."""
         self.buckets[name].objects.clear()

@@ -50,6 +50,7 @@ def wait_for_line(log: Path) -> None:
         ["-c", "import signal; print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)])"],
         ["-c", "import os; print(os.listdir('/proc/self/fd')[:3], len(os.listdir('/proc/self/fd')))"],
         ["-W", "error", "-c", "import warnings; warnings.warn('is an error')"],
+        ["-m", "platform"],
         ["manage.py", "check"],
         ["manage.py", "nonsense"],
     ],
