@@ -17,12 +17,11 @@ from bench import machine, results
 from bench.errors import BenchError
 from bench.folders import MADE, RESULTS, VENV
 from bench.native_tools import build
-from bench.parts import PARTS
+from bench.parts import PARTS, run_parts
 from bench.plan import QUICK, WHOLE
 from bench.run import Run
 from bench.table import machine_lines, tables
-from bench.targets import target_lines, targets_of
-from testkit.errors import StoreError
+from bench.targets import in_short, target_lines, targets_of
 
 
 def main() -> int:
@@ -57,19 +56,15 @@ def measure(options: argparse.Namespace) -> int:
         build(tool)
     began = time.monotonic()
     found = machine.described()
-    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="run-", dir=MADE, ignore_cleanup_errors=True) as folder:
         run = Run(QUICK if options.quick else WHOLE, Path(folder), say)
-        for part in options.only or PARTS:
-            try:
-                PARTS[part](run)
-            except (BenchError, StoreError) as error:
-                failed[part] = str(error)
-                say(f"{part}: FAILED: {error}")
-    kind = "quick" if options.quick else "partial" if options.only or failed else "whole"
+        failed, skipped = run_parts(run, {part: PARTS[part] for part in options.only or PARTS})
+    kind = "quick" if options.quick else "partial" if options.only or failed or skipped else "whole"
     targets = targets_of(run.scenarios)
-    result = results.result_of(found, kind, run.scenarios, targets, failed)
-    shown = [*machine_lines(found), *tables(run.scenarios), "", *target_lines(targets)]
+    result = results.result_of(found, kind, run.scenarios, targets, failed, skipped)
+    not_run = [f"{part}: skipped: {why}" for part, why in skipped.items()]
+    shown = [*machine_lines(found), *tables(run.scenarios), "", *target_lines(targets), "", *not_run]
+    shown += in_short(run.scenarios)
     print(json.dumps(result, indent=1) if options.json else "\n".join(shown), flush=True)
     say(f"\n{(time.monotonic() - began) / 60:.1f} minutes")
     for path in results.write(result, options.results or (RESULTS if kind == "whole" else MADE / "results")):

@@ -5,6 +5,8 @@ import platform
 import re
 import shutil
 import subprocess
+import sysconfig
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +29,7 @@ def described() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "python_pgo": profile_guided(sysconfig.get_config_vars()),
         "compiler": _first_line(["cc", "--version"]),
         # Other processes on the machine affect the figures.
         "load_before": round(os.getloadavg()[0], 2),
@@ -34,6 +37,18 @@ def described() -> dict[str, Any]:
         "ours": {name: metadata.version(name) for name in OURS},
         "theirs": _their_versions(),
     }
+
+
+def profile_guided(variables: Mapping[str, Any]) -> str:
+    """Whether this Python, which also runs the service, was built with PGO: then it needs 10 to 19 % less CPU time.
+
+    `variables`: those of `sysconfig`. A distribution may use PGO although they do not say so.
+    """
+    configured = str(variables.get("CONFIG_ARGS") or "")
+    flags = [str(value) for name, value in variables.items() if not name.startswith("PGO_")]  # those are only offered
+    if "--enable-optimizations" in configured or any("-fprofile-use" in each for each in flags):
+        return "with PGO"
+    return "no PGO configured" if configured else "PGO unknown"
 
 
 def _cpu_model() -> str:

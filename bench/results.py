@@ -20,9 +20,17 @@ FORM = 1  # increased when the format of the JSON changes
 
 
 def result_of(
-    machine: dict[str, Any], kind: str, scenarios: Sequence[Scenario], targets: Sequence[Target], failed: dict[str, str]
+    machine: dict[str, Any],
+    kind: str,
+    scenarios: Sequence[Scenario],
+    targets: Sequence[Target],
+    failed: dict[str, str],
+    skipped: dict[str, str],
 ) -> dict[str, Any]:
-    """`kind`: `whole`, `quick`, or `partial`; `failed`: for each part that could not run, why."""
+    """`kind`: `whole`, `quick`, or `partial`.
+
+    `failed`: for each part that could not run, why; `skipped`: for each part that needs what is not installed, what.
+    """
     return {
         "form": FORM,
         "kind": kind,
@@ -30,6 +38,7 @@ def result_of(
         "scenarios": [scenario.as_json() for scenario in scenarios],
         "targets": [target.as_json() for target in targets],
         "failed": failed,
+        "skipped": skipped,
     }
 
 

@@ -92,7 +92,8 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
     theirs = ", ".join(f"{name} {version}" for name, version in machine["theirs"].items())
     return [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}, "
-        f"Python {machine['python']}; commit {machine['commit']}; load before {machine['load_before']}",
+        f"Python {machine['python']} ({machine['python_pgo']}); commit {machine['commit']}; "
+        f"load before {machine['load_before']}",
         f"SHA-256 on one core: {machine['sha256_mb_per_second']:,} MB/s",
         f"beside: {theirs}",
     ]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.contestants.ours import FORM
 from bench.contestants.rclone import SPARED
 from bench.figures import GiB, MiB, Scenario
 from bench.growth import accounts_name
-from bench.plan import SMALL
+from bench.plan import SMALL, size_name
 from bench.table import aligned, ratio
 
 UPLOAD_MEMORY_MIB = 192
@@ -38,17 +39,28 @@ class Target:
 
 def targets_of(scenarios: Sequence[Scenario]) -> list[Target]:
     found = _Found(scenarios)
-    lines = []
-    for whom, name in (("rclone", "rclone's"), (SPARED, "rclone's with no_head")):
-        small = found.over("small", SMALL, "uploads_per_second", whom, at_once=16)
-        lines.append(Target(f"4 KiB, 16 at once: uploads/s over {name}", small, 1.5))
-    for size, name in ((5 * MiB, "5 MiB"), (256 * MiB, "256 MiB")):
-        lines.append(Target(f"{name}: MB/s over rclone's", found.over("sizes", size, "mb_per_second", "rclone"), 3))
-    for size, name in ((5 * MiB, "5 MiB"), (256 * MiB, "256 MiB"), (GiB, "1 GiB")):
-        cost = found.over("sizes", size, "cpu_seconds_per_gb", "rclone")
-        lines.append(Target(f"{name}: CPU s/GB, rclone's over ours", ratio(1.0, cost), 5))
+    lines = _small(found)
+    for size in (5 * MiB, 256 * MiB):
+        speed = found.over("sizes", size, "mb_per_second", "rclone")
+        lines.append(Target(f"{size_name(size)}: MB/s over rclone's", speed, 3.5))
+    for size, demand in ((5 * MiB, 6), (256 * MiB, 7), (GiB, 7)):
+        lines.append(Target(f"{size_name(size)}: CPU s/GB, rclone's over ours", found.saved(size), demand))
     lines += [*_memory(found), *_growth(found), *_stated(found)]
     return lines
+
+
+def in_short(scenarios: Sequence[Scenario]) -> list[str]:
+    """The two main ratios, as sentences. A ratio that was not measured is left out."""
+    found = _Found(scenarios)
+    small, saved = found.small_over(SPARED), found.saved(5 * MiB)
+    lines = []
+    if small is not None:
+        lines.append(
+            f"  4 KiB, 16 at once: {small:.2f} times the uploads/s of rclone that is told not to look (no_head)"
+        )
+    if saved is not None:
+        lines.append(f"  5 MiB, 4 at once: rclone needs {saved:.2f} times our CPU seconds per GB")
+    return ["In short:", *lines] if lines else []
 
 
 class _Found:
@@ -71,6 +83,26 @@ class _Found:
         """Our figure divided by theirs."""
         ours = self.median(part, size, metric, "ours", at_once=at_once)
         return ratio(ours, self.median(part, size, metric, whom, at_once=at_once))
+
+    def small_over(self, whom: str, *, part: str = "small") -> float | None:
+        """Our uploads/s divided by theirs, for 4 KiB, 16 at once."""
+        return self.over(part, SMALL, "uploads_per_second", whom, at_once=16)
+
+    def saved(self, size: int) -> float | None:
+        """The CPU seconds per GB of rclone divided by ours."""
+        return ratio(1.0, self.over("sizes", size, "cpu_seconds_per_gb", "rclone"))
+
+
+def _small(found: _Found) -> list[Target]:
+    cost = found.median("small", SMALL, "cpu_ms_per_upload", "ours", at_once=16)
+    name = "4 KiB, 16 at once"
+    return [
+        Target(f"{name}: uploads/s over rclone's", found.small_over("rclone"), 3),
+        Target(f"{name}: uploads/s over rclone's with no_head", found.small_over(SPARED), 1.5),
+        Target(f"{name}, TLS: uploads/s over rclone's with no_head", found.small_over(SPARED, part="tls"), 1.5),
+        Target(f"{name}: CPU of an upload", cost, 0.7, True, " ms"),
+        Target(f"{name}: uploads/s of POST /upload over PUT", ratio(1.0, found.small_over(FORM)), 0.9),
+    ]
 
 
 def _memory(found: _Found) -> list[Target]:

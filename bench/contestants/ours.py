@@ -10,9 +10,15 @@ from bench.errors import ContestantError
 from testkit.account import StoreAccount
 from testkit.serviceprocess import ServiceProcess, ServiceProcessError
 
+# The uploads by `POST /upload`.
+FORM = "ours, form"
+
 
 class Ours(Gateway):
-    """`ledger`: a filled database to use; without it, each start begins with an empty one."""
+    """`ledger`: a filled database to use; without it, each start begins with an empty one.
+
+    `authority`: a PEM file of the authority that issued the certificates of the accounts, if these speak TLS.
+    """
 
     def __init__(
         self,
@@ -23,12 +29,14 @@ class Ours(Gateway):
         is_form: bool = False,
         ack: str | None = None,
         ledger: Path | None = None,
+        authority: Path | None = None,
     ) -> None:
         super().__init__(name, folder, is_form=is_form)
         self.path = "/upload" if is_form else "/files/"
         self._accounts = accounts
         self._ack = ack
         self._ledger = ledger
+        self._authority = authority
         self._service: ServiceProcess | None = None
 
     def start(self) -> None:
@@ -38,6 +46,8 @@ class Ours(Gateway):
         settings = {"UPLOAD_MAX_REQUEST_BYTES": "0"}
         if self._ledger is not None:
             settings["DATABASE_URL"] = f"sqlite:///{self._ledger}"
+        if self._authority is not None:
+            settings["SSL_CERT_FILE"] = str(self._authority)
         log = self.log
         self._service = ServiceProcess(log.parent, self._accounts, settings, token=token, log=log.name)
         self.url = self._service.url

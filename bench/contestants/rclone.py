@@ -17,15 +17,25 @@ _BUCKET = "box"
 
 
 class Rclone(Gateway):
-    """`looks_again`: after each upload it asks every account for the object (the default of rclone)."""
+    """`looks_again`: after each upload it asks every account for the object (the default of rclone).
+
+    `authority`: a PEM file of the authority that issued the certificates of the accounts, if these speak TLS.
+    """
 
     def __init__(
-        self, accounts: Sequence[StoreAccount], folder: Path, *, looks_again: bool = True, name: str = "rclone"
+        self,
+        accounts: Sequence[StoreAccount],
+        folder: Path,
+        *,
+        looks_again: bool = True,
+        name: str = "rclone",
+        authority: Path | None = None,
     ) -> None:
         super().__init__(name, folder)
         self.path = f"/{_BUCKET}/"
         self._accounts = accounts
         self._looks_again = looks_again
+        self._trusts = ["--ca-cert", str(authority)] if authority else []
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -36,8 +46,9 @@ class Rclone(Gateway):
         # It refuses a union of one account, so it serves one account directly.
         only = self._accounts[0]
         root = "fan:" if len(self._accounts) > 1 else f"{only.name.lower()}:{only.s3_bucket_name}"
-        options = ["--config", str(configuration), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--no-cleanup", root]
-        self._process = start_process([VENV / "rclone", *options], self.log, environment=clean_environment())
+        options = ["--config", str(configuration), *self._trusts]
+        serving = ["serve", "s3", "--addr", f"127.0.0.1:{port}", "--no-cleanup", root]
+        self._process = start_process([VENV / "rclone", *options, *serving], self.log, environment=clean_environment())
         wait_until(lambda: self._makes_bucket(port), self._process, self.log)
 
     def stop(self) -> None:

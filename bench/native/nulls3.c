@@ -3,17 +3,20 @@
 // It promises to cost next to nothing, so that what is measured is who sends. It keeps objects' sizes for HEAD, but no
 // byte of them (GET is 404), and checks nothing: no signature, checksum or condition.
 //
-//     nulls3 [--port N] [--delay-ms N] [--rate BYTES_PER_SECOND]
+//     nulls3 [--port N] [--delay-ms N] [--rate BYTES_PER_SECOND] [--tls FILE]
 //
 // listens on 127.0.0.1 (port 0, the default: any that is free) and prints its port once it does. `--delay-ms`: every
 // answer comes that much later. `--rate`: all bodies together are read no faster than that, as from a slow account.
+// `--tls`: by TLS 1.3, with the private key and the certificate chain in this PEM file (only if built with -DWITH_TLS).
 // One thread a connection, for it sleeps in recv(2) nearly all the time.
 
 #include "answers.h"
 #include "loopback.h"
 #include "sizes.h"
+#include "tls.h"
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 
 enum { HEAD_BYTES = 64 * 1024, DISCARD_BYTES = 1024 * 1024, LINE_BYTES = 4096, STACK_BYTES = 256 * 1024 };
 
@@ -22,7 +25,7 @@ static double bytes_per_second = 0; // 0: as fast as it comes
 
 // One connection: `have` bytes were read ahead of what is being looked at.
 struct connection {
-    int socket;
+    struct wire wire;
     size_t have;
     char ahead[HEAD_BYTES + 1];
 };
@@ -61,7 +64,7 @@ static void keep_to_the_rate(size_t bytes) {
 
 // Reads more ahead; false when the client has gone or there is no room.
 static bool read_ahead(struct connection *on) {
-    ssize_t got = recv(on->socket, on->ahead + on->have, HEAD_BYTES - on->have, 0);
+    ssize_t got = receive(&on->wire, on->ahead + on->have, HEAD_BYTES - on->have);
     if (got <= 0) {
         return false;
     }
@@ -85,7 +88,7 @@ static char *read_until(struct connection *on, const char *mark) {
     }
 }
 
-// Throws so many bytes of a body away. MSG_TRUNC: the kernel drops them without copying them to us.
+// Throws so many bytes of a body away.
 static bool discard(struct connection *on, long long bytes) {
     size_t at_hand = (long long)on->have < bytes ? on->have : (size_t)bytes;
     keep_to_the_rate(at_hand);
@@ -94,7 +97,7 @@ static bool discard(struct connection *on, long long bytes) {
     // Slowed, it reads small pieces, so that the rate is kept from the first tenth of a second on.
     long long most = bytes_per_second > 0 ? (long long)(bytes_per_second / 10) + 1 : DISCARD_BYTES;
     while (bytes > 0) {
-        ssize_t got = recv(on->socket, NULL, (size_t)(bytes < most ? bytes : most), MSG_TRUNC);
+        ssize_t got = throw_away(&on->wire, (size_t)(bytes < most ? bytes : most));
         if (got <= 0) {
             return false;
         }
@@ -159,7 +162,7 @@ static void note_object(const struct request *request) {
     }
 }
 
-static bool give_answer(int socket, const struct request *request) {
+static bool give_answer(struct wire *wire, const struct request *request) {
     const struct rule *rule = rule_for(request->line);
     char text[2048], length[64] = ""; // 204 must not say a length
     long long bytes = (long long)strlen(rule->body);
@@ -175,23 +178,23 @@ static bool give_answer(int socket, const struct request *request) {
                          "Last-Modified: Sun, 22 Nov 2026 00:00:00 GMT\r\nContent-Type: application/xml\r\n%s\r\n%s",
                          rule->status, length, rule->body);
     note_object(request);
-    return send_all(socket, text, (size_t)count, 0);
+    return give(wire, text, (size_t)count);
 }
 
 static void *serve(void *argument) {
     struct connection *on = argument;
     struct request request;
-    send_without_delay(on->socket);
-    bool is_open = true;
+    send_without_delay(on->wire.socket);
+    bool is_open = begin_wire(&on->wire);
     while (is_open && read_request(on, &request)) {
         if (request.expects_continue && on->have == 0) {
-            is_open = send_all(on->socket, "HTTP/1.1 100 Continue\r\n\r\n", 25, 0);
+            is_open = give(&on->wire, "HTTP/1.1 100 Continue\r\n\r\n", 25);
         }
         is_open = is_open && (request.is_chunked ? discard_chunks(on, &request.body_bytes) : discard(on, request.body_bytes));
         sleep_seconds(is_open ? delay_seconds : 0);
-        is_open = is_open && give_answer(on->socket, &request);
+        is_open = is_open && give_answer(&on->wire, &request);
     }
-    close(on->socket);
+    end_wire(&on->wire);
     free(on);
     return NULL;
 }
@@ -209,7 +212,7 @@ static void accept_for_ever(int listener) {
             close(accepted);
             continue;
         }
-        on->socket = accepted;
+        on->wire.socket = accepted;
         if (pthread_create(&thread, &detached, serve, on) != 0) {
             close(accepted);
             free(on);
@@ -239,6 +242,7 @@ int main(int count, char **arguments) {
         {"port", required_argument, NULL, 'p'},
         {"delay-ms", required_argument, NULL, 'd'},
         {"rate", required_argument, NULL, 'r'},
+        {"tls", required_argument, NULL, 't'},
         {0},
     };
     int option, port = 0;
@@ -249,9 +253,12 @@ int main(int count, char **arguments) {
             delay_seconds = number_in(optarg) / 1000;
         } else if (option == 'r') {
             bytes_per_second = number_in(optarg);
+        } else if (option == 't') {
+            take_certificate(optarg);
         } else {
             return 2;
         }
     }
+    signal(SIGPIPE, SIG_IGN); // OpenSSL sends without MSG_NOSIGNAL
     accept_for_ever(listen_on(port));
 }

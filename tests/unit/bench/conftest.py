@@ -1,4 +1,4 @@
-"""The native tools, built anew for each test process, and null S3 servers."""
+"""The native tools, built anew for each test process, and null S3 servers, also by TLS."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import MissingLibraryError
 from bench.native_tools import build, compiler
-from bench.servers import NullStore
+from bench.servers import NullStore, Tls
 from testkit.account import StoreAccount
 
 
@@ -18,6 +19,31 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("there is no C compiler here")
     folder = tmp_path_factory.mktemp("native")
     return {name: build(name, folder) for name in ("nulls3", "load")}
+
+
+@pytest.fixture(scope="session")
+def tls_tool(native: dict[str, Path]) -> Path:
+    """The null S3 that speaks TLS."""
+    try:
+        return build("nulls3", native["nulls3"].parent, with_tls=True)
+    except MissingLibraryError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    """A certificate authority of this test."""
+    return Tls.made_in(tmp_path)
+
+
+@pytest.fixture
+def tls_store(tls_tool: Path, tls: Tls, tmp_path: Path) -> Iterator[StoreAccount]:
+    """The account of a null S3 that speaks TLS, with a certificate of `tls`."""
+    store = NullStore("A", tmp_path, tls=tls, tool=tls_tool)
+    try:
+        yield store.start()
+    finally:
+        store.stop()
 
 
 @pytest.fixture

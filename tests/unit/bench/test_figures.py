@@ -36,10 +36,12 @@ def test_a_result_has_its_documented_form_when_it_is_written_as_json() -> None:
         "sizes", 5 * MiB, 4, row("ours", turn(p50=0.1), turn(p50=0.3)), row("rclone", failed="it did not start")
     )
     targets = [Target("5 MiB", 2.5, 3.0), Target("p50", None, 60.0, is_limit=True)]
-    result = json.loads(json.dumps(result_of({"cpu": "one"}, "quick", [measured], targets, {"slow": "why"})))
-    assert (result["form"], result["kind"], result["machine"], result["failed"]) == (
-        1, "quick", {"cpu": "one"}, {"slow": "why"},
-    )  # fmt: skip
+    result = json.loads(
+        json.dumps(result_of({"cpu": "one"}, "quick", [measured], targets, {"slow": "why"}, {"tls": "what"}))
+    )
+    assert {name: result[name] for name in ("form", "kind", "machine", "failed", "skipped")} == {
+        "form": 1, "kind": "quick", "machine": {"cpu": "one"}, "failed": {"slow": "why"}, "skipped": {"tls": "what"},
+    }  # fmt: skip
     shown = result["scenarios"][0]
     assert {name: shown[name] for name in ("part", "server", "accounts", "size", "at_once", "rounds")} == {
         "part": "sizes", "server": "null S3", "accounts": 3, "size": 5 * MiB, "at_once": 4, "rounds": 2,

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from bench.errors import BenchError
+from bench.errors import BenchError, MissingLibraryError
 from bench.figures import KiB, MiB, Work
 from bench.folders import NATIVE
-from bench.native_tools import FLAGS, build, compiler, run_load
+from bench.native_tools import FLAGS, TLS_FLAGS, TLS_LIBRARIES, build, compiler, run_load
 from testkit.account import StoreAccount
 from testkit.processes import run_process
 
@@ -48,6 +48,15 @@ def test_the_compiler_has_no_warnings(native: Native, tool: str) -> None:
     cc = compiler()
     assert cc is not None  # `native` was built
     command = [cc, *FLAGS, "-Werror", "-o", "/dev/null", str(NATIVE / f"{tool}.c")]
+    done = run_process(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("tls_tool")
+def test_the_compiler_has_no_warnings_when_the_null_s3_is_built_with_tls() -> None:
+    cc = compiler()
+    assert cc is not None
+    command = [cc, *FLAGS, *TLS_FLAGS, "-Werror", "-o", "/dev/null", str(NATIVE / "nulls3.c"), *TLS_LIBRARIES]
     done = run_process(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -218,3 +227,26 @@ def test_an_error_says_so_when_there_is_no_compiler(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchError, match="no C compiler"):
         build("nulls3", tmp_path / "native")
+
+
+def test_an_error_names_the_package_when_openssl_cannot_be_compiled_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = tmp_path / "cc"
+    without.write_text("#!/bin/sh\nexit 1\n")  # as every compiler that finds no openssl/ssl.h
+    without.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingLibraryError, match="libssl-dev"):
+        build("nulls3", tmp_path / "native", with_tls=True)
+
+
+def test_a_certificate_is_refused_when_the_null_s3_was_built_without_tls(native: Native, tmp_path: Path) -> None:
+    done = run_process([native["nulls3"], "--tls", tmp_path / "any"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 2
+    assert "without TLS" in done.stderr
+
+
+def test_a_certificate_is_refused_when_it_cannot_be_read(tls_tool: Path, tmp_path: Path) -> None:
+    done = run_process([tls_tool, "--tls", tmp_path / "missing"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 2
+    assert "missing" in done.stderr
