@@ -93,7 +93,8 @@ def last_line(log: Path) -> str:
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
     """Asks a server until it answers, because there is no other sign that it is ready. Raises `ContestantError`."""
     pause = threading.Event()
-    for _ in range(int(seconds / 0.05)):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if ready():
             return
         if process.poll() is not None:

@@ -68,6 +68,15 @@ def test_the_last_line_is_the_reason_when_a_process_ends_at_its_start(log: Path)
         wait_until(lambda: False, process, log)
 
 
+def test_the_wait_ends_when_a_process_is_never_ready(log: Path) -> None:
+    process = start_process([sys.executable, "-c", "import signal; signal.pause()"], log)
+    try:
+        with pytest.raises(ContestantError, match="not ready within 0 seconds"):
+            wait_until(lambda: False, process, log, seconds=0.1)
+    finally:
+        stop_process(process)
+
+
 def test_nothing_happens_when_no_process_is_stopped() -> None:
     stop_process(None)
 
