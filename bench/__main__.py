@@ -40,7 +40,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     about, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(prog="python -m bench", description=about, epilog=rest)
-    parser.add_argument("--quick", action="store_true", help="fewer sizes, rounds, and seconds: within three minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes, rounds, and seconds: about three minutes")
     parser.add_argument(
         "--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"run only some of: {', '.join(PARTS)}"
     )
