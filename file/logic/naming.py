@@ -6,7 +6,6 @@ The name is what a person calls the file; it is stored in the metadata and retur
 
 import os
 import re
-import secrets
 import time
 import unicodedata
 import uuid
@@ -18,7 +17,7 @@ from file.logic.errors import FilenameRefusedError, KeyRefusedError, MetadataRef
 from file.logic.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, RESERVED_METADATA
 
 MAX_NAME_BYTES = 255  # the limit of most file systems
-_SLUG_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+_SLUG_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32: each five bits are a letter
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _METADATA_NAME = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
 # XML 1.0, in which S3 lists keys, cannot represent these, not even as references.
@@ -63,7 +62,7 @@ def check_name(name: str, *, of: str = "The field `filename`") -> str:
 
 def key_for(name: str) -> str:
     """`<seconds>-<slug>-<cleaned name>`, for example `1795334400-k3v9q2-report.pdf`."""
-    slug = "".join(secrets.choice(_SLUG_LETTERS) for _ in range(6))
+    slug = "".join([_SLUG_LETTERS[byte & 31] for byte in os.urandom(6)])
     stem, dot, suffix = name.rpartition(".")
     if not stem:
         stem, dot, suffix = name, "", ""

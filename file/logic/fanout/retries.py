@@ -72,7 +72,10 @@ class Attempts:
         """
         started = time.monotonic()
         errors: list[AccountError] = []
-        await self._take_slot(operation)
+        if self._slots.locked():
+            await self._wait_for_slot(operation)
+        else:
+            await self._slots.acquire()  # at once
         try:
             async with asyncio.timeout(seconds):
                 return await self._retry(operation, call, errors)
@@ -90,10 +93,7 @@ class Attempts:
             self._slots.release()
             self.seconds += time.monotonic() - started
 
-    async def _take_slot(self, operation: str) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()  # at once
-            return
+    async def _wait_for_slot(self, operation: str) -> None:
         try:
             async with asyncio.timeout(self._limits.stall_seconds):
                 await self._slots.acquire()
