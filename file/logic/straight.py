@@ -1,8 +1,8 @@
 """The straight way of a file of one part: one put per account, all at the same time, and no lanes.
 
 If every account has the file, its outcome is recorded, and that is all. Lanes are opened only when the ack needs fewer
-accounts, an account failed, the upload was cancelled, or its lease was lost. They adopt the puts as they are, under way
-or ended, so that only lanes know how an upload waits for some of its accounts, and how it is rolled back.
+accounts, an account failed, the upload was cancelled, or its lease was lost. They take over the puts as they are, under
+way or ended, so that only lanes know how an upload waits for some of its accounts, and how it is rolled back.
 Leaves to others: the retries of a put (`fanout/retries.py`), lanes (`fanout/`), and the end (`conclusion.py`).
 """
 
@@ -37,7 +37,7 @@ async def store_straight(
 
     def lanes(part: SharedPart | None) -> FanOut:
         fanout = open_lanes(calls)
-        fanout.adopt(puts, part)
+        fanout.take_over(puts, part)
         return fanout
 
     try:

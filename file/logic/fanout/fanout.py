@@ -73,12 +73,12 @@ class FanOut:
         for lane in self.lanes:
             lane.start()
 
-    def adopt(self, puts: Sequence[asyncio.Task[Stored]], shared: SharedPart | None) -> None:
+    def take_over(self, puts: Sequence[asyncio.Task[Stored]], shared: SharedPart | None) -> None:
         """Each lane takes over the put of its account, by its `calls`, and will release the part."""
         if shared is not None:  # it is not released yet
             shared.hold(len(self.lanes))
         for lane, put in zip(self.lanes, puts, strict=True):
-            lane.adopt(put, shared)
+            lane.take_over(put, shared)
 
     def watch(self, task: asyncio.Task[Any]) -> None:
         """Checks the conditions again when the task ends."""

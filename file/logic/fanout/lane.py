@@ -106,9 +106,9 @@ class Lane:
 
     def put(self, shared: SharedPart) -> None:
         """Starts to store a file that fits this part."""
-        self.adopt(asyncio.create_task(self.calls.put(self._description, shared.part)), shared)
+        self.take_over(asyncio.create_task(self.calls.put(self._description, shared.part)), shared)
 
-    def adopt(self, put: asyncio.Task[Stored], shared: SharedPart | None) -> None:
+    def take_over(self, put: asyncio.Task[Stored], shared: SharedPart | None) -> None:
         """Takes over a put, by `calls`, which is under way or has ended, and its part if that is not released yet."""
         if shared is not None:
             self.parts.take(shared)

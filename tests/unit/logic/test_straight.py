@@ -1,4 +1,4 @@
-"""A file of one part: lanes adopt its puts when it is cancelled, when its lease is lost, or when an account fails."""
+"""A file of one part: lanes take over its puts when it is cancelled, its lease is lost, or an account fails."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def test_nothing_is_sent_when_it_is_cancelled_before_the_intent_is_durable
 async def test_everything_is_removed_and_the_key_is_free_when_it_is_cancelled_while_an_account_stores(
     has_begun: bool,
 ) -> None:
-    """The lane of B adopts a put that is under way; or one that waits for its turn, and leaves nothing."""
+    """The lane of B takes over a put that is under way; or one that waits for its turn, and leaves nothing."""
     among, ledger = buckets(stalls_at_put=1), MemoryLedger()
     if not has_begun:
         among[1].slots = asyncio.Semaphore(0)
