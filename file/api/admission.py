@@ -1,13 +1,16 @@
-"""Admission of uploads: how many run at once, and how they end when the service ends."""
+"""Admission of uploads: how many run at once, and how they end when the service ends.
+
+An upload runs in the task of its request, which the server never cancels: the upload of a body that has arrived whole
+ends as if its client were there.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Set
-from typing import Any, TypeVar
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from file.logic.errors import BusyError, ShuttingDownError
-
-T = TypeVar("T")
 
 
 class Admission:
@@ -19,31 +22,38 @@ class Admission:
         self._max_of_one = max(1, int(max_uploads * share))
         self._of: Counter[str] = Counter()
         self._uploads: set[asyncio.Task[Any]] = set()
+        self._stopped: set[asyncio.Task[Any]] = set()  # by `drain`
+        self._ended = asyncio.Event()
 
     @property
     def under_way(self) -> int:
         return len(self._uploads)
 
-    async def run(self, upload: Coroutine[Any, Any, T], *, who: str) -> T:
-        """Run an upload to its end, also if its connection ends before. Raises `BusyError` if it is not admitted."""
-        try:
-            self._check(who)
-        except BusyError:
-            upload.close()
-            raise
-        task = asyncio.ensure_future(upload)
+    @contextmanager
+    def admitted(self, who: str) -> Iterator[None]:
+        """To be held while the current task runs an upload.
+
+        Raises `BusyError` on entering, `ShuttingDownError` where `drain` has cancelled the upload.
+        """
+        self._check(who)
+        task = asyncio.current_task()
+        assert task is not None
         self._uploads.add(task)
         self._of[who] += 1
-        task.add_done_callback(self._uploads.discard)
-        task.add_done_callback(lambda _: self._of.subtract((who,)))
         try:
-            return await asyncio.shield(task)
+            yield
         except asyncio.CancelledError:
-            if task.cancelled():  # by `drain`, not by the server
+            if task in self._stopped:
                 raise ShuttingDownError from None
             raise
         finally:
-            del task  # an error of the upload would hold this frame, and the frame the error
+            self._uploads.discard(task)
+            self._of[who] -= 1
+            self._ended.set()
+            if task in self._stopped:
+                self._stopped.discard(task)
+                task.uncancel()  # it goes on, with an answer
+            del task  # an error of the upload would hold this frame, and the frame the task
 
     def _check(self, who: str) -> None:
         if self.draining:
@@ -56,7 +66,18 @@ class Admission:
     async def drain(self, seconds: float) -> None:
         """Admit no more uploads; wait for those under way, then cancel them and wait for their roll-back."""
         self.draining = True
-        await drain(self._uploads, seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._until_idle()
+        self._stopped |= self._uploads
+        for task in self._stopped:
+            task.cancel()
+        await self._until_idle()
+
+    async def _until_idle(self) -> None:
+        while self._uploads:
+            self._ended.clear()
+            await self._ended.wait()
 
 
 async def drain(tasks: Set[asyncio.Task[Any]], seconds: float) -> None:

@@ -55,37 +55,29 @@ class Uploads:
     async def take(self, arriving: Callable[[], Awaitable[IncomingFile]], request: Request) -> Receipt:
         """Carry one upload through the flow. Raises `RequestError` and `BusyError`."""
         ack, buckets = self._chosen(request.headers)
-
-        async def upload() -> Receipt:
-            return await self._flow(await arriving(), buckets, ack=ack)
-
-        receipt = await self._measured(self.admission.run(upload(), who=request.principal.name))
-        line = request.line
-        line |= {"id": receipt.id, "key": receipt.key, "acknowledged": receipt.acknowledged, "stored": receipt.stored}
-        if receipt.repeated:
-            line["repeated"] = True
-        if receipt.digests is not None:
-            line["size"] = receipt.digests.size
-        return receipt
-
-    async def _measured(self, upload: Awaitable[Receipt]) -> Receipt:
         began, outcome = time.perf_counter(), "crashed"
         try:
-            receipt = await upload
+            with self.admission.admitted(request.principal.name):
+                receipt = await self._flow(await arriving(), buckets, ack=ack)
+            outcome = "repeated" if receipt.repeated else receipt.state.value if receipt.acknowledged else "failed"
         except BusyError:
             outcome = "busy"
             raise
         except RequestError:
             outcome = "refused"
             raise
-        else:
-            outcome = "repeated" if receipt.repeated else receipt.state.value if receipt.acknowledged else "failed"
-            if receipt.acknowledged and not receipt.repeated and receipt.digests is not None:
-                metrics.UPLOAD_BYTES.inc(receipt.digests.size)
-            return receipt
         finally:
             metrics.UPLOADS_BY_OUTCOME[outcome].inc()
             metrics.UPLOAD_SECONDS.observe(time.perf_counter() - began)
+        line = request.line
+        line |= {"id": receipt.id, "key": receipt.key, "acknowledged": receipt.acknowledged, "stored": receipt.stored}
+        if receipt.repeated:
+            line["repeated"] = True
+        if receipt.digests is not None:
+            line["size"] = receipt.digests.size
+            if receipt.acknowledged and not receipt.repeated:
+                metrics.UPLOAD_BYTES.inc(receipt.digests.size)
+        return receipt
 
     def _chosen(self, headers: Headers) -> tuple[Ack, Sequence[StorageAccount]]:
         """The headers Upload-Ack and Upload-Accounts. Raises `AckRefusedError`, `AccountsRefusedError`."""

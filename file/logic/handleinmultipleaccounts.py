@@ -7,30 +7,21 @@ have every part and the digests match. Accounts that the ack does not need may g
 """
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
 
 from file.logic.accounts.hashes import AccountHashes
-from file.logic.errors import (
-    IdempotencyKeyReusedError,
-    KeyTakenError,
-    LeaseLostError,
-    LedgerUnavailableError,
-    RequestError,
-)
+from file.logic.conclusion import Conclusion
+from file.logic.errors import IdempotencyKeyReusedError, KeyTakenError, RequestError
 from file.logic.fanout.fanout import FanOut
-from file.logic.fanout.lane import Lane
 from file.logic.fanout.stragglers import Stragglers
 from file.logic.memory.budget import Budget
-from file.logic.metadata import describe, intent_of, log_outcomes
+from file.logic.metadata import describe, intent_of
 from file.logic.parts import PartReader, SharedPart
 from file.logic.ports import Ledger, StorageAccount
-from file.logic.values import Ack, Identity, IncomingFile, Limits, Outcome, Receipt
-
-T = TypeVar("T")
+from file.logic.straight import store_straight
+from file.logic.values import Ack, IncomingFile, Limits, Receipt
 
 
 async def handle_in_multiple_accounts(
@@ -64,37 +55,23 @@ async def handle_in_multiple_accounts(
         raise
     if earlier is not None:
         return await _repeat(earlier, file, first, reader)
-    fanout = FanOut(
-        buckets,
-        description,
-        limits,
-        needed=ack.needed(len(buckets)),
-        begun=partial(ledger.begun, file.id),
-        behind=stragglers.has,
+    conclusion = Conclusion(file, identity, reader, ledger, stragglers)
+    needed = ack.needed(len(buckets))
+    open_lanes = partial(
+        FanOut, buckets, description, limits, needed=needed, begun=partial(ledger.begun, file.id), behind=stragglers.has
     )
-    try:
-        await (_put(first, reader, fanout) if reader.ended else _send_parts(first, reader, fanout))
-    except BaseException:
-        receipt = await _despite_cancellation(_conclude(file, identity, reader, fanout, ledger, stragglers))
-        if not receipt.acknowledged:
-            raise
-    else:
-        receipt = await _despite_cancellation(_conclude(file, identity, reader, fanout, ledger, stragglers))
-    return receipt
-
-
-async def _put(part: SharedPart, reader: PartReader, fanout: FanOut) -> None:
-    """One put per account, all at once. If the ack cannot be met, each still runs to its end, for its outcome."""
-    try:
-        reader.digests()
-        part.hold(1 + len(fanout.lanes))
-        for lane in fanout.lanes:
-            lane.parts.take(part)
-        fanout.start(Lane.put)
-        await fanout.until(lambda: fanout.met or fanout.ended)
-        await fanout.within_grace(lambda lane: lane.stored is not None or lane.ended)
-    finally:
-        part.release()
+    if reader.ended:
+        return await store_straight(
+            first,
+            buckets,
+            description,
+            limits,
+            needs_all=needed == len(buckets),
+            open_lanes=open_lanes,
+            conclusion=conclusion,
+        )
+    fanout = open_lanes()
+    return await conclusion.after(_send_parts(first, reader, fanout), fanout)
 
 
 async def _send_parts(first: SharedPart, reader: PartReader, fanout: FanOut) -> None:
@@ -103,7 +80,7 @@ async def _send_parts(first: SharedPart, reader: PartReader, fanout: FanOut) -> 
     If the ack cannot be met, it does not wait for the rest of the body. A fault of the body is raised after the parts
     in flight have ended: S3 may keep a part that is in flight when its upload is aborted.
     """
-    fanout.start(Lane.send)
+    fanout.start()
     feeding = asyncio.create_task(_feed(first, reader, fanout))
     fanout.watch(feeding)
     try:
@@ -162,67 +139,3 @@ async def _repeat(earlier: Receipt, file: IncomingFile, part: SharedPart | None,
     if reader.digests().sha256 != stored.sha256:
         raise other
     return replace(earlier, repeated=True)
-
-
-async def _conclude(
-    file: IncomingFile,
-    identity: Identity,
-    reader: PartReader,
-    fanout: FanOut,
-    ledger: Ledger,
-    stragglers: Stragglers,
-) -> Receipt:
-    """Records the outcome: the ack is met, or everything is rolled back.
-
-    Raises `LeaseLostError`, and `LedgerUnavailableError` if it may have been recorded (then nothing is deleted).
-    """
-    behind = [lane for lane in fanout.lanes if lane.stored is None]
-    outcomes: Sequence[Outcome]
-    if fanout.met:
-        stragglers.admit(behind)
-        outcomes = [lane.outcome() for lane in fanout.lanes]
-    else:
-        await fanout.end()
-        outcomes = await _roll_back(fanout)
-    receipt = Receipt(
-        id=file.id,
-        key=identity.key,
-        name=identity.name,
-        content_type=file.content_type,
-        digests=reader.checked,
-        outcomes=tuple(outcomes),
-        metadata=file.metadata,
-        content_headers=file.content_headers,
-    )
-    log_outcomes(receipt, fanout.lanes)
-    try:
-        held = await ledger.conclude(receipt)
-    except LedgerUnavailableError:
-        await fanout.end()
-        raise
-    if not held:
-        await fanout.end()
-        await ledger.conclude(
-            replace(receipt, outcomes=tuple(await _roll_back(fanout)))
-        )  # with what could not be removed
-        raise LeaseLostError
-    if receipt.acknowledged:
-        stragglers.follow(file.id, behind)
-    return receipt
-
-
-async def _roll_back(fanout: FanOut) -> Sequence[Outcome]:
-    removals = await asyncio.gather(*(lane.roll_back() for lane in fanout.lanes))
-    return [lane.failed(removal) for lane, removal in zip(fanout.lanes, removals, strict=True)]
-
-
-async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Runs `work` to its end, also if the caller is cancelled meanwhile: then the work is done."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    try:
-        return task.result()
-    finally:
-        del task  # or an error of the work holds this frame, and the frame the error

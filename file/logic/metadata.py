@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 
 from file.logic.accounts.hashes import AccountHashes
-from file.logic.fanout.lane import Lane
+from file.logic.fanout.retries import Attempts
 from file.logic.naming import check_metadata, encode_name
 from file.logic.parts import PartReader, part_size_of
 from file.logic.ports import StorageAccount
@@ -93,17 +93,17 @@ def intent_of(
     )
 
 
-def log_outcomes(receipt: Receipt, lanes: Sequence[Lane]) -> None:
+def log_outcomes(receipt: Receipt, calls: Sequence[Attempts]) -> None:
     """Writes one log line per account with its outcome."""
-    for lane, outcome in zip(lanes, receipt.outcomes, strict=True):
+    for of_account, outcome in zip(calls, receipt.outcomes, strict=True):
         entry = {
             "id": receipt.id,
             "key": receipt.key,
             "size": receipt.digests.size if receipt.digests else None,
             "account": outcome.account,
             "bucket": outcome.bucket,
-            "seconds": round(lane.calls.seconds, 4),
-            "attempts": lane.calls.count,
+            "seconds": round(of_account.seconds, 4),
+            "attempts": of_account.count,
             "s3_request_id": outcome.request_id,
         }
         if isinstance(outcome, Failed):

@@ -6,7 +6,6 @@ The name is what a person calls the file; it is stored in the metadata and retur
 
 import os
 import re
-import secrets
 import time
 import unicodedata
 import uuid
@@ -18,8 +17,10 @@ from file.logic.errors import FilenameRefusedError, KeyRefusedError, MetadataRef
 from file.logic.values import MAX_KEY_BYTES, MAX_METADATA_BYTES, RESERVED_METADATA
 
 MAX_NAME_BYTES = 255  # the limit of most file systems
-_SLUG_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+_SLUG_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # 32: each five bits are a letter
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_BESIDE_A_DOT = re.compile(r"-*\.[-.]*")
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _METADATA_NAME = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
 # XML 1.0, in which S3 lists keys, cannot represent these, not even as references.
 _NOT_IN_XML = {"\ufffe", "\uffff"}
@@ -63,7 +64,7 @@ def check_name(name: str, *, of: str = "The field `filename`") -> str:
 
 def key_for(name: str) -> str:
     """`<seconds>-<slug>-<cleaned name>`, for example `1795334400-k3v9q2-report.pdf`."""
-    slug = "".join(secrets.choice(_SLUG_LETTERS) for _ in range(6))
+    slug = "".join([_SLUG_LETTERS[byte & 31] for byte in os.urandom(6)])
     stem, dot, suffix = name.rpartition(".")
     if not stem:
         stem, dot, suffix = name, "", ""
@@ -74,7 +75,7 @@ def key_for(name: str) -> str:
 def _cleaned(text: str) -> str:
     """The name in ASCII letters, digits, `.`, `_`, and `-`. Others become one `-`, not at an end or beside a dot."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"-*\.[-.]*", ".", _UNSAFE.sub("-", ascii_text)).strip("-.")
+    return _BESIDE_A_DOT.sub(".", _UNSAFE.sub("-", ascii_text)).strip("-.")
 
 
 def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:
@@ -82,7 +83,7 @@ def key_from_path(raw: bytes, *, longest_prefix_bytes: int) -> str:
 
     Decoding is strict, because lenient decoding gives two invalid UTF-8 paths the same key.
     """
-    if re.search(rb"%(?![0-9A-Fa-f]{2})", raw):
+    if _BAD_PERCENT.search(raw):
         raise KeyRefusedError("The key has a `%` that is not followed by two hexadecimal digits.")
     encoded = unquote_to_bytes(raw)
     try:

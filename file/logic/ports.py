@@ -160,7 +160,7 @@ class Ledger(Protocol):
         """
 
     async def conclude(self, receipt: Receipt) -> bool:
-        """Records all outcomes durably, before the answer.
+        """Records all outcomes durably, before the answer. A cancellation meanwhile has no effect.
 
         For an acknowledged receipt: returns False if the lease was lost: then the caller rolls back. Raises
         `LedgerUnavailableError` if the result is unknown: then the caller deletes nothing. A receipt with failures

@@ -78,6 +78,10 @@ class Limits:
     grace_seconds: float = 0.5
     attempts: int = 4
 
+    def seconds_for(self, size: int) -> float:
+        """The time that one account has for a request with `size` bytes."""
+        return self.stall_seconds + size / self.account_bytes_per_second
+
     @property
     def readers(self) -> int:
         """How many files may be read at once: their buffers may use as much memory as the parts of uploads."""

@@ -1,5 +1,6 @@
 """What a ledger promises the flow: the one in memory, and the real one on both databases."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 
@@ -115,6 +116,17 @@ async def test_nothing_is_claimed_when_a_certain_file_is_expected(ledger: Ledger
     with pytest.raises(ConditionFailedError):
         await ledger.intend(intent("free", expected_id=first.id))
     assert await ledger.intend(intent("free")) is None
+
+
+async def test_the_outcome_is_recorded_when_its_upload_is_cancelled_meanwhile(ledger: Ledger) -> None:
+    for moment in range(5):
+        await ledger.intend(wanted := intent(f"k{moment}"))
+        concluding = asyncio.create_task(ledger.conclude(receipt(wanted)))
+        for _ in range(1 + moment):
+            await asyncio.sleep(0)
+        concluding.cancel()
+        assert await concluding
+        assert same(await ledger.intend(intent(f"k{moment}")), receipt(wanted))
 
 
 async def test_a_pending_account_is_recorded_when_it_has_the_file_later(ledger: Ledger) -> None:

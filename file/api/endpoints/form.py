@@ -33,6 +33,7 @@ from file.logic.naming import check_name, key_for, new_file_id
 from file.logic.values import Identity, IncomingFile
 
 MAX_FIELDS = 100
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, 5.1.1
 _MAX_NAME_FIELD_BYTES = 4096
 _MAX_HEADERS = 16
 _MAX_HEADER_BYTES = 8192
@@ -61,8 +62,7 @@ def _boundary(headers: Headers) -> tuple[str, str]:
     boundary = unquoted(parameters.get("boundary", ""))
     if kind != "multipart/form-data" or not boundary:
         raise NotMultipartError
-    # RFC 2046, 5.1.1
-    if len(boundary) > 70 or not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]", boundary):
+    if not _BOUNDARY.fullmatch(boundary):
         raise NotMultipartError("The boundary in the header Content-Type is not one that RFC 2046 allows.")
     return boundary, text_codec(parameters, "the form") or "utf-8"
 

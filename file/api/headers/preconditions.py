@@ -96,6 +96,8 @@ def check_change(headers: Headers, validators: Validators | None) -> None:
 
     Raises `ConditionFailedError`.
     """
+    if not _has_conditions(headers):
+        return
     etag = None if validators is None else validators.etag
     for name in ("if-match", "if-none-match"):
         if (value := _joined(headers, name)) is not None and not _is_readable(value):

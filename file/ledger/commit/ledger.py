@@ -20,6 +20,7 @@ from file.ledger.commit.renewal import Renewal
 from file.ledger.commit.writer import Entry, Writer
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import Installations
+from file.logic.cancellation import despite_cancellation
 from file.logic.errors import ConditionFailedError, LedgerUnavailableError
 from file.logic.values import Intent, Pending, Receipt, Stored
 
@@ -118,11 +119,11 @@ class DatabaseLedger:
         deadline = time.monotonic() + self._wait_seconds
         while True:
             try:
-                return await self.writer.ask(Entry[Receipt, bool](receipt))
+                return await despite_cancellation(self.writer.submit(Entry[Receipt, bool](receipt)))
             except LedgerUnavailableError:
                 if not receipt.acknowledged or time.monotonic() > deadline:
                     raise
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await despite_cancellation(asyncio.sleep(_PAUSE_SECONDS))
 
     async def _expected(self, intent: Intent) -> Receipt:
         """The file that has the key, or the idempotency key, in one query, without a claim."""

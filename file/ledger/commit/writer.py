@@ -83,8 +83,11 @@ class Writer:
             self._changed.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def submit(self, entry: Entry[Any, Any], *, bounded: bool = False) -> None:
-        """Queue it. Raises `BusyError` if it is `bounded` and too many wait, `LedgerUnavailableError` after the end."""
+    def submit(self, entry: Entry[E, T], *, bounded: bool = False) -> asyncio.Future[T]:
+        """Queue it. Returns its answer to come.
+
+        Raises `BusyError` if it is `bounded` and too many wait, `LedgerUnavailableError` after the end.
+        """
         with self._changed:
             if self._stopped:
                 raise LedgerUnavailableError
@@ -92,6 +95,7 @@ class Writer:
                 raise BusyError("The service is busy: its ledger has too much to write.")
             self._waiting.append(entry)
             self._changed.notify()
+        return entry.result
 
     def withdraw(self, entry: Entry[Any, Any]) -> bool:
         """Take it out of the queue. False: it is being written, or was."""
@@ -111,9 +115,8 @@ class Writer:
 
     async def ask(self, entry: Entry[E, T]) -> T:
         """Queue it, and wait for its answer."""
-        self.submit(entry)
         try:
-            return await entry.result
+            return await self.submit(entry)
         finally:
             del entry  # or an error as its answer holds this frame, and the frame the error
 

@@ -54,8 +54,9 @@ class Placement:
             if len(set(names)) < len(names):
                 raise AccountsRefusedError("The header Upload-Accounts names an account twice.")
             chosen = [storage for storage in chosen if storage.account.name in names]
-        if ack.needed(len(chosen)) > len(chosen):
-            raise AckRefusedError(f"The ack wants {ack.needed(len(chosen))} accounts of {len(chosen)}.")
+        needed = ack.needed(len(chosen)) or 1  # all of none would be a success without a copy
+        if needed > len(chosen):
+            raise AckRefusedError(f"The ack wants {needed} accounts of {len(chosen)}.")
         return ack, chosen
 
     def sources(self) -> list[StorageAccount]:

@@ -7,20 +7,21 @@ should give 201 and not 202.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from file.logic.fanout.lane import Lane
+from file.logic.fanout.retries import Attempts
 from file.logic.parts import SharedPart
 from file.logic.ports import StorageAccount
-from file.logic.values import Digests, Limits, ObjectDescription
+from file.logic.values import Digests, Limits, ObjectDescription, Stored
 
 _TOLERANCE = 0.25  # the share of the upload's time to wait for accounts that the ack does not need
 
 
 class FanOut:
     """`needed` lanes must have the file. `begun` is called for every multipart upload. `behind` says whether an account
-    is known to be behind: the flow does not wait for it beyond the ack.
+    is known to be behind: the flow does not wait for it beyond the ack. `calls`: those of requests that are under way.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class FanOut:
         buckets: Sequence[StorageAccount],
         description: ObjectDescription,
         limits: Limits,
+        calls: Sequence[Attempts] | None = None,
         *,
         needed: int,
         begun: Callable[[str, str | None], object],
@@ -39,7 +41,10 @@ class FanOut:
         self._grace_seconds = limits.grace_seconds
         self._began = time.monotonic()
         self._waited_seconds = 0.0
-        self.lanes = [Lane(bucket, description, limits, note=self._changed.set, begun=begun) for bucket in buckets]
+        self.lanes = [
+            Lane(bucket, description, limits, each, note=self._changed.set, begun=begun)
+            for bucket, each in zip(buckets, calls or [Attempts(bucket, limits) for bucket in buckets], strict=True)
+        ]
 
     @property
     def living(self) -> list[Lane]:
@@ -64,9 +69,16 @@ class FanOut:
     def ended(self) -> bool:
         return all(lane.ended for lane in self.lanes)
 
-    def start(self, work: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
+    def start(self) -> None:
         for lane in self.lanes:
-            lane.start(work(lane))
+            lane.start()
+
+    def take_over(self, puts: Sequence[asyncio.Task[Stored]], shared: SharedPart | None) -> None:
+        """Each lane takes over the put of its account, by its `calls`, and will release the part."""
+        if shared is not None:  # it is not released yet
+            shared.hold(len(self.lanes))
+        for lane, put in zip(self.lanes, puts, strict=True):
+            lane.take_over(put, shared)
 
     def watch(self, task: asyncio.Task[Any]) -> None:
         """Checks the conditions again when the task ends."""

@@ -5,14 +5,14 @@ the feeder and the other lanes do not wait for it. It is a separate task, which 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from file.logic.errors import AccountError, LetGoError, PartRefusedError, TakenBackError, without_frames
 from file.logic.fanout.containment import crashed
-from file.logic.fanout.retries import Attempts
+from file.logic.fanout.retries import PUBLISH, Attempts
 from file.logic.fanout.rollback import Rollback
 from file.logic.parts import SharedPart
 from file.logic.ports import StorageAccount, Upload
@@ -44,13 +44,6 @@ class PartQueue:
         """Says that no more parts will come; the workers end after the last one."""
         self._queue.put_nowait(None)
 
-    def first(self) -> SharedPart:
-        """The part that is there, before it was closed."""
-        shared = self._queue.get_nowait()
-        assert shared is not None
-        self._waiting -= 1
-        return shared
-
     async def next(self) -> SharedPart | None:
         """None: it was closed, and no part is left."""
         if (shared := await self._queue.get()) is not None:
@@ -70,8 +63,10 @@ class PartQueue:
 
 
 class Lane:
-    """`description`: the object to store. `note` is called when the flow must check its conditions again; `begun` with
-    the account and the id of every multipart upload that is opened (None: one may be open whose id is unknown).
+    """`description`: the object to store; `calls`: the requests of this upload to the account.
+
+    `note` is called when the flow must check its conditions again; `begun` with the account and the id of every
+    multipart upload that is opened (None: one may be open whose id is unknown).
     """
 
     def __init__(
@@ -79,6 +74,7 @@ class Lane:
         bucket: StorageAccount,
         description: ObjectDescription,
         limits: Limits,
+        calls: Attempts,
         *,
         note: Callable[[], object],
         begun: Callable[[str, str | None], object],
@@ -88,14 +84,14 @@ class Lane:
         self.error: AccountError | None = None
         self.ended = False
         self.ready = False  # has sent every part, and waits for permission to publish
-        self.calls = Attempts(bucket, limits)
+        self.calls = calls
         self._bucket = bucket
         self._description = description
         self._object_key = bucket.account.prefix + description.key
         self._limits = limits
         self._note = note
-        self._rollback = Rollback(bucket, description, limits, self.calls, begun)
-        self._task: asyncio.Task[None] | None = None
+        self._rollback = Rollback(bucket, description, limits, calls, begun)
+        self._task: asyncio.Task[Any] | None = None  # the result of a put is what was stored
         self._beginning = asyncio.Lock()
         self.parts = PartQueue()
         self._given_up = False
@@ -104,17 +100,39 @@ class Lane:
 
     # --- its task
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `put` or `send` to its end, also after the end of the flow."""
-        self._task = asyncio.create_task(work)
-        self._task.add_done_callback(self._finish)
+    def start(self) -> None:
+        """Starts to send the parts that it will be offered. It runs to its end, also after the end of the flow."""
+        self._watch(asyncio.create_task(self._send_parts()))
 
-    def _finish(self, task: asyncio.Task[None]) -> None:
+    def put(self, shared: SharedPart) -> None:
+        """Starts to store a file that fits this part."""
+        self.take_over(asyncio.create_task(self.calls.put(self._description, shared.part)), shared)
+
+    def take_over(self, put: asyncio.Task[Stored], shared: SharedPart | None) -> None:
+        """Takes over a put, by `calls`, which is under way or has ended, and its part if that is not released yet."""
+        if shared is not None:
+            self.parts.take(shared)
+        self._watch(put)
+
+    def _watch(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        if task.done():
+            self._finish(task)
+        else:
+            task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
         """Called after the task, because a task that is cancelled before it begins runs none of its code."""
         self.parts.discard()
         self.ended = True
-        if not task.cancelled() and (crash := task.exception()) is not None:
-            self._fail(crashed(self.account, "upload", crash))
+        if task.cancelled():
+            pass
+        elif isinstance(error := task.exception(), AccountError):
+            self._fail(error)
+        elif error is not None:
+            self._fail(crashed(self.account, "upload", error))
+        elif isinstance(stored := task.result(), Stored):
+            self._keep(stored)
         self._note()
 
     async def end(self) -> None:
@@ -137,20 +155,9 @@ class Lane:
         if self._task is not None:
             self._task.cancel()
 
-    # --- one put
-
-    async def put(self) -> None:
-        """Stores a file that fits the one part that was taken."""
-        shared = self.parts.first()
-        part = shared.part
-        try:
-            await self._store(lambda: self._bucket.put(self._description, part), self._patience(len(part.body)))
-        finally:
-            self.parts.release(shared)
-
     # --- many parts
 
-    async def send(self) -> None:
+    async def _send_parts(self) -> None:
         """Sends the parts, waits for permission, and publishes. The multipart upload begins with the first part."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._limits.parts_in_flight):
@@ -177,8 +184,11 @@ class Lane:
     async def _complete(self, digests: Digests) -> None:
         upload = self._rollback.upload
         assert upload is not None  # every file has a first part
-        await self._store(lambda: upload.complete(digests), self._limits.complete_seconds)
-        if self.stored is not None:
+        try:
+            self._keep(await self.calls.store(PUBLISH, lambda: upload.complete(digests), self._limits.complete_seconds))
+        except AccountError as error:
+            self._fail(error)
+        else:
             await self._rollback.tidy_up()
 
     async def _work(self) -> None:
@@ -196,7 +206,7 @@ class Lane:
     async def _send(self, part: Part) -> None:
         """A separate stack frame: a worker that waits for its next part must not hold the bytes of the last one."""
         upload = await self._begun()
-        await self.calls.store("part", lambda: upload.send(part), self._patience(len(part.body)))
+        await self.calls.store("part", lambda: upload.send(part), self._limits.seconds_for(len(part.body)))
 
     async def _begun(self) -> Upload:
         async with self._beginning:
@@ -244,10 +254,7 @@ class Lane:
             request_id=self.error.request_id if self.error else None,
         )
 
-    # --- failures of the account are stored, not raised
-
-    def _patience(self, size: int) -> float:
-        return self._limits.stall_seconds + size / self._limits.account_bytes_per_second
+    # --- what became of it; failures of the account are stored, not raised
 
     def _fail(self, error: AccountError) -> None:
         without_frames(error)
@@ -255,12 +262,6 @@ class Lane:
             self.error = error
             self._note()
 
-    async def _store(self, publish: Callable[[], Awaitable[Stored]], seconds: float) -> None:
-        try:
-            stored = await self.calls.publish(publish, seconds)
-            if stored is None:
-                raise TakenBackError(self.account, "publish", "must not get the file any more")
-            self.stored, self.calls.left_traces = stored, True
-            self._note()
-        except AccountError as error:
-            self._fail(error)
+    def _keep(self, stored: Stored) -> None:
+        self.stored, self.calls.left_traces = stored, True
+        self._note()

@@ -59,12 +59,11 @@ async def _send(
         if reader.ended:
             reader.digests()
             if await may_publish():
-                lane.parts.take(part)
+                lane.put(part)
                 part = None
-                lane.start(lane.put())
             return await lane.until_ended()
         await begins()
-        lane.start(lane.send())
+        lane.start()
         while part is not None:
             offered, part = part, None
             await fanout.offer(offered)

@@ -8,13 +8,14 @@ from file.api.admission import Admission
 from file.logic.errors import BusyError, ShuttingDownError
 
 
-async def upload(end: asyncio.Event) -> str:
-    await end.wait()
+async def upload(admission: Admission, end: asyncio.Event, who: str) -> str:
+    with admission.admitted(who):
+        await end.wait()
     return "stored"
 
 
 def start(admission: Admission, end: asyncio.Event, who: str) -> asyncio.Task[str]:
-    return asyncio.ensure_future(admission.run(upload(end), who=who))
+    return asyncio.ensure_future(upload(admission, end, who))
 
 
 async def test_an_upload_is_refused_when_the_limit_is_reached() -> None:
@@ -22,10 +23,10 @@ async def test_an_upload_is_refused_when_the_limit_is_reached() -> None:
     running = [start(admission, end, "a"), start(admission, end, "a")]
     await asyncio.sleep(0)
     with pytest.raises(BusyError, match="2 uploads are running"):
-        await admission.run(upload(end), who="b")
+        await upload(admission, end, "b")
     end.set()
     assert await asyncio.gather(*running) == ["stored", "stored"]
-    assert await admission.run(upload(end), who="b") == "stored"
+    assert await upload(admission, end, "b") == "stored"
 
 
 async def test_one_principal_leaves_room_for_others_when_it_has_its_share() -> None:
@@ -33,7 +34,7 @@ async def test_one_principal_leaves_room_for_others_when_it_has_its_share() -> N
     running = start(admission, end, "a")
     await asyncio.sleep(0)
     with pytest.raises(BusyError, match="with this token"):
-        await admission.run(upload(end), who="a")
+        await upload(admission, end, "a")
     other = start(admission, end, "b")
     await asyncio.sleep(0)
     assert admission.under_way == 2
@@ -41,17 +42,32 @@ async def test_one_principal_leaves_room_for_others_when_it_has_its_share() -> N
     assert list(await asyncio.gather(running, other)) == ["stored", "stored"]
 
 
-async def test_an_upload_goes_on_when_its_request_is_cancelled() -> None:
-    admission, end = Admission(1), asyncio.Event()
-    request = start(admission, end, "a")
+async def test_the_cancellation_is_passed_on_when_it_is_not_ours() -> None:
+    admission, never = Admission(1), asyncio.Event()
+    request = start(admission, never, "a")
     await asyncio.sleep(0)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    assert admission.under_way == 1
-    end.set()
-    await admission.drain(10)
     assert admission.under_way == 0
+
+
+async def test_draining_waits_for_the_uploads_when_their_requests_go_on_afterwards() -> None:
+    admission, end, answered = Admission(1), asyncio.Event(), asyncio.Event()
+
+    async def request() -> None:
+        await upload(admission, end, "a")
+        await answered.wait()
+
+    running = asyncio.ensure_future(request())
+    await asyncio.sleep(0)
+    draining = asyncio.ensure_future(admission.drain(10))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    end.set()
+    await asyncio.wait_for(draining, 10)
+    answered.set()
+    await running
 
 
 async def test_uploads_are_cancelled_and_refused_when_the_service_ends() -> None:
@@ -60,6 +76,7 @@ async def test_uploads_are_cancelled_and_refused_when_the_service_ends() -> None
     await asyncio.sleep(0)
     await admission.drain(0)
     assert admission.draining
+    assert not running.cancelling()  # it can answer
     for ended in (running, start(admission, never, "a")):
         with pytest.raises(ShuttingDownError):
             await ended

@@ -41,6 +41,14 @@ def test_the_ack_is_refused_when_it_wants_more_accounts_than_there_are(ack: str,
         Placement(registry_of(buckets())).of_upload(ack_of(ack), names)
 
 
+@pytest.mark.parametrize("ack", ["all", "quorum", "any"])
+def test_the_ack_is_refused_when_every_account_is_retired(ack: str) -> None:
+    placement = Placement(registry_of(buckets()))
+    placement.registry.retired = frozenset("ABC")
+    with pytest.raises(AckRefusedError, match="wants 1 accounts of 0"):
+        placement.of_upload(ack_of(ack))
+
+
 def test_a_quorum_is_more_than_half_when_there_are_any_number_of_accounts() -> None:
     assert [ack_of("quorum").needed(count) for count in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]
 
