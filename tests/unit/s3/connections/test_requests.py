@@ -18,7 +18,7 @@ def test_there_is_a_length_only_when_there_may_be_a_body() -> None:
     assert b"content-length" not in request_bytes("DELETE", "/", "s", {}, None)
 
 
-@pytest.mark.parametrize("character", ["\r", "\n", "\0", "\x7f", "\x1f"])
+@pytest.mark.parametrize("character", ["\r", "\n", "\0"])
 def test_it_is_refused_when_a_value_could_end_a_line(character: str) -> None:
-    with pytest.raises(ValueError, match="control character"):
+    with pytest.raises(ValueError, match="end of a line"):
         request_bytes("PUT", "/", "s", {"x-amz-meta-a": f"a{character}b"}, b"")
