@@ -14,6 +14,8 @@ from mentumfileupload.config.accounts import read_accounts
 from testkit.account import StoreAccount
 
 NewBucket = Callable[..., StoreAccount]  # the fixture `new_bucket`
+# How requests with small bodies are sent: over our own connections, or by the HTTP client as through a proxy.
+WAYS = {"own connections": Network(), "HTTP client": Network(small_bytes=None)}
 
 
 def account_of(store: StoreAccount, **changes: Any) -> Account:

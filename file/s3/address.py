@@ -55,7 +55,12 @@ class Address:
 
     def url(self, path: str, query: str = "") -> str:
         """The URL of what `path` and `encode_query` returned."""
-        return f"{self.scheme}://{self.host}{path}?{query}" if query else f"{self.scheme}://{self.host}{path}"
+        return f"{self.scheme}://{self.host}{target_of(path, query)}"
+
+
+def target_of(path: str, query: str) -> str:
+    """What stands in the first line of a request: what `Address.path` and `encode_query` returned."""
+    return f"{path}?{query}" if query else path
 
 
 def address_of(account: Account) -> Address:

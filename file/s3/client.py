@@ -1,15 +1,16 @@
 """Sends one signed request, and returns its answer or raises one of our errors. Only this file uses the HTTP client.
 
-Each account has its own client, so that accounts never share connections. Automatic functions of the library are
-switched off: redirects (they would send body and session token elsewhere), content decoding (it damages stored
-encodings), referer, cookies, the environment's proxies, retries.
+Each account has its own connections. Small requests with small answers are sent over our own (`connections/`), which
+takes less than half of the CPU time; parts, listings, and reads over those of the HTTP client, and everything if there
+is a proxy. Nothing is automatic on either way: no redirects (they would send body and session token elsewhere), content
+decoding (it damages stored encodings), referer, cookies, the environment's proxies, retries.
 
 Answers are limited: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time. Only known headers whose
 values look like S3's are kept (`fields.py`).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,15 +26,20 @@ from pyreqwest.response import Response
 
 from file.logic.errors import AccountError, AccountFailingError, AccountStalledError, AccountUnreachableError
 from file.logic.values import Account, KiB
-from file.s3.address import address_of
+from file.s3.address import Address, address_of, target_of
 from file.s3.calls import Call
-from file.s3.errors import CLOCK_REFUSED, CONNECT_SECONDS, account_error, unreachable
+from file.s3.connections.connection import LostError
+from file.s3.connections.dialing import Dialer, NotConnectedError, tls_context
+from file.s3.connections.pool import MOST_KEPT, Pool
+from file.s3.connections.requests import USER_AGENT, request_bytes
+from file.s3.errors import CLOCK_REFUSED, CONNECT_SECONDS, account_error, answer_lost, not_connected, unreachable
 from file.s3.fields import MAX_SKEW, NEEDED, Secrets, moment_of_header, taken
 from file.s3.figures import Figures
 from file.s3.sigv4 import Signer, encode_query
 from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, Entry, Page, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
+SMALL_BYTES = 32 * KiB  # bodies up to this size are sent over our own connections
 _IDLE_SECONDS = 15  # shorter than S3's own limit, so that a write seldom uses a connection that S3 closes
 _PIECE_BYTES = 64 * KiB
 _BRIEF_UNDER_WAY = 16
@@ -48,11 +54,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The way to S3: the values of HTTPS_PROXY, NO_PROXY, and SSL_CERT_FILE."""
+    """The way to S3: the values of HTTPS_PROXY, NO_PROXY, and SSL_CERT_FILE.
+
+    `small_bytes`: the largest body that is sent over our own connections; None: all is sent by the HTTP client.
+    """
 
     https_proxy: str | None = field(default=None, repr=False)  # it may have a password in it
     no_proxy: str | None = None
     ca_pem: bytes | None = None
+    small_bytes: int | None = SMALL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,77 +91,12 @@ class Answer:
         return moment_of_header(self.headers.get("date", ""))
 
 
-class S3Client:
-    """Sends the requests to one account. Close it when done.
+class _Believed:
+    """What of an account's answers is believed."""
 
-    A request without a body is answered within `brief_seconds`, or the account counts as stalled.
-    """
-
-    def __init__(self, account: Account, network: Network, *, brief_seconds: float = BRIEF_SECONDS) -> None:
+    def __init__(self, account: Account) -> None:
         self.account = account
-        self._brief_seconds = brief_seconds
-        self._address = address_of(account)
-        self._signer = Signer(account)
         self._secrets = Secrets(account)
-        self._figures = Figures(account.name)
-        self._client = _build(network)
-        self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
-        self._large = asyncio.Semaphore(1)  # for listings of more than MAX_ANSWER_BYTES
-        self.walks = asyncio.Semaphore(_WALKS)  # through what lies under a key: each holds a page
-        self._clock = _Clock()
-        self.shows_metadata = False  # true after an object of ours showed its metadata; see `objects.py`
-
-    async def close(self) -> None:
-        await self._client.close()
-
-    async def write(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
-        """Sends a request that changes something; the caller has the deadline.
-
-        Raises `AccountError` for every status except 2xx and the tolerated ones; `unanswered` if it may have taken
-        effect. `large`: the answer is a listing, which may be large; the slot is held until the caller is done.
-        """
-        # Like `_answered`, without the cost of its context manager, three times per upload.
-        with self._figures.timed(call.operation):
-            for last in (False, True):
-                skew = self._clock.skew
-                with self._figures.counted(call.operation) as request:
-                    try:
-                        signed, signature = self._signed(call)
-                        async with signed.build_streamed() as response:
-                            answer = await self._whole(call, response, signature, large)
-                    except TransportError as error:
-                        raise self._unreachable(call.operation, error) from error
-                    if call.accepts(answer.status):
-                        return self._believed(call.operation, answer)
-                    request.result = self._refused(call, answer, skew, last=last)
-        raise AssertionError  # the last one raised
-
-    async def brief(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
-        """Sends a request without a body, within `brief_seconds`, few at once; otherwise like `write`."""
-        try:
-            async with self._brief, asyncio.timeout(self._brief_seconds):
-                return await self.write(call, large)
-        except TimeoutError:
-            unanswered = call.method == "DELETE"  # a late answer to a question changes nothing
-            raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
-
-    @asynccontextmanager
-    async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
-        """Sends a request with a large answer: its head (within `brief_seconds`), and its body as it arrives.
-
-        Only waiting for a piece counts as stalling, not the caller's time. Leaving before the end closes the
-        connection. Errors as in `write`.
-        """
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(self._brief_seconds):
-                    with self._figures.timed(call.operation):
-                        response, signature = await stack.enter_async_context(self._answered(call))
-            except TimeoutError:
-                raise AccountStalledError(self.account.name, call.operation) from None
-            pieces = _pieces(self.account.name, call.operation, response, stall_seconds)
-            await stack.enter_async_context(aclosing(pieces))
-            yield self._believed(call.operation, self._answer(call, response, signature)), pieces
 
     def understood(self, operation: str, parse: Callable[[bytes], T], answer: Answer) -> T:
         """The answer, parsed by `parse`. Raises `AccountError` if it is not an answer of S3."""
@@ -192,6 +137,80 @@ class S3Client:
             raise self.not_understood(operation, answer)
         return answer
 
+
+class S3Client(_Believed):
+    """Sends the requests to one account. Close it when done.
+
+    A request without a body is answered within `brief_seconds`, or the account counts as stalled.
+    """
+
+    def __init__(self, account: Account, network: Network, *, brief_seconds: float = BRIEF_SECONDS) -> None:
+        super().__init__(account)
+        self._brief_seconds = brief_seconds
+        self._address = address_of(account)
+        self._signer = Signer(account)
+        self._figures = Figures(account.name)
+        self._client = _build(network)
+        self._pool = _pool(network, self._address)
+        self._small_bytes = -1 if network.small_bytes is None or self._pool is None else network.small_bytes
+        self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
+        self._large = asyncio.Semaphore(1)  # for listings of more than MAX_ANSWER_BYTES
+        self.walks = asyncio.Semaphore(_WALKS)  # through what lies under a key: each holds a page
+        self._clock = _Clock()
+        self.shows_metadata = False  # true after an object of ours showed its metadata; see `objects.py`
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+        await self._client.close()
+
+    async def write(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
+        """Sends a request that changes something; the caller has the deadline.
+
+        Raises `AccountError` for every status except 2xx and the tolerated ones; `unanswered` if it may have taken
+        effect. `large`: the answer is a listing, which may be large; the slot is held until the caller is done.
+        """
+        # Like `_answered`, without the cost of its context manager, three times per upload.
+        with self._figures.timed(call.operation):
+            for last in (False, True):
+                skew = self._clock.skew
+                with self._figures.counted(call.operation) as request:
+                    if self._pool is not None and large is None and len(call.body) <= self._small_bytes:
+                        answer = await self._small(call, self._pool)
+                    else:
+                        answer = await self._by_library(call, large)
+                    if call.accepts(answer.status):
+                        return self._believed(call.operation, answer)
+                    request.result = self._refused(call, answer, skew, last=last)
+        raise AssertionError  # the last one raised
+
+    async def brief(self, call: Call, large: AsyncExitStack | None = None) -> Answer:
+        """Sends a request without a body, within `brief_seconds`, few at once; otherwise like `write`."""
+        try:
+            async with self._brief, asyncio.timeout(self._brief_seconds):
+                return await self.write(call, large)
+        except TimeoutError:
+            unanswered = call.method == "DELETE"  # a late answer to a question changes nothing
+            raise AccountStalledError(self.account.name, call.operation, unanswered=unanswered) from None
+
+    @asynccontextmanager
+    async def streamed(self, call: Call, *, stall_seconds: float) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Sends a request with a large answer: its head (within `brief_seconds`), and its body as it arrives.
+
+        Only waiting for a piece counts as stalling, not the caller's time. Leaving before the end closes the
+        connection. Errors as in `write`.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._brief_seconds):
+                    with self._figures.timed(call.operation):
+                        response, signature = await stack.enter_async_context(self._answered(call))
+            except TimeoutError:
+                raise AccountStalledError(self.account.name, call.operation) from None
+            pieces = _pieces(self.account.name, call.operation, response, stall_seconds)
+            await stack.enter_async_context(aclosing(pieces))
+            yield self._believed(call.operation, self._head(call, response, signature)), pieces
+
     @asynccontextmanager
     async def _answered(self, call: Call) -> AsyncIterator[tuple[Response, str]]:
         """The head of a 2xx answer, whose body is still to be read, and the signature of the request."""
@@ -199,8 +218,8 @@ class S3Client:
             skew = self._clock.skew
             with self._figures.counted(call.operation) as request:
                 try:
-                    signed, signature = self._signed(call)
-                    async with signed.build_streamed() as response:
+                    built, signature = self._built(call)
+                    async with built.build_streamed() as response:
                         if call.accepts(response.status):
                             yield response, signature
                             return
@@ -227,25 +246,50 @@ class S3Client:
             raise refusal
         return refusal.code
 
-    def _signed(self, call: Call) -> tuple[RequestBuilder, str]:
-        """The request to send, and its signature."""
-        host, path = self._address.host, self._address.path(call.key)
-        headers = call.headers
+    async def _small(self, call: Call, pool: Pool) -> Answer:
+        """The whole answer to a small request, over our own connections."""
+        path, headers, signature = self._signed(call)
+        target, body = target_of(path, encode_query(call.query)), call.body if call.method in _WRITES else None
+        request = request_bytes(call.method, target, self._address.host, headers, body)
+        try:
+            raw = await pool.exchange(request, to_head=call.method == "HEAD", most=MAX_ANSWER_BYTES)
+        except NotConnectedError as error:
+            raise not_connected(self.account.name, call.operation, error.__cause__) from error
+        except LostError as error:
+            raise answer_lost(self.account.name, call.operation) from error
+        if raw.is_cut:
+            self._refuse_large(call, raw.status, MAX_ANSWER_BYTES)
+        return self._answer(call, raw.status, raw.headers, raw.value_of, signature, raw.body)
+
+    async def _by_library(self, call: Call, large: AsyncExitStack | None) -> Answer:
+        """The whole answer to a request of any size."""
+        try:
+            built, signature = self._built(call)
+            async with built.build_streamed() as response:
+                return await self._whole(call, response, signature, large)
+        except TransportError as error:
+            raise self._unreachable(call.operation, error) from error
+
+    def _signed(self, call: Call) -> tuple[str, dict[str, str], str]:
+        """The path, all headers but Host, and the signature."""
+        path, headers = self._address.path(call.key), call.headers
         if self.account.expected_bucket_owner is not None:
             headers = {**headers, "x-amz-expected-bucket-owner": self.account.expected_bucket_owner}
-        signed = self._signer.sign(call.method, host, path, call.query, headers, self._clock.now())
-        request = self._client.request(call.method, self._address.url(path, encode_query(call.query))).headers(signed)
-        if call.method in _WRITES:
-            request = request.body_bytes(call.body)
-        return request, signed["authorization"].rpartition("=")[2]
+        signed = self._signer.sign(call.method, self._address.host, path, call.query, headers, self._clock.now())
+        return path, signed, signed["authorization"].rpartition("=")[2]
+
+    def _built(self, call: Call) -> tuple[RequestBuilder, str]:
+        """The request for the HTTP client, and its signature."""
+        path, headers, signature = self._signed(call)
+        request = self._client.request(call.method, self._address.url(path, encode_query(call.query))).headers(headers)
+        return (request.body_bytes(call.body) if call.method in _WRITES else request), signature
 
     async def _whole(
         self, call: Call, response: Response, signature: str, large: AsyncExitStack | None = None
     ) -> Answer:
         """The whole answer. Raises `AccountFailingError` if a 2xx is too large. Does not wait for a large error."""
-        answer = self._answer(call, response, signature)
-        is_good = 200 <= response.status < 300
-        if not is_good:
+        answer = self._head(call, response, signature)
+        if not 200 <= response.status < 300:
             large = None
         most = MAX_ANSWER_BYTES if large is None else MAX_LISTING_BYTES
         if answer.headers.get("content-length") == "0":
@@ -257,19 +301,34 @@ class S3Client:
                 await large.enter_async_context(self._large)
             size += len(piece)
             if size > most:
-                if not is_good or (large is None and call.method not in _WRITES):
-                    return answer  # the status must suffice
                 received.clear()  # an error that is kept must not keep the body
-                why = f"answers with more than {most} bytes"
-                raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
+                self._refuse_large(call, response.status, most, is_listing=large is not None)
+                return answer
             received.append(bytes(piece))
         return replace(answer, body=b"".join(received)) if received else answer
 
-    def _answer(self, call: Call, response: Response, signature: str) -> Answer:
+    def _refuse_large(self, call: Call, status: int, most: int, *, is_listing: bool = False) -> None:
+        """Raises `AccountFailingError` for a too large answer, unless its status suffices."""
+        if 200 <= status < 300 and (is_listing or call.method in _WRITES):
+            why = f"answers with more than {most} bytes"
+            raise AccountFailingError(self.account.name, call.operation, why, unanswered=True)
+
+    def _head(self, call: Call, response: Response, signature: str) -> Answer:
         """The answer with only its head."""
-        names = _OF_A_WRITE if call.method in _WRITES and response.status == HTTPStatus.OK else response.headers
-        headers, unfit, shows_metadata = taken(names, response.get_header, self._secrets, signature)
-        return Answer(response.status, headers, b"", unfit, shows_metadata, signature)
+        return self._answer(call, response.status, response.headers, response.get_header, signature)
+
+    def _answer(
+        self,
+        call: Call,
+        status: int,
+        names: Iterable[str],
+        value_of: Callable[[str], str | None],
+        signature: str,
+        body: bytes = b"",
+    ) -> Answer:
+        names = _OF_A_WRITE if call.method in _WRITES and status == HTTPStatus.OK else names
+        headers, unfit, shows_metadata = taken(names, value_of, self._secrets, signature)
+        return Answer(status, headers, body, unfit, shows_metadata, signature)
 
     def _unreachable(self, operation: str, error: TransportError) -> AccountUnreachableError:
         causes = [cause["message"] for cause in error.details.get("causes") or ()]
@@ -334,10 +393,20 @@ def _build(network: Network) -> Client:
         .no_proxy()
         .connect_timeout(timedelta(seconds=CONNECT_SECONDS))
         .pool_idle_timeout(timedelta(seconds=_IDLE_SECONDS))
-        .user_agent("mentum-file-upload")
+        .pool_max_idle_per_host(MOST_KEPT)
+        .user_agent(USER_AGENT)
     )
     if network.https_proxy:
         builder = builder.proxy(ProxyBuilder.https(network.https_proxy).no_proxy(network.no_proxy))
     if network.ca_pem:
         builder = builder.add_root_certificate_pem(network.ca_pem)
     return builder.build()
+
+
+def _pool(network: Network, address: Address) -> Pool | None:
+    """None where the HTTP client sends everything: through a proxy, or with authorities that only it finds."""
+    tls = tls_context(network.ca_pem) if address.scheme == "https" and not network.https_proxy else None
+    if network.https_proxy or (tls is None and address.scheme == "https"):
+        return None
+    dialer = Dialer(address.scheme, address.host, tls, seconds=CONNECT_SECONDS)
+    return Pool(dialer, idle_seconds=_IDLE_SECONDS)

@@ -6,6 +6,8 @@ a region. The reason for a failed connection is given in the same way. Pure.
 Leaves to others: retrying, clock skew, and what a 404 or 412 means to the caller.
 """
 
+import socket
+import ssl
 from collections.abc import Sequence
 
 from file.logic.accounts.endpoints import is_on_aws
@@ -28,15 +30,22 @@ CONNECT_SECONDS = 5
 
 _CONNECTING = "client error (Connect)"
 _LATE = f"no connection within {CONNECT_SECONDS} seconds"
+_OTHER_HOST = "its certificate is for another host (endpoint_url)"
+_EXPIRED = "its certificate has expired"
+_NOT_TRUSTED = "its certificate is not trusted here (SSL_CERT_FILE)"
+_UNKNOWN_HOST = "its host is not known: check region_name and endpoint_url, or the network here"
+_REFUSES = "it refuses connections"
+# OpenSSL's codes of these (X509_V_ERR_...): HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH, CERT_HAS_EXPIRED.
+_CERTIFICATES = {62: _OTHER_HOST, 64: _OTHER_HOST, 10: _EXPIRED}
 # What the HTTP client says of a connection that failed, and what we do; the first that is found counts.
 _REASONS = (
-    ("certificate not valid for name", "its certificate is for another host (endpoint_url)"),
-    ("certificate expired", "its certificate has expired"),
-    ("certificate", "its certificate is not trusted here (SSL_CERT_FILE)"),
+    ("certificate not valid for name", _OTHER_HOST),
+    ("certificate expired", _EXPIRED),
+    ("certificate", _NOT_TRUSTED),
     ("proxy authorization required", "the proxy wants credentials (HTTPS_PROXY)"),
     ("tunnel error", "the proxy does not lead us there, or is not there itself (HTTPS_PROXY)"),
-    ("dns error", "its host is not known: check region_name and endpoint_url, or the network here"),
-    ("refused", "it refuses connections"),
+    ("dns error", _UNKNOWN_HOST),
+    ("refused", _REFUSES),
 )
 
 # What an account's policy must allow, per operation; docs/operations.md has the whole policy.
@@ -234,9 +243,33 @@ def unreachable(account: str, operation: str, causes: Sequence[str], *, is_late:
     `causes`: the HTTP client's errors, the outermost first. It has one error class for both cases.
     """
     if _CONNECTING not in causes:
-        return AccountUnreachableError(account, operation, "dropped the connection before it answered", unanswered=True)
+        return answer_lost(account, operation)
     said = "; ".join(causes[causes.index(_CONNECTING) :])  # before it stands the URL, which has the key in it
-    why = _LATE if is_late else next((why for sign, why in _REASONS if sign in said), None)
+    return _out_of_reach(
+        account, operation, _LATE if is_late else next((why for sign, why in _REASONS if sign in said), None)
+    )
+
+
+def not_connected(account: str, operation: str, error: BaseException | None) -> AccountUnreachableError:
+    """`error`: why there is no connection of our own. Nothing has changed."""
+    why = None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = _CERTIFICATES.get(error.verify_code, _NOT_TRUSTED)
+    elif isinstance(error, socket.gaierror):
+        why = _UNKNOWN_HOST
+    elif isinstance(error, ConnectionRefusedError):
+        why = _REFUSES
+    elif isinstance(error, TimeoutError):
+        why = _LATE
+    return _out_of_reach(account, operation, why)
+
+
+def answer_lost(account: str, operation: str) -> AccountUnreachableError:
+    """For a request that was sent at least in part: its result is unknown."""
+    return AccountUnreachableError(account, operation, "dropped the connection before it answered", unanswered=True)
+
+
+def _out_of_reach(account: str, operation: str, why: str | None) -> AccountUnreachableError:
     return AccountUnreachableError(account, operation, f"cannot be reached: {why}" if why else "cannot be reached")
 
 

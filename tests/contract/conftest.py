@@ -9,9 +9,10 @@ import pytest
 
 from file.logic.ports import StorageAccount, Upload
 from file.logic.values import CONTENT_HEADERS, ObjectDescription, Stored
+from file.s3.client import Network
 from testkit.account import StoreAccount
 from testkit.memorybucket import MemoryBucket, MemoryObject, OpenUpload
-from tests.buckets import NewBucket, s3_buckets
+from tests.buckets import WAYS, NewBucket, s3_buckets
 from tests.files import PART_BYTES, bytes_of, described, part_of, parts_of
 
 PREFIX = "of our own/"
@@ -104,25 +105,26 @@ def versioned(kept_bucket: NewBucket) -> StoreAccount:
     return kept_bucket("A", "contract-versioned", versioned=True)
 
 
-@pytest.fixture(params=["memory", "real", "versioned"])
-def store_account(request: pytest.FixtureRequest) -> StoreAccount | None:
-    """The real account to ask, or None for the memory bucket."""
+@pytest.fixture(params=["memory", "real", "versioned", "by the HTTP client"])
+def store(request: pytest.FixtureRequest) -> tuple[StoreAccount, Network] | None:
+    """The real account to ask, and how; None for the memory bucket."""
     if request.param == "memory":
         return None
     account: StoreAccount = request.getfixturevalue("accounts")["A"]
     if request.param == "versioned":
         account = request.getfixturevalue("versioned")
         request.getfixturevalue("shared_store")[0].empty(account)
-    return account
+    return account, WAYS["HTTP client" if request.param == "by the HTTP client" else "own connections"]
 
 
 @pytest.fixture
-async def inside(store_account: StoreAccount | None) -> AsyncIterator[Inside]:
+async def inside(store: tuple[StoreAccount, Network] | None) -> AsyncIterator[Inside]:
     """The bucket under test, empty, with a prefix in its account's JSON."""
-    if store_account is None:
+    if store is None:
         yield InsideMemory()
         return
-    async with s3_buckets(store_account, prefix=PREFIX) as [bucket]:
+    store_account, network = store
+    async with s3_buckets(store_account, network=network, prefix=PREFIX) as [bucket]:
         yield InsideS3(bucket, store_account)
 
 

@@ -18,6 +18,7 @@ import pytest
 from file.management.server.connections import can_be_seen
 from file.management.server.eviction import Idle, address_of, to_evict
 from file.management.server.openfiles import MOST_CONNECTIONS, OpenFiles
+from file.s3.connections.pool import MOST_KEPT
 from testkit.serviceprocess import ServiceProcess, ServiceProcessError
 from tests.service.conftest import Accounts, Start
 from tests.service.owners import assert_stored
@@ -25,10 +26,10 @@ from tests.service.services import service
 from tests.unit.api.expectations import assert_problem, memory_service
 from tests.unit.api.rawhttp import CHUNKED, Connection, connected, exchange, form_head, form_part, head, in_chunks, put
 
-FILES = 512
+FILES = 608
 REQUESTS = 4
 ROUNDS = 4
-CONNECTIONS = FILES - 64 - 3 * (REQUESTS + 48 + 16)
+CONNECTIONS = FILES - 64 - 3 * (REQUESTS + 48 + 16 + MOST_KEPT)
 HEALTH = head("GET", "/_/health")
 pytestmark = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell which connections are idle")
 
@@ -128,7 +129,7 @@ async def test_the_start_is_refused_when_too_few_files_may_be_open(tmp_path: Pat
     process = limited(tmp_path, accounts, soft=256, hard=256)
     with pytest.raises(ServiceProcessError):
         await asyncio.to_thread(process.start)
-    assert "(file.E003) The limit of open files is 256, and 268 are reserved for accounts" in process.log.read_text()
+    assert "(file.E003) The limit of open files is 256, and 364 are reserved for accounts" in process.log.read_text()
 
 
 @pytest.mark.parametrize(

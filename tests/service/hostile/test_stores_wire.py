@@ -19,7 +19,7 @@ from file.s3.bucket import S3Bucket
 from file.s3.calls import Call
 from file.s3.listing import listed
 from file.s3.xml import UnreadableAnswerError, objects, versions
-from tests.buckets import s3_buckets
+from tests.buckets import WAYS, s3_buckets
 from tests.files import described, part_of
 from tests.service.hostile.store import (
     TOKEN,
@@ -58,9 +58,10 @@ def store(running_store: HostileStore) -> HostileStore:
     return running_store
 
 
-@pytest.fixture
-async def bucket(store: HostileStore) -> AsyncIterator[S3Bucket]:
-    async with s3_buckets(store.account, session_token=TOKEN, pause_seconds=0.001) as [bucket]:
+@pytest.fixture(params=WAYS)
+async def bucket(store: HostileStore, request: pytest.FixtureRequest) -> AsyncIterator[S3Bucket]:
+    network = WAYS[request.param]
+    async with s3_buckets(store.account, network=network, session_token=TOKEN, pause_seconds=0.001) as [bucket]:
         yield bucket
 
 

@@ -14,7 +14,7 @@ PRODUCT = ("file", "mentumfileupload")
 # Names of Python, Django, and the protocols, and English words with their usual meaning. Sorted.
 PLAIN_WORDS = frozenset(
     """
-    address addresses admin api app application asgi auth background backup batches body call check checkpoint
+    address addresses admin answer api app application asgi auth background backup batches body call check checkpoint
     client command commit compare conditions config conflicts connection content database delete diagnosis endpoint
     environment error fields figures file form get handle hashes hashing headers holding in known leaving list
     listener listing log login make management memory metadata metrics migrate migrations models multiple naming

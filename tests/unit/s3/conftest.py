@@ -11,9 +11,10 @@ import pytest
 from file.logic.errors import AccountError
 from file.logic.values import Account, Digests, ObjectDescription, Stored
 from file.s3.bucket import S3Bucket
+from file.s3.client import Network
 from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
-from tests.buckets import s3_buckets
+from tests.buckets import WAYS, s3_buckets
 from tests.files import PART_BYTES, bytes_of, digests_of, parts_of
 
 OpenBucket = Callable[..., Awaitable[S3Bucket]]
@@ -65,12 +66,21 @@ async def proxied_bucket(proxy: FaultProxy, open_bucket: OpenBucket) -> S3Bucket
 
 
 @pytest.fixture
-async def open_bucket() -> AsyncIterator[OpenBucket]:
+def way() -> Network:
+    """How the requests are sent; `both_ways` runs a test once for each."""
+    return Network()
+
+
+both_ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+@pytest.fixture
+async def open_bucket(way: Network) -> AsyncIterator[OpenBucket]:
     """`await open_bucket(account, **json)`: its bucket, closed after the test."""
     async with AsyncExitStack() as stack:
 
         async def open_one(store: StoreAccount, **options: Any) -> S3Bucket:
-            [bucket] = await stack.enter_async_context(s3_buckets(store, **options))
+            [bucket] = await stack.enter_async_context(s3_buckets(store, **{"network": way, **options}))
             return bucket
 
         yield open_one

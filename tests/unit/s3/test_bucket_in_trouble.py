@@ -24,8 +24,10 @@ from testkit.account import StoreAccount
 from testkit.faults.faultproxy import FaultProxy
 from testkit.faults.faults import Fault
 from tests.files import bytes_of, described, part_of
-from tests.unit.s3.conftest import LARGE, SMALL, OpenBucket, head, refusal, upload
+from tests.unit.s3.conftest import LARGE, SMALL, OpenBucket, both_ways, head, refusal, upload
 from tests.unit.s3.rawserver import answering, ok
+
+pytestmark = both_ways
 
 
 async def test_refusal_arrives_when_the_server_closes_before_it_read_a_large_body(

@@ -6,6 +6,7 @@ A real store is behind TLS with a certificate of the test; boto3 examines the st
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from testkit.ports import free_port
 from testkit.serviceprocess import ServiceProcess
 from tests.files import described, part_of
 from tests.serving import HEADERS
-from tests.unit.s3.conftest import OpenBucket, refusal
+from tests.unit.s3.conftest import OpenBucket, both_ways, refusal
 from tests.unit.s3.network import ConnectProxy, tls_before
 
 UNKNOWN_HOST = "https://store.example"  # no name server knows it: only a proxy can reach it
@@ -60,10 +61,11 @@ def keys(account: StoreAccount) -> list[str]:
 @pytest.mark.parametrize(
     "trusted", [(AUTHORITY,), (AUTHORITY, ANOTHER), (ANOTHER, AUTHORITY)], ids=["alone", "first", "last"]
 )
+@both_ways
 async def test_file_is_stored_when_the_authority_is_among_the_trusted(
-    trusted: tuple[trustme.CA, ...], tls_port: int, account: StoreAccount, open_bucket: OpenBucket
+    way: Network, trusted: tuple[trustme.CA, ...], tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    bucket = await open_bucket(behind_tls(account, tls_port), network=Network(ca_pem=pem(*trusted)))
+    bucket = await open_bucket(behind_tls(account, tls_port), network=replace(way, ca_pem=pem(*trusted)))
     await bucket.put(described("k"), part_of(b"x"))
     assert keys(account) == ["k"]
 
@@ -76,11 +78,12 @@ async def refused(open_bucket: OpenBucket, account: StoreAccount, network: Netwo
     return error
 
 
-@pytest.mark.parametrize("network", [Network(), Network(ca_pem=pem(ANOTHER))], ids=["default", "another authority"])
+@pytest.mark.parametrize("ca_pem", [None, pem(ANOTHER)], ids=["default", "another authority"])
+@both_ways
 async def test_nothing_is_sent_when_the_certificate_is_not_trusted(
-    network: Network, tls_port: int, account: StoreAccount, open_bucket: OpenBucket
+    way: Network, ca_pem: bytes | None, tls_port: int, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
-    error = await refused(open_bucket, behind_tls(account, tls_port), network)
+    error = await refused(open_bucket, behind_tls(account, tls_port), replace(way, ca_pem=ca_pem))
     assert str(error) == "Account A cannot be reached: its certificate is not trusted here (SSL_CERT_FILE)."
     assert keys(account) == []
 
@@ -93,23 +96,25 @@ async def test_nothing_is_sent_when_the_certificate_is_not_trusted(
     ],
     ids=["another host", "expired"],
 )
+@both_ways
 async def test_nothing_is_sent_when_the_certificate_is_for_another_host_or_has_expired(
-    host: str, not_after: datetime | None, why: str, account: StoreAccount, open_bucket: OpenBucket
+    way: Network, host: str, not_after: datetime | None, why: str, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
     async with tls_before(port_of(account), AUTHORITY.issue_cert(host, not_after=not_after)) as port:
-        error = await refused(open_bucket, behind_tls(account, port), Network(ca_pem=pem(AUTHORITY)))
+        error = await refused(open_bucket, behind_tls(account, port), replace(way, ca_pem=pem(AUTHORITY)))
     assert str(error) == f"Account A cannot be reached: {why}."
     assert keys(account) == []
 
 
+@both_ways
 async def test_the_error_says_why_when_the_connection_is_refused_or_the_host_unknown(
-    account: StoreAccount, open_bucket: OpenBucket
+    way: Network, account: StoreAccount, open_bucket: OpenBucket
 ) -> None:
     for url, why in (
         (f"https://localhost:{free_port()}", "it refuses connections"),
         (UNKNOWN_HOST, "its host is not known: check region_name and endpoint_url, or the network here"),
     ):
-        error = await refused(open_bucket, account.at(url), Network())
+        error = await refused(open_bucket, account.at(url), way)
         assert str(error) == f"Account A cannot be reached: {why}."
 
 

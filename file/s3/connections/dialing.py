@@ -1,0 +1,87 @@
+"""Opens connections to an account's host: its addresses, one of them, and TLS.
+
+The addresses are tried as RFC 8305 says, so that one that does not answer costs a quarter of a second. TLS is as that
+of the HTTP client for large bodies: version 1.2 and newer, HTTP/1.1 only, certificates and names are checked against
+the system's authorities and those of SSL_CERT_FILE.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from functools import lru_cache
+
+from aiohappyeyeballs import start_connection
+
+from file.s3.connections.connection import Connection
+
+_NEXT_ADDRESS_SECONDS = 0.25
+_PORTS = {"http": 80, "https": 443}
+
+
+class NotConnectedError(Exception):
+    """There is no connection, so nothing was sent. Its cause is the `OSError`."""
+
+
+@lru_cache(8)
+def tls_context(authorities: bytes | None) -> ssl.SSLContext | None:
+    """`authorities`: in PEM, besides those of the system. None if Python's OpenSSL does not find those of the system.
+
+    Cached, because reading the authorities takes some ten milliseconds for each account.
+    """
+    context = ssl.create_default_context()
+    if not (context.cert_store_stats()["x509_ca"] or _is_filled(ssl.get_default_verify_paths().capath)):
+        return None
+    if authorities:
+        context.load_verify_locations(cadata=authorities.decode("ascii", "ignore"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # any certificate in the file is trusted, not only a root
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Dialer:
+    """`netloc`: host and port of a URL. `tls`: for https. `seconds`: for everything until the connection is usable."""
+
+    def __init__(self, scheme: str, netloc: str, tls: ssl.SSLContext | None, *, seconds: float) -> None:
+        host, colon, port = netloc.rpartition(":")
+        if not colon or netloc.endswith("]"):
+            host, port = netloc, ""
+        self._host = host.removeprefix("[").removesuffix("]")
+        self._port = int(port) if port else _PORTS[scheme]
+        self._tls = tls if scheme == "https" else None
+        self._seconds = seconds
+        assert scheme == "http" or self._tls is not None
+
+    async def dial(self) -> Connection:
+        """Raises `NotConnectedError`, also if it takes too long."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._dial()
+        except OSError as error:  # also those of TLS and of names, and TimeoutError
+            raise NotConnectedError from error
+        except UnicodeError as error:  # the host is no name that DNS can have
+            raise NotConnectedError from socket.gaierror(socket.EAI_NONAME, str(error))
+
+    async def _dial(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        sock = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            name = self._host.rstrip(".") if self._tls is not None else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(sock), sock=sock, ssl=self._tls, server_hostname=name
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+
+def _is_filled(folder: str | None) -> bool:
+    if folder is None:
+        return False
+    with os.scandir(folder) as entries:
+        return any(True for _ in entries)
