@@ -53,7 +53,7 @@ class Signer:
     """Signs requests with one account's credentials. It caches the current second and the key of the day."""
 
     __slots__ = (  # without a `__dict__`, which would show the secrets
-        *("_access_key_id", "_account", "_day", "_key", "_region"),
+        *("_access_key_id", "_account", "_day", "_keyed", "_region"),
         *("_scope", "_second", "_secret", "_stamp", "_token"),
     )
 
@@ -65,7 +65,7 @@ class Signer:
         self._region = account.region_name
         self._second: datetime | None = None
         self._stamp = self._day = self._scope = ""
-        self._key = b""
+        self._keyed: hmac.HMAC
 
     def __repr__(self) -> str:
         return f"Signer(account={self._account!r})"
@@ -103,10 +103,12 @@ class Signer:
 
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{self._stamp}\n{self._scope}\n{digest}"
-        signature = _hmac(self._key, to_sign).hex()
+        # A copy of a keyed hash is cheaper than `hmac.digest`, which lets another thread have the interpreter.
+        seal = self._keyed.copy()
+        seal.update(to_sign.encode())
         sent["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={self._access_key_id}/{self._scope}, "
-            f"SignedHeaders={signed}, Signature={signature}"
+            f"SignedHeaders={signed}, Signature={seal.hexdigest()}"
         )
         return sent
 
@@ -120,10 +122,6 @@ class Signer:
             self._scope = f"{day}/{self._region}/s3/aws4_request"
             key = f"AWS4{self._secret}".encode()
             for step in (day, self._region, "s3", "aws4_request"):
-                key = _hmac(key, step)
-            self._key = key
+                key = hmac.digest(key, step.encode(), "sha256")
+            self._keyed = hmac.new(key, digestmod="sha256")
         self._second = second
-
-
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), "sha256")
