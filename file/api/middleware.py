@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from file.api.app import Api
 from file.api.body import Body, BodyLimits
 from file.api.discarding import Discarding
-from file.api.requests import Request, check_head, request_of, seems_to_be_for_s3
+from file.api.requests import REQUEST_ID, Request, check_head, request_of, seems_to_be_for_s3
 from file.api.responses import problem, problem_response, s3_error
 from file.logic.errors import S3ApiMissingError, UploadError, without_frames
 from file.logic.naming import new_file_id
@@ -25,6 +25,7 @@ from file.logic.values import MiB
 
 DJANGO_BYTES = 1 * MiB
 _NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser takes no answer for a page, whatever a client stored
+_READING = ("GET", "HEAD")  # how a reading ends is known after its answer only
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger()
 
@@ -56,18 +57,15 @@ class Middleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The request's id and its log line, around everything else."""
-        began = time.perf_counter()
         request_id = _request_id(scope)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        REQUEST_ID.set(request_id)
         is_api = self._api.owns(scope["path"])
         body = Body(scope, receive, self._limits if is_api else self._page_limits)
         request = Request(scope, request_id, body)
         reply = _Reply(send, request, self._api, is_api=is_api)
         try:
             await self._answer_always(scope, request, reply)
-            seconds = round(time.perf_counter() - began, 4)
-            _log.info("request", **request.line, status=request.status, received=body.received, seconds=seconds)
+            _log_line(request)
             self._api.count(scope["path"], request.method, request.status)
             body.close()
             if not body.ended and not body.gone:
@@ -107,6 +105,14 @@ class Middleware:
             await response(scope, receive, send)
 
 
+def _log_line(request: Request) -> None:
+    """The one line of the request, however often this is called."""
+    if not request.is_logged:
+        request.is_logged = True
+        seconds = round(time.perf_counter() - request.began, 4)
+        _log.info("request", **request.line, status=request.status, received=request.body.received, seconds=seconds)
+
+
 def _crashed(request: Request, error: Exception) -> Response:
     """The error goes into the log; what its frames hold is released."""
     request.line["code"] = code = "internal_error"
@@ -143,6 +149,8 @@ class _Reply:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._request.status = message["status"]
+            if self._request.method not in _READING:  # what is answered stands in the log, also after a kill
+                _log_line(self._request)
             headers = [*message.get("headers", ()), (b"x-request-id", self._request.id.encode())]
             if self._is_api or all(name != _NOSNIFF[0] for name, _ in headers):  # Django's pages have it
                 headers.append(_NOSNIFF)

@@ -5,7 +5,9 @@ The middleware makes one `Request` per request. It is the one thing of ours in t
 A client for S3 must be told in S3's own form that there is no S3 API here: it cannot read another form.
 """
 
+import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +19,9 @@ from file.logic.errors import KeyRefusedError, MalformedRequestError, S3ApiMissi
 from file.logic.naming import key_from_path
 
 Right = Literal["upload", "read", "list", "erase", "metrics"]
+
+# Of the request that the current code works for; by this name structlog finds it, too.
+REQUEST_ID: ContextVar[str] = ContextVar("structlog_request_id")
 
 _SCOPE_KEY = "mentum.request"
 _FILES = b"/files/"
@@ -41,11 +46,13 @@ ANONYMOUS = Principal("")  # of a public route, and of every request before it i
 class Request:
     """One request, from its head to its log line.
 
-    `line` has the members of the log line. `status` is that of the answer, 0 before the answer has begun.
+    `line` has the members of the log line; `is_logged`: it is written. `status` is that of the answer, 0 before the
+    answer has begun.
     """
 
     def __init__(self, scope: Scope, request_id: str, body: Body) -> None:
         # No reference to the scope, which refers to this: a cycle would keep a connection until garbage is collected.
+        self.began = time.perf_counter()
         self.id = request_id
         self.body = body
         self.method: str = scope["method"]
@@ -55,6 +62,7 @@ class Request:
         self.path_params: Mapping[str, str] = {}
         self.principal = ANONYMOUS
         self.line: dict[str, Any] = {"method": self.method, "path": scope["path"][:1024]}
+        self.is_logged = False
         self.status = 0
         scope[_SCOPE_KEY] = self
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from file.logic.errors import AccountError, KeyOccupiedError
 
@@ -166,9 +167,9 @@ class IncomingFile:
         return next((each.digest for each in self.declared if each.algorithm == "sha-256"), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObjectDescription:
-    """The description of an object to store, without its bytes."""
+    """The description of an object to store, without its bytes: one for all accounts, and equal only to itself."""
 
     file_id: str
     key: str
@@ -228,6 +229,7 @@ class Intent:
     expected_id: str | None = None  # claim nothing: this file must have the key
 
 
+@lru_cache(256)
 def checksum_text(crc64nvme: int) -> str:
     """A CRC64NVME as S3 writes it: base64 of its eight bytes, big-endian."""
     return base64.b64encode(crc64nvme.to_bytes(8, "big")).decode()

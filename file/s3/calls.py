@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from file.logic.values import Account, Body, Digests, ObjectDescription, Part, Stored, checksum_text
 from file.s3.fields import METADATA
@@ -122,16 +123,19 @@ def _version(version_id: str | None) -> list[tuple[str, str]]:
 
 
 def _object_headers(account: Account, description: ObjectDescription) -> dict[str, str]:
-    headers = {"content-type": description.content_type, **description.content_headers}
-    headers |= {f"{METADATA}{name}": value for name, value in description.metadata.items()}
-    for name, value in (
+    options = (
         ("x-amz-server-side-encryption", account.server_side_encryption),
         ("x-amz-server-side-encryption-aws-kms-key-id", account.kms_key_id),
         ("x-amz-storage-class", account.storage_class),
-    ):
-        if value is not None:
-            headers[name] = value
-    return headers
+    )
+    return _shared_headers(description) | {name: value for name, value in options if value is not None}
+
+
+@lru_cache(64)
+def _shared_headers(description: ObjectDescription) -> dict[str, str]:
+    """Cached, because they are the same for every account."""
+    metadata = {f"{METADATA}{name.lower()}": value for name, value in description.metadata.items()}
+    return {"content-type": description.content_type, **description.content_headers, **metadata}
 
 
 def _integrity(account: Account, part: Part) -> dict[str, str]:

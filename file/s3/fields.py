@@ -69,8 +69,10 @@ class Secrets:
         """Whether `text` contains a secret or the request's `signature`, or is a part of a secret."""
         if signature and signature in text:
             return True
-        is_long = len(text) >= _SECRET_CHARACTERS
-        return any(secret in text or (is_long and text in secret) for secret in self._known)
+        for secret in self._known:  # noqa: SIM110 - `any` takes twice the time, a dozen times per upload
+            if secret in text or (len(text) >= _SECRET_CHARACTERS and text in secret):
+                return True
+        return False
 
 
 def taken(

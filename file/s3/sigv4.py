@@ -16,6 +16,7 @@ from urllib.parse import quote
 from file.logic.values import Account
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+_HOST = "host"
 
 # Proxies and HTTP clients may add or rewrite these on the way, so a signature must not depend on them; botocore's list.
 _NEVER_SIGNED = frozenset(
@@ -42,18 +43,27 @@ def encode_query(pairs: Sequence[tuple[str, str]]) -> str:
     return "&".join(f"{name}={value}" for name, value in encoded)
 
 
-@lru_cache(256)
-def _signed_names(sent: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """The signed names among these headers and Host, in order. Cached: most requests have the same headers."""
-    names = tuple(sorted(name for name in ("host", *sent) if name not in _NEVER_SIGNED))
-    return names, ";".join(names)
+@lru_cache(64)
+def _canonical(sent: tuple[tuple[str, str], ...]) -> tuple[str, str, str]:
+    """The canonical headers before and after `host`, and the names that are signed.
+
+    Cached, because the requests of an upload to its accounts differ only in the host.
+    """
+    found = {name: value for name, value in sent if name not in _NEVER_SIGNED}
+    if any(" " in value or "\t" in value or not value.isascii() for value in found.values()):
+        # Runs of white space count as one space: AWS's rule, by which a proxy that tidies them does no harm.
+        found = {name: " ".join(value.split()) for name, value in found.items()}
+    names = sorted((*found, _HOST))
+    lines = [f"{name}:{found[name]}\n" for name in names if name != _HOST]
+    place = names.index(_HOST)
+    return "".join(lines[:place]), "".join(lines[place:]), ";".join(names)
 
 
 class Signer:
     """Signs requests with one account's credentials. It caches the current second and the key of the day."""
 
     __slots__ = (  # without a `__dict__`, which would show the secrets
-        *("_access_key_id", "_account", "_day", "_key", "_region"),
+        *("_access_key_id", "_account", "_day", "_keyed", "_region"),
         *("_scope", "_second", "_secret", "_stamp", "_token"),
     )
 
@@ -65,7 +75,7 @@ class Signer:
         self._region = account.region_name
         self._second: datetime | None = None
         self._stamp = self._day = self._scope = ""
-        self._key = b""
+        self._keyed: hmac.HMAC
 
     def __repr__(self) -> str:
         return f"Signer(account={self._account!r})"
@@ -79,7 +89,7 @@ class Signer:
         headers: Mapping[str, str],
         moment: datetime,
     ) -> dict[str, str]:
-        """All headers to send except Host, with names in lower case.
+        """All headers to send except Host. Names are in lower case.
 
         `host`: the Host header; `path`: absolute and percent-encoded, as it is sent. `moment` must have a time zone.
         """
@@ -87,26 +97,24 @@ class Signer:
         if second != self._second:
             self._turn_to(second)
 
-        sent = {name.lower(): value for name, value in headers.items()}
+        sent = dict(headers)
         sent["x-amz-date"] = self._stamp
         sent["x-amz-content-sha256"] = UNSIGNED_PAYLOAD
         if self._token is not None:
             sent["x-amz-security-token"] = self._token
-
-        names, signed = _signed_names(tuple(sent))
-        values = {"host": host, **sent}
-        canonical_headers = "\n".join([f"{name}:{values[name]}" for name in names])
-        if not canonical_headers.isascii() or " " in canonical_headers or "\t" in canonical_headers:
-            # Runs of white space count as one space: AWS's rule, by which a proxy that tidies them does no harm.
-            canonical_headers = "\n".join([f"{name}:{' '.join(values[name].split())}" for name in names])
-        canonical = f"{method}\n{path}\n{encode_query(query)}\n{canonical_headers}\n\n{signed}\n{UNSIGNED_PAYLOAD}"
+        before, after, signed = _canonical(tuple(sent.items()))
+        canonical = (
+            f"{method}\n{path}\n{encode_query(query)}\n{before}host:{host}\n{after}\n{signed}\n{UNSIGNED_PAYLOAD}"
+        )
 
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{self._stamp}\n{self._scope}\n{digest}"
-        signature = _hmac(self._key, to_sign).hex()
+        # A copy of a keyed hash is cheaper than `hmac.digest`, which lets another thread have the interpreter.
+        seal = self._keyed.copy()
+        seal.update(to_sign.encode())
         sent["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={self._access_key_id}/{self._scope}, "
-            f"SignedHeaders={signed}, Signature={signature}"
+            f"SignedHeaders={signed}, Signature={seal.hexdigest()}"
         )
         return sent
 
@@ -120,10 +128,6 @@ class Signer:
             self._scope = f"{day}/{self._region}/s3/aws4_request"
             key = f"AWS4{self._secret}".encode()
             for step in (day, self._region, "s3", "aws4_request"):
-                key = _hmac(key, step)
-            self._key = key
+                key = hmac.digest(key, step.encode(), "sha256")
+            self._keyed = hmac.new(key, digestmod="sha256")
         self._second = second
-
-
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), "sha256")

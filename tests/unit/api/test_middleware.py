@@ -31,7 +31,7 @@ def lines() -> Iterator[list[Line]]:
 
 
 async def line_of(lines: list[Line], target: str) -> Line:
-    """The line of the one request for this path: it is written just after the answer."""
+    """The line of the one request for this path; that of a GET is written just after the answer."""
 
     def found() -> list[Line]:
         return [line for line in lines if line["event"] == "request" and line["path"] == target]
@@ -169,7 +169,7 @@ async def test_the_answer_has_no_details_when_the_service_has_an_error_of_its_ow
 
 
 PROGRAM = """
-import asyncio, logging
+import asyncio, logging, os
 import django; django.setup()
 from file.service.logs import configure
 from tests.unit.api.rawhttp import put
@@ -179,6 +179,7 @@ from tests.serving import running
 async def main():
     async with running([MemoryBucket("A")]) as service:
         await put(service, "k\\u00fc%22", b"x")
+        os.write(2, b'{"event": "answered"}\\n')
     logging.getLogger("a.library").warning("its %s", "line")
 
 configure("info")
@@ -186,7 +187,7 @@ asyncio.run(main())
 """
 
 
-def test_each_line_is_one_json_object_when_the_log_is_configured() -> None:
+def test_each_line_is_one_json_object_and_before_the_answer_when_the_log_is_configured() -> None:
     environment = {"PATH": "", "DEBUG": "true", "UPLOAD_ENV_FILE": "", "PYTHONPATH": str(ROOT)}
     environment["DJANGO_SETTINGS_MODULE"] = "mentumfileupload.settings"
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 60}
@@ -194,7 +195,7 @@ def test_each_line_is_one_json_object_when_the_log_is_configured() -> None:
     # The interpreter's own output at its end, and its exit code, are left to the tests of `runserver`.
     lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
     ours = [line for line in lines if line.get("path") != "/_/ready" and line.get("logger") != "httpx"]
-    assert [line["event"] for line in ours] == ["account_stored", "request", "its line"]
+    assert [line["event"] for line in ours] == ["account_stored", "request", "answered", "its line"]
     request = ours[1]
     assert (request["status"], request["key"], request["level"]) == (201, 'k\u00fc"', "info")
     assert request["timestamp"].endswith("Z")
