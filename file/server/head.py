@@ -33,11 +33,11 @@ FIELD = _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
 _TARGET = rb"[!\"\x24-\x7e\x80-\xff]++"
 _HEAD = re.compile(rb"(" + _TOKEN + rb"{1,32}+) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD + rb")*+)\r\n")
 _FIELD = re.compile(rb"([^:]++):([^\r]*+)\r\n")  # for fields that `_HEAD` has accepted
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?@]++)(.*+)")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?@]++)((?:[/?].*+)?)")
 # How every head begins: whoever speaks another protocol is refused at once.
 _BEGIN = re.compile(_TOKEN + rb"{1,32}+(?: |\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/\d\.\d\r\n")
+_OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/(?!1\.[01]\r)\d\.\d\r\n")
 _OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
 
 Headers = list[tuple[bytes, bytes]]
