@@ -14,7 +14,8 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from file.management.server import openfiles
+from file.s3.connections.pool import MOST_KEPT
+from file.server import openfiles
 
 SETTINGS_TAG = "settings"
 TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not name.startswith("_"))
@@ -62,4 +63,5 @@ def open_files() -> openfiles.OpenFiles:
     """The open files that the settings need, and the number that is left for clients."""
     upload = settings.UPLOAD
     accounts, reads = len(upload.accounts), upload.limits.readers
-    return openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads)
+    # The kind of connections that requests do not use at the moment may be idle: `file/s3/client.py` has two kinds.
+    return openfiles.allowed(accounts=accounts, requests=upload.account_requests, reads=reads, idle=MOST_KEPT)

@@ -8,16 +8,13 @@ is a fault of the configuration.
 import resource
 from dataclasses import dataclass
 
-from file.s3.connections.pool import MOST_KEPT
-
 # The most connections, also with a higher limit of open files, because each takes memory.
 MOST_CONNECTIONS = 4096
 _LEAST_CONNECTIONS = 64
 # The ledger and its threads, the log, the metrics listener, the event loop, and files that Python opens for a moment.
 _OWN = 64
-# Other requests to an account, which UPLOAD_ACCOUNT_REQUESTS does not count; and idle connections of the kind that
-# these requests do not use at the moment (`file/s3/client.py` has two).
-_QUESTIONS = 16 + MOST_KEPT
+# Other requests to an account, which UPLOAD_ACCOUNT_REQUESTS does not count.
+_QUESTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +40,11 @@ class OpenFiles:
         )
 
 
-def allowed(*, accounts: int, requests: int, reads: int) -> OpenFiles:
-    """What this process may have after `raise_limit`. `requests` and `reads`: at the same time, per account."""
-    reserve = _OWN + accounts * (requests + reads + _QUESTIONS)
+def allowed(*, accounts: int, requests: int, reads: int, idle: int) -> OpenFiles:
+    """What this process may have after `raise_limit`. Per account: `requests` and `reads` at the same time, and `idle`
+    connections that are kept.
+    """
+    reserve = _OWN + accounts * (requests + reads + _QUESTIONS + idle)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return OpenFiles(max(_finite(soft, reserve), _finite(hard, reserve)), reserve)
 
