@@ -1,0 +1,131 @@
+"""What our own reader finds in the bytes of a connection: `file.server.connection`, with a transport in memory.
+
+The application reads each body to its end and answers 204. So this is the whole path of a request through the server:
+where its head ends, its body, whether another request follows, and what is refused.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.types import Receive, Scope, Send
+
+from file.server.connection import Connection
+from fuzz.judges import Message, Reading
+
+_READ_BYTES = 256 * 1024
+_STEPS = 2  # of the event loop without an event, after which nothing more happens before the next bytes
+_ANSWERS = (b"HTTP/1.1 204 ", b"HTTP/1.1 100 ")  # all others are refusals
+_MALFORMED = "the body is malformed"
+
+
+async def read_by_us(segments: Sequence[bytes]) -> Reading:
+    return await _OurReader().read(segments)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A request, as far as the application has read it."""
+
+    scope: Scope
+    body: bytearray = field(default_factory=bytearray)
+    is_whole: bool = False
+
+
+class _Transport(asyncio.Transport):
+    """Takes everything that is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.is_paused = False
+        self.refusal: str | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not bytes(data[:13]).startswith(_ANSWERS):
+            self.refusal = bytes(data).partition(b"\r\n\r\n")[2].decode()
+
+    def write_eof(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+class _OurReader:
+    """Reads one connection. It is the application of the connection, and all that the connection needs of a server."""
+
+    is_closing = False
+    head_ticks = idle_ticks = 1
+    least_bytes = 0.0
+
+    def __init__(self) -> None:
+        self.application = self
+        self.scratch = memoryview(bytearray(_READ_BYTES))
+        self._transport = _Transport()
+        self._taken: list[_Taken] = []
+        self._events = 0
+
+    async def read(self, segments: Sequence[bytes]) -> Reading:
+        connection = Connection(self)
+        connection.connection_made(self._transport)
+        for segment in segments:
+            for start in range(0, len(segment), _READ_BYTES):
+                piece = segment[start : start + _READ_BYTES]
+                connection.get_buffer(-1)[: len(piece)] = piece
+                connection.buffer_updated(len(piece))
+                await self._until_it_waits(connection)
+                assert not self._transport.is_paused, "the application waits for bytes, and nothing is read"
+        reading = self._reading(connection)
+        connection.connection_lost(None)
+        await self._until_it_waits(connection)
+        return reading
+
+    async def _until_it_waits(self, connection: Connection) -> None:
+        steps = 0
+        while connection.exchange is not None and steps < _STEPS:
+            events = self._events
+            await asyncio.sleep(0)
+            steps = steps + 1 if events == self._events else 0
+
+    def _reading(self, connection: Connection) -> Reading:
+        refusal = self._transport.refusal
+        keeps = refusal is not None or not connection.is_leaving
+        if self._taken and not self._taken[-1].is_whole and connection.is_leaving:
+            refusal = _MALFORMED
+        last = len(self._taken) - 1
+        messages = [_message(taken, keeps=n < last or keeps) for n, taken in enumerate(self._taken)]
+        return Reading(tuple(messages), refusal)
+
+    # --- what the connection calls
+
+    def closed(self, connection: Connection) -> None: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        taken = _Taken(scope)
+        self._taken.append(taken)
+        while not taken.is_whole:
+            message = await receive()
+            self._events += 1
+            if message["type"] == "http.disconnect":
+                break
+            taken.body += message["body"]
+            taken.is_whole = not message["more_body"]
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _message(taken: _Taken, *, keeps: bool) -> Message:
+    scope = taken.scope
+    return Message(
+        method=scope["method"].encode(),
+        target=scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b""),
+        version=scope["http_version"].encode(),
+        fields=tuple(scope["headers"]),
+        body=bytes(taken.body),
+        is_whole=taken.is_whole,
+        keeps=keeps,
+    )
