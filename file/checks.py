@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from file.management.server import openfiles
+from file.server import openfiles
 
 SETTINGS_TAG = "settings"
 TAGS_WITHOUT_SETTINGS = tuple(value for name, value in vars(Tags).items() if not name.startswith("_"))

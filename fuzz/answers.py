@@ -10,7 +10,7 @@ from dataclasses import dataclass
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9]) [ -~]*")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _EMPTY = (204, 304)
-_BEFORE_THE_METHOD = (400, 408, 414, 431)  # the server may send these before it knows that the method is HEAD
+_BEFORE_THE_METHOD = (400, 408, 414, 431, 505)  # the server may send these before it knows that the method is HEAD
 
 
 class NotHttpError(Exception):

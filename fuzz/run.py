@@ -30,8 +30,8 @@ HUNG, ODD, UNLOGGED, HOLDS, DEAD = (
 AT_ONCE = 96
 _LOOK_SECONDS = 0.5
 _SETTLE_SECONDS = 45.0
-# Answers of the HTTP server itself have no id: to invalid HTTP, or to a head that is too large.
-_OF_THE_SERVER = (400, 414, 431)
+# Answers of the HTTP server itself have no id: to invalid HTTP, or to a head that is too large or too slow.
+_OF_THE_SERVER = (400, 408, 414, 431, 505)
 _MIB = 1024 * 1024
 # Beyond what was there before the run: connections to the accounts stay open for the next request, threads for the
 # next job.

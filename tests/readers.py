@@ -24,7 +24,7 @@ from file.logic.accounts.placement import Placement
 from file.logic.naming import name_of, new_file_id
 from file.logic.ports import StorageAccount
 from file.logic.values import FILE_ID, FileState, Limits, Listed, Outcome, Receipt
-from file.management.server.connections import ConnectionLimits
+from file.server.server import ConnectionLimits
 from testkit.account import StoreAccount
 from testkit.memoryledger import MemoryLedger
 from tests.buckets import registry_of, s3_buckets

@@ -14,12 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.logic.ports import StorageAccount
 from file.logic.values import Account
-from file.management.server.connections import ConnectionLimits
-from file.management.server.serving import new_server
+from file.server.server import ConnectionLimits
+from file.server.serving import serving
 from file.service.application import Application, create_application
 from file.service.settings import UploadSettings
 from mentumfileupload.config.uploadsettings import read_settings
-from testkit.ports import free_port
 from testkit.serviceprocess import TOKEN
 from tests.databases import scratch_sqlite
 
@@ -99,22 +98,8 @@ async def listening(
     application: ASGIApp, drain: Callable[[float], Awaitable[object]], limits: ConnectionLimits
 ) -> AsyncIterator[str]:
     """Serve the application at the URL that is yielded; then `drain` it and stop."""
-    port = free_port()
-    server = new_server(application, "127.0.0.1", port, limits)
-    serving = asyncio.ensure_future(server.serve())
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", **PLAIN) as client, asyncio.timeout(10):
-            while not await _is_ready(client):  # noqa: ASYNC110 - only an answer shows that the socket is served
-                await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await drain(0)
-        server.stop()
-        await asyncio.wait((serving,), timeout=10)
-
-
-async def _is_ready(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/_/ready")).status_code == 200
-    except httpx.TransportError:
-        return False
+    async with serving(application, "127.0.0.1", 0, limits) as server:
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            await drain(0)

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from file.api.body import Body
-from file.logic.errors import KeyRefusedError, MalformedRequestError, S3ApiMissingError
+from file.logic.errors import ExpectationRefusedError, KeyRefusedError, MalformedRequestError, S3ApiMissingError
 from file.logic.naming import key_from_path
 
 Right = Literal["upload", "read", "list", "erase", "metrics"]
@@ -78,7 +78,9 @@ def request_of(scope: Scope) -> Request:
 
 
 def check_head(scope: Scope) -> None:
-    """Raises `MalformedRequestError` for a Host that RFC 9112 forbids, `S3ApiMissingError` for a signature of S3."""
+    """Raises `MalformedRequestError` for a Host that RFC 9112 forbids, `ExpectationRefusedError`, and
+    `S3ApiMissingError` for a signature of S3.
+    """
     host = None
     is_signed = False
     for name, value in scope["headers"]:
@@ -88,7 +90,9 @@ def check_head(scope: Scope) -> None:
             host = value
         elif name == b"authorization":
             is_signed = value.upper().startswith(_S3_SCHEMES)
-    if not host and scope["http_version"] == "1.1":  # the server adds an empty Host where the client sent none
+        elif name == b"expect" and value.lower() != b"100-continue" and scope["http_version"] == "1.1":
+            raise ExpectationRefusedError
+    if not host and scope["http_version"] == "1.1":
         raise MalformedRequestError("The request has no header Host.")
     if host and host.translate(None, _HOST_CHARACTERS):
         raise MalformedRequestError("The header Host is not a host name or an address, with or without a port.")

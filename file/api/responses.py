@@ -1,4 +1,4 @@
-"""Receipts and errors become JSON and a status. The only module that has the statuses of errors.
+"""Receipts and errors become JSON and a status. Has the statuses of all errors; those in a head come from the server.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code` (docs/errors.md). A receipt that was not
 acknowledged is a problem, too, with the outcome of every account. The text of a foreign exception never gets here.
@@ -27,11 +27,12 @@ from file.logic.values import (
     ReplicaState,
     checksum_text,
 )
+from file.server.responses import STATUSES as STATUSES_OF_HEADS
 
 STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
+    **STATUSES_OF_HEADS,
     errors.NotMultipartError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.MalformedFormError: HTTPStatus.BAD_REQUEST,
-    errors.MalformedRequestError: HTTPStatus.BAD_REQUEST,
     errors.FileMissingError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.FilenameMissingError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.FilenameRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -39,6 +40,7 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.MetadataRefusedError: HTTPStatus.BAD_REQUEST,
     errors.HeaderRefusedError: HTTPStatus.BAD_REQUEST,
     errors.EncodingRefusedError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.ExpectationRefusedError: HTTPStatus.EXPECTATION_FAILED,
     errors.S3ApiMissingError: HTTPStatus.NOT_IMPLEMENTED,
     errors.DigestRefusedError: HTTPStatus.BAD_REQUEST,
     errors.RequestTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -60,7 +62,6 @@ STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     errors.TokenRefusedError: HTTPStatus.UNAUTHORIZED,
     errors.HostRefusedError: HTTPStatus.MISDIRECTED_REQUEST,
     errors.OriginRefusedError: HTTPStatus.FORBIDDEN,
-    errors.ClientTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ReaderTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientGoneError: HTTPStatus.BAD_REQUEST,  # no client reads it; the log line needs a status
     errors.UnreadableError: HTTPStatus.BAD_GATEWAY,

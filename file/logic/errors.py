@@ -5,6 +5,7 @@ UploadError                     never raised itself; class attributes: code, mes
 |  +- NotMultipartError  MalformedFormError  MalformedRequestError  FileMissingError  FilenameMissingError
 |  +- FilenameRefusedError  KeyRefusedError  MetadataRefusedError  DigestRefusedError
 |  +- HeaderRefusedError  EncodingRefusedError  S3ApiMissingError
+|  +- TargetTooLongError  HeadTooLargeError  VersionRefusedError  ExpectationRefusedError
 |  +- RequestTooLargeError  FileTooLargeError  DigestMismatchError  SizeMismatchError
 |  +- TokenMissingError  TokenRefusedError  HostRefusedError  OriginRefusedError
 |  +- ClientTooSlowError  ReaderTooSlowError  ClientGoneError
@@ -35,7 +36,8 @@ UploadError                     never raised itself; class attributes: code, mes
 +- WrongAnswerError             a check has failed    (accounts/checkup/checks.py)
 
 `code` is stable and documented in docs/errors.md. `message` is what a client reads: it names a field and a limit,
-never the text of a foreign exception. HTTP statuses are in `file/api/responses.py`, not here.
+never the text of a foreign exception. HTTP statuses are in `file/api/responses.py` and, for errors in a head, in
+`file/server/responses.py`, not here.
 """
 
 from collections.abc import Sequence
@@ -124,6 +126,26 @@ class HeaderRefusedError(RequestError):
 class EncodingRefusedError(RequestError):
     code = "encoding_refused"
     message = "The body is in an encoding that the service does not accept."
+
+
+class TargetTooLongError(RequestError):
+    code = "target_too_long"
+    message = "The request target is too long."
+
+
+class HeadTooLargeError(RequestError):
+    code = "head_too_large"
+    message = "The head of the request is too large."
+
+
+class VersionRefusedError(RequestError):
+    code = "version_refused"
+    message = "The service speaks HTTP/1.1."
+
+
+class ExpectationRefusedError(RequestError):
+    code = "expectation_refused"
+    message = "The header Expect must be 100-continue."
 
 
 class S3ApiMissingError(RequestError):

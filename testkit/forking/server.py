@@ -42,7 +42,7 @@ PRELOADED = (
     "encodings.idna",
     "file.api.responses",
     "file.logic.handleinmultipleaccounts",
-    "file.management.server.serving",
+    "file.server.serving",
     "file.s3.bucket",
     "mentumfileupload.config.uploadsettings",
     "psycopg",

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from file.checks import open_files
-from file.management.server import openfiles
-from file.management.server.connections import ConnectionLimits
-from file.management.server.serving import run
 from file.management.terminal import OK, exit_now, opened_ledger
+from file.server import openfiles
+from file.server.server import ConnectionLimits
+from file.server.serving import run
 from file.service.application import create_application
 from file.service.logs import configure
 

@@ -1,6 +1,6 @@
 """Every request, on every route, gets an answer of our own and one line in our log, also when its head is odd.
 
-A request that ends without an answer of the application would get an empty 500 from the server below, and no line.
+A request that ends without an answer of the application would get a 500 of the server below, and no line.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from testkit.serviceprocess import ServiceProcess, wait_for
 from tests.service.hostile.oddheads import API, ODD, PAGES, Odd
 from tests.serving import Running, running
-from tests.unit.api.expectations import PART, three, until
+from tests.unit.api.expectations import PART, assert_problem, three, until
 from tests.unit.api.processes import service_alone
 from tests.unit.api.rawhttp import Answer, Listening, connected, head, put
 
@@ -113,6 +113,7 @@ async def test_a_read_is_refused_when_its_own_body_is_broken(service: Running, o
 
 @pytest.mark.parametrize("field", ["content-length: " + "9" * 4400, "content-length: 18446744073709551616", "a b: c"])
 async def test_the_server_refuses_when_a_head_is_not_one_of_http(service: Running, field: str) -> None:
-    """The application does not get it: the answer is empty, and there is no line."""
+    """The application does not get it: the answer has no id, and there is no line."""
     answer = await answer_to(service, "GET /_/health", Odd((field,)))
-    assert (answer.status_code, answer.body) == (400, b"")
+    assert_problem(answer, 400, "malformed_request")
+    assert "x-request-id" not in answer.headers

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from file import metrics
 from file.logic.values import READER_BYTES, KiB, Limits, MiB
-from file.management.server.connections import can_be_seen
 from testkit.account import StoreAccount
 from testkit.faults.faults import Fault
 from testkit.serviceprocess import TOKEN
@@ -35,7 +34,6 @@ READERS = Limits(memory=MEMORY).readers
 OF_AN_ACCOUNT = READERS * 3 // 4
 LARGE = content(3 * MiB)  # more than the service takes before a client has read any of it
 PATIENTLY = {"client_grace_seconds": 100.0}
-on_linux = pytest.mark.skipif(not can_be_seen(), reason="this system does not tell what a client has taken")
 
 
 class IdleReader:
@@ -171,7 +169,6 @@ async def test_a_reader_gets_the_file_when_it_is_the_account_that_is_slow(proxie
             assert (await client.get("/files/k")).content == body
 
 
-@on_linux
 async def test_a_connection_is_ended_when_an_answer_is_not_taken_that_the_server_has_whole(accounts: Accounts) -> None:
     body = LARGE[: 450 * KiB]
     async with serving(accounts["A"], head_seconds=0.4) as service:

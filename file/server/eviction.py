@@ -3,31 +3,34 @@
 The server accepts a limited number of connections; further clients wait in the kernel's queue. Idle connections count,
 so they could keep out the health check. Above three quarters of the limit, idle connections are closed until half of
 the limit is left and no address has more than a quarter of it: first those of the address with the most connections,
-and of these the one that has been idle the longest. A connection with a request is never closed here. One whose client
-sent something in the last second may have a request on its way: it is closed only when nearly all connections are in
-use. Below three quarters no address is limited, because a proxy has one address for all its clients.
+and of these the one that has been idle the longest. A connection with a request is never closed here. One that was used
+in the last second may have a request on its way: it is closed only when nearly all connections are in use. Below three
+quarters no address is limited, because a proxy has one address for all its clients.
 """
 
+import socket
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-Peer = tuple[str | bytes, str]
+T = TypeVar("T")
+Address = str | bytes
 
-# A client that sent something within this time may have a request on the way: its connection is closed last.
+# A connection that was used within this time may have a request on the way: it is closed last.
 _RECENT_SECONDS = 1.0
 _MAPPED = bytes(10) + b"\xff\xff"  # the start of an IPv4 address in IPv6 form
 _NETWORK_BYTES = 8  # an IPv6 client has at least a /64
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
-    """A connection without a request. `since` is when that was first seen, on the clock of `time.monotonic`."""
+class Idle(Generic[T]):
+    """A connection without a request. `since` is when that began, on one clock for all."""
 
-    file: int
-    peer: Peer
+    connection: T
+    address: Address
     since: float
-    silent_seconds: float  # since the last byte, or since it was opened
+    silent_seconds: float  # since its last byte, its last request, or since it was opened
 
     @property
     def rank(self) -> tuple[bool, float, float]:
@@ -39,23 +42,23 @@ def is_scarce(connections: int, most: int) -> bool:
     return connections >= most * 3 // 4
 
 
-def address_of(peer: Peer) -> str | bytes:
+def address_of(host: str) -> Address:
     """What counts as one address. For IPv6 it is the network, because one client has all of its addresses."""
-    host = peer[0]
-    if isinstance(host, str):
+    if ":" not in host:
         return host
-    return host[-4:] if host.startswith(_MAPPED) else host[:_NETWORK_BYTES]
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return socket.inet_ntoa(packed[-4:]) if packed.startswith(_MAPPED) else packed[:_NETWORK_BYTES]
 
 
-def to_evict(idle: Sequence[Idle], connections: Counter[str | bytes], most: int) -> Iterator[Idle]:
+def to_evict(idle: Sequence[Idle[T]], connections: Counter[Address], most: int) -> Iterator[Idle[T]]:
     """The connections to close. `connections`: their number by address, with those that have a request."""
     total = connections.total()
     if not is_scarce(total, most):
         return
-    by_address: dict[str | bytes, list[Idle]] = defaultdict(list)
+    by_address: dict[Address, list[Idle[T]]] = defaultdict(list)
     for each in idle:
-        by_address[address_of(each.peer)].append(each)
-    turns: list[tuple[int, Idle]] = []  # with the number of connections that its address has before
+        by_address[each.address].append(each)
+    turns: list[tuple[int, Idle[T]]] = []  # with the number of connections that its address has before
     for address, its in by_address.items():
         its.sort(key=lambda each: each.rank)
         turns += [(connections[address] - before, each) for before, each in enumerate(its)]

@@ -1,0 +1,129 @@
+"""One request and its answer, as ASGI sees them: `scope`, `receive`, and `send`.
+
+`receive` gives the body as it arrives, also after the answer, and `http.disconnect` when the client is gone, when the
+body ends early or is malformed, and when body and answer are complete. A client that ends only its sending side after a
+whole request still gets its answer. `send` waits while the client does not read, and does nothing once it is gone.
+"""
+
+import asyncio
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Message, Scope
+
+from file.logic.errors import MalformedRequestError
+from file.server.body import Chunked, Sized
+from file.server.head import Head
+from file.server.outgoing import Outgoing
+from file.server.responses import CONTINUE
+
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
+Place = tuple[str, int]
+
+
+class Wire(Protocol):
+    """What an exchange needs of its connection. `has_ended`: the client sends nothing more. `is_lost`: it is gone."""
+
+    data: bytes  # has arrived; the bytes before `start` are used
+    start: int
+    has_ended: bool
+    is_lost: bool
+
+    def read_on(self) -> None:
+        """Bytes of `data` were used."""
+
+    def write(self, pieces: list[bytes]) -> None: ...
+
+    async def until_writable(self) -> None: ...
+
+
+class Exchange:
+    """One task at a time may receive, and one may send."""
+
+    __slots__ = ("_awaits_body", "_has_all", "_head", "_is_malformed", "_waiter", "_wire", "body", "outgoing")
+
+    def __init__(self, head: Head, wire: Wire) -> None:
+        self.outgoing = Outgoing(head)
+        self.body: Sized | Chunked = Chunked() if head.length is None else Sized(head.length)
+        self._awaits_body = head.expects_continue  # the client waits until we ask for the body
+        self._has_all = False  # the application was told of the end of the body
+        self._head = head
+        self._is_malformed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._wire = wire
+
+    def scope(self, client: Place, server: Place) -> Scope:
+        head = self._head
+        path = unquote_to_bytes(head.raw_path) if b"%" in head.raw_path else head.raw_path
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": "http",
+            "path": path.decode("utf-8", "replace"),
+            "raw_path": head.raw_path,
+            "query_string": head.query_string,
+            "root_path": "",
+            "headers": head.headers,
+            "client": client,
+            "server": server,
+            "state": {},
+            "extensions": {},
+        }
+
+    async def receive(self) -> Message:
+        while not self._wire.is_lost and not (self._has_all and self.outgoing.ended):
+            if not self._has_all:
+                piece = self._take()
+                if piece or self.body.ended:
+                    self._has_all = self.body.ended
+                    return {"type": "http.request", "body": piece, "more_body": not self.body.ended}
+                if self._is_malformed or self._wire.has_ended:
+                    break
+            await self._wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Raises `RuntimeError` for messages that are not one valid answer."""
+        if self._wire.is_lost:
+            return
+        if message["type"] == "http.response.start":
+            self.outgoing.start(message["status"], message.get("headers", ()))
+            return
+        if not self.body.ended:  # the next request would begin inside of this body
+            self.outgoing.closes = True
+        more = message.get("more_body", False)
+        self._wire.write(self.outgoing.pieces(message.get("body", b""), more=more))
+        if more:
+            await self._wire.until_writable()
+        else:
+            self.wake()
+
+    def wake(self) -> None:
+        """Something has changed on the connection, or the answer is complete."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _take(self) -> bytes:
+        """The next piece of the body, if one has arrived."""
+        wire = self._wire
+        if wire.start == len(wire.data) or self._is_malformed:
+            return b""
+        try:
+            piece, wire.start = self.body.take(wire.data, wire.start)
+        except MalformedRequestError:
+            self._is_malformed = True
+            return b""
+        wire.read_on()
+        return piece
+
+    async def _wait(self) -> None:
+        if self._awaits_body and not self.outgoing.begun:
+            self._wire.write([CONTINUE])
+        self._awaits_body = False
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
