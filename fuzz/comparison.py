@@ -48,8 +48,7 @@ def _differences(ours: Message, theirs: Message, reading: Reading, name: str) ->
     longest, other = sorted((ours.body, theirs.body), key=len, reverse=True)
     if longest != other if ours.is_whole else not longest.startswith(other):
         yield f"reads the body {ours.body[:200]!r} of {line}: it is {theirs.body[:200]!r}"
-    # h11 keeps no connection of HTTP/1.0.
-    if ours.is_whole and ours.keeps and not theirs.keeps and not (name == "h11" and ours.version == b"1.0"):
+    if ours.is_whole and ours.keeps and not theirs.keeps:
         yield f"keeps the connection after {line}, which closes it"
 
 

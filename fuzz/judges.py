@@ -61,7 +61,8 @@ def read_by_h11(wire: bytes) -> Reading:
         if not isinstance(request, h11.Request):
             break
         body, is_whole, refusal = _body_by_h11(connection)
-        keeps = connection.their_state is not h11.MUST_CLOSE
+        # h11 keeps no connection of HTTP/1.0; to judge what follows there, it is asked to go on.
+        keeps = connection.their_state is not h11.MUST_CLOSE or request.http_version == b"1.0"
         fields = tuple((bytes(name), bytes(value)) for name, value in request.headers)
         messages.append(Message(request.method, request.target, request.http_version, fields, body, is_whole, keeps))
         if refusal is not None or not is_whole or not keeps:

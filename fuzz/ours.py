@@ -1,11 +1,12 @@
 """What our own reader finds in the bytes of a connection: `file.server.connection`, with a transport in memory.
 
 The application reads each body to its end and answers 204. So this is the whole path of a request through the server:
-where its head ends, its body, whether another request follows, and what is refused.
+where its head ends, its body, whether another request follows, and what is refused. It reads bodies as ASGI does, or
+into memory of its own, where the server offers that.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
@@ -13,14 +14,16 @@ from starlette.types import Receive, Scope, Send
 from file.server.connection import Connection
 from fuzz.judges import Message, Reading
 
+ReceiveInto = Callable[[memoryview], Awaitable[int]]
 _READ_BYTES = 256 * 1024
+_MEMORY_BYTES = 100
 _STEPS = 2  # of the event loop without an event, after which nothing more happens before the next bytes
 _ANSWERS = (b"HTTP/1.1 204 ", b"HTTP/1.1 100 ")  # all others are refusals
 _MALFORMED = "the body is malformed"
 
 
-async def read_by_us(segments: Sequence[bytes]) -> Reading:
-    return await _OurReader().read(segments)
+async def read_by_us(segments: Sequence[bytes], *, into_memory: bool = False) -> Reading:
+    return await _OurReader(into_memory=into_memory).read(segments)
 
 
 @dataclass(slots=True)
@@ -62,8 +65,9 @@ class _OurReader:
     head_ticks = idle_ticks = 1
     least_bytes = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, into_memory: bool) -> None:
         self.application = self
+        self._into_memory = into_memory
         self.scratch = memoryview(bytearray(_READ_BYTES))
         self._transport = _Transport()
         self._taken: list[_Taken] = []
@@ -107,6 +111,9 @@ class _OurReader:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         taken = _Taken(scope)
         self._taken.append(taken)
+        receive_into = scope["extensions"].get("mentum.receive_into") if self._into_memory else None
+        if receive_into is not None:
+            await self._read_into_memory(taken, receive_into)
         while not taken.is_whole:
             message = await receive()
             self._events += 1
@@ -116,6 +123,13 @@ class _OurReader:
             taken.is_whole = not message["more_body"]
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
+
+    async def _read_into_memory(self, taken: _Taken, receive_into: ReceiveInto) -> None:
+        """All but the end of the body, in pieces of any size."""
+        memory = memoryview(bytearray(_MEMORY_BYTES))
+        while size := await receive_into(memory):
+            self._events += 1
+            taken.body += memory[:size]
 
 
 def _message(taken: _Taken, *, keeps: bool) -> Message:

@@ -15,14 +15,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fuzz.comparison import leniencies, refused_alone
-from fuzz.judges import read_by_h11, read_by_llhttp
+from fuzz.judges import Reading, read_by_h11, read_by_llhttp
 from fuzz.ours import read_by_us
-from fuzz.strictness import reason_of
+from fuzz.strictness import LENIENCIES, can_be_judged, reason_of
 from fuzz.wires import Wires
 from soak.report import Progress, table
 
 WHOLE, QUICK = 100_000, 4_000
 _SHOWN = 20
+_NOT_JUDGED = "not judged"
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Figures:
     body_bytes: int = 0
     refused: int = 0  # by our reader
     refused_alone: Counter[str] = field(default_factory=Counter)  # of these, by the reason
+    more_lenient: Counter[str] = field(default_factory=Counter)  # requests, by the reason
     findings: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -48,22 +50,46 @@ async def compare(seed: int, numbers: Iterable[int], progress: Progress | None =
 
 
 async def _read(figures: Figures, number: int, wire: bytes, segments: list[bytes]) -> None:
-    ours = await read_by_us([wire])
-    by_h11, by_llhttp = read_by_h11(wire), read_by_llhttp(wire)
     figures.cases += 1
+    ours = await read_by_us([wire])
     figures.requests += sum(message.is_whole for message in ours.messages)
     figures.body_bytes += sum(len(message.body) for message in ours.messages)
     figures.refused += ours.refusal is not None
-    found = [*leniencies(ours, by_h11, "h11"), *leniencies(ours, by_llhttp, "llhttp")]
-    if (cut := await read_by_us(segments)) != ours:
+    found = []
+    cut = await read_by_us(segments, into_memory=True)
+    if (cut.messages, cut.refusal is None) != (ours.messages, ours.refusal is None):
         found.append(f"reads {cut} in segments, and {ours} in one piece")
-    if (refused := refused_alone(ours, (by_h11, by_llhttp))) is not None:
+    while leveled := _leveled(figures, wire, ours):
+        wire, ours = leveled, await read_by_us([leveled])
+    ours = _judged(ours)
+    by_h11, by_llhttp = read_by_h11(wire), read_by_llhttp(wire)
+    found += [*leniencies(ours, by_h11, "h11"), *leniencies(ours, by_llhttp, "llhttp")]
+    refused = refused_alone(ours, (by_h11, by_llhttp)) if ours.refusal != _NOT_JUDGED else None
+    if refused is not None:
         reason = reason_of(refused, wire)
         if reason is None:
             found.append(f"refuses {refused}, and no reason is known: {ours.refusal}")
         else:
             figures.refused_alone[reason] += 1
     figures.findings += [(number, text) for text in found]
+
+
+def _leveled(figures: Figures, wire: bytes, ours: Reading) -> bytes | None:
+    """The bytes without the first known leniency; None if there is none."""
+    for message in ours.messages:
+        for reason, level in LENIENCIES.items():
+            if (leveled := level(message, wire)) != wire:
+                figures.more_lenient[reason] += 1
+                return leveled
+    return None
+
+
+def _judged(ours: Reading) -> Reading:
+    """Up to a request that llhttp cannot judge."""
+    for number, message in enumerate(ours.messages):
+        if not can_be_judged(message):
+            return Reading(ours.messages[:number], _NOT_JUDGED)
+    return ours
 
 
 def main() -> int:
@@ -89,6 +115,7 @@ def _told(figures: Figures) -> dict[str, object]:
         "bytes of bodies": figures.body_bytes,
         "refused": figures.refused,
         "refused by ours alone": dict(figures.refused_alone.most_common()),
+        "accepted by ours alone": dict(figures.more_lenient.most_common()),
         "findings": len(figures.findings),
     }
 

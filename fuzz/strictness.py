@@ -1,4 +1,8 @@
-"""Why our reader refuses a request that h11 and llhttp both accept: all reasons. Each is stricter on purpose."""
+"""Where our reader and the judges differ on purpose: all reasons.
+
+It is stricter: `REASONS`. It is more lenient in three points that do not change where a request ends: `LENIENCIES`. The
+bytes of these are replaced before the judges read them, so that everything else is compared.
+"""
 
 import re
 from collections.abc import Callable
@@ -35,3 +39,44 @@ REASONS: dict[str, Shows] = {
 def reason_of(message: Message, wire: bytes) -> str | None:
     """The first reason that shows; None if the request should have been accepted."""
     return next((reason for reason, shows in REASONS.items() if shows(message, wire)), None)
+
+
+# Of each length a method that llhttp knows: a method of the same length moves no other byte.
+_METHODS = (b"PUT", b"POST", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCALENDAR")
+_KNOWN = frozenset((*_METHODS, b"GET", b"HEAD", b"TRACE"))
+_BY_LENGTH = {len(method): method for method in _METHODS}
+_UTF_8 = re.compile(rb"[\x80-\xff]+")
+_H11_DIGITS = 20
+
+
+def _with_known_method(message: Message, wire: bytes) -> bytes:
+    known = _BY_LENGTH.get(len(message.method))
+    if known is None or message.method in _KNOWN:
+        return wire
+    return re.sub(rb"(?<![^\s])" + re.escape(message.method) + rb"(?= )", known, wire)
+
+
+def _with_ascii_target(message: Message, wire: bytes) -> bytes:
+    for found in _UTF_8.findall(message.target):
+        wire = wire.replace(found, b"a" * len(found))
+    return wire
+
+
+def _without_zeros(message: Message, wire: bytes) -> bytes:
+    for length in message.values(b"content-length"):
+        if len(length) > _H11_DIGITS:
+            wire = wire.replace(length, length.lstrip(b"0") or b"0")
+    return wire
+
+
+# What our reader accepts and a judge does not, and what is replaced by what in the bytes.
+LENIENCIES: dict[str, Callable[[Message, bytes], bytes]] = {
+    "a method that llhttp does not know": _with_known_method,
+    "UTF-8 in a target, as curl sends it": _with_ascii_target,  # both judges refuse it
+    "more than 20 digits of a length, with zeros": _without_zeros,  # h11 refuses it
+}
+
+
+def can_be_judged(message: Message) -> bool:
+    """Not if its method could not be replaced."""
+    return message.method in _KNOWN

@@ -139,7 +139,7 @@ class Wires:
         if chance.random() < _OF_THE_API:
             return self._cases.case(number).wire
         wire = b"".join(_request(chance).wire() for _ in range(chance.choice((1, 1, 2, 3))))
-        for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
+        for _ in range(chance.choice((0, 0, 0, 1, 1, 3))):
             wire = _marked(chance, wire)
         return wire
 

@@ -27,15 +27,15 @@ _MAX_TARGET_BYTES = 16 * 1024
 _MAX_FIELDS = 100
 _MAX_LENGTH_DIGITS = 19
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-FIELD = _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+FIELD = TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
 # Visible ASCII, and UTF-8 that some clients do not percent-encode. Without `#`: a fragment is not sent.
 _TARGET = rb"[!\"\x24-\x7e\x80-\xff]++"
-_HEAD = re.compile(rb"(" + _TOKEN + rb"{1,32}+) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD + rb")*+)\r\n")
+_HEAD = re.compile(rb"(" + TOKEN + rb"{1,32}+) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD + rb")*+)\r\n")
 _FIELD = re.compile(rb"([^:]++):([^\r]*+)\r\n")  # for fields that `_HEAD` has accepted
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?@]++)(.*+)")
 # How every head begins: whoever speaks another protocol is refused at once.
-_BEGIN = re.compile(_TOKEN + rb"{1,32}+(?: |\Z)")
+_BEGIN = re.compile(TOKEN + rb"{1,32}+(?: |\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/\d\.\d\r\n")
 _OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
@@ -79,8 +79,10 @@ def read_head(data: bytes) -> Head:
     hosts = told.get(b"host", ())
     if len(hosts) != 1 and (hosts or not is_old):
         raise MalformedRequestError("The request must have one header Host.")
+    if method == b"CONNECT":  # a proxy may take the bytes behind it for a tunnel
+        raise MalformedRequestError("The service is no proxy.")
     path, _, query = _origin_form(target, headers).partition(b"?")
-    options = b",".join(told.get(b"connection", ())).lower().replace(b" ", b"").split(b",")
+    options = b",".join(told.get(b"connection", ())).lower().translate(None, b" \t").split(b",")
     expectations = told.get(b"expect", ())
     return Head(
         method=str(method, "ascii"),
@@ -89,7 +91,7 @@ def read_head(data: bytes) -> Head:
         version="1.0" if is_old else "1.1",
         headers=headers,
         length=_length(told.get(b"content-length", ()), told.get(b"transfer-encoding", ()), is_old=is_old),
-        keeps_alive=(b"keep-alive" in options) if is_old else (b"close" not in options),
+        keeps_alive=b"close" not in options and (not is_old or b"keep-alive" in options),
         expects_continue=not is_old and [each.lower() for each in expectations] == [b"100-continue"],
     )
 
