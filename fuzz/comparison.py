@@ -16,11 +16,11 @@ def leniencies(ours: Reading, judge: Reading, name: str) -> Iterator[str]:
     """What our reader accepts and the judge refuses, or reads as something else. There must be nothing."""
     for number, message in enumerate(ours.messages):
         if number >= len(judge.messages):
-            yield f"accepts {_line(message)}, which {name} does not: {judge.refusal}"
+            yield f"accepts {line_of(message)}, which {name} does not: {judge.refusal}"
             return
         yield from (f"{text}, says {name}" for text in _differences(message, judge.messages[number], ours, name))
     if ours.waits and len(judge.messages) > len(ours.messages):
-        yield f"waits for the end of {_line(judge.messages[len(ours.messages)])}, which {name} has read"
+        yield f"waits for the end of {line_of(judge.messages[len(ours.messages)])}, which {name} has read"
 
 
 def refused_alone(ours: Reading, judges: Sequence[Reading]) -> Message | None:
@@ -36,11 +36,11 @@ def refused_alone(ours: Reading, judges: Sequence[Reading]) -> Message | None:
 
 
 def _differences(ours: Message, theirs: Message, reading: Reading, name: str) -> Iterator[str]:
-    line = _line(ours)
+    line = line_of(ours)
     if (ours.method, ours.version) != (theirs.method, theirs.version):
-        yield f"reads {line} in {ours.version!r}: it is {_line(theirs)} in {theirs.version!r}"
+        yield f"reads {line} in {ours.version!r}: it is {line_of(theirs)} in {theirs.version!r}"
     if (ours.target, _levelled(ours.fields)) != _without_host(theirs):
-        yield f"reads {line} with {ours.fields}: it is {_line(theirs)} with {theirs.fields}"
+        yield f"reads {line} with {ours.fields}: it is {line_of(theirs)} with {theirs.fields}"
     if ours.is_whole and not theirs.is_whole:
         yield f"has found an end of the body of {line} that is none"
     if theirs.is_whole and not ours.is_whole and reading.waits:
@@ -68,5 +68,5 @@ def _levelled(fields: Fields) -> Fields:
     return tuple((name, value.lower() if name == b"transfer-encoding" else value) for name, value in fields)
 
 
-def _line(message: Message) -> str:
+def line_of(message: Message) -> str:
     return f"{message.method[:40]!r} {message.target[:80]!r}"

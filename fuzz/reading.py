@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fuzz.comparison import leniencies, refused_alone
+from fuzz.comparison import leniencies, line_of, refused_alone
 from fuzz.judges import Reading, read_by_h11, read_by_llhttp
 from fuzz.ours import read_by_us
 from fuzz.strictness import LENIENCIES, can_be_judged, reason_of
@@ -68,7 +68,7 @@ async def _read(figures: Figures, number: int, wire: bytes, segments: list[bytes
     if refused is not None:
         reason = reason_of(refused, wire)
         if reason is None:
-            found.append(f"refuses {refused}, and no reason is known: {ours.refusal}")
+            found.append(f"refuses {line_of(refused)}, and no reason is known: {ours.refusal}")
         else:
             figures.refused_alone[reason] += 1
     figures.findings += [(number, text) for text in found]

@@ -1,6 +1,6 @@
 """Where our reader and the judges differ on purpose: all reasons.
 
-It is stricter: `REASONS`. It is more lenient in three points that do not change where a request ends: `LENIENCIES`. The
+It is stricter: `REASONS`. It is more lenient in a few points that do not change where a request ends: `LENIENCIES`. The
 bytes of these are replaced before the judges read them, so that everything else is compared.
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from fuzz.judges import Message
 
 Shows = Callable[[Message, bytes], bool]
+# A path, an asterisk, or an absolute target without a user.
+_PLACE = re.compile(rb"/|\*\Z|https?://[^@/?]+(?:[/?]|\Z)", re.IGNORECASE)
 
 
 def _found(pattern: bytes) -> Shows:
@@ -20,14 +22,15 @@ def _found(pattern: bytes) -> Shows:
 # Whether the request, as a judge reads it, or the bytes of the whole connection show the reason.
 REASONS: dict[str, Shows] = {
     "a version other than 1.0 and 1.1": lambda message, _: message.version not in (b"1.0", b"1.1"),
-    "a target that is no path": lambda message, _: not re.match(rb"/|\*\Z|https?://[^@/?]", message.target, re.I),
+    "the method CONNECT": lambda message, _: message.method == b"CONNECT",
+    "a target that is no path": lambda message, _: not _PLACE.match(message.target),
     "a fragment in the target": lambda message, _: b"#" in message.target,
     "a target of more than 16 KiB": lambda message, _: len(message.target) > 16 * 1024,
     "more than 100 fields": lambda message, _: len(message.fields) > 100,
     "a head of more than 64 KiB": lambda _, wire: len(wire) > 64 * 1024,
     "a coding in HTTP/1.0": lambda message, _: message.version == b"1.0" and bool(message.values(b"transfer-encoding")),
-    "a length of more than 18 digits": lambda message, _: any(
-        len(value.lstrip(b"0")) > 18 for value in message.values(b"content-length")
+    "a length of more than 19 digits": lambda message, _: any(
+        len(value.lstrip(b"0")) > 19 for value in message.values(b"content-length")
     ),
     "more than one empty line before the request": _found(rb"(?:\A|\r\n)\r\n\r\n"),
     "the size of a chunk with more than 15 digits": _found(rb"\r\n[0-9A-Fa-f]{16}"),
@@ -46,6 +49,8 @@ _METHODS = (b"PUT", b"POST", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PRO
 _KNOWN = frozenset((*_METHODS, b"GET", b"HEAD", b"TRACE"))
 _BY_LENGTH = {len(method): method for method in _METHODS}
 _UTF_8 = re.compile(rb"[\x80-\xff]+")
+_UPGRADE = re.compile(rb"upgrade:", re.IGNORECASE)
+_SPACE = re.compile(rb"chunked[ \t]+(?=\r\n)", re.IGNORECASE)
 _H11_DIGITS = 20
 
 
@@ -54,6 +59,14 @@ def _with_known_method(message: Message, wire: bytes) -> bytes:
     if known is None or message.method in _KNOWN:
         return wire
     return re.sub(rb"(?<![^\s])" + re.escape(message.method) + rb"(?= )", known, wire)
+
+
+def _without_upgrade(message: Message, wire: bytes) -> bytes:
+    return _UPGRADE.sub(b"x-grade:", wire) if message.values(b"upgrade") else wire
+
+
+def _without_space(message: Message, wire: bytes) -> bytes:
+    return _SPACE.sub(b"chunked", wire) if message.values(b"transfer-encoding") else wire
 
 
 def _with_ascii_target(message: Message, wire: bytes) -> bytes:
@@ -72,6 +85,8 @@ def _without_zeros(message: Message, wire: bytes) -> bytes:
 # What our reader accepts and a judge does not, and what is replaced by what in the bytes.
 LENIENCIES: dict[str, Callable[[Message, bytes], bytes]] = {
     "a method that llhttp does not know": _with_known_method,
+    "an upgrade, which is ignored": _without_upgrade,  # httptools reads no body then
+    "space behind a coding": _without_space,  # llhttp refuses a tab
     "UTF-8 in a target, as curl sends it": _with_ascii_target,  # both judges refuse it
     "more than 20 digits of a length, with zeros": _without_zeros,  # h11 refuses it
 }

@@ -33,7 +33,7 @@ FIELD = TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
 _TARGET = rb"[!\"\x24-\x7e\x80-\xff]++"
 _HEAD = re.compile(rb"(" + TOKEN + rb"{1,32}+) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD + rb")*+)\r\n")
 _FIELD = re.compile(rb"([^:]++):([^\r]*+)\r\n")  # for fields that `_HEAD` has accepted
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?@]++)(.*+)")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([\w\-.~%!$&'()*+,;=:\[\]]++)((?:[/?].*+)?)")
 # How every head begins: whoever speaks another protocol is refused at once.
 _BEGIN = re.compile(TOKEN + rb"{1,32}+(?: |\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -82,7 +82,7 @@ def read_head(data: bytes) -> Head:
     if method == b"CONNECT":  # a proxy may take the bytes behind it for a tunnel
         raise MalformedRequestError("The service is no proxy.")
     path, _, query = _origin_form(target, headers).partition(b"?")
-    options = b",".join(told.get(b"connection", ())).lower().translate(None, b" \t").split(b",")
+    options = [each.strip(b" \t") for each in b",".join(told.get(b"connection", ())).lower().split(b",")]
     expectations = told.get(b"expect", ())
     return Head(
         method=str(method, "ascii"),
