@@ -4,8 +4,9 @@ Every request has one `Body`, made by the middleware. All endpoints and Django r
 for each of them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.types import Message, Receive, Scope
 
@@ -17,6 +18,11 @@ from file.logic.errors import ClientGoneError, ClientTooSlowError, MalformedRequ
 _PIECE_BYTES = 16
 _ALLOWED_PIECES = 16_384
 _LONGEST_LENGTH = len(str(2**64))  # digits of a Content-Length
+T = TypeVar("T")
+
+_RECEIVE_INTO = "mentum.receive_into"  # the extension of our server (`file/server/exchange.py`)
+
+ReadInto = Callable[[memoryview], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Body:
         self.received = 0
         self.gone = False
         self._receive = receive
+        self._receive_into: ReadInto | None = (scope.get("extensions") or {}).get(_RECEIVE_INTO)
         self._limits = limits
         self._padding = 0  # what the pieces until now lack of `_PIECE_BYTES` each
         self._rate = MinimumRate(limits.min_bytes_per_second, limits.grace_seconds)
@@ -76,24 +83,47 @@ class Body:
             if chunk := (await self.next_message()).get("body"):
                 yield chunk
 
+    @property
+    def read_into(self) -> ReadInto | None:
+        """Reads in place of `chunks`, straight into the caller's memory, if the server can do that."""
+        return self._read_into if self._receive_into is not None and self.declared is not None else None
+
+    async def _read_into(self, memory: memoryview) -> int:
+        """One byte at least; 0 after the end. Raises as `chunks` does."""
+        if self.ended or self._receive_into is None:
+            return 0
+        size = await self._in_time(self._receive_into(memory))
+        if not size:
+            self.gone = True
+            raise ClientGoneError
+        self._count(size, is_last=False)
+        return size
+
     async def next_message(self) -> Message:
         """One ASGI message, checked. After the end of the body: the server's message as it is."""
         if self.ended:
             return await self._receive()
-        try:
-            message = await self._rate.wait(self._receive())
-        except TimeoutError:
-            rate = self._limits.min_bytes_per_second
-            raise ClientTooSlowError(f"The body arrives more slowly than {rate} bytes per second.") from None
+        message = await self._in_time(self._receive())
         if message["type"] == "http.disconnect":
             self.gone = True
             raise ClientGoneError
-        size = len(message.get("body", b""))
+        self._count(len(message.get("body", b"")), is_last=not message.get("more_body", False))
+        return message
+
+    async def _in_time(self, step: Awaitable[T]) -> T:
+        try:
+            return await self._rate.wait(step)
+        except TimeoutError:
+            rate = self._limits.min_bytes_per_second
+            raise ClientTooSlowError(f"The body arrives more slowly than {rate} bytes per second.") from None
+
+    def _count(self, size: int, *, is_last: bool) -> None:
+        """Checks the next piece of the body against the limits."""
         self._rate.paid(size)
         self.received += size
         self._padding += _PIECE_BYTES - size
         # All declared bytes are there: HTTP/1.1 has no more messages for this request.
-        self.ended = not message.get("more_body", False) or self.received == self.declared
+        self.ended = is_last or self.received == self.declared
         if self.ended:
             self._rate.close()
         if self._most is not None and self.received > self._most:
@@ -105,7 +135,6 @@ class Body:
             )
         if self.ended and self.declared is not None and self.received != self.declared:
             raise ClientGoneError
-        return message
 
     def close(self) -> None:
         self._rate.close()
@@ -114,6 +143,7 @@ class Body:
         """Give up the reference to the connection: an error may still refer to this object."""
         self.close()
         self._receive = _gone
+        self._receive_into = None
 
     async def skip(self) -> int:
         """The size of the next message of a body that is not needed any more. The message is not checked; after too

@@ -14,7 +14,7 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 from file.logic.errors import FileTooLargeError, SizeMismatchError
 from file.logic.hashing import Comparison, hashed
 from file.logic.memory.budget import Budget, Claim, Share
-from file.logic.memory.buffers import Buffer, buffer_bytes
+from file.logic.memory.buffers import STEP_BYTES, Buffer, buffer_bytes
 from file.logic.values import MAX_FILE_BYTES, MAX_PARTS, Body, Digests, IncomingFile, Limits, MiB, Part
 
 # A file that is larger than one part by at most this fraction is one put: this saves two requests and a tiny part. The
@@ -137,14 +137,29 @@ class PartReader:
             self._rest = buffer.take(self._rest)
             if buffer.filled == wanted and (self._rest or not self._end_is_near(wanted)):
                 break
-            try:
-                self._rest = await anext(self._chunks)
-            except StopAsyncIteration:
+            if not await self._read(buffer, wanted, claim):
                 self.ended = True
                 break
         if self._rest and self._end_is_near(wanted):
             raise SizeMismatchError(f"More bytes arrive than the {self._bound()} that the request declared.")
         self._size += buffer.filled
+
+    async def _read(self, buffer: Buffer, wanted: int, claim: Claim) -> bool:
+        """Reads what arrives next: into the memory of a large part if all of it is claimed, otherwise as a chunk.
+
+        False at the end of the file.
+        """
+        read_into = self._file.read_into if wanted >= STEP_BYTES and claim.held == claim.most else None
+        if read_into is not None and buffer.filled < wanted:
+            with buffer.space() as space:
+                size = await read_into(space)
+            buffer.fill(size)
+            return size > 0
+        try:
+            self._rest = await anext(self._chunks)
+        except StopAsyncIteration:
+            return False
+        return True
 
     def _end_is_near(self, wanted: int) -> bool:
         """Whether the declared size says that nothing follows: then the end is awaited, so that one put is enough."""

@@ -5,7 +5,7 @@ only where text is needed. Every `repr` is safe to log: it has no credentials.
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -138,13 +138,15 @@ class DeclaredDigest:
 class IncomingFile:
     """A file as it arrives.
 
-    `size` is exact or None; `at_most` is an upper bound if the request gives one. `identify` is called once, before the
-    first byte is sent to the accounts: until then a form may still give the file's name. `expected_id`: nothing is
-    stored; the request may only repeat the upload of this file, which has the key.
+    `size` is exact or None; `at_most` is an upper bound if the request gives one. `read_into` may be used in place of
+    `chunks`: it receives the next bytes straight into memory, and returns their number, 0 at the end. `identify` is
+    called once, before the first byte is sent to the accounts: until then a form may still give the file's name.
+    `expected_id`: nothing is stored; the request may only repeat the upload of this file, which has the key.
     """
 
     id: str
     chunks: AsyncIterator[bytes]
+    read_into: Callable[[memoryview], Awaitable[int]] | None = None
     identify: Callable[[], Identity]
     size: int | None = None
     at_most: int | None = None

@@ -62,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.data = b""
         self.start = 0
+        self.target: memoryview | None = None
         self.has_ended = self.is_leaving = False
         self.is_lost = True  # until there is a transport
         self.exchange: Exchange | None = None
@@ -87,10 +88,16 @@ class Connection(asyncio.BufferedProtocol):
             self.leave()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._server.scratch
+        return self._server.scratch if self.target is None else self.target
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.is_leaving:
+            return
+        if self.target is not None and self.exchange is not None:
+            goes_on = self.exchange.received(nbytes)
+            self.target = self.target[nbytes:] if nbytes < len(self.target) else None
+            if goes_on and self.target is None:  # the rest stays in the kernel until there is memory for it
+                self._pause()
             return
         arrived = bytes(self._server.scratch[:nbytes])
         if self.start == len(self.data):
@@ -98,9 +105,8 @@ class Connection(asyncio.BufferedProtocol):
             self._ticks = 0
         else:
             self.data, self.start = self.data[self.start :] + arrived, 0
-        if len(self.data) >= _UNREAD_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
+        if len(self.data) >= _UNREAD_BYTES:
+            self._pause()
         if self.exchange is not None:
             self.exchange.wake()
         else:
@@ -132,6 +138,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._begin()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     # --- what an exchange calls
 
@@ -218,6 +229,13 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
         else:
             self._linger()
+
+    def end_soon(self) -> None:
+        """Leave as soon as there is no request."""
+        if self.exchange is None:
+            self.leave()
+        else:
+            self.exchange.outgoing.closes = True
 
     def refuse(self, answer: bytes) -> None:
         """End the connection with this answer."""

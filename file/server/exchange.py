@@ -3,10 +3,13 @@
 `receive` gives the body as it arrives, also after the answer, and `http.disconnect` when the client is gone, when the
 body ends early or is malformed, and when body and answer are complete. A client that ends only its sending side after a
 whole request still gets its answer. `send` waits while the client does not read, and does nothing once it is gone.
+
+An extension of ASGI receives a body with a Content-Length straight into the memory of the caller, without a message:
+`scope["extensions"]["mentum.receive_into"]`.
 """
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Message, Scope
@@ -17,6 +20,7 @@ from file.server.head import Head
 from file.server.outgoing import Outgoing
 from file.server.responses import CONTINUE
 
+RECEIVE_INTO = "mentum.receive_into"
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 Place = tuple[str, int]
 
@@ -26,6 +30,7 @@ class Wire(Protocol):
 
     data: bytes  # has arrived; the bytes before `start` are used
     start: int
+    target: memoryview | None  # if set, the next bytes go there and are reported by `Exchange.received`
     has_ended: bool
     is_lost: bool
 
@@ -40,7 +45,10 @@ class Wire(Protocol):
 class Exchange:
     """One task at a time may receive, and one may send."""
 
-    __slots__ = ("_awaits_body", "_has_all", "_head", "_is_malformed", "_waiter", "_wire", "body", "outgoing")
+    __slots__ = (
+        *("_awaits_body", "_has_all", "_head", "_is_malformed", "_received", "_waiter", "_wire"),
+        *("body", "outgoing"),
+    )
 
     def __init__(self, head: Head, wire: Wire) -> None:
         self.outgoing = Outgoing(head)
@@ -49,6 +57,7 @@ class Exchange:
         self._has_all = False  # the application was told of the end of the body
         self._head = head
         self._is_malformed = False
+        self._received = 0  # bytes that are in the target
         self._waiter: asyncio.Future[None] | None = None
         self._wire = wire
 
@@ -69,7 +78,7 @@ class Exchange:
             "client": client,
             "server": server,
             "state": {},
-            "extensions": {},
+            "extensions": {RECEIVE_INTO: self.receive_into} if isinstance(self.body, Sized) else {},
         }
 
     async def receive(self) -> Message:
@@ -83,6 +92,38 @@ class Exchange:
                     break
             await self._wait()
         return {"type": "http.disconnect"}
+
+    async def receive_into(self, memory: memoryview) -> int:
+        """Waits for the next bytes of the body, one at least, and returns how many are at the begin of `memory`. 0: the
+        body has ended, or the client is gone.
+        """
+        wire, body = self._wire, cast(Sized, self.body)
+        memory = memory[: body.left]
+        if wire.start < len(wire.data):
+            size = min(len(memory), len(wire.data) - wire.start)
+            memory[:size] = wire.data[wire.start : wire.start + size]
+            wire.start += size
+            body.left -= size
+            wire.read_on()
+            return size
+        if not memory or wire.is_lost or wire.has_ended:
+            return 0
+        wire.target = memory
+        wire.read_on()
+        try:
+            await self._wait()
+        finally:
+            wire.target = None
+            size, self._received = self._received, 0
+        return size
+
+    def received(self, size: int) -> bool:
+        """So many bytes are in the target. Whether more will come for this body."""
+        body = cast(Sized, self.body)
+        body.left -= size
+        self._received += size
+        self.wake()
+        return body.left > 0
 
     async def send(self, message: Message) -> None:
         """Raises `RuntimeError` for messages that are not one valid answer."""

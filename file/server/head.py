@@ -37,7 +37,7 @@ _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([\w\-.~%!$&'()*+,;=:\[\]]++)(
 # How every head begins: whoever speaks another protocol is refused at once.
 _BEGIN = re.compile(TOKEN + rb"{1,32}+(?: |\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/\d\.\d\r\n")
+_OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/(?!1\.[01]\r)\d\.\d\r\n")
 _OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
 
 Headers = list[tuple[bytes, bytes]]

@@ -105,8 +105,7 @@ class Server:
         self.stop_accepting()
         self.is_closing = True
         for connection in list(self.connections):
-            if connection.exchange is None:
-                connection.leave()
+            connection.end_soon()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 while self.connections:

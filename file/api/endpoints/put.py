@@ -28,6 +28,7 @@ async def put_file(request: Request, *, uploads: Uploads, records: Records) -> R
     file = IncomingFile(
         id=new_file_id(),
         chunks=request.body.chunks(),
+        read_into=request.body.read_into,
         identify=lambda: identity,
         size=request.body.declared,
         at_most=request.body.at_most,

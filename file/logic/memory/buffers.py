@@ -1,4 +1,5 @@
-"""The memory of parts. A chunk is copied into the buffer of its part as it arrives, so that no part is in memory twice.
+"""The memory of parts. Bytes arrive in the buffer of their part, or are copied there as they arrive, so that no part is
+in memory twice.
 
 Buffers of 256 KiB and more are mapped memory, private and in large pages if the system has them; a heap would get
 gaps. Used memory is kept for the next parts for some seconds, because the system fills new memory with zeros, which
@@ -9,6 +10,7 @@ import asyncio
 import mmap
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 from file.logic.values import Body, KiB, MiB
 
@@ -16,6 +18,7 @@ from file.logic.values import Body, KiB, MiB
 STEP_BYTES = 256 * KiB
 _PAGE_BYTES = 2 * MiB
 _KEEP_SECONDS = 10.0
+_LENT_BYTES = 1 * MiB
 
 
 def buffer_bytes(size: int) -> int:
@@ -86,10 +89,11 @@ class Buffer:
     A buffer that `grows` takes little more memory than its content.
     """
 
-    __slots__ = ("_buffers", "_bytes", "_grows", "_is_used", "_mapping", "_size", "filled")
+    __slots__ = ("_buffers", "_bytes", "_grows", "_is_used", "_lent", "_mapping", "_size", "filled")
 
     def __init__(self, size: int, buffers: Buffers, *, grows: bool = False) -> None:
         self.filled = 0
+        self._lent = 0  # the end of the memory that `space` has given
         self._grows = grows
         self._size = size
         self._buffers = buffers
@@ -108,6 +112,16 @@ class Buffer:
         self.filled += len(fitting)
         return rest
 
+    def space(self) -> memoryview:
+        """Memory for the next bytes, to be released before `fill` says how many there are."""
+        self._map()
+        self._lent = min(self._size, self.filled + _LENT_BYTES)
+        return memoryview(cast(mmap.mmap, self._mapping))[self.filled : self._lent]
+
+    def fill(self, size: int) -> None:
+        self.filled += size
+        self._lent = 0
+
     def body(self) -> Body:
         """The content; if it was a single chunk, the chunk itself."""
         if self._mapping is not None:
@@ -121,7 +135,8 @@ class Buffer:
             return self.filled
         whole = len(self._mapping)
         step = _PAGE_BYTES if whole >= _PAGE_BYTES and not self._grows else STEP_BYTES
-        return whole if self._is_used else min(whole, -(-self.filled // step) * step)
+        end = max(self.filled, self._lent)
+        return whole if self._is_used else min(whole, -(-end // step) * step)
 
     def shrink(self) -> int:
         """Gives unfilled memory back to the system, and grows from now on. Returns what it takes at most then."""
@@ -146,11 +161,14 @@ class Buffer:
                 self._bytes = bytearray(self._bytes)
             self._bytes += fitting
             return
+        self._map()
+        cast(mmap.mmap, self._mapping)[self.filled : end] = fitting
+
+    def _map(self) -> None:
         if self._mapping is None:
             self._mapping, self._is_used = self._buffers.take(self._size, grows=self._grows)
             self._mapping[: self.filled] = self._bytes
             self._bytes = b""
-        self._mapping[self.filled : end] = fitting
 
 
 def _mapped(size: int, *, large_pages: bool) -> mmap.mmap:
