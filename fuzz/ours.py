@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from file.server.connection import Connection
+from file.server.exchange import RECEIVE_INTO
 from fuzz.judges import Message, Reading
 
 ReceiveInto = Callable[[memoryview], Awaitable[int]]
@@ -66,9 +67,10 @@ class _OurReader:
     least_bytes = 0.0
 
     def __init__(self, *, into_memory: bool) -> None:
-        self.application = self
+        self.application: ASGIApp = self
         self._into_memory = into_memory
         self.scratch = memoryview(bytearray(_READ_BYTES))
+        self._memory = memoryview(b"")
         self._transport = _Transport()
         self._taken: list[_Taken] = []
         self._events = 0
@@ -76,11 +78,15 @@ class _OurReader:
     async def read(self, segments: Sequence[bytes]) -> Reading:
         connection = Connection(self)
         connection.connection_made(self._transport)
+        self._memory = memoryview(bytearray(_MEMORY_BYTES + sum(map(len, segments)) // 50))
         for segment in segments:
-            for start in range(0, len(segment), _READ_BYTES):
-                piece = segment[start : start + _READ_BYTES]
-                connection.get_buffer(-1)[: len(piece)] = piece
-                connection.buffer_updated(len(piece))
+            unread = memoryview(segment)
+            while unread:
+                buffer = connection.get_buffer(-1)
+                size = min(len(buffer), len(unread))
+                buffer[:size] = unread[:size]
+                connection.buffer_updated(size)
+                unread = unread[size:]
                 await self._until_it_waits(connection)
                 assert not self._transport.is_paused, "the application waits for bytes, and nothing is read"
         reading = self._reading(connection)
@@ -111,7 +117,7 @@ class _OurReader:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         taken = _Taken(scope)
         self._taken.append(taken)
-        receive_into = scope["extensions"].get("mentum.receive_into") if self._into_memory else None
+        receive_into = scope["extensions"].get(RECEIVE_INTO) if self._into_memory else None
         if receive_into is not None:
             await self._read_into_memory(taken, receive_into)
         while not taken.is_whole:
@@ -126,10 +132,9 @@ class _OurReader:
 
     async def _read_into_memory(self, taken: _Taken, receive_into: ReceiveInto) -> None:
         """All but the end of the body, in pieces of any size."""
-        memory = memoryview(bytearray(_MEMORY_BYTES))
-        while size := await receive_into(memory):
+        while size := await receive_into(self._memory):
             self._events += 1
-            taken.body += memory[:size]
+            taken.body += self._memory[:size]
 
 
 def _message(taken: _Taken, *, keeps: bool) -> Message:

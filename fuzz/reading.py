@@ -1,8 +1,8 @@
 """`python -m fuzz.reading [--quick] [--seed S]`: compares our reader of requests with two judges, h11 and llhttp.
 
 Reads 100,000 generated and mutated pieces of traffic, whole and cut into segments. What our reader accepts, both judges
-must accept and read in the same way: method, target, fields, the bytes of the body, its end, and whether another request
-follows. What it alone refuses must have a reason in `strictness.py`. The exit code is 1 otherwise; `--only N` shows a
+must accept and read in the same way: method, target, fields, the bytes of the body, its end, and whether another
+request follows. Differences must have a reason in `strictness.py`. The exit code is 1 otherwise; `--only N` shows a
 case.
 """
 
@@ -21,7 +21,7 @@ from fuzz.strictness import LENIENCIES, can_be_judged, reason_of
 from fuzz.wires import Wires
 from soak.report import Progress, table
 
-WHOLE, QUICK = 100_000, 4_000
+WHOLE, QUICK = 100_000, 3_000
 _SHOWN = 20
 _NOT_JUDGED = "not judged"
 

@@ -12,6 +12,8 @@ from fuzz.judges import Message
 Shows = Callable[[Message, bytes], bool]
 # A path, an asterisk, or an absolute target without a user.
 _PLACE = re.compile(rb"/|\*\Z|https?://[^@/?]+(?:[/?]|\Z)", re.IGNORECASE)
+# The size of a chunk with its extensions; of the last chunk with the trailers.
+_BETWEEN_CHUNKS = re.compile(rb"\r\n(?:0+(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)+|[0-9A-Fa-f]+;[^\r\n]*)")
 
 
 def _found(pattern: bytes) -> Shows:
@@ -34,8 +36,10 @@ REASONS: dict[str, Shows] = {
     ),
     "more than one empty line before the request": _found(rb"(?:\A|\r\n)\r\n\r\n"),
     "the size of a chunk with more than 15 digits": _found(rb"\r\n[0-9A-Fa-f]{16}"),
-    "the line of a chunk of more than 1 KiB": _found(rb"\r\n[0-9A-Fa-f]+[ \t]*;[^\n]{1000}"),
-    "trailers of more than 8 KiB": lambda _, wire: len(wire) > 8 * 1024,
+    "a line between chunks, or of a trailer, of more than 1 KiB": lambda _, wire: any(
+        len(line) > 1_000 for lines in _BETWEEN_CHUNKS.findall(wire) for line in lines.split(b"\n")
+    ),
+    "trailers of more than 8 KiB": lambda _, wire: any(len(lines) > 8_000 for lines in _BETWEEN_CHUNKS.findall(wire)),
 }
 
 

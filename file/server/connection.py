@@ -270,8 +270,8 @@ class Connection(asyncio.BufferedProtocol):
             if self._stuck_ticks > self._server.head_ticks:
                 self.break_off()
                 return "untaken_answer"
-            if self._untaken and not self.data:
-                return None  # the client still reads
+            if self._untaken and (self._is_full or not self.data):
+                return None  # the client still reads; if we are full, its next request waits for that, too
         self._ticks += 1
         if self.is_leaving:
             if self._ticks > _LINGER_TICKS:

@@ -7,11 +7,10 @@ have taken the same bytes for a part of the refused request. After a request tha
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.unit.api.rawhttp import head
+from tests.unit.api.rawhttp import CHUNKED, head
 
 BEHIND = head("PUT", "/files/behind", "content-length: 1") + b"y"
-_PUT = b"PUT /files/k HTTP/1.1\r\nhost: x\r\nauthorization: Bearer the-token-of-the-tests\r\n"
-_CHUNKED = _PUT + b"transfer-encoding: chunked\r\n\r\n"
+_CHUNKED = head("PUT", "/files/k", CHUNKED)
 _GET = b"GET /_/health HTTP/1.1\r\nhost: x\r\n"
 _CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 _TLS_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(256)) * 2
@@ -36,7 +35,7 @@ def _allowed(wire: bytes, *statuses: int, body: bytes | None = None) -> Sent:
 
 def _with(*fields: bytes, line: bytes = b"PUT /files/k HTTP/1.1") -> bytes:
     """A head with these fields, each with the end of its line."""
-    return line + b"\r\nhost: x\r\nauthorization: Bearer the-token-of-the-tests\r\n" + b"".join(fields) + b"\r\n"
+    return line + head("", "", host="x").partition(b"HTTP/1.1")[2][:-2] + b"".join(fields) + b"\r\n"
 
 
 def _lengths() -> Iterator[tuple[str, Sent]]:
@@ -192,7 +191,8 @@ def _chunks() -> Iterator[tuple[str, Sent]]:
 
 
 def _lines() -> Iterator[tuple[str, Sent]]:
-    yield "empty lines before a request", _allowed(b"\r\n\r\n" + _GET + b"\r\n", 200)
+    yield "an empty line before a request", _allowed(b"\r\n" + _GET + b"\r\n", 200)
+    yield "two empty lines before a request", Sent(b"\r\n\r\n" + _GET + b"\r\n")
     yield "lines that end with LF", Sent((_GET + b"\r\n").replace(b"\r\n", b"\n"))
     yield "lines that end with CR", Sent((_GET + b"\r\n").replace(b"\r\n", b"\r"))
     yield "a head that ends with LF", Sent(_GET + b"\n")
@@ -321,11 +321,13 @@ def _fields() -> Iterator[tuple[str, Sent]]:
 
 
 def _sizes() -> Iterator[tuple[str, Sent]]:
-    yield "a long target", Sent(_with(line=b"GET /files/" + b"a" * 70_000 + b" HTTP/1.1"), (414,))
-    yield "a long target without an end", Sent(b"GET /files/" + b"a" * 300_000, (414,))
-    yield "a long method", Sent(b"G" * 70_000 + b" / HTTP/1.1\r\nhost: x\r\n\r\n")
+    yield "a long target", Sent(_with(line=b"GET /files/" + b"a" * 20_000 + b" HTTP/1.1"), (414,))
+    yield "a target that fills a head", Sent(_with(line=b"GET /files/" + b"a" * 70_000 + b" HTTP/1.1"), (431,))
+    yield "a target without an end", Sent(b"GET /files/" + b"a" * 300_000, (431,))
+    yield "a long method", Sent(b"G" * 40 + b" / HTTP/1.1\r\nhost: x\r\n\r\n")
+    yield "a method without an end", Sent(b"G" * 40)
     yield "a large field", Sent(_GET + b"x: " + b"y" * 300_000 + b"\r\n\r\n", (431,))
-    yield "a large field without an end", Sent(_GET + b"x: " + b"y" * 300_000, (431,))
+    yield "a field without an end", Sent(_GET + b"x: " + b"y" * 300_000, (431,))
     yield "a long name", Sent(_GET + b"x" * 300_000 + b": y\r\n\r\n", (431,))
     yield "many fields", Sent(_GET + b"x: y\r\n" * 5_000 + b"\r\n", (431,))
     yield "many fields without an end", Sent(_GET + b"x: y\r\n" * 60_000, (431,))

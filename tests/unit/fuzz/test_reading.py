@@ -18,7 +18,7 @@ ONE_BYTE = Message(b"PUT", b"/k", b"1.1", ((b"host", b"x"), (b"content-length", 
 def test_no_request_is_read_in_another_way_than_by_the_judges() -> None:
     figures = asyncio.run(compare(13, range(QUICK)))
     assert figures.findings == []
-    assert figures.requests > QUICK
+    assert figures.requests > QUICK / 2
     assert figures.refused > QUICK / 4
 
 
@@ -45,8 +45,21 @@ def test_a_difference_is_found_when_our_reader_reads_it_in_another_way(ours: Rea
         assert any(text in found for found in leniencies(ours, judge, name))
 
 
+MANY = 70_000
 REFUSED = {
     "a version other than 1.0 and 1.1": b"GET / HTTP/2.0\r\nhost: x\r\n\r\n",
+    "the method CONNECT": b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a target that is no path": b"GET ftp://x/ HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a fragment in the target": b"GET /a#b HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a target of more than 16 KiB": b"GET /" + b"a" * 17_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+    "more than 100 fields": HEAD + b"a: b\r\n" * 100 + b"\r\n",
+    "a head of more than 64 KiB": HEAD + b"a: " + b"b" * MANY + b"\r\n\r\n",
+    "a coding in HTTP/1.0": CHUNKED.replace(b"1.1", b"1.0") + b"0\r\n\r\n",
+    "a length of more than 19 digits": HEAD + b"content-length: 10000000000000000000\r\n\r\n",
+    "more than one empty line before the request": b"\r\n\r\n" + HEAD + b"\r\n",
+    "the size of a chunk with more than 15 digits": CHUNKED + b"0000000000000001\r\na\r\n0\r\n\r\n",
+    "a line between chunks, or of a trailer, of more than 1 KiB": CHUNKED + b"0;" + b"a" * 2_000 + b"\r\n\r\n",
+    "trailers of more than 8 KiB": CHUNKED + b"0\r\n" + b"a: b\r\n" * 1_500 + b"\r\n",
 }
 
 
