@@ -18,6 +18,7 @@ from fuzz.judges import Message, Reading
 ReceiveInto = Callable[[memoryview], Awaitable[int]]
 _READ_BYTES = 256 * 1024
 _MEMORY_BYTES = 100
+_CLIENT, _SERVER = ("127.0.0.1", 1), ("127.0.0.1", 2)
 _STEPS = 2  # of the event loop without an event, after which nothing more happens before the next bytes
 _ANSWERS = (b"HTTP/1.1 204 ", b"HTTP/1.1 100 ")  # all others are refusals
 _MALFORMED = "the body is malformed"
@@ -40,13 +41,15 @@ class _Transport(asyncio.Transport):
     """Takes everything that is written."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        super().__init__()
         self.is_paused = False
         self.refusal: str | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not bytes(data[:13]).startswith(_ANSWERS):
             self.refusal = bytes(data).partition(b"\r\n\r\n")[2].decode()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
     def write_eof(self) -> None: ...
 
@@ -63,6 +66,7 @@ class _OurReader:
     """Reads one connection. It is the application of the connection, and all that the connection needs of a server."""
 
     is_closing = False
+    place = _SERVER
     head_ticks = idle_ticks = 1
     least_bytes = 0.0
 
@@ -76,7 +80,7 @@ class _OurReader:
         self._events = 0
 
     async def read(self, segments: Sequence[bytes]) -> Reading:
-        connection = Connection(self)
+        connection = Connection(self, _CLIENT)
         connection.connection_made(self._transport)
         self._memory = memoryview(bytearray(_MEMORY_BYTES + sum(map(len, segments)) // 50))
         for segment in segments:

@@ -100,6 +100,6 @@ async def listening(
     """Serve the application at the URL that is yielded; then `drain` it and stop."""
     async with serving(application, "127.0.0.1", 0, limits) as server:
         try:
-            yield f"http://127.0.0.1:{server.port}"
+            yield f"http://127.0.0.1:{server.place[1]}"
         finally:
             await drain(0)

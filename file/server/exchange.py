@@ -1,8 +1,9 @@
 """One request and its answer, as ASGI sees them: `scope`, `receive`, and `send`.
 
 `receive` gives the body as it arrives, also after the answer, and `http.disconnect` when the client is gone, when the
-body ends early or is malformed, and when body and answer are complete. A client that ends only its sending side after a
-whole request still gets its answer. `send` waits while the client does not read, and does nothing once it is gone.
+body ends early or is malformed, and when body and answer are complete. A client that ends its sending side after a
+whole request may be gone, or not: `receive` says that it is gone, and what is sent still reaches it if it is not.
+`send` waits while the client does not read, and does nothing once it is gone.
 
 An extension of ASGI receives a body with a Content-Length straight into the memory of the caller, without a message:
 `scope["extensions"]["mentum.receive_into"]`.
@@ -17,6 +18,7 @@ from starlette.types import Message, Scope
 from file.logic.errors import MalformedRequestError
 from file.server.body import Chunked, Sized
 from file.server.head import Head
+from file.server.incoming import Incoming
 from file.server.outgoing import Outgoing
 from file.server.responses import CONTINUE
 
@@ -26,16 +28,10 @@ Place = tuple[str, int]
 
 
 class Wire(Protocol):
-    """What an exchange needs of its connection. `has_ended`: the client sends nothing more. `is_lost`: it is gone."""
+    """What an exchange needs of its connection. `is_lost`: the client is gone."""
 
-    data: bytes  # has arrived; the bytes before `start` are used
-    start: int
-    target: memoryview | None  # if set, the next bytes go there and are reported by `Exchange.received`
-    has_ended: bool
+    incoming: Incoming
     is_lost: bool
-
-    def read_on(self) -> None:
-        """Bytes of `data` were used."""
 
     def write(self, pieces: list[bytes]) -> None: ...
 
@@ -46,7 +42,7 @@ class Exchange:
     """One task at a time may receive, and one may send."""
 
     __slots__ = (
-        *("_awaits_body", "_has_all", "_head", "_is_malformed", "_received", "_waiter", "_wire"),
+        *("_awaits_body", "_has_all", "_head", "_incoming", "_is_malformed", "_received", "_waiter", "_wire"),
         *("body", "outgoing"),
     )
 
@@ -56,6 +52,7 @@ class Exchange:
         self._awaits_body = head.expects_continue  # the client waits until we ask for the body
         self._has_all = False  # the application was told of the end of the body
         self._head = head
+        self._incoming = wire.incoming
         self._is_malformed = False
         self._received = 0  # bytes that are in the target
         self._waiter: asyncio.Future[None] | None = None
@@ -82,13 +79,13 @@ class Exchange:
         }
 
     async def receive(self) -> Message:
-        while not self._wire.is_lost and not (self._has_all and self.outgoing.ended):
+        while not self._wire.is_lost and not (self._has_all and (self.outgoing.ended or self._incoming.has_ended)):
             if not self._has_all:
                 piece = self._take()
                 if piece or self.body.ended:
                     self._has_all = self.body.ended
                     return {"type": "http.request", "body": piece, "more_body": not self.body.ended}
-                if self._is_malformed or self._wire.has_ended:
+                if self._is_malformed or self._incoming.has_ended:
                     break
             await self._wait()
         return {"type": "http.disconnect"}
@@ -97,33 +94,35 @@ class Exchange:
         """Waits for the next bytes of the body, one at least, and returns how many are at the begin of `memory`. 0: the
         body has ended, or the client is gone.
         """
-        wire, body = self._wire, cast(Sized, self.body)
+        incoming, body = self._incoming, cast(Sized, self.body)
         memory = memory[: body.left]
-        if wire.start < len(wire.data):
-            size = min(len(memory), len(wire.data) - wire.start)
-            memory[:size] = wire.data[wire.start : wire.start + size]
-            wire.start += size
+        if not incoming.is_used:
+            size = min(len(memory), len(incoming.data) - incoming.start)
+            memory[:size] = incoming.data[incoming.start : incoming.start + size]
+            incoming.start += size
             body.left -= size
-            wire.read_on()
+            incoming.go_on()
             return size
-        if not memory or wire.is_lost or wire.has_ended:
+        if not memory or self._wire.is_lost or incoming.has_ended:
             return 0
-        wire.target = memory
-        wire.read_on()
+        incoming.target = memory
         try:
             await self._wait()
         finally:
-            wire.target = None
+            incoming.target = None
             size, self._received = self._received, 0
         return size
 
-    def received(self, size: int) -> bool:
-        """So many bytes are in the target. Whether more will come for this body."""
-        body = cast(Sized, self.body)
+    def received(self, size: int) -> None:
+        """So many bytes are in the target of `incoming`."""
+        incoming, body = self._incoming, cast(Sized, self.body)
         body.left -= size
         self._received += size
+        assert incoming.target is not None
+        incoming.target = incoming.target[size:] if size < len(incoming.target) else None
+        if incoming.target is None and body.left:  # the rest stays in the kernel until there is memory for it
+            incoming.pause()
         self.wake()
-        return body.left > 0
 
     async def send(self, message: Message) -> None:
         """Raises `RuntimeError` for messages that are not one valid answer."""
@@ -148,21 +147,22 @@ class Exchange:
 
     def _take(self) -> bytes:
         """The next piece of the body, if one has arrived."""
-        wire = self._wire
-        if wire.start == len(wire.data) or self._is_malformed:
+        incoming = self._incoming
+        if incoming.is_used or self._is_malformed:
             return b""
         try:
-            piece, wire.start = self.body.take(wire.data, wire.start)
+            piece, incoming.start = self.body.take(incoming.data, incoming.start)
         except MalformedRequestError:
             self._is_malformed = True
             return b""
-        wire.read_on()
+        incoming.go_on()
         return piece
 
     async def _wait(self) -> None:
         if self._awaits_body and not self.outgoing.begun:
             self._wire.write([CONTINUE])
         self._awaits_body = False
+        self._incoming.go_on()
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter

@@ -24,6 +24,7 @@ from file.logic.errors import (
 MAX_HEAD_BYTES = 64 * 1024
 END = b"\r\n\r\n"
 _MAX_TARGET_BYTES = 16 * 1024
+_MAX_LINE_BYTES = _MAX_TARGET_BYTES + 64  # with a method and a version
 _MAX_FIELDS = 100
 _MAX_LENGTH_DIGITS = 19
 
@@ -98,6 +99,8 @@ def read_head(data: bytes) -> Head:
 
 def check_begin(data: bytes, searched: int) -> None:
     """Refuses the begin of a head that can never become one. Its first `searched` bytes were checked before."""
+    if len(data) > _MAX_LINE_BYTES and data.find(b"\n", 0, _MAX_LINE_BYTES) < 0:
+        raise TargetTooLongError
     if len(data) > MAX_HEAD_BYTES:
         raise HeadTooLargeError(f"The head of the request is larger than {MAX_HEAD_BYTES} bytes.")
     if not _BEGIN.match(data) or _BARE_LF.search(data, searched):

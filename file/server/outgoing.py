@@ -30,6 +30,11 @@ class Outgoing:
         self._is_chunked = False
         self._has_body = True
 
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether the client can see that a body is not complete. It cannot if the end of the connection is its end."""
+        return self._left is not None or self._is_chunked
+
     def start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """The head is made with the first piece of the body. Raises `RuntimeError` if there is one already."""
         if self._status:

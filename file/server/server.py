@@ -19,6 +19,7 @@ from file import metrics
 from file.logic.values import KiB
 from file.server.connection import Connection
 from file.server.eviction import Idle, address_of, is_scarce, to_evict
+from file.server.exchange import Place
 from file.server.openfiles import MOST_CONNECTIONS
 
 # What is read from a connection at once.
@@ -77,6 +78,7 @@ class Server:
         self.connections: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
         self._listening = listening
+        self.place: Place = listening.getsockname()[:2]
         self._most = limits.connections
         self._is_open = True
         self._accepts = False
@@ -84,10 +86,6 @@ class Server:
         self._sweeping: asyncio.TimerHandle | None = None
         self._evicting: asyncio.TimerHandle | None = None
         self._all_closed = asyncio.Event()
-
-    @property
-    def port(self) -> int:
-        return int(self._listening.getsockname()[1])
 
     def begin(self) -> None:
         """Accept connections."""
@@ -105,7 +103,10 @@ class Server:
         self.stop_accepting()
         self.is_closing = True
         for connection in list(self.connections):
-            connection.end_soon()
+            if connection.exchange is None:
+                connection.leave()
+            else:
+                connection.exchange.outgoing.closes = True
         with suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 while self.connections:
@@ -141,7 +142,7 @@ class Server:
                 self._pause()
                 break
             try:
-                accepted, _ = self._listening.accept()
+                accepted, client = self._listening.accept()
             except OSError as error:
                 if error.errno in _SHORTAGES:
                     _log.warning("no_connection_accepted", detail=error.strerror)
@@ -149,7 +150,7 @@ class Server:
                     self._loop.call_later(_SHORTAGE_SECONDS, self._go_on)
                 break  # nobody waits, or the client has gone
             accepted.setblocking(False)
-            connection = Connection(self)
+            connection = Connection(self, client[:2])
             self.connections.add(connection)
             task = self._loop.create_task(self._attach(connection, accepted))
             self._attaching.add(task)

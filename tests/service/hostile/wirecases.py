@@ -322,8 +322,8 @@ def _fields() -> Iterator[tuple[str, Sent]]:
 
 def _sizes() -> Iterator[tuple[str, Sent]]:
     yield "a long target", Sent(_with(line=b"GET /files/" + b"a" * 20_000 + b" HTTP/1.1"), (414,))
-    yield "a target that fills a head", Sent(_with(line=b"GET /files/" + b"a" * 70_000 + b" HTTP/1.1"), (431,))
-    yield "a target without an end", Sent(b"GET /files/" + b"a" * 300_000, (431,))
+    yield "a target that fills a head", Sent(_with(line=b"GET /files/" + b"a" * 70_000 + b" HTTP/1.1"), (414,))
+    yield "a target without an end", Sent(b"GET /files/" + b"a" * 300_000, (414,))
     yield "a long method", Sent(b"G" * 40 + b" / HTTP/1.1\r\nhost: x\r\n\r\n")
     yield "a method without an end", Sent(b"G" * 40)
     yield "a large field", Sent(_GET + b"x: " + b"y" * 300_000 + b"\r\n\r\n", (431,))

@@ -171,7 +171,7 @@ class Served:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
+        return f"http://127.0.0.1:{self.server.place[1]}"
 
 
 @asynccontextmanager
@@ -242,8 +242,8 @@ async def test_little_is_read_when_nobody_asks_for_the_body() -> None:
         )
         _, receive, _ = await application.begun.get()
         [one] = service.server.connections
-        await until(lambda: len(one.data) >= 256 * 1024)
-        assert len(one.data) < MiB
+        await until(lambda: len(one.incoming.data) >= 256 * 1024)
+        assert len(one.incoming.data) < MiB
         assert not sending.done()
         assert len(await body_of(receive)) == 64 * MiB
         await sending
@@ -337,12 +337,22 @@ async def test_the_application_learns_it_when_its_reader_is_gone() -> None:
         await until(lambda: large.ended == 1)
 
 
-@pytest.mark.parametrize("length", ["9", None])
-async def test_the_client_learns_it_when_an_answer_ends_early(length: str | None) -> None:
-    told = {} if length is None else {"content_length": length}
-    short = Application(a=[*answer_of(b"abc", b"", **told)[:2]])
+@pytest.mark.parametrize("field", ["content-length: 9", "transfer-encoding: chunked"])
+async def test_the_client_sees_it_when_an_answer_ends_early(field: str) -> None:
+    name, _, value = field.partition(": ")
+    told = {name.replace("-", "_"): value} if value.isdigit() else {}
+    short = Application(a=answer_of(b"abc", b"", **told)[:2])
+    async with served(short) as service, connected(service) as connection:
+        await connection.send(head("GET", "/a"))
+        answer = await connection.answer(to_head=True)
+        assert answer.headers[name] == value
+        assert not await connection.ended()  # something of the body came
+
+
+async def test_the_connection_is_reset_when_an_answer_ends_early_and_only_its_end_would_show_that() -> None:
+    short = Application(a=answer_of(b"abc", b"")[:2])
     async with served(short) as service:
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.server.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.server.place[1])
         writer.write(b"GET /a HTTP/1.0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             await reader.read()
@@ -393,7 +403,7 @@ def has_ipv6() -> bool:
 @pytest.mark.parametrize(("bound", "host"), [("::1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1"), ("::", "127.0.0.1")])
 async def test_a_client_connects_when_the_address_is_ipv6(bound: str, host: str) -> None:
     async with served(Application(), host=bound) as service:
-        connection = Connection(*await asyncio.open_connection(host, service.server.port))
+        connection = Connection(*await asyncio.open_connection(host, service.server.place[1]))
         await connection.send(head("GET", "/a"))
         assert (await connection.answer()).body == b"ok"
         await connection.close()

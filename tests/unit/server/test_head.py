@@ -210,6 +210,13 @@ def test_it_is_refused_at_once_when_it_can_become_no_head(begin: bytes) -> None:
         check_begin(begin, 0)
 
 
-def test_it_is_refused_at_once_when_a_head_is_too_large() -> None:
-    with pytest.raises(HeadTooLargeError):
-        check_begin(b"GET /" + b"a" * MAX_HEAD_BYTES, 0)
+@pytest.mark.parametrize(
+    ("begin", "kind"),
+    [
+        (b"GET /" + b"a" * 17_000, TargetTooLongError),
+        (b"GET / HTTP/1.1\r\na: " + b"a" * MAX_HEAD_BYTES, HeadTooLargeError),
+    ],
+)
+def test_it_is_refused_at_once_when_a_head_is_too_large(begin: bytes, kind: type[RequestError]) -> None:
+    with pytest.raises(kind):
+        check_begin(begin, 0)
