@@ -16,6 +16,57 @@ _CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 _TLS_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(256)) * 2
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 
+# Invalid values have `~` between them, which none of them has.
+# Lengths of `abc` that are none.
+_LENGTHS = (
+    *(
+        b"+3~-3~-0~3 3~3,3~3, 3~3,~0x3~3_0~3.0~3e0~3;~'3'~\"3\"~\xd9\xa3~\xb3~3\x0b~\x0b3~18446744073709551616~"
+        b"9999999999999999999999999999999999999999~NaN~three"
+    ).split(b"~"),
+    b"",
+    b"9" * 4_400,
+)
+# Codings other than `chunked`.
+_CODINGS = (
+    *(
+        b"identity~xchunked~chunkedx~chunked, chunked~chunked,~,chunked~gzip~gzip, chunked~chunked, gzip~"
+        b'identity, chunked~chunked, identity~\x0bchunked~chunked\x0b~\x0cchunked~chunked;q=1~"chunked"~'
+        b"chun\x00ked~chunked\x00~chunk\xe9d~\xa0chunked~chunked\r\n chunked"
+    ).split(b"~"),
+    b"",
+)
+# Sizes of the chunk `abc` that are none.
+_SIZES = (
+    *(
+        b"-3~+3~0x3~0X3~g~3g~ 3~\t3~3 ~3\t~\x003~3\x00~\xd9\xa3~3_0~ffffffffffffffff~fffffffffffffffff~"
+        b"10000000000000000~8000000000000000~7fffffffffffffff~3,3~3.0~3;a\x00b~3;a\x01b~3;\x7f~3\n~\n3~3\r~\r\n3"
+    ).split(b"~"),
+    b"",
+    b"f" * 4_400,
+    b"0" * 2_000 + b"3",
+    b"3;" + b"e" * 70_000,
+)
+# Lines that do not begin a request.
+_LINES = (
+    b"GET  /_/health HTTP/1.1~GET /_/health  HTTP/1.1~ GET /_/health HTTP/1.1~GET /_/health HTTP/1.1 ~"
+    b"GET\t/_/health HTTP/1.1~GET /_/health\tHTTP/1.1~GET /_/health HTTP/1.1\t~GET\x0b/_/health HTTP/1.1~"
+    b"GET /_/health~GET~GET ~/_/health HTTP/1.1~GET HTTP/1.1~ /_/health HTTP/1.1~ ~GET /_/health HTTP/1.1\r~"
+    b"GET /_/hea\rlth HTTP/1.1~GET /_/hea\nlth HTTP/1.1~GET /_/h\x00 HTTP/1.1~G\x00T /_/health HTTP/1.1~"
+    b"G\xc3\x89T /_/health HTTP/1.1~G(T /_/health HTTP/1.1~GET: /_/health HTTP/1.1~GET /_/h\x7f HTTP/1.1~"
+    b"GET /_/h\x01 HTTP/1.1~GET /_/a b HTTP/1.1~GET _/health HTTP/1.1~GET /_/health http/1.1~"
+    b"GET /_/health HTTP/1~GET /_/health HTTP/1.~GET /_/health HTTP/.1~GET /_/health HTTP/1.10~"
+    b"GET /_/health HTTP/11.1~GET /_/health HTTP/01.1~GET /_/health HTTP/1,1~GET /_/health HTTPS/1.1~"
+    b"GET /_/health HTTP /1.1~GET /_/health HTTP/1.1\x00~GET /_/health HTTP/+1.1~GET /_/health ICY~"
+    b"GET /_/health HTTP/a.b~GET /_/health HTTP/1.\xb9"
+).split(b"~")
+# Fields that are none.
+_FIELDS = (
+    b"x : y~x\t: y~ x: y~\tx: y~: y~:~x~x y~x y: z~x\x00: y~x: \x00~x: y\x00z~x: y\r\n z~x: y\r\n\tz~x: y\n z~"
+    b"x: y\nz: a~x: y\rz: a~x: y\r~x\r: y~x\n: y~x\x0b: y~x: \x01~x: a\x08b~x: \x0b~x: \x0c~x: \x1f~x: \x7f~"
+    b'\xc3\xa9: y~x(: y~x@: y~"x": y~x/y: z~x=y~{x}: y~[x]: y~x\\: y~x;: y~x,: y~x<: y~x?: y~\x7fx: y~'
+    b"\x01: y"
+).split(b"~")
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -42,26 +93,7 @@ def _lengths() -> Iterator[tuple[str, Sent]]:
     yield "one length", _allowed(_with(b"content-length: 3\r\n") + b"abc", 201, body=b"abc")
     yield "a length in upper case", _allowed(_with(b"CONTENT-LENGTH: 3\r\n") + b"abc", 201, body=b"abc")
     yield "spaces around a length", _allowed(_with(b"content-length: \t 3 \t\r\n") + b"abc", 201, body=b"abc")
-    for value in (
-        *(
-            b"",
-            b"+3",
-            b"-3",
-            b"-0",
-            b"3 3",
-            b"3,3",
-            b"3, 3",
-            b"3,",
-            b"0x3",
-            b"3_0",
-            b"3.0",
-            b"3e0",
-            b"3;",
-            b"'3'",
-            b'"3"',
-        ),
-        *(b"\xd9\xa3", b"\xb3", b"3\x0b", b"\x0b3", b"18446744073709551616", b"9" * 40, b"9" * 4_400, b"NaN", b"three"),
-    ):
+    for value in _LENGTHS:
         yield f"the length {value[:24]!r}", Sent(_with(b"content-length: " + value + b"\r\n") + b"abc")
     for first, second in (b"33", b"35", b"53", b"03", b"30"):
         pair = b"content-length: %c\r\n" % first, b"Content-Length: %c\r\n" % second
@@ -72,29 +104,7 @@ def _codings() -> Iterator[tuple[str, Sent]]:
     for value in (b"chunked", b"Chunked", b"CHUNKED", b"\tchunked \t"):
         wire = _with(b"Transfer-Encoding:" + value + b"\r\n")
         yield f"the coding {value!r}", _allowed(wire + _CHUNKS, 201, body=b"abc")
-    for value in (
-        *(
-            b"",
-            b"identity",
-            b"xchunked",
-            b"chunkedx",
-            b"chunked, chunked",
-            b"chunked,",
-            b",chunked",
-            b"gzip",
-            b"gzip, chunked",
-        ),
-        *(b"chunked, gzip", b"identity, chunked", b"chunked, identity", b"\x0bchunked", b"chunked\x0b", b"\x0cchunked"),
-        *(
-            b"chunked;q=1",
-            b'"chunked"',
-            b"chun\x00ked",
-            b"chunked\x00",
-            b"chunk\xe9d",
-            b"\xa0chunked",
-            b"chunked\r\n chunked",
-        ),
-    ):
+    for value in _CODINGS:
         coding = b"transfer-encoding: " + value + b"\r\n"
         yield f"the coding {value!r}", Sent(_with(coding) + _CHUNKS)
         for name, pair in ("before", (coding, b"content-length: 5\r\n")), ("after", (b"content-length: 5\r\n", coding)):
@@ -122,47 +132,11 @@ def _chunks() -> Iterator[tuple[str, Sent]]:
         *(("an extension", b"3;a=b\r\nabc\r\n0;c\r\n\r\n"), ("a quoted one", b'3;a="b c"\r\nabc\r\n0\r\n\r\n')),
     ):
         yield name, _allowed(_CHUNKED + body, 201, body=b"abc")
-    for size in (
-        *(
-            b"",
-            b"-3",
-            b"+3",
-            b"0x3",
-            b"0X3",
-            b"g",
-            b"3g",
-            b" 3",
-            b"\t3",
-            b"3 ",
-            b"3\t",
-            b"\x003",
-            b"3\x00",
-            b"\xd9\xa3",
-            b"3_0",
-        ),
-        *(
-            b"f" * 16,
-            b"f" * 17,
-            b"f" * 4_400,
-            b"10000000000000000",
-            b"8000000000000000",
-            b"7fffffffffffffff",
-            b"3,3",
-            b"3.0",
-        ),
-        *(
-            b"0" * 2_000 + b"3",
-            b"3;" + b"e" * 70_000,
-            b"3;a\x00b",
-            b"3;a\x01b",
-            b"3;\x7f",
-            b"3\n",
-            b"\n3",
-            b"3\r",
-            b"\r\n3",
-        ),
-    ):
+    for size in _SIZES:
         yield f"a chunk of the size {size[:24]!r}", Sent(_CHUNKED + size + b"\r\nabc\r\n0\r\n\r\n")
+
+
+def _broken_chunks() -> Iterator[tuple[str, Sent]]:
     for name, body in (
         *(("a chunk's size ends with LF", b"3\nabc\r\n0\r\n\r\n"), ("with CR", b"3\rabc\r\n0\r\n\r\n")),
         *(("a chunk ends with LF", b"3\r\nabc\n0\r\n\r\n"), ("a chunk without an end", b"3\r\nabc0\r\n\r\n")),
@@ -199,50 +173,8 @@ def _lines() -> Iterator[tuple[str, Sent]]:
     yield "a head that ends with LF and CRLF", Sent(_GET[:-2] + b"\n\r\n")
     yield "a head that ends with CR", Sent(_GET + b"\r\r\n\r\n")
     yield "an end of the head with a space", Sent(_GET + b" \r\n\r\n")
-    for line in (
-        *(
-            b"GET  /_/health HTTP/1.1",
-            b"GET /_/health  HTTP/1.1",
-            b" GET /_/health HTTP/1.1",
-            b"GET /_/health HTTP/1.1 ",
-        ),
-        *(
-            b"GET\t/_/health HTTP/1.1",
-            b"GET /_/health\tHTTP/1.1",
-            b"GET /_/health HTTP/1.1\t",
-            b"GET\x0b/_/health HTTP/1.1",
-        ),
-        *(b"GET /_/health", b"GET", b"GET ", b"/_/health HTTP/1.1", b"GET HTTP/1.1", b" /_/health HTTP/1.1", b"", b" "),
-        *(
-            b"GET /_/health HTTP/1.1\r",
-            b"GET /_/hea\rlth HTTP/1.1",
-            b"GET /_/hea\nlth HTTP/1.1",
-            b"GET /_/h\0 HTTP/1.1",
-        ),
-        *(
-            b"G\0T /_/health HTTP/1.1",
-            b"G\xc3\x89T /_/health HTTP/1.1",
-            b"G(T /_/health HTTP/1.1",
-            b"GET: /_/health HTTP/1.1",
-        ),
-        *(b"GET /_/h\x7f HTTP/1.1", b"GET /_/h\x01 HTTP/1.1", b"GET /_/a b HTTP/1.1", b"GET _/health HTTP/1.1"),
-        *(b"GET /_/health http/1.1", b"GET /_/health HTTP/1", b"GET /_/health HTTP/1.", b"GET /_/health HTTP/.1"),
-        *(
-            b"GET /_/health HTTP/1.10",
-            b"GET /_/health HTTP/11.1",
-            b"GET /_/health HTTP/01.1",
-            b"GET /_/health HTTP/1,1",
-        ),
-        *(
-            b"GET /_/health HTTPS/1.1",
-            b"GET /_/health HTTP /1.1",
-            b"GET /_/health HTTP/1.1\0",
-            b"GET /_/health HTTP/+1.1",
-        ),
-        *(b"GET /_/health ICY", b"GET /_/health HTTP/a.b", b"GET /_/health HTTP/1.\xb9"),
-    ):
-        if line:
-            yield f"the line {line!r}", Sent(_with(line=line))
+    for line in _LINES:
+        yield f"the line {line!r}", Sent(_with(line=line))
     for version in (b"0.9", b"1.2", b"1.9", b"2.0", b"3.0", b"9.9"):
         yield f"the version {version.decode()}", Sent(_with(line=b"GET /_/health HTTP/" + version), (505,))
     yield "HTTP/0.9", Sent(b"GET /_/health\r\n")
@@ -264,58 +196,7 @@ def _fields() -> Iterator[tuple[str, Sent]]:
         b"x: " + b"y" * 8_000,
     ):
         yield f"the field {field[:24]!r}", _allowed(_GET + field + b"\r\n\r\n", 200)
-    for field in (
-        *(
-            b"x : y",
-            b"x\t: y",
-            b" x: y",
-            b"\tx: y",
-            b": y",
-            b":",
-            b"x",
-            b"x y",
-            b"x y: z",
-            b"x\0: y",
-            b"x: \0",
-            b"x: y\0z",
-        ),
-        *(
-            b"x: y\r\n z",
-            b"x: y\r\n\tz",
-            b"x: y\n z",
-            b"x: y\nz: a",
-            b"x: y\rz: a",
-            b"x: y\r",
-            b"x\r: y",
-            b"x\n: y",
-            b"x\x0b: y",
-        ),
-        *(
-            b"x: \x01",
-            b"x: a\x08b",
-            b"x: \x0b",
-            b"x: \x0c",
-            b"x: \x1f",
-            b"x: \x7f",
-            b"\xc3\xa9: y",
-            b"x(: y",
-            b"x@: y",
-            b'"x": y',
-        ),
-        *(
-            b"x/y: z",
-            b"x=y",
-            b"{x}: y",
-            b"[x]: y",
-            b"x\\: y",
-            b"x;: y",
-            b"x,: y",
-            b"x<: y",
-            b"x?: y",
-            b"\x7fx: y",
-            b"\x01: y",
-        ),
-    ):
+    for field in _FIELDS:
         yield f"the field {field!r}", Sent(_GET + field + b"\r\n\r\n")
     yield "the first field is folded", Sent(b"GET /_/health HTTP/1.1\r\n host: x\r\n\r\n")
 
@@ -384,6 +265,17 @@ def _expectations() -> Iterator[tuple[str, Sent]]:
 
 CASES = {
     name: sent
-    for each in (_lengths, _codings, _chunks, _lines, _fields, _sizes, _targets, _connections, _expectations)
+    for each in (
+        _lengths,
+        _codings,
+        _chunks,
+        _broken_chunks,
+        _lines,
+        _fields,
+        _sizes,
+        _targets,
+        _connections,
+        _expectations,
+    )
     for name, sent in each()
 }
