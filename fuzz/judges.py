@@ -49,9 +49,12 @@ class Reading:
 
 
 def read_by_h11(wire: bytes) -> Reading:
-    """A connection for each request, because h11 would want an answer between two."""
+    """A connection for each request, because h11 would want an answer between two.
+
+    An empty line before a request is skipped (RFC 9112, 2.2), which h11 refuses.
+    """
     messages: list[Message] = []
-    while wire := _without_empty_line(wire):
+    while wire := wire.removeprefix(_END_OF_LINE):
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_LARGEST_HEAD)
         connection.receive_data(wire)
         try:
@@ -69,13 +72,6 @@ def read_by_h11(wire: bytes) -> Reading:
             return Reading(tuple(messages), refusal)
         wire, _ = connection.trailing_data
     return Reading(tuple(messages))
-
-
-def _without_empty_line(wire: bytes) -> bytes:
-    """RFC 9112, 2.2: empty lines before a request are skipped; h11 refuses them."""
-    while wire.startswith(_END_OF_LINE):
-        wire = wire.removeprefix(_END_OF_LINE)
-    return wire
 
 
 def _body_by_h11(connection: h11.Connection) -> tuple[bytes, bool, str | None]:

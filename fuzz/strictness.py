@@ -34,7 +34,7 @@ REASONS: dict[str, Shows] = {
     "a length of more than 19 digits": lambda message, _: any(
         len(value.lstrip(b"0")) > 19 for value in message.values(b"content-length")
     ),
-    "more than one empty line before the request": _found(rb"(?:\A|\r\n)\r\n\r\n"),
+    "an extension of a chunk with = and no value": _found(rb"\r\n[0-9A-Fa-f]+;[^\r\n]*=[;\r]"),
     "the size of a chunk with more than 15 digits": _found(rb"\r\n[0-9A-Fa-f]{16}"),
     "a line between chunks, or of a trailer, of more than 1 KiB": lambda _, wire: any(
         len(line) > 1_000 for lines in _BETWEEN_CHUNKS.findall(wire) for line in lines.split(b"\n")

@@ -56,7 +56,7 @@ REFUSED = {
     "a head of more than 64 KiB": HEAD + b"a: " + b"b" * MANY + b"\r\n\r\n",
     "a coding in HTTP/1.0": CHUNKED.replace(b"1.1", b"1.0") + b"0\r\n\r\n",
     "a length of more than 19 digits": HEAD + b"content-length: 10000000000000000000\r\n\r\n",
-    "more than one empty line before the request": b"\r\n\r\n" + HEAD + b"\r\n",
+    "an extension of a chunk with = and no value": CHUNKED + b"0;a=\r\n\r\n",
     "the size of a chunk with more than 15 digits": CHUNKED + b"0000000000000001\r\na\r\n0\r\n\r\n",
     "a line between chunks, or of a trailer, of more than 1 KiB": CHUNKED + b"0;" + b"a" * 2_000 + b"\r\n\r\n",
     "trailers of more than 8 KiB": CHUNKED + b"0\r\n" + b"a: b\r\n" * 1_500 + b"\r\n",
