@@ -18,7 +18,7 @@ from file.logic.values import Body, KiB, MiB
 STEP_BYTES = 256 * KiB
 _PAGE_BYTES = 2 * MiB
 _KEEP_SECONDS = 10.0
-_LENT_BYTES = 1 * MiB
+_LARGEST_WINDOW_BYTES = 1 * MiB
 
 
 def buffer_bytes(size: int) -> int:
@@ -89,11 +89,12 @@ class Buffer:
     A buffer that `grows` takes little more memory than its content.
     """
 
-    __slots__ = ("_buffers", "_bytes", "_grows", "_is_used", "_lent", "_mapping", "_size", "filled")
+    __slots__ = ("_buffers", "_bytes", "_grows", "_is_used", "_lent", "_mapping", "_size", "_window", "filled")
 
     def __init__(self, size: int, buffers: Buffers, *, grows: bool = False) -> None:
         self.filled = 0
         self._lent = 0  # the end of the memory that `space` has given
+        self._window = STEP_BYTES  # the most that it gives
         self._grows = grows
         self._size = size
         self._buffers = buffers
@@ -115,10 +116,13 @@ class Buffer:
     def space(self) -> memoryview:
         """Memory for the next bytes, to be released before `fill` says how many there are."""
         self._map()
-        self._lent = min(self._size, self.filled + _LENT_BYTES)
+        self._lent = min(self._size, self.filled + self._window)
         return memoryview(cast(mmap.mmap, self._mapping))[self.filled : self._lent]
 
     def fill(self, size: int) -> None:
+        """A fast client gets more space the next time, a slow one holds little of it."""
+        is_fast = size == self._window
+        self._window = min(2 * self._window, _LARGEST_WINDOW_BYTES) if is_fast else STEP_BYTES
         self.filled += size
         self._lent = 0
 

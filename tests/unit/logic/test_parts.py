@@ -204,3 +204,74 @@ async def test_the_file_is_refused_when_its_parts_would_be_too_large() -> None:
     with pytest.raises(FileTooLargeError):
         await reader_of([], at_most=MAX_FILE_BYTES + 1, budget=budget).next()
     assert budget.used == 0
+
+
+class Arriving:
+    """A body that can be read in both ways, in pieces of this size. It waits after the first one until it `goes_on`."""
+
+    def __init__(self, content: bytes, piece_bytes: int) -> None:
+        self.into = 0
+        self.size = len(content)
+        self.waits, self.goes_on = asyncio.Event(), asyncio.Event()
+        self._content = content
+        self._piece_bytes = piece_bytes
+        self._read = 0
+
+    def _next(self, most: int) -> bytes:
+        piece = self._content[self._read : self._read + min(most, self._piece_bytes)]
+        self._read += len(piece)
+        return piece
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while piece := self._next(self._piece_bytes):
+            yield piece
+
+    async def read_into(self, memory: memoryview) -> int:
+        if self._read:
+            self.waits.set()
+            await self.goes_on.wait()
+        piece = self._next(len(memory))
+        memory[: len(piece)] = piece
+        self.into += len(piece)
+        return len(piece)
+
+
+async def parts_of(arriving: Arriving, budget: Budget) -> tuple[list[bytes], Digests]:
+    file = IncomingFile(
+        id="id",
+        chunks=arriving.chunks(),
+        read_into=arriving.read_into,
+        identify=lambda: Identity("k", "k"),
+        size=arriving.size,
+    )
+    reader, bodies = PartReader(file, Limits(memory=budget.total, part_size=MiB), budget), []
+    while (part := await reader.next()) is not None:
+        bodies.append(bytes(part.part.body))
+        part.release()
+    return bodies, reader.digests()
+
+
+@pytest.mark.parametrize("piece_bytes", [100_000, 2 * MiB])
+async def test_the_parts_are_the_same_when_the_bytes_arrive_in_their_memory(piece_bytes: int) -> None:
+    content = bytes(range(256)) * (5 * MiB // 512)
+    arriving = Arriving(content, piece_bytes)
+    arriving.goes_on.set()
+    bodies, digests = await parts_of(arriving, Budget(32 * MiB))
+    assert b"".join(bodies) == content
+    assert [len(body) for body in bodies] == [MiB, MiB, MiB // 2]
+    assert digests.sha256 == hashlib.sha256(content).digest()
+    assert arriving.into == len(content)
+
+
+async def test_the_part_is_the_same_when_its_memory_is_taken_back_meanwhile() -> None:
+    content = bytes(range(256)) * (MiB // 256)
+    arriving, budget = Arriving(content, 100_000), Budget(4 * MiB, grace_seconds=0.01)
+    others = await budget.claim(5 * MiB // 2)
+    reading = asyncio.ensure_future(parts_of(arriving, budget))
+    await arriving.waits.wait()
+    another = await asyncio.wait_for(budget.claim(MiB), 10)  # gets what the first piece did not fill
+    another.release()
+    others.release()
+    arriving.goes_on.set()
+    assert (await reading)[0] == [content]
+    assert 0 < arriving.into < len(content)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,6 +289,92 @@ async def test_the_refusal_is_read_when_the_client_writes_everything_first() -> 
         await connection.send(b"PUT / HTTP/1.1\r\ncontent-length: 5000000\r\n\r\n", b"x" * 5_000_000)
         assert_problem(await connection.answer(), 400, "malformed_request")
         assert await connection.ended()
+
+
+# --- a body in the memory of the application
+
+
+def into(scope: Scope) -> Callable[[memoryview], Awaitable[int]]:
+    receive_into: Callable[[memoryview], Awaitable[int]] = scope["extensions"]["mentum.receive_into"]
+    return receive_into
+
+
+@pytest.mark.parametrize("at_once", [1000, 300_000, 64 * MiB])
+@pytest.mark.parametrize("room", [100_000, MiB])
+async def test_the_body_arrives_in_memory_when_the_application_gives_some(at_once: int, room: int) -> None:
+    """Then the next request is read as usual."""
+    application, content = Application(), bytes(range(256)) * 8192
+    async with served(application, goes_on=False) as service, connected(service) as connection:
+        pieces = (content[place : place + at_once] for place in range(0, len(content), at_once))
+        request = (head("PUT", "/a", f"content-length: {len(content)}"), *pieces, head("GET", "/b"))
+        sending = asyncio.ensure_future(connection.send(*request))
+        scope, receive, _ = await application.begun.get()
+        found, memory = bytearray(), memoryview(bytearray(room))
+        while len(found) < len(content):
+            size = await into(scope)(memory)
+            found += memory[:size]
+        assert found == content
+        assert await into(scope)(memory) == 0
+        assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
+        application.goes_on.set()
+        await sending
+        for _ in range(2):
+            assert (await connection.answer()).body == b"ok"
+
+
+async def test_both_ways_of_receiving_alternate_when_the_application_wants_that() -> None:
+    application, content = Application(), bytes(range(256)) * 8192
+    async with served(application, goes_on=False) as service, connected(service) as connection:
+        sending = asyncio.ensure_future(connection.send(head("PUT", "/a", f"content-length: {len(content)}"), content))
+        scope, receive, _ = await application.begun.get()
+        found, memory = b"", memoryview(bytearray(50_000))
+        while len(found) < len(content):
+            found += memory[: await into(scope)(memory)]
+            if len(found) < len(content):
+                found += (await receive())["body"]
+        assert found == content
+        application.goes_on.set()
+        await sending
+        assert (await connection.answer()).status_code == 200
+
+
+@pytest.mark.parametrize("cut", [True, False])
+async def test_nothing_is_received_into_memory_when_the_client_is_gone(cut: bool) -> None:
+    application = Application()
+    async with served(application, goes_on=False) as service, connected(service) as connection:
+        await connection.send(head("PUT", "/a", "content-length: 9", "expect: 100-continue"))
+        scope, _, _ = await application.begun.get()
+        memory = memoryview(bytearray(MiB))
+        receiving = asyncio.ensure_future(into(scope)(memory))
+        assert (await connection.answer()).status_code == 100
+        if cut:
+            await connection.cut()
+        else:
+            connection.end_of_sending()
+        assert await receiving == 0
+        application.goes_on.set()
+
+
+async def test_a_wait_for_the_body_can_be_given_up() -> None:
+    """As the minimum rate of clients does."""
+    application = Application()
+    async with served(application, goes_on=False) as service, connected(service) as connection:
+        await connection.send(head("PUT", "/a", "content-length: 3"))
+        scope, receive, _ = await application.begun.get()
+        memory = memoryview(bytearray(10))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await into(scope)(memory)
+        await connection.send(b"abc")
+        assert await body_of(receive) == b"abc"
+        assert bytes(memory) == bytes(10)
+        application.goes_on.set()
+
+
+async def test_there_is_no_such_way_when_the_body_is_chunked() -> None:
+    async with served(Application()) as service:
+        await exchange(service, head("PUT", "/a", "transfer-encoding: chunked"), b"0\r\n\r\n")
+        assert (await service.application.begun.get())[0]["extensions"] == {}
 
 
 # --- one side goes

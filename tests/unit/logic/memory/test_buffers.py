@@ -129,3 +129,35 @@ async def test_a_buffer_without_a_mapping_keeps_its_bytes_when_it_shrinks(chunk:
     buffer.take(b"x" * chunk)
     assert buffer.shrink() == max(256 * KiB, buffer_bytes(chunk))
     assert bytes(buffer.body()) == b"x" * chunk
+
+
+async def test_the_bytes_are_there_when_they_were_received_in_the_memory_of_the_part() -> None:
+    buffer = Buffer(3 * MiB, Buffers(lambda: 64 * MiB))
+    buffer.take(b"a" * 10)
+    for letter in (b"b", b"c"):
+        with buffer.space() as space:
+            assert len(space) == 256 * KiB
+            space[:10] = letter * 10
+        buffer.fill(10)
+    assert bytes(buffer.body()) == b"a" * 10 + b"b" * 10 + b"c" * 10
+    buffer.fill(3 * MiB - 40)
+    with buffer.space() as space:
+        assert len(space) == 10
+
+
+async def test_memory_that_is_being_received_into_is_not_given_back() -> None:
+    buffer = Buffer(8 * MiB, Buffers(lambda: 64 * MiB))
+    with buffer.space() as space:
+        assert buffer.shrink() == 256 * KiB
+        space[:] = b"x" * 256 * KiB
+    buffer.fill(256 * KiB)
+    assert bytes(buffer.body()) == b"x" * 256 * KiB
+
+
+async def test_more_is_received_at_once_when_the_client_is_fast() -> None:
+    buffer, spaces = Buffer(8 * MiB, Buffers(lambda: 64 * MiB)), []
+    for share in (1, 1, 1, 1, 2, 1):
+        with buffer.space() as space:
+            spaces.append(len(space))
+        buffer.fill(spaces[-1] // share)
+    assert spaces == [256 * KiB, 512 * KiB, MiB, MiB, MiB, 256 * KiB]
