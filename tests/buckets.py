@@ -15,7 +15,7 @@ from testkit.account import StoreAccount
 
 NewBucket = Callable[..., StoreAccount]  # the fixture `new_bucket`
 # How requests with small bodies are sent: over our own connections, or by the HTTP client as through a proxy.
-WAYS = {"own connections": Network(), "HTTP client": Network(small_bytes=None)}
+WAYS = {"own connections": Network(), "HTTP client": Network(own_connections=False)}
 
 
 def account_of(store: StoreAccount, **changes: Any) -> Account:

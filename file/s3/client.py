@@ -1,9 +1,9 @@
 """Sends one signed request, and returns its answer or raises one of our errors. Only this file uses the HTTP client.
 
 Each account has its own connections. Small requests with small answers are sent over our own (`connections/`), which
-takes less than half of the CPU time; parts, listings, and reads over those of the HTTP client, and everything if there
-is a proxy. Nothing is automatic on either way: no redirects (they would send body and session token elsewhere), content
-decoding (it damages stored encodings), referer, cookies, the environment's proxies, retries.
+takes less CPU time; parts, listings, and reads over those of the HTTP client, and everything if there is a proxy.
+Nothing is automatic on either way: no redirects (they would send body and session token elsewhere), content decoding
+(it damages stored encodings), referer, cookies, the environment's proxies, retries.
 
 Answers are limited: 64 KiB, or 8 MiB for a listing, of which an account holds one at a time. Only known headers whose
 values look like S3's are kept (`fields.py`).
@@ -39,7 +39,8 @@ from file.s3.sigv4 import Signer, encode_query
 from file.s3.xml import MAX_ANSWER_BYTES, MAX_LISTING_BYTES, Entry, Page, UnreadableAnswerError, parse_error
 
 BRIEF_SECONDS = 10.0
-SMALL_BYTES = 32 * KiB  # bodies up to this size are sent over our own connections
+# Bodies up to this size are sent over our own connections; for larger ones the HTTP client takes less CPU time.
+_SMALL_BYTES = {"http": 32 * KiB, "https": 8 * KiB}
 _IDLE_SECONDS = 15  # shorter than S3's own limit, so that a write seldom uses a connection that S3 closes
 _PIECE_BYTES = 64 * KiB
 _BRIEF_UNDER_WAY = 16
@@ -56,13 +57,13 @@ T = TypeVar("T")
 class Network:
     """The way to S3: the values of HTTPS_PROXY, NO_PROXY, and SSL_CERT_FILE.
 
-    `small_bytes`: the largest body that is sent over our own connections; None: all is sent by the HTTP client.
+    `own_connections`: False if also small requests are sent by the HTTP client, as through a proxy.
     """
 
     https_proxy: str | None = field(default=None, repr=False)  # it may have a password in it
     no_proxy: str | None = None
     ca_pem: bytes | None = None
-    small_bytes: int | None = SMALL_BYTES
+    own_connections: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class S3Client(_Believed):
         self._figures = Figures(account.name)
         self._client = _build(network)
         self._pool = _pool(network, self._address)
-        self._small_bytes = -1 if network.small_bytes is None or self._pool is None else network.small_bytes
+        self._small_bytes = _SMALL_BYTES[self._address.scheme]
         self._brief = asyncio.Semaphore(_BRIEF_UNDER_WAY)
         self._large = asyncio.Semaphore(1)  # for listings of more than MAX_ANSWER_BYTES
         self.walks = asyncio.Semaphore(_WALKS)  # through what lies under a key: each holds a page
@@ -405,8 +406,10 @@ def _build(network: Network) -> Client:
 
 def _pool(network: Network, address: Address) -> Pool | None:
     """None where the HTTP client sends everything: through a proxy, or with authorities that only it finds."""
-    tls = tls_context(network.ca_pem) if address.scheme == "https" and not network.https_proxy else None
-    if network.https_proxy or (tls is None and address.scheme == "https"):
+    if network.https_proxy or not network.own_connections:
+        return None
+    tls = tls_context(network.ca_pem) if address.scheme == "https" else None
+    if tls is None and address.scheme == "https":
         return None
     dialer = Dialer(address.scheme, address.host, tls, seconds=CONNECT_SECONDS)
     return Pool(dialer, idle_seconds=_IDLE_SECONDS)

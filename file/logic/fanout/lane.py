@@ -184,12 +184,8 @@ class Lane:
     async def _complete(self, digests: Digests) -> None:
         upload = self._rollback.upload
         assert upload is not None  # every file has a first part
-        try:
-            self._keep(await self.calls.store(PUBLISH, lambda: upload.complete(digests), self._limits.complete_seconds))
-        except AccountError as error:
-            self._fail(error)
-        else:
-            await self._rollback.tidy_up()
+        self._keep(await self.calls.store(PUBLISH, lambda: upload.complete(digests), self._limits.complete_seconds))
+        await self._rollback.tidy_up()
 
     async def _work(self) -> None:
         while (shared := await self.parts.next()) is not None:
