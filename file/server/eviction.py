@@ -67,6 +67,8 @@ def to_evict(idle: Sequence[Idle[T]], connections: Counter[Address], most: int) 
     for level, each in turns:
         if left <= most // 2 and level <= most // 4:
             return
-        if is_full or each.silent_seconds >= _RECENT_SECONDS:  # otherwise a request may be on the way
-            left -= 1
+        left -= 1
+        # Otherwise a request may be on the way, and its turn comes a moment later. None of an address with fewer
+        # connections is closed in its place.
+        if is_full or each.silent_seconds >= _RECENT_SECONDS:
             yield each
