@@ -182,7 +182,7 @@ class Server:
         there = [
             (each, address_of(each.client[0])) for each in self.connections if not each.is_lost and not each.is_leaving
         ]
-        if self.is_closing or not is_scarce(len(there), self._most):
+        if self.is_closing or not is_scarce(len(self.connections), self._most):  # also those that are not attached yet
             return
         now = self._loop.time()
         idle = [Idle(each, address, each.since, now - each.heard) for each, address in there if each.exchange is None]
