@@ -8,11 +8,14 @@ Strict: chunk lines and trailers end with CRLF, are short, and have no control c
 import re
 
 from file.logic.errors import MalformedRequestError
-from file.server.head import FIELD
+from file.server.head import FIELD, TOKEN
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t\x20-\x7e])*+"'
+_EXTENSION = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?+"
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:" + _EXTENSION + rb")*+\r\n")
 _END = re.compile(rb"\r\n")  # after the content of a chunk
-_TRAILER = re.compile(FIELD + rb"|\r\n")
+# Some readers would take the length of another message from a trailer.
+_TRAILER = re.compile(rb"(?!content-length:|transfer-encoding:)" + FIELD + rb"|\r\n", re.IGNORECASE)
 _MAX_LINE_BYTES = 1024
 _MAX_TRAILER_BYTES = 8 * 1024
 

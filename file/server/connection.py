@@ -212,8 +212,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._untaken.stuck_ticks > self._server.head_ticks:
             self.break_off()
             return "untaken_answer"
-        if still_reads and self.incoming.is_used:
-            return None
+        if still_reads and (self._untaken.is_full or self.incoming.is_used):
+            return None  # if it is full, the next request waits, too
         self._ticks += 1
         if self.is_leaving:
             if self._ticks > _LINGER_TICKS:

@@ -67,8 +67,7 @@ def to_evict(idle: Sequence[Idle[T]], connections: Counter[Address], most: int) 
     for level, each in turns:
         if left <= most // 2 and level <= most // 4:
             return
+        if not is_full and each.silent_seconds < _RECENT_SECONDS:  # a request may be on the way
+            return  # and those that follow are of addresses with fewer connections
         left -= 1
-        # Otherwise a request may be on the way, and its turn comes a moment later. None of an address with fewer
-        # connections is closed in its place.
-        if is_full or each.silent_seconds >= _RECENT_SECONDS:
-            yield each
+        yield each

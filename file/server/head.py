@@ -28,15 +28,15 @@ _MAX_LINE_BYTES = _MAX_TARGET_BYTES + 64  # with a method and a version
 _MAX_FIELDS = 100
 _MAX_LENGTH_DIGITS = 19
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-FIELD = _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+FIELD = TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
 # Visible ASCII, and UTF-8 that some clients do not percent-encode. Without `#`: a fragment is not sent.
 _TARGET = rb"[!\"\x24-\x7e\x80-\xff]++"
-_HEAD = re.compile(rb"(" + _TOKEN + rb"{1,32}+) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD + rb")*+)\r\n")
+_HEAD = re.compile(rb"(" + TOKEN + rb"{1,32}+) (" + _TARGET + rb") HTTP/1\.([01])\r\n((?:" + FIELD + rb")*+)\r\n")
 _FIELD = re.compile(rb"([^:]++):([^\r]*+)\r\n")  # for fields that `_HEAD` has accepted
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?@]++)((?:[/?].*+)?)")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([\w\-.~%!$&'()*+,;=:\[\]]++)((?:[/?].*+)?)")
 # How every head begins: whoever speaks another protocol is refused at once.
-_BEGIN = re.compile(_TOKEN + rb"{1,32}+(?: |\Z)")
+_BEGIN = re.compile(TOKEN + rb"{1,32}+(?: |\Z)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/(?!1\.[01]\r)\d\.\d\r\n")
 _OURS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
@@ -80,6 +80,8 @@ def read_head(data: bytes) -> Head:
     hosts = told.get(b"host", ())
     if len(hosts) != 1 and (hosts or not is_old):
         raise MalformedRequestError("The request must have one header Host.")
+    if method == b"CONNECT":  # a proxy may take the bytes behind it for a tunnel
+        raise MalformedRequestError("The service is no proxy.")
     path, _, query = _origin_form(target, headers).partition(b"?")
     expectations = told.get(b"expect", ())
     return Head(
@@ -121,7 +123,7 @@ def _length(lengths: Sequence[bytes], codings: Sequence[bytes], *, is_old: bool)
 
 def _keeps_alive(options: Sequence[bytes], *, is_old: bool) -> bool:
     named = {each.strip(b" \t").lower() for option in options for each in option.split(b",")}
-    return (b"keep-alive" in named) if is_old else (b"close" not in named)
+    return b"close" not in named and (not is_old or b"keep-alive" in named)
 
 
 def _origin_form(target: bytes, headers: Headers) -> bytes:

@@ -179,7 +179,7 @@ class Server:
     def _make_room(self) -> None:
         """Closes idle connections, and looks again as long as connections are scarce."""
         self._evicting = None
-        if self.is_closing or not is_scarce(len(self.connections), self._most):
+        if self.is_closing or not is_scarce(len(self.connections), self._most):  # also those that are not attached yet
             return
         there = []
         for each in [each for each in self.connections if not each.is_lost]:

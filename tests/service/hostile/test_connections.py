@@ -181,8 +181,8 @@ def test_a_connection_that_just_sent_something_stays_when_not_all_are_taken() ->
     assert len(ended(idle("10.0.0.1", *range(76), silent=0.1), 80)) == 56
 
 
-def test_none_of_another_address_ends_when_those_with_the_most_were_just_opened() -> None:
-    assert ended([*idle("10.0.0.1", 1, 2), *idle("10.0.0.2", *range(60), silent=0.1)], 80) == []
+def test_nobody_ends_in_the_place_of_one_who_just_sent_something_when_its_address_has_more() -> None:
+    assert ended([*idle("10.0.0.1", *range(60), silent=0.1), *idle("10.0.0.2", 60, 61)], 80) == []
 
 
 def test_a_connection_that_just_sent_something_ends_last() -> None:

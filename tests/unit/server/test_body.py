@@ -41,7 +41,7 @@ def test_a_body_ends_when_its_length_is_reached(length: int, at_once: int) -> No
     [
         (b"0\r\n\r\n", b""),
         (b"3\r\nabc\r\n0\r\n\r\n", b"abc"),
-        (b'00a\r\n0123456789\r\nA;x=y\r\nabcdefghij\r\n1 \t; "\xff"\r\nz\r\n0;last\r\n\r\n', b"0123456789abcdefghijz"),
+        (b'00a\r\n0123456789\r\nA;x=y\r\nabcdefghij\r\n1;x="\\" ";y;z\r\nz\r\n0;l\r\n\r\n', b"0123456789abcdefghijz"),
         (b"1\r\na\r\n000\r\ntrailer: b\r\nc:\r\n\r\n", b"a"),
         (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"),
     ],
@@ -84,6 +84,8 @@ def test_each_chunk_is_a_piece_when_many_have_arrived() -> None:
             b"1\r\na\r0\r\n",
         ],
         *[b"0\r\na\r\n", b"0\r\n a: b\r\n", b"0\r\na : b\r\n", b"0\r\na: b\n\r\n", b"0\r\n\n", b"0\r\na: b\x00\r\n"],
+        *[b"1;\r\n", b"1;a=\r\n", b'1;a="b\r\n', b"1;\xff\r\n", b"1 ;a\r\n", b"1; a\r\n", b"1;a =b\r\n", b"1;a;;b\r\n"],
+        *[b"0\r\ncontent-length: 1\r\n", b"0\r\nTransfer-Encoding: chunked\r\n"],
         *[b"1;" + b"a" * 2000, b"0\r\n" + b"a: b\r\n" * 2000, b"1\r\nab" + b"c" * 2000],
     ],
 )

@@ -70,6 +70,9 @@ def test_the_length_of_the_body_is_known_when_it_can_be_read_in_one_way(
         (b"1.1", [b"closed"], True),
         (b"1.0", [], False),
         (b"1.0", [b"Keep-Alive"], True),
+        (b"1.0", [b"close, keep-alive"], False),
+        (b"1.1", [b"keep-alive,\tclose\t"], False),
+        (b"1.0", [b"keep-al\tive"], False),
     ],
 )
 def test_the_connection_is_kept_when_the_client_wants_it(
@@ -106,6 +109,9 @@ def test_a_client_waits_when_it_expects_100(version: bytes, expected: list[bytes
             b"G" * 33 + b" / HTTP/1.1",
             b"GET /\x00 HTTP/1.1",
             b"GET /#a HTTP/1.1",
+            b'GET http://"a/ HTTP/1.1',
+            b"CONNECT a:80 HTTP/1.1",
+            b"CONNECT / HTTP/1.1",
         ],
         *[b"GET /\x7f HTTP/1.1", b"GET /\r HTTP/1.1", b"GET /\n HTTP/1.1", b"GET x:80 HTTP/1.1", b"GET a HTTP/1.1"],
         *[b"GET ftp://a/ HTTP/1.1", b"GET http:///a HTTP/1.1", b"GET http://u@a/ HTTP/1.1", b"GET ?a HTTP/1.1"],
