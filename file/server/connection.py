@@ -67,8 +67,6 @@ class Connection(asyncio.BufferedProtocol):
         self._ticks = 0
         self._task: asyncio.Task[None] | None = None
 
-    # --- what the event loop calls
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._untaken = Untaken(self._transport)
@@ -119,8 +117,6 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._untaken.go_on()
         self._begin()
-
-    # --- what an exchange calls
 
     def write(self, pieces: list[bytes]) -> None:
         self._transport.writelines(pieces)
@@ -202,11 +198,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def evict(self) -> None:
-        """Close this idle connection at once, also if its client has not taken everything."""
-        if self._untaken.size:
-            self.break_off()
-        else:
+        """Close this connection at once. If it is leaving, the client may first take what was written."""
+        if not self._untaken.size:
             self._close()
+        elif not self.is_leaving:
+            self.break_off()
 
     def tick(self) -> Ended:
         """Ends a connection without a request if it has waited too long. Returns why, if its client was too slow."""

@@ -159,7 +159,7 @@ class Exchange:
         return piece
 
     async def _wait(self) -> None:
-        if self._awaits_body and not self.outgoing.begun:
+        if self._awaits_body and not self.body.ended and not self.outgoing.begun:
             self._wire.write([CONTINUE])
         self._awaits_body = False
         self._incoming.go_on()

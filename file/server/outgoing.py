@@ -66,7 +66,8 @@ class Outgoing:
     def _made_head(self, length: int | None) -> bytes:
         """`length`: that of the whole body, if it is known."""
         lines = [status_line(self._status), date_line(int(time.time()))]
-        for name, value in self._fields:
+        for given, value in self._fields:
+            name = given.lower()  # ASGI demands it, and Django does not do it
             if name in _FRAMING:
                 self.closes = self.closes or (name == b"connection" and b"close" in value.lower())
                 continue

@@ -179,11 +179,14 @@ class Server:
     def _make_room(self) -> None:
         """Closes idle connections, and looks again as long as connections are scarce."""
         self._evicting = None
-        there = [
-            (each, address_of(each.client[0])) for each in self.connections if not each.is_lost and not each.is_leaving
-        ]
         if self.is_closing or not is_scarce(len(self.connections), self._most):  # also those that are not attached yet
             return
+        there = []
+        for each in [each for each in self.connections if not each.is_lost]:
+            if each.is_leaving:
+                each.evict()
+            else:
+                there.append((each, address_of(each.client[0])))
         now = self._loop.time()
         idle = [Idle(each, address, each.since, now - each.heard) for each, address in there if each.exchange is None]
         evicted = list(to_evict(idle, Counter(address for _, address in there), self._most))

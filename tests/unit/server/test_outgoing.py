@@ -30,6 +30,7 @@ def written(answer: Outgoing, status: int, *pieces: bytes, **fields: str) -> byt
             *("1.1", [b"a", b"", b"bc", b""], {"x": "y"}),
             b"HTTP/1.1 200 OK\r\nx: y\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
         ),
+        ("1.1", [b"a"], {"Content_Length": "1"}, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na"),
         ("1.0", [b"a", b"b"], {}, b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nab"),
         ("1.1", [b""], {"connection": "Close"}, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
     ],
