@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import partial
 
 from file.logic.accounts.hashes import AccountHashes
-from file.logic.conclusion import Conclusion
 from file.logic.errors import IdempotencyKeyReusedError, KeyTakenError, RequestError
+from file.logic.fanout.conclusion import Conclusion
 from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.stragglers import Stragglers
 from file.logic.memory.budget import Budget

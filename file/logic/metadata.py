@@ -1,11 +1,8 @@
-"""What the flow records about a file: the metadata of each object, the intent in the ledger, and the log lines."""
+"""What the flow records about a file: the metadata of each object, and the intent in the ledger."""
 
 from collections.abc import Sequence
 
-import structlog
-
 from file.logic.accounts.hashes import AccountHashes
-from file.logic.fanout.retries import Attempts
 from file.logic.naming import check_metadata, encode_name
 from file.logic.parts import PartReader, part_size_of
 from file.logic.ports import StorageAccount
@@ -17,19 +14,13 @@ from file.logic.values import (
     FILE_NAME,
     FILE_SHA256,
     Ack,
-    Failed,
     Identity,
     IncomingFile,
     Intent,
     Limits,
     ObjectDescription,
-    Pending,
     Place,
-    Receipt,
-    Removal,
 )
-
-_log = structlog.get_logger()
 
 
 def describe(
@@ -91,35 +82,3 @@ def intent_of(
         idempotency_key=file.idempotency_key,
         expected_id=file.expected_id,
     )
-
-
-def log_outcomes(receipt: Receipt, calls: Sequence[Attempts]) -> None:
-    """Writes one log line per account with its outcome."""
-    for of_account, outcome in zip(calls, receipt.outcomes, strict=True):
-        entry = {
-            "id": receipt.id,
-            "key": receipt.key,
-            "size": receipt.digests.size if receipt.digests else None,
-            "account": outcome.account,
-            "bucket": outcome.bucket,
-            "seconds": round(of_account.seconds, 4),
-            "attempts": of_account.count,
-            "s3_request_id": outcome.request_id,
-        }
-        if isinstance(outcome, Failed):
-            error = outcome.error
-            _log.warning(
-                "account_failed",
-                **entry,
-                code=error.code,
-                detail=error.detail,
-                operation=error.operation,
-                s3_code=error.s3_code,
-                removal=outcome.removal.value,
-                cause=repr(error.__cause__) if error.__cause__ else None,
-                object_key=outcome.object_key if outcome.removal is Removal.PENDING else None,
-            )
-        elif isinstance(outcome, Pending):
-            _log.warning("account_pending", **entry, code=outcome.code)
-        else:
-            _log.info("account_stored", **entry, version_id=outcome.version_id)

@@ -3,14 +3,14 @@
 If every account has the file, its outcome is recorded, and that is all. Lanes are opened only when the ack needs fewer
 accounts, an account failed, the upload was cancelled, or its lease was lost. They take over the puts as they are, under
 way or ended, so that only lanes know how an upload waits for some of its accounts, and how it is rolled back.
-Leaves to others: the retries of a put (`fanout/retries.py`), lanes (`fanout/`), and the end (`conclusion.py`).
+Leaves to others: the retries of a put (`fanout/retries.py`), lanes (`fanout/`), and the end (`fanout/conclusion.py`).
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 
 from file.logic.cancellation import despite_cancellation
-from file.logic.conclusion import Conclusion
+from file.logic.fanout.conclusion import Conclusion
 from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.retries import Attempts
 from file.logic.parts import SharedPart

@@ -190,8 +190,8 @@ class Server:
         now = self._loop.time()
         idle = [Idle(each, address, each.since, now - each.heard) for each, address in there if each.exchange is None]
         evicted = list(to_evict(idle, Counter(address for _, address in there), self._most))
-        for each in evicted:
-            each.connection.evict()
+        for chosen in evicted:
+            chosen.connection.evict()
         if evicted:
             metrics.IDLE_CONNECTIONS_ENDED.inc(len(evicted))
             _log.warning("idle_connections_ended", connections=len(evicted), of=len(there), most=self._most)

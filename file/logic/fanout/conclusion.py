@@ -8,15 +8,18 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
+import structlog
+
 from file.logic.cancellation import despite_cancellation
 from file.logic.errors import LeaseLostError, LedgerUnavailableError
 from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.retries import Attempts
 from file.logic.fanout.stragglers import Stragglers
-from file.logic.metadata import log_outcomes
 from file.logic.parts import PartReader
 from file.logic.ports import Ledger
-from file.logic.values import Identity, IncomingFile, Outcome, Receipt
+from file.logic.values import Failed, Identity, IncomingFile, Outcome, Pending, Receipt, Removal
+
+_log = structlog.get_logger()
 
 
 class Conclusion:
@@ -82,7 +85,7 @@ class Conclusion:
             metadata=self._file.metadata,
             content_headers=self._file.content_headers,
         )
-        log_outcomes(receipt, calls)
+        _log_outcomes(receipt, calls)
         return receipt, await self._ledger.conclude(receipt)
 
     async def lose(self, receipt: Receipt, fanout: FanOut) -> None:
@@ -96,3 +99,35 @@ class Conclusion:
 async def _roll_back(fanout: FanOut) -> Sequence[Outcome]:
     removals = await asyncio.gather(*(lane.roll_back() for lane in fanout.lanes))
     return [lane.failed(removal) for lane, removal in zip(fanout.lanes, removals, strict=True)]
+
+
+def _log_outcomes(receipt: Receipt, calls: Sequence[Attempts]) -> None:
+    """Writes one log line per account with its outcome."""
+    for of_account, outcome in zip(calls, receipt.outcomes, strict=True):
+        entry = {
+            "id": receipt.id,
+            "key": receipt.key,
+            "size": receipt.digests.size if receipt.digests else None,
+            "account": outcome.account,
+            "bucket": outcome.bucket,
+            "seconds": round(of_account.seconds, 4),
+            "attempts": of_account.count,
+            "s3_request_id": outcome.request_id,
+        }
+        if isinstance(outcome, Failed):
+            error = outcome.error
+            _log.warning(
+                "account_failed",
+                **entry,
+                code=error.code,
+                detail=error.detail,
+                operation=error.operation,
+                s3_code=error.s3_code,
+                removal=outcome.removal.value,
+                cause=repr(error.__cause__) if error.__cause__ else None,
+                object_key=outcome.object_key if outcome.removal is Removal.PENDING else None,
+            )
+        elif isinstance(outcome, Pending):
+            _log.warning("account_pending", **entry, code=outcome.code)
+        else:
+            _log.info("account_stored", **entry, version_id=outcome.version_id)
