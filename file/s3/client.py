@@ -28,8 +28,7 @@ from file.logic.errors import AccountError, AccountFailingError, AccountStalledE
 from file.logic.values import Account, KiB
 from file.s3.address import Address, address_of, target_of
 from file.s3.calls import Call
-from file.s3.connections.connection import LostError
-from file.s3.connections.dialing import Dialer, NotConnectedError, tls_context
+from file.s3.connections.dialing import Dialer, tls_context
 from file.s3.connections.pool import MOST_KEPT, Pool
 from file.s3.connections.requests import USER_AGENT, request_bytes
 from file.s3.errors import CLOCK_REFUSED, CONNECT_SECONDS, account_error, answer_lost, not_connected, unreachable
@@ -254,9 +253,9 @@ class S3Client(_Believed):
         request = request_bytes(call.method, target, self._address.host, headers, body)
         try:
             raw = await pool.exchange(request, to_head=call.method == "HEAD", most=MAX_ANSWER_BYTES)
-        except NotConnectedError as error:
-            raise not_connected(self.account.name, call.operation, error.__cause__) from error
-        except LostError as error:
+        except OSError as error:
+            raise not_connected(self.account.name, call.operation, error) from error
+        except EOFError as error:
             raise answer_lost(self.account.name, call.operation) from error
         if raw.is_cut:
             self._refuse_large(call, raw.status, MAX_ANSWER_BYTES)

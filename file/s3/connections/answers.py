@@ -25,10 +25,6 @@ _LENGTH = re.compile(r"[0-9]{1,16}")
 _BODILESS = (204, 304)
 
 
-class MalformedAnswerError(Exception):
-    """The bytes are not an answer of HTTP/1.1, or not one that can be read in only one way."""
-
-
 class RawHeaders:
     """The lines of a head, from the line end before the first to that of the last. Each byte is one character.
 
@@ -100,12 +96,14 @@ class AnswerReader:
         self._body = bytearray()
 
     def feed(self, data: bytes | memoryview) -> RawAnswer | None:
-        """The answer, once it is complete, or too large. Raises `MalformedAnswerError`."""
+        """The answer, once it is complete, or too large. Raises `ValueError` if the bytes are
+        not an answer of HTTP/1.1, or not one that can be read in only one way.
+        """
         self._buffer += data
         while not self._status:
             end = self._buffer.find(b"\r\n\r\n", self._searched)
             if max(end, len(self._buffer) if end < 0 else 0) > MAX_HEAD_BYTES:
-                raise MalformedAnswerError("its head is too large")
+                raise ValueError("its head is too large")
             if end < 0:
                 self._searched = max(0, len(self._buffer) - 3)
                 return None
@@ -123,7 +121,7 @@ class AnswerReader:
         """The first `end` bytes of the buffer. Leaves `_status` 0 after an interim answer."""
         found = _HEAD.fullmatch(self._buffer, 0, end)
         if found is None:
-            raise MalformedAnswerError("its head is not well-formed")
+            raise ValueError("its head is not well-formed")
         minor, status, lines = found[1], int(found[2]), bytes(found[3])
         del found  # it holds the buffer
         del self._buffer[:end]
@@ -131,10 +129,10 @@ class AnswerReader:
         if status < 200:
             self._interim += 1
             if status == 101 or self._interim > _MAX_INTERIM:
-                raise MalformedAnswerError("it switches protocols, or has no end of interim answers")
+                raise ValueError("it switches protocols, or has no end of interim answers")
             return
         if lines.count(b"\r\n") > _MAX_HEADERS + 1:
-            raise MalformedAnswerError("it has too many headers")
+            raise ValueError("it has too many headers")
         self._status, self._headers = status, RawHeaders(lines)
         self._frame(is_old=minor == b"0")
 
@@ -143,11 +141,11 @@ class AnswerReader:
         headers = self._headers
         lengths, codings = headers.all("content-length"), headers.all("transfer-encoding")
         if len(lengths) + len(codings) > 1:
-            raise MalformedAnswerError("its end can be understood in two ways")
+            raise ValueError("its end can be understood in two ways")
         if lengths and not _LENGTH.fullmatch(lengths[0]):
-            raise MalformedAnswerError("its length is not a number")
+            raise ValueError("its length is not a number")
         if codings and (is_old or codings[0].lower() != "chunked"):
-            raise MalformedAnswerError("its coding is not known")
+            raise ValueError("its coding is not known")
         words = ",".join(headers.all("connection")).lower().split(",")
         self.keeps_open = not is_old and "close" not in [word.strip(" \t") for word in words]
         if self._to_head or self._status in _BODILESS:
@@ -173,11 +171,11 @@ class AnswerReader:
                 end = buffer.find(b"\r\n", 0, _MAX_CHUNK_LINE)
                 if end < 0:
                     if len(buffer) >= _MAX_CHUNK_LINE:
-                        raise MalformedAnswerError("a chunk's size has too many characters")
+                        raise ValueError("a chunk's size has too many characters")
                     return None
                 found = _CHUNK_LINE.fullmatch(buffer, 0, end)
                 if found is None:
-                    raise MalformedAnswerError("a chunk's size is not a number")
+                    raise ValueError("a chunk's size is not a number")
                 self._chunk = int(found[1], 16)
                 del found  # it holds the buffer
                 del buffer[: end + 2]
@@ -187,7 +185,7 @@ class AnswerReader:
             elif len(buffer) < self._chunk + 2:
                 return None
             elif buffer[self._chunk : self._chunk + 2] != b"\r\n":
-                raise MalformedAnswerError("a chunk does not end where it says")
+                raise ValueError("a chunk does not end where it says")
             else:
                 self._body += buffer[: self._chunk]
                 del buffer[: self._chunk + 2]
@@ -195,7 +193,7 @@ class AnswerReader:
         if (trailers := _TRAILERS.match(buffer)) is not None:
             return self._whole(bytes(self._body), surplus=len(buffer) - trailers.end())
         if len(buffer) > _MAX_CHUNK_LINE or b"\r\n\r\n" in buffer:
-            raise MalformedAnswerError("what follows the last chunk is not well-formed, or too large")
+            raise ValueError("what follows the last chunk is not well-formed, or too large")
         return None
 
     def _whole(self, body: bytes, *, surplus: int) -> RawAnswer:

@@ -11,7 +11,7 @@ import threading
 from typing import cast
 
 from file.logic.values import KiB
-from file.s3.connections.answers import AnswerReader, MalformedAnswerError, RawAnswer
+from file.s3.connections.answers import AnswerReader, RawAnswer
 
 _RECEIVE_BYTES = 64 * KiB
 
@@ -22,10 +22,6 @@ class _Received(threading.local):
 
 
 _received = _Received()
-
-
-class LostError(Exception):
-    """The connection ended before the answer, or what arrived is no answer: the request may have taken effect."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -67,18 +63,22 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     async def exchange(self, request: bytes, *, to_head: bool, most: int) -> RawAnswer:
-        """Sends the request and returns its answer. `most`: bytes of a body. Raises `LostError`.
+        """Sends the request and returns its answer. `most`: bytes of a body.
 
-        After an error, also when the task is cancelled, the connection is closed.
+        Raises `EOFError` if the connection ended before the answer, or if what arrived is no answer: the request may
+        have taken effect. After an error, also when the task is cancelled, the connection is closed.
         """
         if self._transport is None or not self.is_free:
-            raise LostError("the connection is closed, or has a request")
+            raise EOFError("the connection is closed, or has a request")
         self._is_done = False
         self._reader = AnswerReader(to_head=to_head, most=most)
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             self._transport.write(request)
             return await self._waiter
+        except OSError as error:  # an `OSError` would mean that nothing was sent
+            self.close()
+            raise EOFError("the request could not be written") from error
         except BaseException:
             self.close()
             raise
@@ -103,8 +103,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         try:
             answer = self._reader.feed(_received.memory[:nbytes])
-        except MalformedAnswerError as error:
-            self._waiter.set_exception(LostError(f"what arrived is no answer: {error}"))
+        except ValueError as error:
+            self._waiter.set_exception(EOFError(f"what arrived is no answer: {error}"))
             return
         if answer is not None:
             assert self._transport is not None
@@ -120,6 +120,6 @@ class Connection(asyncio.BufferedProtocol):
         if exc is None and (answer := self._reader.end()) is not None:
             self._waiter.set_result(answer)
         else:
-            error = LostError("the connection ended before the answer")
+            error = EOFError("the connection ended before the answer")
             error.__cause__ = exc
             self._waiter.set_exception(error)

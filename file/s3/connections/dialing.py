@@ -19,10 +19,6 @@ _NEXT_ADDRESS_SECONDS = 0.25
 _PORTS = {"http": 80, "https": 443}
 
 
-class NotConnectedError(Exception):
-    """There is no connection, so nothing was sent. Its cause is the `OSError`."""
-
-
 @lru_cache(8)
 def tls_context(authorities: bytes | None) -> ssl.SSLContext | None:
     """`authorities`: in PEM, besides those of the system. None if Python's OpenSSL does not find those of the system.
@@ -55,14 +51,12 @@ class Dialer:
         assert scheme == "http" or self._tls is not None
 
     async def dial(self) -> Connection:
-        """Raises `NotConnectedError`, also if it takes too long."""
+        """Raises `OSError`: also those of TLS and of names, and `TimeoutError`."""
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._dial()
-        except OSError as error:  # also those of TLS and of names, and TimeoutError
-            raise NotConnectedError from error
         except UnicodeError as error:  # the host is no name that DNS can have
-            raise NotConnectedError from socket.gaierror(socket.EAI_NONAME, str(error))
+            raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
 
     async def _dial(self) -> Connection:
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ class Pool:
         self._is_closed = False
 
     async def exchange(self, request: bytes, *, to_head: bool, most: int) -> RawAnswer:
-        """Sends a request. Raises `NotConnectedError` if nothing was sent, and `LostError`; has no deadline."""
+        """Sends a request. Raises `OSError` if nothing was sent, `EOFError` if the answer was lost; has no deadline."""
         connection = self._taken() or await self._dialer.dial()
         answer = await connection.exchange(request, to_head=to_head, most=most)
         self._keep(connection)

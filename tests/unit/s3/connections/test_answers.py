@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import h11
 import pytest
 
-from file.s3.connections.answers import MAX_HEAD_BYTES, AnswerReader, MalformedAnswerError, RawAnswer
+from file.s3.connections.answers import MAX_HEAD_BYTES, AnswerReader, RawAnswer
 
 MOST = 1000
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -117,7 +117,7 @@ MALFORMED = [
 @pytest.mark.parametrize("data", MALFORMED, ids=lambda data: repr(data[:60]))
 @pytest.mark.parametrize("step", [None, 997])
 def test_it_is_refused_when_it_can_be_understood_in_two_ways_or_not_at_all(data: bytes, step: int | None) -> None:
-    with pytest.raises(MalformedAnswerError):
+    with pytest.raises(ValueError, match=r"its? |a chunk|follows the last chunk"):
         read(data, step=step)
 
 
@@ -177,7 +177,7 @@ def accepted(answers: int) -> Iterator[tuple[bytes, Read]]:
         data = changed(rolled)
         try:
             found = read(data, step=rolled.choice((None, 1, 5)))
-        except MalformedAnswerError:
+        except ValueError:
             continue
         if found is not None and not found.is_cut:
             yield data, found
