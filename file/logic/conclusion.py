@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from file.logic.cancellation import despite_cancellation
 from file.logic.errors import LeaseLostError, LedgerUnavailableError
+from file.logic.fanout.cancellation import despite_cancellation
 from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.retries import Attempts
 from file.logic.fanout.stragglers import Stragglers

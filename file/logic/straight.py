@@ -9,8 +9,8 @@ Leaves to others: the retries of a put (`fanout/retries.py`), lanes (`fanout/`),
 import asyncio
 from collections.abc import Callable, Sequence
 
-from file.logic.cancellation import despite_cancellation
 from file.logic.conclusion import Conclusion
+from file.logic.fanout.cancellation import despite_cancellation
 from file.logic.fanout.fanout import FanOut
 from file.logic.fanout.retries import Attempts
 from file.logic.parts import SharedPart

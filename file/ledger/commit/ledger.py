@@ -20,8 +20,8 @@ from file.ledger.commit.renewal import Renewal
 from file.ledger.commit.writer import Entry, Writer
 from file.ledger.database.threads import ReadingThreads
 from file.ledger.installations import Installations
-from file.logic.cancellation import despite_cancellation
 from file.logic.errors import ConditionFailedError, LedgerUnavailableError
+from file.logic.fanout.cancellation import despite_cancellation
 from file.logic.values import Intent, Pending, Receipt, Stored
 
 _log = structlog.get_logger()

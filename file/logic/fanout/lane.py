@@ -125,13 +125,10 @@ class Lane:
         """Called after the task, because a task that is cancelled before it begins runs none of its code."""
         self.parts.discard()
         self.ended = True
-        if task.cancelled():
-            pass
-        elif isinstance(error := task.exception(), AccountError):
-            self._fail(error)
-        elif error is not None:
-            self._fail(crashed(self.account, "upload", error))
-        elif isinstance(stored := task.result(), Stored):
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error if isinstance(error, AccountError) else crashed(self.account, "upload", error))
+        elif not task.cancelled() and isinstance(stored := task.result(), Stored):
             self._keep(stored)
         self._note()
 

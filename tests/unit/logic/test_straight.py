@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from file.logic.cancellation import despite_cancellation
 from file.logic.errors import LeaseLostError
+from file.logic.fanout.cancellation import despite_cancellation
 from file.logic.memory.budget import Budget
 from file.logic.values import Failed, Intent, Receipt, Removal
 from testkit.memorybucket import MemoryBucket
