@@ -182,11 +182,11 @@ class Server:
         if self.is_closing or not is_scarce(len(self.connections), self._most):  # also those that are not attached yet
             return
         there = []
-        for each in [each for each in self.connections if not each.is_lost]:
-            if each.is_leaving:
-                each.evict()
+        for connection in [each for each in self.connections if not each.is_lost]:
+            if connection.is_leaving:
+                connection.evict()
             else:
-                there.append((each, address_of(each.client[0])))
+                there.append((connection, address_of(connection.client[0])))
         now = self._loop.time()
         idle = [Idle(each, address, each.since, now - each.heard) for each, address in there if each.exchange is None]
         evicted = list(to_evict(idle, Counter(address for _, address in there), self._most))
