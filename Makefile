@@ -41,7 +41,8 @@ faults: $(INSTALLED) ## Run every combination of fault, place, and ack, and ever
 soak: $(INSTALLED) ## Cause faults and kills for MINUTES=2, then check that nothing is lost or left; SEED=s repeats a run
 	@$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-fuzz: $(INSTALLED) ## Send REQUESTS=30000 mutated requests (some minutes); QUICK=1: some seconds; SEED=s repeats a run
+fuzz: $(INSTALLED) ## Compare our reader of HTTP with others, and send REQUESTS=30000 mutated requests (some minutes); QUICK=1, SEED=s
+	@$(BIN)/python -m fuzz.reading $(if $(QUICK),--quick) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m fuzz --requests $(if $(QUICK),1500,$(REQUESTS)) $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED) $(BENCH_INSTALLED) ## Compare the speed with other tools (about an hour); QUICK=1: three minutes; ONLY="small slow"
