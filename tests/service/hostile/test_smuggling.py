@@ -1,36 +1,41 @@
-"""A request whose end can be read in two ways is refused, or nothing behind it is read as a request."""
+"""No byte of a request is read as another request: what can be read in two ways is refused, and the connection ends."""
 
 import pytest
 
-from tests.unit.api.expectations import Shared
-from tests.unit.api.rawhttp import connected, head
+from tests.service.hostile.wirecases import BEHIND, CASES, Sent
+from tests.unit.api.expectations import Shared, assert_everywhere
+from tests.unit.api.rawhttp import Answer, Connection, connected, exchange, head
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-SMUGGLED = b"0\r\n\r\nGET /_/health HTTP/1.1\r\nhost: x\r\n\r\n"
-CODINGS = (
-    *("chunked", "Chunked", " chunked", "chunked ", "\tchunked", "\x0bchunked", "chunked\x0b", "xchunked", ""),
-    *("chunked, chunked", "gzip, chunked", "chunked, gzip", "identity", "identity, chunked", ",chunked", "chunked;a"),
-)
 
 
-@pytest.mark.parametrize("length_comes_first", [True, False])
-@pytest.mark.parametrize("coding", CODINGS)
-@pytest.mark.parametrize("method", ["PUT", "GET"])
-async def test_nothing_behind_it_is_read_when_a_request_has_a_length_and_a_coding(
-    shared: Shared, method: str, coding: str, length_comes_first: bool
-) -> None:
-    fields = ["content-length: 5", f"transfer-encoding: {coding}"]
-    async with connected(shared) as connection:
-        await connection.send(head(method, "/files/a", *fields[:: 1 if length_comes_first else -1]) + SMUGGLED)
-        assert (await connection.answer()).headers.get("connection") == "close"
-        assert await connection.ended()
+async def last_answer(connection: Connection) -> Answer:
+    """The next answer that is not `100 Continue`."""
+    answer = await connection.answer()
+    return await connection.answer() if answer.status_code == 100 else answer
 
 
-@pytest.mark.parametrize("lengths", [("0", "5"), ("5", "0"), ("5, 5",), ("+5",), ("5 5",), ("0x5",), ("-1",)])
-async def test_it_is_refused_when_its_length_can_be_read_in_two_ways(shared: Shared, lengths: tuple[str, ...]) -> None:
-    fields = [f"content-length: {length}" for length in lengths]
-    async with connected(shared) as connection:
-        await connection.send(head("PUT", "/files/b", *fields) + SMUGGLED)
-        assert (await connection.answer()).status_code == 400
-        assert await connection.ended()
-    assert not any("b" in bucket.objects for bucket in shared.buckets)
+async def answers_to(service: Shared, sent: Sent) -> list[Answer]:
+    """All answers to these bytes and to the upload behind them."""
+    async with connected(service) as connection:
+        await connection.send(sent.wire + BEHIND)
+        answers = [await last_answer(connection) for _ in range(len(sent.statuses) + sent.goes_on)]
+        if not sent.goes_on:
+            assert answers[-1].headers.get("connection") == "close"
+            assert await connection.ended()
+    return answers
+
+
+@pytest.mark.parametrize("sent", CASES.values(), ids=CASES)
+async def test_what_follows_is_read_only_when_the_request_ended_there(shared: Shared, sent: Sent) -> None:
+    answers = await answers_to(shared, sent)
+    assert [answer.status_code for answer in answers] == [*sent.statuses, *([201] if sent.goes_on else [])]
+    for answer in answers:
+        assert answer.status_code < 400 or answer.headers["content-type"] == "application/problem+json"
+    stored = {"k": sent.body, "behind": b"y" if sent.goes_on else None}
+    for key, body in stored.items():
+        if body is None:
+            assert not any(key in bucket.objects for bucket in shared.buckets)
+        else:
+            assert_everywhere(shared.buckets, key, body)
+    assert (await exchange(shared, head("GET", "/_/health"))).status_code == 200

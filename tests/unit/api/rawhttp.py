@@ -74,6 +74,11 @@ class Connection:
         except ConnectionError:
             return True
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether bytes that we sent came to a closed connection."""
+        return self._writer.transport.is_closing()
+
     def end_of_sending(self) -> None:
         """Close our half only: the answer can still be read."""
         self._writer.write_eof()
