@@ -15,6 +15,12 @@ _PLACE = re.compile(rb"/|\*\Z|https?://[^@/?]+(?:[/?]|\Z)", re.IGNORECASE)
 # The size of a chunk with its extensions; of the last chunk with the trailers.
 _BETWEEN_CHUNKS = re.compile(rb"\r\n(?:0+(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)+|[0-9A-Fa-f]+;[^\r\n]*)")
 
+_MUCH_SPACE = b" " * 1_000  # around a value, of which a judge says nothing
+
+
+def _head_size(message: Message) -> int:
+    return len(message.target) + sum(len(name) + len(value) + 4 for name, value in message.fields)
+
 
 def _found(pattern: bytes) -> Shows:
     compiled = re.compile(pattern)
@@ -29,7 +35,7 @@ REASONS: dict[str, Shows] = {
     "a fragment in the target": lambda message, _: b"#" in message.target,
     "a target of more than 16 KiB": lambda message, _: len(message.target) > 16 * 1024,
     "more than 100 fields": lambda message, _: len(message.fields) > 100,
-    "a head of more than 64 KiB": lambda _, wire: len(wire) > 64 * 1024,
+    "a head of more than 64 KiB": lambda message, wire: _head_size(message) > 40_000 or _MUCH_SPACE in wire,
     "a coding in HTTP/1.0": lambda message, _: message.version == b"1.0" and bool(message.values(b"transfer-encoding")),
     "a length of more than 19 digits": lambda message, _: any(
         len(value.lstrip(b"0")) > 19 for value in message.values(b"content-length")
