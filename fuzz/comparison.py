@@ -1,6 +1,6 @@
 """Our reader against the judges: where it is more lenient than one of them, and what it alone refuses.
 
-Differences that are no leniency are levelled here: our server takes the host out of an absolute target, as RFC 9112,
+Differences that are no leniency are leveled here: our server takes the host out of an absolute target, as RFC 9112,
 3.2.2, wants it, and does not tell an empty query from none; h11 writes codings in lower case.
 """
 
@@ -39,7 +39,7 @@ def _differences(ours: Message, theirs: Message, reading: Reading, name: str) ->
     line = line_of(ours)
     if (ours.method, ours.version) != (theirs.method, theirs.version):
         yield f"reads {line} in {ours.version!r}: it is {line_of(theirs)} in {theirs.version!r}"
-    if (ours.target, _levelled(ours.fields)) != _without_host(theirs):
+    if (ours.target, _leveled(ours.fields)) != _without_host(theirs):
         yield f"reads {line} with {ours.fields}: it is {line_of(theirs)} with {theirs.fields}"
     if ours.is_whole and not theirs.is_whole:
         yield f"has found an end of the body of {line} that is none"
@@ -56,15 +56,15 @@ def _without_host(message: Message) -> tuple[bytes, Fields]:
     """Its target and its fields, as our server tells them."""
     found = _ABSOLUTE.fullmatch(message.target)
     if found is None:
-        return message.target if message.target.count(b"?") > 1 else message.target.removesuffix(b"?"), _levelled(
-            message.fields
-        )
-    host, path, query = found.groups()
-    fields = tuple((name, host if name == b"host" else value) for name, value in message.fields)
-    return (path or b"/") + (b"?" + query if query else b""), _levelled(fields)
+        path, _, query = message.target.partition(b"?")
+        fields = message.fields
+    else:
+        host, path, query = found.groups()
+        fields = tuple((name, host if name == b"host" else value) for name, value in message.fields)
+    return (path or b"/") + (b"?" + query if query else b""), _leveled(fields)
 
 
-def _levelled(fields: Fields) -> Fields:
+def _leveled(fields: Fields) -> Fields:
     return tuple((name, value.lower() if name == b"transfer-encoding" else value) for name, value in fields)
 
 
