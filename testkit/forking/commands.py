@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -28,16 +29,17 @@ class Forked:
     """A forked command, with what our users need of `subprocess.Popen`."""
 
     def __init__(self, command: socket.socket, arguments: Sequence[str]) -> None:
-        self._command = command
         self._arguments = arguments
         message, (self._handle,), _, _ = socket.recv_fds(command, 64, 1)
+        # A number: in a cycle of garbage, a socket would warn that it is open before `__del__` could close it.
+        self._command = command.detach()
         self.pid = int(message)
         self.returncode: int | None = None
         self._waiting = threading.Lock()
 
     def __del__(self) -> None:
         os.close(self._handle)
-        self._command.close()
+        os.close(self._command)
 
     def poll(self) -> int | None:
         """The exit code, or None as long as it runs."""
@@ -49,11 +51,11 @@ class Forked:
         """The exit code, once it has ended. Raises `subprocess.TimeoutExpired`."""
         with self._waiting:
             if self.returncode is None:
-                self._command.settimeout(timeout)
-                try:
-                    message = self._command.recv(64)
-                except (BlockingIOError, TimeoutError):
-                    raise subprocess.TimeoutExpired(self._arguments, timeout or 0) from None
+                ended = select.poll()
+                ended.register(self._command, select.POLLIN)
+                if not ended.poll(None if timeout is None else timeout * 1000):
+                    raise subprocess.TimeoutExpired(self._arguments, timeout or 0)
+                message = os.read(self._command, 64)
                 # If the server was killed, so was the command.
                 self.returncode = int(message) if message else -signal.SIGKILL
             return self.returncode
