@@ -69,8 +69,8 @@ class Admission:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._until_idle()
-        self._stopped |= self._uploads
-        for task in self._stopped:
+        for task in self._uploads - self._stopped:  # once, also if a second signal drains again
+            self._stopped.add(task)
             task.cancel()
         await self._until_idle()
 

@@ -11,10 +11,10 @@ T = TypeVar("T")
 async def despite_cancellation(work: asyncio.Future[T] | Coroutine[Any, Any, T]) -> T:
     """The result of `work`, also if the caller is cancelled meanwhile: then the cancellation has no effect."""
     task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
     try:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(task)
         return task.result()
     finally:
         del task, work  # or an error of the work holds this frame, and the frame the error

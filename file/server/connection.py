@@ -161,7 +161,8 @@ class Connection(asyncio.BufferedProtocol):
         if outgoing.ended and not (outgoing.closes or self._server.is_closing):
             self.incoming.go_on()
             self._begin()
-            if self.incoming.has_ended and self.exchange is None:
+            waits = bool(self.incoming.data) and self._untaken.is_full  # the next request, until we can write
+            if self.incoming.has_ended and not waits and self.exchange is None:
                 self.leave()
         elif outgoing.ended or (self.incoming.has_ended and not outgoing.begun):
             self.leave()

@@ -103,10 +103,12 @@ class Server:
         self.stop_accepting()
         self.is_closing = True
         for connection in list(self.connections):
-            if connection.exchange is None:
-                connection.leave()
-            else:
+            if connection.exchange is not None:
                 connection.exchange.outgoing.closes = True
+            elif connection.is_leaving or connection.incoming.data:  # no request of it will be answered
+                connection.evict()
+            else:
+                connection.leave()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 while self.connections:

@@ -18,6 +18,7 @@ from file.server.server import ConnectionLimits, Server, listening_socket
 
 # For the last responses, and for closing. Writes to a locked ledger take up to 15 seconds.
 _LAST_SECONDS = 20.0
+_END_SECONDS = 5.0  # for the application's shutdown, after that
 # Objects that are made between two runs of the garbage collector. An upload makes no cycles; with the default of 700
 # the collector ran several times per upload.
 _GARBAGE_THRESHOLD = 20_000
@@ -72,10 +73,9 @@ async def serving(application: ASGIApp, host: str, port: int, limits: Connection
             try:
                 yield server
             finally:
-                end = asyncio.get_running_loop().time() + _LAST_SECONDS
-                await server.close(end)
+                await server.close(asyncio.get_running_loop().time() + _LAST_SECONDS)
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(end):
+                async with asyncio.timeout(_END_SECONDS):
                     await life.order("shutdown")
         finally:
             await life.end()

@@ -17,7 +17,7 @@ from django.urls import Resolver404, resolve
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from file.logic.errors import MalformedRequestError
 
@@ -35,7 +35,18 @@ def django_pages() -> ASGIApp:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET, HEAD"})
         # Files are always sent as a whole: an invalid range would be answered in plain text.
         headers = [field for field in scope["headers"] if field[0] != b"range"]
-        await files({**scope, "headers": headers}, receive, send)
+        pieces: list[bytes] = []
+
+        async def whole(message: Message) -> None:
+            """As one piece: so the server has all of it, and limits how long the client may take."""
+            if message["type"] == "http.response.body":
+                pieces.append(message.get("body", b""))
+                if message.get("more_body", False):
+                    return
+                message = {"type": "http.response.body", "body": b"".join(pieces)}
+            await send(message)
+
+        await files({**scope, "headers": headers}, receive, whole)
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         _check_address(scope)

@@ -9,7 +9,8 @@ import asyncio
 import os
 import socket
 import ssl
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 
 from aiohappyeyeballs import start_connection
 
@@ -25,9 +26,12 @@ def tls_context(authorities: bytes | None) -> ssl.SSLContext | None:
 
     Cached, because reading the authorities takes some ten milliseconds for each account.
     """
-    context = ssl.create_default_context()
-    if not (context.cert_store_stats()["x509_ca"] or _is_filled(ssl.get_default_verify_paths().capath)):
-        return None
+    context, paths = ssl.create_default_context(), ssl.get_default_verify_paths()
+    try:
+        context.load_verify_locations(paths.openssl_cafile)  # OpenSSL reads SSL_CERT_FILE in place of it
+    except OSError:  # there is none, or none with certificates
+        if not _is_filled(paths.capath):
+            return None
     if authorities:
         context.load_verify_locations(cadata=authorities.decode("ascii", "ignore"))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -48,6 +52,9 @@ class Dialer:
         self._port = int(port) if port else _PORTS[scheme]
         self._tls = tls if scheme == "https" else None
         self._seconds = seconds
+        # A thread of its own: the threads of the event loop are few, and names that do not resolve would take them from
+        # the other accounts.
+        self._names = ThreadPoolExecutor(1, thread_name_prefix="names")
         assert scheme == "http" or self._tls is not None
 
     async def dial(self) -> Connection:
@@ -58,9 +65,14 @@ class Dialer:
         except UnicodeError as error:  # the host is no name that DNS can have
             raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
 
+    def close(self) -> None:
+        """A search for a name that is under way ends by itself."""
+        self._names.shutdown(wait=False, cancel_futures=True)
+
     async def _dial(self) -> Connection:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        search = partial(socket.getaddrinfo, self._host, self._port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(self._names, search)
         sock = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -40,6 +40,7 @@ class Pool:
             self._sweep.cancel()
         while self._kept:
             self._kept.pop().close()
+        self._dialer.close()
         await asyncio.sleep(0)  # in which they are closed
 
     def _taken(self) -> Connection | None:
