@@ -28,6 +28,7 @@ from file.logic.values import (
     checksum_text,
 )
 from file.server.responses import STATUSES as STATUSES_OF_HEADS
+from file.server.responses import problem_members
 
 STATUSES: dict[type[errors.UploadError], HTTPStatus] = {
     **STATUSES_OF_HEADS,
@@ -107,16 +108,8 @@ def problem_response(
     headers: dict[str, str] | None = None,
     **members: Any,
 ) -> Response:
-    """`members` are further extension members (RFC 9457). Retryable: the same request may succeed later."""
-    content = {
-        "type": f"urn:mentum:problem:{code}",
-        "title": status.phrase,
-        "status": status.value,
-        "code": code,
-        "detail": detail,
-        "retryable": retryable,
-        **members,
-    }
+    """`members` are further extension members (RFC 9457), besides those of `problem_members`."""
+    content = problem_members(status, code, detail, retryable=retryable) | members
     return Response(_encode(content), status, headers, "application/problem+json")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import cache, lru_cache
 from http import HTTPStatus
+from typing import Any
 
 from file.logic import errors
 
@@ -50,8 +51,9 @@ def date_line(second: int) -> bytes:
     return f"date: {formatdate(second, usegmt=True)}\r\n".encode()
 
 
-def _problem(status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> bytes:
-    problem = {
+def problem_members(status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> dict[str, Any]:
+    """What every problem has (RFC 9457). Retryable: the same request may succeed later."""
+    return {
         "type": f"urn:mentum:problem:{code}",
         "title": status.phrase,
         "status": status.value,
@@ -59,6 +61,9 @@ def _problem(status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> 
         "detail": detail,
         "retryable": retryable,
     }
-    body = json.dumps(problem).encode() + b"\n"
+
+
+def _problem(status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> bytes:
+    body = json.dumps(problem_members(status, code, detail, retryable=retryable)).encode() + b"\n"
     fields = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
     return status_line(status) + date_line(int(time.time())) + fields + body
