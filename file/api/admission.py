@@ -6,7 +6,7 @@ ends as if its client were there.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -78,13 +78,3 @@ class Admission:
         while self._uploads:
             self._ended.clear()
             await self._ended.wait()
-
-
-async def drain(tasks: Set[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait for the tasks, which leave the set as they end; then cancel them and wait for their end."""
-    if tasks:
-        await asyncio.wait(tasks, timeout=seconds)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

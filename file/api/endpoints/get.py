@@ -21,7 +21,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from file import metrics
-from file.api.admission import drain
 from file.api.headers.preconditions import is_unchanged, validators_of, wanted_range
 from file.api.requests import Request
 from file.api.responses import problem
@@ -115,7 +114,12 @@ class Readings:
     async def drain(self, seconds: float) -> None:
         """Begin no more reads; wait for the running ones, then cancel them."""
         self._draining = True
-        await drain(self._under_way, seconds)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
 
 
 async def get_file(request: Request, *, readings: Readings, uploads: Uploads) -> Response:
